@@ -1,0 +1,227 @@
+//! Keys: values encoded so that comparing bytes gives the order of [`crate::order`]. Keys of several attributes are the
+//! encodings one behind the other; each tells its own end, so a prefix of values is a prefix of bytes. How the bytes of
+//! one value look is said in `key_bytes`.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::error::{Malformed, ValueError};
+use crate::limits::INDEX_ENTRY_BYTES_MAX;
+use crate::value::Value;
+use crate::value_ref::ValueRef;
+
+mod key_bytes;
+mod key_range;
+
+pub(crate) use key_bytes::KeyBuffer;
+pub use key_range::KeyRange;
+
+/// Keys up to this length live inside the [`Key`]: two whole numbers, or a text of 19 bytes.
+const INLINE_BYTES: usize = 22;
+
+/// An encoded key. Comparing two compares their values; cloning one never copies more than 24 bytes.
+///
+/// ```
+/// use hypermnesia_store::{Key, Value};
+/// let amsterdam = Key::encode(&[Value::from("NL"), Value::Int(1)])?;
+/// let berlin = Key::encode(&[Value::from("DE"), Value::Int(2)])?;
+/// assert!(berlin < amsterdam);
+/// assert_eq!(amsterdam.decode()?, [Value::from("NL"), Value::Int(1)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Key(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    Inline(u8, [u8; INLINE_BYTES]),
+    Shared(Arc<[u8]>),
+}
+
+impl Key {
+    /// Encodes the values of a key's attributes, in order. A single number, and every other key of up to 22 bytes,
+    /// allocates nothing.
+    ///
+    /// # Errors
+    /// [`ValueError::KeyTooLarge`] or [`ValueError::TooDeep`].
+    pub fn encode(values: &[Value]) -> Result<Key, ValueError> {
+        Key::encode_refs(values.iter().map(Value::as_ref))
+    }
+
+    /// Encodes borrowed values.
+    ///
+    /// # Errors
+    /// As [`Key::encode`].
+    pub fn encode_refs<'a>(values: impl IntoIterator<Item = ValueRef<'a>>) -> Result<Key, ValueError> {
+        let mut buffer = KeyBuffer::new();
+        for value in values {
+            buffer.push(value)?;
+        }
+        buffer.finish()
+    }
+
+    /// Takes bytes that were a key's, for instance from the image on disc. They are not looked at before [`Key::decode`].
+    pub fn from_encoded(bytes: &[u8]) -> Key {
+        Key(match u8::try_from(bytes.len()) {
+            Ok(len) if bytes.len() <= INLINE_BYTES => {
+                let mut inline = [0; INLINE_BYTES];
+                inline[..bytes.len()].copy_from_slice(bytes);
+                Repr::Inline(len, inline)
+            }
+            _ => Repr::Shared(bytes.into()),
+        })
+    }
+
+    /// The values it was encoded from.
+    ///
+    /// # Errors
+    /// [`Malformed`] when the bytes are no key, which only bytes from outside can be.
+    pub fn decode(&self) -> Result<Vec<Value>, Malformed> {
+        let mut reader = key_bytes::KeyReader::new(self);
+        let mut values = Vec::new();
+        while !reader.is_at_end() {
+            values.push(reader.take_value()?);
+        }
+        Ok(values)
+    }
+
+    /// Cuts it behind its first `count` values: an index entry into the index key and the primary key.
+    ///
+    /// # Errors
+    /// [`Malformed`] when it does not begin with that many values.
+    pub fn split_after(&self, count: usize) -> Result<(&[u8], &[u8]), Malformed> {
+        let mut reader = key_bytes::KeyReader::new(self);
+        for _ in 0..count {
+            reader.skip_value()?;
+        }
+        Ok(self.split_at(reader.position()))
+    }
+
+    /// This key with the values of another behind its own: an index entry from an index key and a primary key.
+    #[must_use]
+    pub fn join(&self, behind: &Key) -> Key {
+        let len = self.len() + behind.len();
+        if len <= INLINE_BYTES {
+            let mut inline = [0; INLINE_BYTES];
+            inline[..self.len()].copy_from_slice(self);
+            inline[self.len()..len].copy_from_slice(behind);
+            return Key(Repr::Inline(len as u8, inline));
+        }
+        Key(Repr::Shared([&**self, &**behind].concat().into()))
+    }
+
+    /// All keys whose first values are these, for instance all of one index value.
+    ///
+    /// # Errors
+    /// As [`Key::encode`].
+    pub fn prefix_range(values: &[Value]) -> Result<KeyRange, ValueError> {
+        Ok(KeyRange::prefix(&Key::encode(values)?))
+    }
+
+    /// The encoded bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self
+    }
+
+    /// Bytes it needs outside of itself.
+    pub fn heap_bytes(&self) -> usize {
+        match &self.0 {
+            Repr::Inline(..) => 0,
+            // The two counts of the Arc stand before the bytes.
+            Repr::Shared(bytes) => bytes.len() + 2 * size_of::<usize>(),
+        }
+    }
+}
+
+impl Deref for Key {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Repr::Inline(len, bytes) => &bytes[..usize::from(*len)],
+            Repr::Shared(bytes) => bytes,
+        }
+    }
+}
+
+// Equality, order and hash are those of the bytes, so that a map of keys can be asked with borrowed bytes.
+impl Borrow<[u8]> for Key {
+    fn borrow(&self) -> &[u8] {
+        self
+    }
+}
+
+impl AsRef<[u8]> for Key {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Key) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Key {}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Key) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Key) -> std::cmp::Ordering {
+        (**self).cmp(&**other)
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
+    }
+}
+
+/// The values of the key as text, with commas between them; the bytes in hexadecimal where they are no key.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.decode() {
+            Ok(values) => {
+                for (n, value) in values.iter().enumerate() {
+                    write!(f, "{}{value}", if n == 0 { "" } else { ", " })?;
+                }
+                Ok(())
+            }
+            Err(_) => ValueRef::Bytes(self).fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({self})")
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Key, D::Error> {
+        let bytes: &serde_bytes::Bytes = Deserialize::deserialize(deserializer)?;
+        if bytes.len() > INDEX_ENTRY_BYTES_MAX {
+            return Err(serde::de::Error::custom("key is longer than a key may be"));
+        }
+        Ok(Key::from_encoded(bytes))
+    }
+}

@@ -1,0 +1,236 @@
+//! Rows: self-describing bytes, made once where a row enters and from then on the same in memory, on the wire, in the log
+//! and in the image. A `Row` in hand is always well-formed: it was made by [`Row::encode`] or checked by [`Row::parse`], so
+//! reading an attribute checks nothing again.
+//!
+//! ```text
+//! [format 1][schema version 4][count 2][end of attribute 0 .. count-1: 2 or 4 each][values]
+//! ```
+//! Numbers are little-endian. The format byte is 1 with two-byte ends, 2 with four-byte ends (used when, and only when,
+//! the values need more than 65,535 bytes). An attribute's value lies between the end before it and its own end, so
+//! finding it is two loads. Null is the empty span: that is the null bitmap, without the bitmap. How the bytes of one
+//! value look is said in `value_bytes`. There is one encoding of a row: equal rows are equal bytes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::error::{Malformed, ValueError};
+use crate::ids::SchemaVersion;
+use crate::limits::{ATTRIBUTES_MAX, ROW_BYTES_MAX};
+use crate::value::Value;
+use crate::value_ref::ValueRef;
+
+mod body;
+pub(crate) mod value_bytes;
+
+pub use body::Body;
+
+const NARROW: u8 = 1;
+const WIDE: u8 = 2;
+/// Format, schema version, count.
+const HEADER_BYTES: usize = 7;
+
+/// One row. Cloning it counts a reference. Equality, hash and order are those of its bytes.
+///
+/// ```
+/// use hypermnesia_store::{Row, SchemaVersion, Value, ValueRef};
+/// let row = Row::encode(SchemaVersion::FIRST, &[Value::Int(7), Value::from("seven"), Value::Null])?;
+/// assert_eq!(row.attribute(1), ValueRef::Text("seven"));
+/// assert_eq!(row.attribute(2), ValueRef::Null);
+/// assert_eq!(Row::parse(row.as_bytes())?, row);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Row(Arc<[u8]>);
+
+impl Row {
+    /// Encodes a row of these values. One allocation.
+    ///
+    /// # Errors
+    /// When it has too many attributes, is too large, or nests too deeply (see [`crate::limits`]).
+    pub fn encode(version: SchemaVersion, values: &[Value]) -> Result<Row, ValueError> {
+        Row::encode_refs(version, values.iter().map(Value::as_ref))
+    }
+
+    /// Encodes a row of borrowed values. One allocation; the iterator is walked twice, for the size and for the bytes.
+    ///
+    /// # Errors
+    /// As [`Row::encode`].
+    pub fn encode_refs<'a, I>(version: SchemaVersion, values: I) -> Result<Row, ValueError>
+    where
+        I: IntoIterator<Item = ValueRef<'a>>,
+        I::IntoIter: Clone,
+    {
+        let values = values.into_iter();
+        let (mut count, mut value_len) = (0_usize, 0_usize);
+        for value in values.clone() {
+            count += 1;
+            value_len = value_len.saturating_add(value_bytes::encoded_len(value)?);
+        }
+        if count > ATTRIBUTES_MAX {
+            return Err(ValueError::TooManyAttributes { count });
+        }
+        let width = if value_len > usize::from(u16::MAX) { 4 } else { 2 };
+        let start = HEADER_BYTES + width * count;
+        let bytes = start.saturating_add(value_len);
+        if bytes > ROW_BYTES_MAX {
+            return Err(ValueError::RowTooLarge { bytes });
+        }
+        let mut row: Arc<[u8]> = std::iter::repeat_n(0, bytes).collect();
+        let out = Arc::get_mut(&mut row).expect("nobody else has it yet");
+        out[0] = if width == 2 { NARROW } else { WIDE };
+        out[1..5].copy_from_slice(&version.0.to_le_bytes());
+        out[5..7].copy_from_slice(&(count as u16).to_le_bytes());
+        let (header, mut rest) = out.split_at_mut(start);
+        for (value, end) in values.zip(header[HEADER_BYTES..].chunks_exact_mut(width)) {
+            value_bytes::write(value, &mut rest);
+            let so_far = value_len - rest.len();
+            end.copy_from_slice(&(so_far as u32).to_le_bytes()[..width]);
+        }
+        Ok(Row(row))
+    }
+
+    /// Takes bytes from a disc or a peer for a row, after checking every rule of the encoding, in one pass.
+    ///
+    /// # Errors
+    /// [`Malformed`] names the first broken rule. Nothing is allocated before the check has passed.
+    pub fn parse(bytes: impl AsRef<[u8]> + Into<Arc<[u8]>>) -> Result<Row, Malformed> {
+        check(bytes.as_ref())?;
+        Ok(Row(bytes.into()))
+    }
+
+    /// The schema version it was written under.
+    pub fn version(&self) -> SchemaVersion {
+        SchemaVersion(u32::from_le_bytes([self.0[1], self.0[2], self.0[3], self.0[4]]))
+    }
+
+    /// How many attributes it has.
+    pub fn len(&self) -> usize {
+        usize::from(u16::from_le_bytes([self.0[5], self.0[6]]))
+    }
+
+    /// Whether it has no attribute at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The value of the attribute at this position, borrowed from the row. O(1), no allocation. Null for a position the
+    /// row does not have: a row written before an attribute was added reads as if it were null there.
+    #[inline]
+    pub fn attribute(&self, position: usize) -> ValueRef<'_> {
+        value_bytes::read(self.attribute_bytes(position))
+    }
+
+    /// The bytes of one attribute's value; equal bytes are equal values.
+    #[inline]
+    fn attribute_bytes(&self, position: usize) -> &[u8] {
+        let (row, count) = (&*self.0, self.len());
+        if position >= count {
+            return &[];
+        }
+        let width = if row[0] == NARROW { 2 } else { 4 };
+        let start = HEADER_BYTES + width * count;
+        let from = if position == 0 { 0 } else { end_at(row, width, position - 1) };
+        &row[start + from..start + end_at(row, width, position)]
+    }
+
+    /// All values in order, borrowed.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = ValueRef<'_>> + Clone {
+        (0..self.len()).map(|position| self.attribute(position))
+    }
+
+    /// All values in order, owned.
+    pub fn to_values(&self) -> Vec<Value> {
+        self.iter().map(ValueRef::to_value).collect()
+    }
+
+    /// The encoded bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The encoded bytes, shared.
+    pub fn to_shared(&self) -> Arc<[u8]> {
+        Arc::clone(&self.0)
+    }
+
+    /// Whether both are the very same allocation, which is quicker to see than equal bytes.
+    pub fn same_allocation(&self, other: &Row) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+#[inline]
+fn end_at(row: &[u8], width: usize, position: usize) -> usize {
+    let at = HEADER_BYTES + width * position;
+    if width == 2 {
+        usize::from(u16::from_le_bytes([row[at], row[at + 1]]))
+    } else {
+        u32::from_le_bytes([row[at], row[at + 1], row[at + 2], row[at + 3]]) as usize
+    }
+}
+
+/// Every rule of the encoding, so that nothing else ever has to check.
+fn check(bytes: &[u8]) -> Result<(), Malformed> {
+    let refuse = |offset, why| Err(Malformed { what: "row", offset, why });
+    if bytes.len() < HEADER_BYTES {
+        return refuse(bytes.len(), "shorter than its header");
+    }
+    if bytes.len() > ROW_BYTES_MAX {
+        return refuse(ROW_BYTES_MAX, "longer than a row may be");
+    }
+    let width = match bytes[0] {
+        NARROW => 2,
+        WIDE => 4,
+        _ => return refuse(0, "unknown format"),
+    };
+    let count = usize::from(u16::from_le_bytes([bytes[5], bytes[6]]));
+    if count > ATTRIBUTES_MAX {
+        return refuse(5, "more attributes than a row may have");
+    }
+    let start = HEADER_BYTES + width * count;
+    let Some(value_len) = bytes.len().checked_sub(start) else {
+        return refuse(bytes.len(), "shorter than the ends of its attributes");
+    };
+    if (value_len > usize::from(u16::MAX)) != (width == 4) {
+        return refuse(0, "not the format for its size");
+    }
+    let mut from = 0;
+    for position in 0..count {
+        let end = end_at(bytes, width, position);
+        if end < from || end > value_len {
+            return refuse(HEADER_BYTES + width * position, "end of an attribute out of order");
+        }
+        value_bytes::check(&bytes[start + from..start + end]).map_err(|wrong| Malformed {
+            what: "row",
+            offset: start + from + wrong.offset,
+            ..wrong
+        })?;
+        from = end;
+    }
+    if from != value_len {
+        return refuse(start + from, "bytes behind the last attribute");
+    }
+    Ok(())
+}
+
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v{}", self.version())?;
+        f.debug_list().entries(self.iter().map(|value| format_args!("{value}").to_string())).finish()
+    }
+}
+
+impl Serialize for Row {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Row {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Row, D::Error> {
+        let bytes: &serde_bytes::Bytes = Deserialize::deserialize(deserializer)?;
+        Row::parse(&**bytes).map_err(serde::de::Error::custom)
+    }
+}

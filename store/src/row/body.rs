@@ -1,0 +1,31 @@
+//! What one key holds: a row, or for a bag all rows of the key.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Row;
+
+/// The value of one version of one key. Cloning it counts a reference.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Body {
+    /// The row of a set or ordered set.
+    Row(Row),
+    /// The rows of a bag, in the order they came, all different, at least one.
+    Bag(Arc<[Row]>),
+}
+
+impl Body {
+    /// Its rows: one, or those of the bag.
+    pub fn rows(&self) -> &[Row] {
+        match self {
+            Body::Row(row) => std::slice::from_ref(row),
+            Body::Bag(rows) => rows,
+        }
+    }
+
+    /// Bytes of its rows.
+    pub fn bytes(&self) -> usize {
+        self.rows().iter().map(|row| row.as_bytes().len()).sum()
+    }
+}

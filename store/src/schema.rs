@@ -1,0 +1,12 @@
+//! What a table is: its name, kind, attributes, key, indexes and copies. A definition is data: it is built and checked
+//! here, stored as a row of the schema table, and says how values become a row of its table and which key a row has.
+
+mod attribute;
+mod builder;
+mod placement;
+mod table_def;
+
+pub use attribute::{Attribute, Type};
+pub use builder::{SchemaError, TableBuilder};
+pub use placement::{Ack, Kind, Mode, Storage, TableCopy};
+pub use table_def::{IndexDef, RowError, TableDef};

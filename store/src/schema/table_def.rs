@@ -1,0 +1,254 @@
+//! A table's definition, and what follows from it: which values make a row, and which keys a row has.
+
+use serde::{Deserialize, Serialize};
+
+use super::attribute::{Attribute, Type};
+use super::builder::TableBuilder;
+use super::placement::{Ack, Kind, Mode, TableCopy};
+use crate::error::ValueError;
+use crate::ids::{IndexId, NodeId, SchemaVersion, TableId};
+use crate::key::Key;
+use crate::row::Row;
+use crate::value::Value;
+use crate::value_ref::ValueRef;
+
+/// A secondary index of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct IndexDef {
+    /// Its number in the table.
+    pub id: IndexId,
+    /// Unique in its table.
+    pub name: String,
+    /// Positions of its attributes, in the order in which the index sorts.
+    pub attributes: Vec<usize>,
+    /// Whether no two rows may have the same values. Rows with a null among them are not compared, as in SQL.
+    pub unique: bool,
+}
+
+/// Everything that is known about a table but its rows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TableDef {
+    /// 0 until the table is created.
+    pub id: TableId,
+    /// Unique among the tables of the cluster. Names that begin with `_` are the system's own.
+    pub name: String,
+    /// How often it has changed.
+    pub version: SchemaVersion,
+    /// Rows per key, and order.
+    pub kind: Kind,
+    /// In the order of a row's values.
+    pub attributes: Vec<Attribute>,
+    /// Positions of the key's attributes, in the order in which the key sorts. Never empty.
+    pub key: Vec<usize>,
+    /// Secondary indexes.
+    pub indexes: Vec<IndexDef>,
+    /// Where it is kept.
+    pub copies: Vec<TableCopy>,
+    /// What a commit waits for.
+    pub ack: Ack,
+    /// What it does in a partition.
+    pub mode: Mode,
+}
+
+/// Values that do not fit a table. Nothing was written; the same values will not fit next time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RowError {
+    /// Too few or too many values for a row or a key.
+    #[error("{what} of table {table:?} has {wanted} values, {given} were given")]
+    Arity {
+        /// "a row" or "the key".
+        what: &'static str,
+        /// The table.
+        table: String,
+        /// How many there should be.
+        wanted: usize,
+        /// How many there are.
+        given: usize,
+    },
+    /// A value of another type than its attribute.
+    #[error("attribute {attribute:?} of table {table:?} is of type {wanted}, the value is of type {given}")]
+    Type {
+        /// The table.
+        table: String,
+        /// The attribute.
+        attribute: String,
+        /// Its type.
+        wanted: Type,
+        /// The type of the value.
+        given: &'static str,
+    },
+    /// Null for an attribute that is never null.
+    #[error("attribute {attribute:?} of table {table:?} cannot be null")]
+    Null {
+        /// The table.
+        table: String,
+        /// The attribute.
+        attribute: String,
+    },
+    /// The value cannot be stored at all.
+    #[error(transparent)]
+    Value(#[from] ValueError),
+}
+
+impl TableDef {
+    /// Begins a definition.
+    ///
+    /// ```
+    /// use hypermnesia_store::{Kind, TableDef, Type, Value};
+    /// let cities = TableDef::builder("cities")
+    ///     .kind(Kind::OrderedSet)
+    ///     .attribute("id", Type::Int)
+    ///     .attribute("name", Type::Text)
+    ///     .nullable("lat", Type::Float)
+    ///     .index("by_name", ["name"])
+    ///     .build()?;
+    /// let row = cities.encode_row(&[Value::Int(1), Value::from("Ghent"), Value::Int(51)])?;
+    /// assert_eq!(row.attribute(2).to_value(), Value::Float(51.0));
+    /// assert_eq!(cities.key_of(&row)?, cities.encode_key(&[Value::Int(1)])?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn builder(name: impl Into<String>) -> TableBuilder {
+        TableBuilder::new(name.into())
+    }
+
+    /// The position of the attribute with this name.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.attributes.iter().position(|attribute| attribute.name == name)
+    }
+
+    /// The index with this name.
+    pub fn index_named(&self, name: &str) -> Option<&IndexDef> {
+        self.indexes.iter().find(|index| index.name == name)
+    }
+
+    /// The index with this number.
+    pub fn index(&self, id: IndexId) -> Option<&IndexDef> {
+        self.indexes.iter().find(|index| index.id == id)
+    }
+
+    /// The copy that this member keeps.
+    pub fn copy_on(&self, node: NodeId) -> Option<&TableCopy> {
+        self.copies.iter().find(|copy| copy.node == node)
+    }
+
+    /// Whether it belongs to the system: readable by all, written by the system alone.
+    pub fn is_system(&self) -> bool {
+        self.name.starts_with('_')
+    }
+
+    /// Checks that the values make a row: their number, their types, and that what must not be null is not.
+    ///
+    /// # Errors
+    /// [`RowError`] naming the attribute.
+    pub fn check_row(&self, values: &[Value]) -> Result<(), RowError> {
+        self.check_arity("a row", self.attributes.len(), values.len())?;
+        self.attributes
+            .iter()
+            .zip(values)
+            .try_for_each(|(attribute, value)| self.admit(attribute, value.as_ref()).map(drop))
+    }
+
+    /// Checks the values and encodes them as a row of this version, whole numbers as floats where a float is wanted.
+    ///
+    /// # Errors
+    /// As [`TableDef::check_row`], or [`RowError::Value`] where the row is too large or nests too deeply.
+    pub fn encode_row(&self, values: &[Value]) -> Result<Row, RowError> {
+        self.encode_row_refs(values.iter().map(Value::as_ref))
+    }
+
+    /// As [`TableDef::encode_row`], for borrowed values.
+    ///
+    /// # Errors
+    /// As [`TableDef::encode_row`].
+    pub fn encode_row_refs<'a, I>(&self, values: I) -> Result<Row, RowError>
+    where
+        I: IntoIterator<Item = ValueRef<'a>>,
+        I::IntoIter: Clone,
+    {
+        let values = values.into_iter();
+        self.check_arity("a row", self.attributes.len(), values.clone().count())?;
+        for (attribute, value) in self.attributes.iter().zip(values.clone()) {
+            self.admit(attribute, value)?;
+        }
+        let stored = self.attributes.iter().zip(values);
+        // Admitted a moment ago, so nothing falls back to null.
+        let stored = stored.map(|(attribute, value)| attribute.ty.admit(value).unwrap_or_default());
+        Ok(Row::encode_refs(self.version, stored)?)
+    }
+
+    /// Checks the values of a key and encodes them, whole numbers as floats where a float is wanted.
+    ///
+    /// # Errors
+    /// [`RowError`] naming the attribute, or that the key is too large.
+    pub fn encode_key(&self, values: &[Value]) -> Result<Key, RowError> {
+        self.encode_key_refs(values.iter().map(Value::as_ref))
+    }
+
+    /// As [`TableDef::encode_key`], for borrowed values.
+    ///
+    /// # Errors
+    /// As [`TableDef::encode_key`].
+    pub fn encode_key_refs<'a, I>(&self, values: I) -> Result<Key, RowError>
+    where
+        I: IntoIterator<Item = ValueRef<'a>>,
+        I::IntoIter: Clone,
+    {
+        let values = values.into_iter();
+        self.check_arity("the key", self.key.len(), values.clone().count())?;
+        let mut buffer = crate::key::KeyBuffer::new();
+        for (&position, value) in self.key.iter().zip(values) {
+            buffer.push(self.admit(&self.attributes[position], value)?)?;
+        }
+        Ok(buffer.finish()?)
+    }
+
+    /// The key of a row of this table.
+    ///
+    /// # Errors
+    /// When the row's key is longer than a key may be.
+    pub fn key_of(&self, row: &Row) -> Result<Key, ValueError> {
+        Key::encode_refs(self.key.iter().map(|&position| row.attribute(position)))
+    }
+
+    /// The values of a row under an index, as a key. The index's entry for the row is this and the row's own key behind it.
+    ///
+    /// # Errors
+    /// When it is longer than a key may be.
+    pub fn index_key(&self, index: &IndexDef, row: &Row) -> Result<Key, ValueError> {
+        Key::encode_refs(index.attributes.iter().map(|&position| row.attribute(position)))
+    }
+
+    /// The value that no other row may have under a unique index; `None` where the index is not unique or one of the
+    /// row's values is null.
+    ///
+    /// # Errors
+    /// As [`TableDef::index_key`].
+    pub fn unique_key(&self, index: &IndexDef, row: &Row) -> Result<Option<Key>, ValueError> {
+        if !index.unique || index.attributes.iter().any(|&position| row.attribute(position).is_null()) {
+            return Ok(None);
+        }
+        self.index_key(index, row).map(Some)
+    }
+
+    fn check_arity(&self, what: &'static str, wanted: usize, given: usize) -> Result<(), RowError> {
+        if wanted == given {
+            return Ok(());
+        }
+        Err(RowError::Arity { what, table: self.name.clone(), wanted, given })
+    }
+
+    /// The value as this attribute stores it.
+    fn admit<'a>(&self, attribute: &Attribute, value: ValueRef<'a>) -> Result<ValueRef<'a>, RowError> {
+        let (table, name) = (|| self.name.clone(), || attribute.name.clone());
+        if value.is_null() && !attribute.nullable {
+            return Err(RowError::Null { table: table(), attribute: name() });
+        }
+        attribute.ty.admit(value).ok_or_else(|| RowError::Type {
+            table: table(),
+            attribute: name(),
+            wanted: attribute.ty,
+            given: value.type_name(),
+        })
+    }
+}
