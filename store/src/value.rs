@@ -4,6 +4,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::limits::ROW_BYTES_MAX;
+use crate::row::value_bytes;
 use crate::value_ref::{ListRef, MapRef, ValueRef};
 
 /// One value of one attribute.
@@ -67,6 +71,28 @@ impl Value {
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_ref().fmt(f)
+    }
+}
+
+/// As one byte string, the form a value has within a row, so that bytes from a peer are checked like a row's and nesting
+/// cannot exhaust the stack.
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let len = value_bytes::encoded_len(self.as_ref()).map_err(serde::ser::Error::custom)?;
+        if len > ROW_BYTES_MAX {
+            return Err(serde::ser::Error::custom("value is larger than a row may be"));
+        }
+        let mut bytes = vec![0; len];
+        value_bytes::write(self.as_ref(), &mut &mut *bytes);
+        serializer.serialize_bytes(&bytes)
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+        let bytes: &serde_bytes::Bytes = Deserialize::deserialize(deserializer)?;
+        value_bytes::check(bytes).map_err(serde::de::Error::custom)?;
+        Ok(value_bytes::read(bytes).to_value())
     }
 }
 
