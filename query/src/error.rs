@@ -1,0 +1,171 @@
+//! What can be wrong with a query, and where in its text. An error of this room changed nothing by itself, but rows
+//! written before it in the same transaction stay in that transaction: the caller aborts it.
+
+use std::fmt;
+
+use crate::limits::TEXT_BYTES_MAX;
+
+/// Why an execution failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error<E> {
+    /// The statement, its parameters or the values it met are wrong. The same again fails again over the same rows.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// The access refused or failed.
+    #[error("{0}")]
+    Access(E),
+}
+
+/// The sort of a [`QueryError`], for callers that map errors to codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The text is no statement.
+    Syntax,
+    /// SQL that is not supported here.
+    Unsupported,
+    /// No such table, column, index or function, or an ambiguous name.
+    Name,
+    /// An operation over values of the wrong type.
+    Type,
+    /// A value out of range: overflow, division by zero.
+    Value,
+    /// A duplicate key, a null where none may be.
+    Constraint,
+    /// Too few or too many parameters.
+    Parameters,
+    /// A bound of [`crate::limits`] or [`crate::Limits`].
+    Limit,
+}
+
+/// A place in the text: line and column from 1, the column counted in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The line.
+    pub line: u64,
+    /// The column.
+    pub column: u64,
+}
+
+/// From a first to a last character, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) first: Position,
+    pub(crate) last: Position,
+}
+
+impl Span {
+    /// Nowhere in the text.
+    pub(crate) const NONE: Span =
+        Span { first: Position { line: 0, column: 0 }, last: Position { line: 0, column: 0 } };
+
+    pub(crate) fn is_none(self) -> bool {
+        self.first.line == 0
+    }
+
+    /// From the beginning of one to the end of the other.
+    pub(crate) fn to(self, other: Span) -> Span {
+        match (self.is_none(), other.is_none()) {
+            (true, _) => other,
+            (_, true) => self,
+            _ => Span { first: self.first.min(other.first), last: self.last.max(other.last) },
+        }
+    }
+}
+
+/// Locations of sqlparser are from 1, its ends stand behind the last character; 0 is nowhere.
+impl From<sqlparser::tokenizer::Span> for Span {
+    fn from(span: sqlparser::tokenizer::Span) -> Span {
+        let first = Position { line: span.start.line, column: span.start.column };
+        let last = Position { line: span.end.line, column: span.end.column.saturating_sub(1) };
+        Span { first, last: if last < first { first } else { last } }
+    }
+}
+
+/// A fault that does not know its text yet. It becomes a [`QueryError`] where the text is at hand.
+#[derive(Clone, Debug)]
+pub(crate) struct Fault {
+    pub(crate) kind: ErrorKind,
+    pub(crate) span: Span,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl Fault {
+    pub(crate) fn new(kind: ErrorKind, span: Span, message: impl Into<String>) -> Fault {
+        Fault { kind, span, message: message.into(), hint: None }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Fault {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Keeps what it has, else stands here.
+    pub(crate) fn at(mut self, span: Span) -> Fault {
+        if self.span.is_none() {
+            self.span = span;
+        }
+        self
+    }
+
+    pub(crate) fn in_text(self, text: &str) -> QueryError {
+        let position = (!self.span.is_none()).then_some(self.span.first);
+        let excerpt = position.and_then(|_| excerpt(text, self.span));
+        QueryError { kind: self.kind, message: self.message, position, excerpt, hint: self.hint }
+    }
+}
+
+/// What is wrong with a statement, printed with the line of the text and a caret under the place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryError {
+    /// The sort of error.
+    pub kind: ErrorKind,
+    /// What is wrong, in one line.
+    pub message: String,
+    /// Where, if it has a place.
+    pub position: Option<Position>,
+    /// The line of the text and the carets under it, if it has a place.
+    pub excerpt: Option<String>,
+    /// What may have been meant.
+    pub hint: Option<String>,
+}
+
+impl std::error::Error for QueryError {}
+
+impl fmt::Display for QueryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if let Some(Position { line, column }) = self.position {
+            write!(f, " (line {line}, column {column})")?;
+        }
+        if let Some(excerpt) = &self.excerpt {
+            write!(f, "\n{excerpt}")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\nhint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Longest part of a line that is shown, in characters.
+const EXCERPT_CHARS: usize = 100;
+
+/// The line the span begins in, cut to [`EXCERPT_CHARS`] around it, and carets under the span.
+fn excerpt(text: &str, span: Span) -> Option<String> {
+    debug_assert!(text.len() <= TEXT_BYTES_MAX);
+    let line_index = usize::try_from(span.first.line).ok()?.checked_sub(1)?;
+    let line: Vec<char> = text.split('\n').nth(line_index)?.trim_end_matches('\r').chars().collect();
+    let column = usize::try_from(span.first.column).ok()?.saturating_sub(1).min(line.len());
+    let last = if span.last.line == span.first.line {
+        usize::try_from(span.last.column).ok()?.min(line.len().max(1))
+    } else {
+        line.len()
+    };
+    let from = if line.len() <= EXCERPT_CHARS { 0 } else { column.saturating_sub(EXCERPT_CHARS / 2) };
+    let shown = |c: &char| if c.is_control() { ' ' } else { *c };
+    let part: String = line[from..].iter().take(EXCERPT_CHARS).map(shown).collect();
+    let room = EXCERPT_CHARS.saturating_sub(column - from).max(1);
+    let carets = "^".repeat(last.saturating_sub(column).clamp(1, room));
+    Some(format!("  {part}\n  {}{carets}", " ".repeat(column - from)))
+}

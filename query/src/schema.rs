@@ -1,0 +1,74 @@
+//! Changes of the schema, read from SQL as data. This room checks what the text alone can tell; whoever executes them
+//! (the engine, as a transaction of the schema table) checks them against the tables that exist.
+
+use hypermnesia_store::{Ack, Attribute, Kind, Storage};
+
+/// What a CREATE or DROP statement asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SchemaChange {
+    /// CREATE TABLE.
+    CreateTable(CreateTable),
+    /// CREATE INDEX.
+    CreateIndex(CreateIndex),
+    /// DROP TABLE.
+    DropTable {
+        /// The table.
+        name: String,
+        /// A missing table is no error.
+        if_exists: bool,
+    },
+    /// DROP INDEX name, or DROP INDEX name ON table.
+    DropIndex {
+        /// The index.
+        name: String,
+        /// Its table; without it the name must be that of one index among all tables.
+        table: Option<String>,
+        /// A missing index is no error.
+        if_exists: bool,
+    },
+}
+
+/// A table to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateTable {
+    /// Its name.
+    pub name: String,
+    /// A table that is there already is no error.
+    pub if_not_exists: bool,
+    /// From `WITH (kind = 'ordered_set')`; a set by default.
+    pub kind: Kind,
+    /// The attributes in order.
+    pub attributes: Vec<Attribute>,
+    /// Names of the key's attributes, in order: PRIMARY KEY, else the first attribute.
+    pub key: Vec<String>,
+    /// From UNIQUE.
+    pub indexes: Vec<NewIndex>,
+    /// From `WITH (storage = 'disc')`; the creator's default without it.
+    pub storage: Option<Storage>,
+    /// From `WITH (ack = 'synced')`; the creator's default without it.
+    pub ack: Option<Ack>,
+    /// From `WITH (copies = 'n1,n2')`: names of members; all of them without it.
+    pub copies: Option<Vec<String>>,
+}
+
+/// An index to be created with its table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewIndex {
+    /// Its name.
+    pub name: String,
+    /// Names of its attributes, in order.
+    pub attributes: Vec<String>,
+    /// Whether no two rows may have the same values.
+    pub unique: bool,
+}
+
+/// An index to be created on a table that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateIndex {
+    /// The table.
+    pub table: String,
+    /// An index that is there already is no error.
+    pub if_not_exists: bool,
+    /// The index.
+    pub index: NewIndex,
+}

@@ -1,0 +1,45 @@
+//! Where the rows of a result go, one at a time.
+
+use std::ops::ControlFlow;
+
+use hypermnesia_store::{Type, Value};
+
+/// One column of a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its alias, or the attribute's name, or the text of the expression.
+    pub name: String,
+    /// What its values are, as far as it is known before the rows are; [`Type::Any`] where it is not. Null is possible
+    /// in every column.
+    pub ty: Type,
+}
+
+/// Takes the rows of a result.
+pub trait Sink {
+    /// Called once, before the first row, also when there is none.
+    fn columns(&mut self, columns: &[Column]);
+
+    /// Takes one row; `Break` ends the execution early, without an error.
+    fn row(&mut self, values: Vec<Value>) -> ControlFlow<()>;
+}
+
+/// A result held whole: for tests, small results and single values. It grows with the result, so use a sink of your own
+/// where the result may be large.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rows {
+    /// The columns.
+    pub columns: Vec<Column>,
+    /// The rows in order.
+    pub rows: Vec<Vec<Value>>,
+}
+
+impl Sink for Rows {
+    fn columns(&mut self, columns: &[Column]) {
+        self.columns = columns.to_vec();
+    }
+
+    fn row(&mut self, values: Vec<Value>) -> ControlFlow<()> {
+        self.rows.push(values);
+        ControlFlow::Continue(())
+    }
+}
