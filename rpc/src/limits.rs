@@ -1,0 +1,62 @@
+//! Every bound of the remote interface, by name, with the sum behind the number. What would pass one is refused with
+//! `LIMIT` or `INVALID` and the name of the field; nothing is cut short. `docs/grpc.md` lists them for clients.
+
+use std::time::Duration;
+
+/// Longest message either side takes, in bytes: the longest row (8 MiB) twice over, for a compare-and-write of it.
+pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Longest request id, in bytes. A UUID takes 36.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Most keys or rows of one batch call, and most conditions, reads and writes of one transaction.
+pub const BATCH_ITEMS_MAX: usize = 10_000;
+
+/// Deepest nesting of lists and maps; the same as the store's, so that nothing deeper is built before it is refused.
+pub const VALUE_DEPTH_MAX: usize = 32;
+
+/// Rows of a scan or a query that go into one message at most: enough to make the cost of a message vanish.
+pub const STREAM_BATCH_ROWS: usize = 256;
+
+/// Bytes of values after which a message of a stream is sent although it has fewer rows.
+pub const STREAM_BATCH_BYTES: usize = 64 * 1024;
+
+/// Messages of a stream that wait for a slow reader: with [`STREAM_BATCH_BYTES`] about half a MiB.
+pub const STREAM_BATCHES_QUEUED: usize = 8;
+
+/// How long a stream may wait for its reader, and an interactive transaction for its next step.
+pub const IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// How old a stream or an interactive transaction may become: it pins old versions, or holds locks.
+pub const AGE_MAX: Duration = Duration::from_secs(60);
+
+/// Operations in flight on one pipelined stream. 1,024 of 30 us each keep a core busy for 30 ms.
+pub const OPERATIONS_IN_FLIGHT: usize = 1024;
+
+/// Blocking pieces of work (scans, queries, dirty reads of large rows) that run at a time, for all clients together. Each
+/// takes a thread; past this, callers queue until their deadline.
+pub const BLOCKING_CALLS_MAX: usize = 64;
+
+/// Interactive transactions at a time on one node. Each pins a snapshot and takes a thread.
+pub const INTERACTIVE_MAX: usize = 256;
+
+/// Time for a call that names none.
+pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Time for a query that names none.
+pub const QUERY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// Longest time that a call may name.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// HTTP/2 streams at a time on one connection.
+pub const STREAMS_PER_CONNECTION: u32 = 1024;
+
+/// How often an idle connection is asked whether its client is still there, and how long the answer may take: a half-open
+/// connection is found, and its transactions freed, within their sum.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// See [`KEEPALIVE_INTERVAL`].
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest time that a stopping server waits for calls that are being worked on.
+pub const DRAIN_MAX: Duration = Duration::from_secs(5);
