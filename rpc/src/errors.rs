@@ -247,7 +247,10 @@ mod tests {
             assert_eq!(status.code(), error.code());
             let back = Error::from(status);
             assert_eq!(back, error);
-            assert_eq!((back.member(), back.position(), back.transaction()), (Some("n2"), Some((1, 5)), Some(id)));
+            assert_eq!(
+                (back.member(), back.position(), back.transaction()),
+                (Some("n2"), Some((1, 5)), Some(id))
+            );
         }
     }
 

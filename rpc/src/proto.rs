@@ -1,6 +1,6 @@
 //! The generated messages and services of `proto/hypermnesia/v1`. Nothing is written by hand here.
 
-#![expect(clippy::allow_attributes, reason = "the generators write them")]
+#![cfg_attr(feature = "server", expect(clippy::allow_attributes, reason = "the generators write them"))]
 
 tonic::include_proto!("hypermnesia.v1");
 

@@ -187,18 +187,23 @@ fn from_message(value: proto::Value, path: &dyn Fn() -> String, depth: usize) ->
     if depth > VALUE_DEPTH_MAX {
         return Err(Error::invalid(path(), format!("nested deeper than {VALUE_DEPTH_MAX}")));
     }
-    Ok(match value.kind.ok_or_else(|| Error::invalid(path(), "no kind is set (null is a kind of its own)"))? {
-        Kind::Null(_) => Value::Null,
-        Kind::Bool(b) => Value::Bool(b),
-        Kind::Int(n) => Value::Int(n),
-        Kind::Uint(n) => Value::from(n),
-        Kind::Float(x) => Value::Float(x),
-        Kind::Text(text) => Value::Text(text),
-        Kind::Bytes(bytes) => Value::Bytes(bytes),
-        Kind::TimestampUs(us) => Value::Timestamp(us),
-        Kind::List(list) => Value::List(list_from(list, path, depth)?),
-        Kind::Map(map) => Value::Map(map_from(map, path, depth)?),
-    })
+    Ok(
+        match value
+            .kind
+            .ok_or_else(|| Error::invalid(path(), "no kind is set (null is a kind of its own)"))?
+        {
+            Kind::Null(_) => Value::Null,
+            Kind::Bool(b) => Value::Bool(b),
+            Kind::Int(n) => Value::Int(n),
+            Kind::Uint(n) => Value::from(n),
+            Kind::Float(x) => Value::Float(x),
+            Kind::Text(text) => Value::Text(text),
+            Kind::Bytes(bytes) => Value::Bytes(bytes),
+            Kind::TimestampUs(us) => Value::Timestamp(us),
+            Kind::List(list) => Value::List(list_from(list, path, depth)?),
+            Kind::Map(map) => Value::Map(map_from(map, path, depth)?),
+        },
+    )
 }
 
 fn list_from(list: proto::List, path: &dyn Fn() -> String, depth: usize) -> Result<Vec<Value>, Error> {

@@ -1,0 +1,180 @@
+//! The connection, and the calls about whole tables.
+
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint};
+
+use super::{
+    Interactive, Operations, QueryRows, Table, TableDefinition, TableInfo, TableSpec, Transact, Transacted,
+};
+use super::{TransactionOptions, Values};
+use crate::limits::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MESSAGE_BYTES_MAX};
+use crate::proto::{self, cluster_client::ClusterClient, operations_client::OperationsClient};
+use crate::proto::{
+    query_client::QueryClient, tables_client::TablesClient, transactions_client::TransactionsClient,
+};
+use crate::{Error, ErrorKind};
+
+/// A connection to one member. Cheap to clone; clones share the connection.
+#[derive(Clone, Debug)]
+pub struct Client {
+    channel: Channel,
+}
+
+impl Client {
+    /// Connects to a member: `host:port`, or `http://host:port`. Fails with [`ErrorKind::Unavailable`] when nobody answers
+    /// there within 5 s.
+    pub async fn connect(address: impl AsRef<str>) -> Result<Client, Error> {
+        let address = address.as_ref();
+        let channel = endpoint(address)?.connect().await.map_err(|error| {
+            let cause = innermost(&error);
+            Error::new(ErrorKind::Unavailable, format!("cannot connect to {address}: {cause}"))
+        })?;
+        Ok(Client { channel })
+    }
+
+    /// Like [`connect`](Client::connect), but connects with the first call. Must be called inside a tokio runtime.
+    pub fn connect_lazy(address: impl AsRef<str>) -> Result<Client, Error> {
+        Ok(Client { channel: endpoint(address.as_ref())?.connect_lazy() })
+    }
+
+    /// A handle on a table; whether there is one shows with the first operation.
+    pub fn table(&self, name: impl Into<String>) -> Table {
+        Table::new(self.tables_client(), name.into())
+    }
+
+    /// Creates a table on every member that shall have a copy. All members must be connected.
+    pub async fn create_table(&self, spec: impl Into<proto::Table>) -> Result<TableDefinition, Error> {
+        let request = proto::CreateTableRequest { table: Some(spec.into()) };
+        let response = self.tables_client().create_table(request).await?.into_inner();
+        Ok(response.table.unwrap_or_default())
+    }
+
+    /// Drops a table with all its rows and indexes.
+    pub async fn drop_table(&self, table: impl Into<String>) -> Result<(), Error> {
+        self.tables_client().drop_table(proto::DropTableRequest { table: table.into() }).await?;
+        Ok(())
+    }
+
+    /// Adds an index over `attributes`; returns when it can be used.
+    pub async fn add_index<S: Into<String>>(
+        &self,
+        table: impl Into<String>,
+        index: impl Into<String>,
+        attributes: impl IntoIterator<Item = S>,
+        unique: bool,
+    ) -> Result<TableDefinition, Error> {
+        let attributes = attributes.into_iter().map(Into::into).collect();
+        let index = proto::Index { name: index.into(), attributes, unique };
+        let request = proto::AddIndexRequest { table: table.into(), index: Some(index) };
+        Ok(self.tables_client().add_index(request).await?.into_inner().table.unwrap_or_default())
+    }
+
+    /// Drops an index. The rows stay.
+    pub async fn drop_index(
+        &self,
+        table: impl Into<String>,
+        index: impl Into<String>,
+    ) -> Result<TableDefinition, Error> {
+        let request = proto::DropIndexRequest { table: table.into(), index: index.into() };
+        Ok(self.tables_client().drop_index(request).await?.into_inner().table.unwrap_or_default())
+    }
+
+    /// All tables, by name.
+    pub async fn tables(&self) -> Result<Vec<TableInfo>, Error> {
+        Ok(self.tables_client().list_tables(proto::ListTablesRequest {}).await?.into_inner().tables)
+    }
+
+    /// One table: definition, size, state.
+    pub async fn describe_table(&self, table: impl Into<String>) -> Result<TableInfo, Error> {
+        let request = proto::DescribeTableRequest { table: table.into() };
+        Ok(self.tables_client().describe_table(request).await?.into_inner().table.unwrap_or_default())
+    }
+
+    /// Runs a whole transaction in one call. Fails with [`ErrorKind::OutcomeUnknown`] when nobody can tell yet what became
+    /// of it: ask [`outcome`](Client::outcome), or send it again under the same request id.
+    pub async fn transact(&self, transaction: Transact) -> Result<Transacted, Error> {
+        let response = self.transactions_client().transact(transaction.into_message()).await?;
+        Transacted::from_message(response.into_inner())
+    }
+
+    /// Begins an interactive transaction. Dropping it aborts it.
+    pub async fn begin(&self, options: TransactionOptions) -> Result<Interactive, Error> {
+        Interactive::begin(self.transactions_client(), options).await
+    }
+
+    /// Runs one statement and streams its rows.
+    pub async fn query(
+        &self,
+        statement: impl Into<String>,
+        parameters: impl Into<Values>,
+    ) -> Result<QueryRows, Error> {
+        let request = proto::ExecuteRequest {
+            statement: statement.into(),
+            parameters: crate::value::into_messages(parameters.into().0),
+            timeout_ms: 0,
+        };
+        QueryRows::open(QueryClient::execute(&mut self.query_client(), request).await?.into_inner()).await
+    }
+
+    /// Opens a stream for many small operations at a time, each several times cheaper than a call.
+    pub async fn operations(&self) -> Result<Operations, Error> {
+        let client = OperationsClient::new(self.channel.clone());
+        let client =
+            client.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX);
+        Operations::open(client).await
+    }
+
+    /// The connection itself, for services of other packages (health, reflection).
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    pub(super) fn cluster_client(&self) -> ClusterClient<Channel> {
+        ClusterClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    fn tables_client(&self) -> TablesClient<Channel> {
+        let client = TablesClient::new(self.channel.clone());
+        client.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    fn transactions_client(&self) -> TransactionsClient<Channel> {
+        let client = TransactionsClient::new(self.channel.clone());
+        client.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    fn query_client(&self) -> QueryClient<Channel> {
+        let client = QueryClient::new(self.channel.clone());
+        client.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+}
+
+impl From<TableSpec> for proto::Table {
+    fn from(spec: TableSpec) -> proto::Table {
+        spec.into_message()
+    }
+}
+
+fn endpoint(address: &str) -> Result<Endpoint, Error> {
+    let uri = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+    let endpoint = Endpoint::from_shared(uri)
+        .map_err(|error| Error::new(ErrorKind::Invalid, format!("{address} is not an address: {error}")))?;
+    Ok(endpoint
+        .connect_timeout(Duration::from_secs(5))
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20))
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        cause = source.to_string();
+        next = source.source();
+    }
+    cause
+}

@@ -1,0 +1,178 @@
+//! A whole transaction in one call.
+
+use std::time::Duration;
+
+use super::{Comparison, Row, Values, values};
+use crate::proto::{self, condition::Test, write};
+use crate::{Error, Value};
+
+/// How a transaction is run.
+#[derive(Clone, Debug, Default)]
+pub struct TransactionOptions(proto::TransactionOptions);
+
+impl TransactionOptions {
+    /// The server's defaults: 5 s, answered when all copies have promised the commit.
+    pub fn new() -> TransactionOptions {
+        TransactionOptions::default()
+    }
+
+    /// How long the server may work on it, waiting for others included; at most 60 s.
+    pub fn timeout(mut self, timeout: Duration) -> TransactionOptions {
+        self.0.timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX).max(1);
+        self
+    }
+
+    /// Answer only when all copies have applied the commit.
+    pub fn sync(mut self) -> TransactionOptions {
+        self.0.sync = true;
+        self
+    }
+
+    /// Names this piece of work: sent again under the same name to the same member, it is answered with the first outcome
+    /// and not done twice. One-shot transactions only.
+    pub fn request_id(mut self, id: impl Into<String>) -> TransactionOptions {
+        self.0.request_id = id.into();
+        self
+    }
+
+    /// How often a conflict is retried by the server.
+    pub fn retries(mut self, retries: u32) -> TransactionOptions {
+        self.0.retries = retries;
+        self
+    }
+
+    pub(super) fn into_message(self) -> proto::TransactionOptions {
+        self.0
+    }
+}
+
+/// A transaction to be run in one call: conditions, reads, writes.
+///
+/// ```
+/// use hypermnesia_rpc::client::{Comparison, Transact};
+/// let transfer = Transact::new()
+///     .when("accounts", "alice", "balance", Comparison::GreaterOrEqual, 10)
+///     .put("accounts", ("alice", 90))
+///     .put("accounts", ("bob", 110));
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Transact(proto::TransactRequest);
+
+impl Transact {
+    /// One that does nothing yet.
+    pub fn new() -> Transact {
+        Transact::default()
+    }
+
+    /// Goes on only if there is a row of this key.
+    pub fn when_exists(self, table: impl Into<String>, key: impl Into<Values>) -> Transact {
+        self.condition(table.into(), key.into(), Test::Exists(true))
+    }
+
+    /// Goes on only if there is no row of this key.
+    pub fn when_absent(self, table: impl Into<String>, key: impl Into<Values>) -> Transact {
+        self.condition(table.into(), key.into(), Test::Exists(false))
+    }
+
+    /// Goes on only if the row of this key equals `row`: compare and swap.
+    pub fn when_equals(
+        self,
+        table: impl Into<String>,
+        key: impl Into<Values>,
+        row: impl Into<Values>,
+    ) -> Transact {
+        self.condition(table.into(), key.into(), Test::Equals(row.into().into()))
+    }
+
+    /// Goes on only if an attribute of the row of this key compares so.
+    pub fn when(
+        self,
+        table: impl Into<String>,
+        key: impl Into<Values>,
+        attribute: impl Into<String>,
+        comparison: Comparison,
+        value: impl Into<Value>,
+    ) -> Transact {
+        let value = Some(value.into().into());
+        let test = proto::AttributeTest { attribute: attribute.into(), comparison: comparison.into(), value };
+        self.condition(table.into(), key.into(), Test::Attribute(test))
+    }
+
+    /// Reads a key, before the writes.
+    pub fn read(mut self, table: impl Into<String>, key: impl Into<Values>) -> Transact {
+        self.0.reads.push(proto::Read { table: table.into(), key: Some(key.into().into()) });
+        self
+    }
+
+    /// Writes a row.
+    pub fn put(mut self, table: impl Into<String>, row: impl Into<Values>) -> Transact {
+        self.0.writes.push(put(table.into(), row.into()));
+        self
+    }
+
+    /// Deletes all rows of a key.
+    pub fn delete(mut self, table: impl Into<String>, key: impl Into<Values>) -> Transact {
+        self.0.writes.push(delete(table.into(), key.into()));
+        self
+    }
+
+    /// Deletes one row of a bag.
+    pub fn delete_row(mut self, table: impl Into<String>, row: impl Into<Values>) -> Transact {
+        self.0.writes.push(delete_row(table.into(), row.into()));
+        self
+    }
+
+    /// How to run it.
+    pub fn options(mut self, options: TransactionOptions) -> Transact {
+        self.0.options = Some(options.into_message());
+        self
+    }
+
+    pub(super) fn into_message(self) -> proto::TransactRequest {
+        self.0
+    }
+
+    fn condition(mut self, table: String, key: Values, test: Test) -> Transact {
+        self.0.conditions.push(proto::Condition { table, key: Some(key.into()), test: Some(test) });
+        self
+    }
+}
+
+pub(super) fn put(table: String, row: Values) -> proto::Write {
+    let put = proto::PutWrite { table, row: Some(row.into()) };
+    proto::Write { write: Some(write::Write::Put(put)) }
+}
+
+pub(super) fn delete(table: String, key: Values) -> proto::Write {
+    let delete = proto::DeleteWrite { table, key: Some(key.into()) };
+    proto::Write { write: Some(write::Write::Delete(delete)) }
+}
+
+pub(super) fn delete_row(table: String, row: Values) -> proto::Write {
+    let delete = proto::DeleteRowWrite { table, row: Some(row.into()) };
+    proto::Write { write: Some(write::Write::DeleteRow(delete)) }
+}
+
+/// What became of a one-shot transaction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transacted {
+    /// Position of the first condition that did not hold; then nothing was written.
+    pub failed_condition: Option<usize>,
+    /// For each read, in order, the rows it found; also when a condition did not hold.
+    pub reads: Vec<Vec<Row>>,
+    /// The commit's timestamp; 0 when nothing was written.
+    pub committed_at: u64,
+}
+
+impl Transacted {
+    /// Whether all conditions held.
+    pub fn applied(&self) -> bool {
+        self.failed_condition.is_none()
+    }
+
+    pub(super) fn from_message(response: proto::TransactResponse) -> Result<Transacted, Error> {
+        let reads: Result<_, _> = response.reads.into_iter().map(|found| values::rows(found.rows)).collect();
+        let failed_condition = (!response.applied).then_some(response.failed_condition as usize);
+        Ok(Transacted { failed_condition, reads: reads?, committed_at: response.committed_at })
+    }
+}
