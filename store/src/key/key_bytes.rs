@@ -268,13 +268,15 @@ impl<'a> KeyReader<'a> {
         let above = match self.take_byte()? {
             FLOAT => return Ok(Value::Float(below)),
             WHOLE => 0,
-            WHOLE_ABOVE => u16::from_be_bytes(self.take()?),
+            WHOLE_ABOVE => match u16::from_be_bytes(self.take()?) {
+                0 => return Err(self.refuse("whole number that is none")),
+                above => above,
+            },
             _ => return Err(self.refuse("unknown kind of number")),
         };
         // The cast saturates far outside of u64 and makes NaN zero, and then what is encoded differs from what was read.
-        let whole = below as i128;
-        let n = whole.saturating_add(i128::from(above));
-        let exact = float_at_or_below(n) == below && (n - whole == 0) == (above == 0);
+        let n = (below as i128).saturating_add(i128::from(above));
+        let exact = float_at_or_below(n) == below;
         let value = i64::try_from(n).map(Value::Int).or_else(|_| u64::try_from(n).map(Value::Uint));
         match value {
             Ok(value) if exact => Ok(value),
