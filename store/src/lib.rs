@@ -12,30 +12,63 @@
 //! | [`schema`] | what a table is: attributes, key, indexes, copies |
 //! | [`ids`], [`clock`] | numbers with names; time |
 //! | [`codec`] | messages and records to bytes and back |
+//! | [`store`], [`table`], [`cursor`] | the door: transactions, tables, scans |
+//! | [`work`], [`txn`] | what a transaction asks, and where it stands |
+//! | [`event`], [`load`], [`catalog`] | changes told; filling without transactions; tables from the schema table |
 //! | [`calendar`] | moments as text |
 //! | [`limits`], [`error`] | every bound; what can be wrong with values and bytes |
 
 pub mod calendar;
+pub mod catalog;
+mod cell;
+mod change;
 pub mod clock;
 pub mod codec;
+mod commit;
+pub mod cursor;
 pub mod error;
+pub mod event;
+mod history;
 pub mod ids;
+mod index;
 pub mod key;
 pub mod limits;
+pub mod load;
+mod lock;
 pub mod order;
+mod prepare;
+mod range_lock;
 pub mod row;
 pub mod schema;
+mod snapshot;
+pub mod store;
+pub mod table;
+pub mod txn;
 pub mod value;
 pub mod value_ref;
+pub mod work;
 
+pub use catalog::{SCHEMA_TABLE, define, defined_by, schema_key, undefine};
+pub use change::change;
 pub use clock::{Clock, ClockAhead, Timestamp};
+pub use commit::CommittedLocal;
+pub use cursor::{Cursor, Found};
 pub use error::{Malformed, ValueError};
+pub use event::{Event, EventDetail, Heard, Subscription};
 pub use ids::{Incarnation, IndexId, NodeId, SchemaVersion, TableId, TxId};
 pub use key::{Key, KeyRange};
+pub use load::LoadError;
 pub use row::{Body, Row};
 pub use schema::{
     Ack, Attribute, IndexDef, Kind, Mode, RowError, SchemaError, Storage, TableBuilder, TableCopy, TableDef,
     Type,
 };
+pub use snapshot::Snapshot;
+pub use store::{Store, StoreConfig};
+pub use table::{Direction, Table};
+pub use txn::{Status, Txn, TxnStatus};
 pub use value::Value;
 pub use value_ref::ValueRef;
+pub use work::{
+    Blocked, Conflict, Freed, LockMode, Locked, Op, Prepared, RangeNote, ReadNote, Role, Work, Write,
+};

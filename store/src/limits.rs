@@ -36,3 +36,29 @@ pub const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// off would drag every member's clock along for good; ten seconds is far beyond what NTP leaves and far below what a
 /// wrong time zone makes.
 pub const CLOCK_AHEAD_MS_MAX: u64 = 10_000;
+
+/// Snapshots that find a slot of their own; more are kept in a map under a lock. 256 slots of a cache line are 16 KiB, and
+/// only slots that were ever used are looked at.
+pub const SNAPSHOT_SLOTS: usize = 256;
+
+/// Shards of the lock table. With a few dozen threads two of them rarely want one shard at a time.
+pub const LOCK_SHARDS: usize = 64;
+
+/// Stripes of a table's counters and queues: more than the threads that write at a time on the machines meant here.
+pub const STRIPES: usize = 16;
+
+/// How long a deletion (and an index entry that no row has any more) stays findable after its commit, in milliseconds, so
+/// that a transaction which read the range before can be told. One that took longer to prepare is refused in that range.
+pub const DELETION_KEPT_MS: u64 = 2_000;
+
+/// Deletions that wait for that in one stripe of a table; past it the oldest go early: 16 x 16 Ki cells are a few tens of MB.
+pub const DELETIONS_KEPT_MAX: usize = 16 * 1024;
+
+/// Rows that a cursor fetches under one guard: few enough that it holds back reclamation for microseconds only.
+pub const CURSOR_CHUNK_ROWS: usize = 256;
+
+/// Transactions remembered per stripe that committed above their local proposal; for settling snapshots taken before.
+pub const STRETCHED_KEPT: usize = 256;
+
+/// Events kept for one slow subscriber; past it the oldest are dropped and it is told how many.
+pub const EVENTS_KEPT_MAX: usize = 64 * 1024;

@@ -1,0 +1,175 @@
+//! The tables of a node, from the rows of the schema table. A schema change is an ordinary transaction that writes there;
+//! preparing it locks the changed table as a whole, committing it changes the physical table before the lock goes.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use foldhash::fast::FixedState;
+use papaya::HashMap;
+use seize::{Collector, LocalGuard};
+
+use crate::clock::Clock;
+use crate::codec;
+use crate::ids::{IndexId, SchemaVersion, TableId};
+use crate::index::Index;
+use crate::key::{Key, KeyRange};
+use crate::limits::MESSAGE_BYTES_MAX;
+use crate::row::{Body, Row};
+use crate::schema::{Attribute, IndexDef, Kind, TableDef, Type};
+use crate::store::Store;
+use crate::table::{DROPPED, Direction, Rows, Table};
+use crate::value::Value;
+use crate::value_ref::ValueRef;
+use crate::work::{Op, Write};
+
+/// The table whose rows are the definitions of the others.
+pub const SCHEMA_TABLE: TableId = TableId(1);
+
+pub(crate) struct Catalog {
+    pub(crate) tables: HashMap<TableId, Arc<Table>, FixedState>,
+    pub(crate) names: HashMap<String, TableId, FixedState>,
+}
+
+impl Catalog {
+    pub(crate) fn new(clock: &Arc<Clock>, collector: &Arc<Collector>) -> Catalog {
+        let tables = HashMap::builder().hasher(FixedState::default()).shared_collector(Arc::clone(collector));
+        let names = HashMap::builder().hasher(FixedState::default()).shared_collector(Arc::clone(collector));
+        let catalog = Catalog { tables: tables.build(), names: names.build() };
+        catalog.install(schema_def(), clock, collector, &collector.enter());
+        catalog
+    }
+
+    pub(crate) fn get<'g>(&self, id: TableId, guard: &'g LocalGuard<'_>) -> Option<&'g Arc<Table>> {
+        self.tables.get(&id, guard)
+    }
+
+    /// Creates the table or gives it its new definition. Under the table's write lock, or before anybody serves.
+    fn install(
+        &self,
+        def: TableDef,
+        clock: &Arc<Clock>,
+        collector: &Arc<Collector>,
+        guard: &LocalGuard<'_>,
+    ) {
+        let known = self.get(def.id, guard).cloned();
+        if known.as_ref().is_some_and(|known| known.def == def) {
+            return;
+        }
+        let rows = known.as_ref().map_or_else(|| Arc::new(Rows::new(&def, clock, collector)), |t| Arc::clone(&t.rows));
+        let kept = |wanted: &IndexDef| known.as_ref()?.index(wanted.id).filter(|index| index.def == *wanted).cloned();
+        let (mut indexes, mut fresh) = (Vec::new(), Vec::new());
+        for wanted in &def.indexes {
+            let index = kept(wanted).unwrap_or_else(|| {
+                fresh.push(wanted.id);
+                Arc::new(Index::new(wanted.clone()))
+            });
+            indexes.push(index);
+        }
+        let table = Arc::new(Table { def, rows, indexes });
+        fresh.into_iter().for_each(|index| fill(&table, index, guard));
+        table.rows.version.store(table.def.version.0, Ordering::SeqCst);
+        if let Some(known) = known.filter(|known| known.def.name != table.def.name) {
+            self.names.remove(&known.def.name, guard);
+        }
+        self.names.insert(table.def.name.clone(), table.def.id, guard);
+        self.tables.insert(table.def.id, table, guard);
+    }
+
+    fn uninstall(&self, id: TableId, guard: &LocalGuard<'_>) {
+        if let Some(table) = self.tables.remove(&id, guard) {
+            table.rows.version.store(DROPPED, Ordering::SeqCst);
+            self.names.remove(&table.def.name, guard);
+        }
+    }
+}
+
+/// Fills a new index from every kept version of every row. Nobody writes meanwhile.
+fn fill(table: &Table, index: IndexId, guard: &LocalGuard<'_>) {
+    let index = table.index(index).expect("it was just put there");
+    let done = table.walk(&KeyRange::all(), Direction::Forward, guard, |cell| {
+        for body in cell.versions(guard).filter_map(|version| version.body.as_ref()) {
+            for entry in index.entries(&table.def, &cell.key, Some(body)) {
+                index.put(&entry, cell);
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    });
+    done.expect("walking cells reads no version, so nothing blocks it");
+}
+
+impl Store {
+    /// Follows a change of the schema table's row.
+    pub(crate) fn follow_schema(&self, key: &Key, body: Option<&Body>, guard: &LocalGuard<'_>) {
+        match body {
+            Some(body) => {
+                if let Some(def) = body.rows().first().and_then(defined_by) {
+                    self.catalog.install(def, &self.clock, &self.collector, guard);
+                }
+            }
+            None => {
+                if let Some(id) = table_of_schema_key(key) {
+                    self.catalog.uninstall(id, guard);
+                }
+            }
+        }
+    }
+}
+
+/// The definition in a row of the schema table; `None` when it is not one.
+pub fn defined_by(row: &Row) -> Option<TableDef> {
+    match row.attribute(2) {
+        ValueRef::Bytes(bytes) => codec::decode(bytes, MESSAGE_BYTES_MAX).ok(),
+        _ => None,
+    }
+}
+
+/// The write that creates or changes a table: a row of the schema table.
+pub fn define(def: &TableDef) -> Write {
+    let values = [
+        Value::Int(i64::from(def.id.0)),
+        Value::Text(def.name.clone()),
+        Value::Bytes(codec::encode(def)),
+    ];
+    let row = Row::encode(SchemaVersion::FIRST, &values).expect("a definition is far below a row's bounds");
+    Write { table: SCHEMA_TABLE, key: schema_key(def.id), op: Op::Put(row) }
+}
+
+/// The write that drops a table.
+pub fn undefine(id: TableId) -> Write {
+    Write { table: SCHEMA_TABLE, key: schema_key(id), op: Op::Delete }
+}
+
+/// The key of a table's row in the schema table.
+pub fn schema_key(id: TableId) -> Key {
+    Key::encode(&[Value::Int(i64::from(id.0))]).expect("a number fits a key")
+}
+
+/// The table that a row of the schema table is about.
+pub(crate) fn table_of_schema_key(key: &Key) -> Option<TableId> {
+    match key.decode().ok()?.first()? {
+        Value::Int(id) => u32::try_from(*id).ok().map(TableId),
+        _ => None,
+    }
+}
+
+fn schema_def() -> TableDef {
+    let attribute = |name: &str, ty| Attribute { name: name.to_owned(), ty, nullable: false };
+    TableDef {
+        id: SCHEMA_TABLE,
+        name: "_schema".to_owned(),
+        version: SchemaVersion::FIRST,
+        kind: Kind::Set,
+        attributes: vec![
+            attribute("id", Type::Int),
+            attribute("name", Type::Text),
+            attribute("definition", Type::Bytes),
+        ],
+        key: vec![0],
+        // Two tables of one name are refused like any two rows of one unique value.
+        indexes: vec![IndexDef { id: IndexId(1), name: "by_name".to_owned(), attributes: vec![1], unique: true }],
+        copies: Vec::new(),
+        ack: crate::schema::Ack::default(),
+        mode: crate::schema::Mode::default(),
+    }
+}

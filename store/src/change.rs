@@ -1,0 +1,44 @@
+//! What a write makes of what a key holds. Used by prepare, by the replay of a log, and by a transaction that looks at its
+//! own writes, so that all three agree.
+
+use std::sync::Arc;
+
+use crate::row::{Body, Row};
+use crate::schema::Kind;
+use crate::work::Op;
+
+/// What a key of a table of this kind holds after `op`, given what it held before.
+///
+/// ```
+/// use hypermnesia_store::{Body, Kind, Op, Row, SchemaVersion, Value, change};
+/// let row = |n| Row::encode(SchemaVersion::FIRST, &[Value::Int(1), Value::Int(n)]).unwrap();
+/// let one = change(Kind::Bag, None, &Op::BagAdd(row(1)));
+/// let two = change(Kind::Bag, one, &Op::BagAdd(row(2)));
+/// assert_eq!(two.clone().unwrap().rows(), [row(1), row(2)]);
+/// assert_eq!(change(Kind::Bag, two.clone(), &Op::BagAdd(row(1))), two); // identical: stored once
+/// ```
+pub fn change(kind: Kind, held: Option<Body>, op: &Op) -> Option<Body> {
+    match (kind, op) {
+        (_, Op::Delete) => None,
+        (Kind::Bag, Op::Put(row) | Op::BagAdd(row)) => Some(with(held, row)),
+        (Kind::Bag, Op::BagRemove(row)) => without(held?, row),
+        (Kind::Set | Kind::OrderedSet, Op::Put(row) | Op::BagAdd(row)) => Some(Body::Row(row.clone())),
+        (Kind::Set | Kind::OrderedSet, Op::BagRemove(row)) => held.filter(|body| body.rows() != [row.clone()]),
+    }
+}
+
+fn with(held: Option<Body>, row: &Row) -> Body {
+    let rows = held.as_ref().map_or(&[][..], Body::rows);
+    match rows.contains(row) {
+        true => held.expect("rows came from it"),
+        false => Body::Bag(rows.iter().chain([row]).cloned().collect()),
+    }
+}
+
+fn without(held: Body, row: &Row) -> Option<Body> {
+    if !held.rows().contains(row) {
+        return Some(held);
+    }
+    let rows: Arc<[Row]> = held.rows().iter().filter(|known| *known != row).cloned().collect();
+    (!rows.is_empty()).then_some(Body::Bag(rows))
+}

@@ -1,0 +1,201 @@
+//! Commit and abort: decide, fold, release.
+//!
+//! Commit raises the clock first, so that who meets the outcome can read at it; then one store of the status word commits
+//! every key at once; only then versions are folded one by one, counted, told to subscribers and queued for forgetting, and
+//! the locks go last, so that the next writer of a key finds everything in place. A reader in between judges a mark by the
+//! status word and sees the same as after. Both are idempotent.
+
+use std::sync::Arc;
+
+use seize::{Guard as _, LocalGuard};
+
+use crate::catalog::SCHEMA_TABLE;
+use crate::clock::Timestamp;
+use crate::event::Event;
+use crate::history::{Gone, has_entry};
+use crate::limits::STRIPES;
+use crate::row::Body;
+use crate::store::Store;
+use crate::table::Table;
+use crate::txn::{Mark, Phase, Progress, Status, Txn};
+use crate::work::{Conflict, Freed, Prepared, Role, Work};
+
+/// Queued cells that a commit looks at in passing: more than it can queue itself, so that queues shrink under load.
+const TIDY_PER_MARK: usize = 2;
+
+/// The end of a transaction that only this node takes part in.
+#[derive(Debug)]
+pub enum CommittedLocal {
+    /// Done, at this timestamp.
+    Yes(Timestamp, Freed),
+    /// Nothing happened, everything is released. It may run again at its old age.
+    Refused(Conflict, Freed),
+    /// It waits for a lock: call again when it is freed.
+    Parked,
+}
+
+impl Store {
+    /// Prepares and commits a transaction that has no other participant, on the caller's thread.
+    pub fn commit_local(&self, txn: &Arc<Txn>, work: &Arc<Work>, wall_ms: u64) -> CommittedLocal {
+        let mut progress = txn.gate.lock();
+        match self.prepare_gated(txn, &mut progress, work, wall_ms, Role::Coordinator) {
+            Prepared::Parked => CommittedLocal::Parked,
+            Prepared::Refused(conflict) => CommittedLocal::Refused(conflict, self.abort_gated(txn, &mut progress)),
+            Prepared::Yes { proposal } => {
+                CommittedLocal::Yes(proposal, self.commit_gated(txn, &mut progress, proposal))
+            }
+        }
+    }
+
+    /// Commits a prepared transaction at the largest of its participants' proposals. Committing again changes nothing.
+    ///
+    /// # Panics
+    /// When it was aborted here: an outcome is never changed.
+    pub fn commit(&self, txn: &Arc<Txn>, commit_ts: Timestamp) -> Freed {
+        let mut progress = txn.gate.lock();
+        self.commit_gated(txn, &mut progress, commit_ts)
+    }
+
+    fn commit_gated(&self, txn: &Arc<Txn>, progress: &mut Progress, commit_ts: Timestamp) -> Freed {
+        if progress.phase == Phase::Done && txn.status.get() != Status::Aborted {
+            return Freed::default();
+        }
+        self.raise_clock(commit_ts);
+        let decided = txn.status.decide(Status::Committed(commit_ts));
+        assert!(decided || txn.status.get() != Status::Aborted, "{} was aborted and cannot commit", txn.id);
+        let guard = self.pin();
+        let oldest = self.snapshots.oldest();
+        let marks = std::mem::take(&mut progress.marks);
+        for mark in &marks {
+            self.fold(txn, mark, commit_ts, oldest, &guard);
+        }
+        for mark in marks.iter().filter(|mark| mark.table == SCHEMA_TABLE) {
+            let body = mark.cell.newest_body(&guard).map(|(body, _)| body);
+            self.follow_schema(&mark.cell.key, body, &guard);
+        }
+        let freed = self.let_go(txn, progress, &marks, &guard);
+        self.tidy_behind(&marks, oldest, &guard);
+        freed
+    }
+
+    /// Aborts a transaction: its marks go, its locks go, and if it is parked it waits no longer. Aborting again, or aborting
+    /// what is committed, changes nothing.
+    pub fn abort(&self, txn: &Arc<Txn>) -> Freed {
+        let mut progress = txn.gate.lock();
+        self.abort_gated(txn, &mut progress)
+    }
+
+    fn abort_gated(&self, txn: &Arc<Txn>, progress: &mut Progress) -> Freed {
+        if progress.phase == Phase::Done {
+            return Freed::default();
+        }
+        txn.status.decide(Status::Aborted);
+        let guard = self.pin();
+        let marks = std::mem::take(&mut progress.marks);
+        for mark in &marks {
+            self.unmark(mark, &guard);
+        }
+        self.let_go(txn, progress, &marks, &guard)
+    }
+
+    /// Raises the clock to an outcome, however far ahead it is: it was agreed, so it cannot be refused any more.
+    pub(crate) fn raise_clock(&self, to: Timestamp) {
+        if self.clock.read() < to && self.clock.observe(to).is_err() {
+            self.clock.propose(to.wall_ms() + 1);
+        }
+    }
+
+    fn fold(
+        &self,
+        txn: &Txn,
+        mark: &Mark,
+        commit_ts: Timestamp,
+        oldest: Timestamp,
+        guard: &LocalGuard<'_>,
+    ) {
+        let table = self.catalog.get(mark.table, guard).expect("a marked table is locked against dropping");
+        let (cell, rows) = (&mark.cell, &table.rows);
+        let mut versions = cell.versions(guard);
+        let new = versions.next().and_then(|version| version.body.as_ref());
+        let old = versions.find(|version| version.committed().is_some()).and_then(|v| v.body.as_ref());
+        cell.fold(commit_ts, txn.proposal(), guard);
+        rows.count(&cell.key, old, new, guard);
+        if rows.events.has_listeners() {
+            let (key, new, old) = (cell.key.clone(), new.cloned(), old.cloned());
+            rows.events.emit(Event { table: mark.table, sequence: 0, commit_ts, key, new, old });
+        }
+        let stale = stale_entries(table, mark, old, new);
+        if new.is_none() || !stale.is_empty() {
+            rows.history.keep_gone(Gone { at: commit_ts, cell: Arc::clone(cell), stale }, guard);
+        }
+        if cell.cut(oldest, guard) {
+            rows.history.keep_old(commit_ts, cell, guard);
+        }
+    }
+
+    fn unmark(&self, mark: &Mark, guard: &LocalGuard<'_>) {
+        let table = self.catalog.get(mark.table, guard).expect("a marked table is locked against dropping");
+        let cell = &mark.cell;
+        let new = cell.versions(guard).next().and_then(|version| version.body.as_ref());
+        cell.unmark(guard);
+        for index in &table.indexes {
+            for entry in index.entries(&table.def, &cell.key, new) {
+                if !has_entry(table, index, cell, &entry, guard) {
+                    index.remove(&entry);
+                }
+            }
+        }
+        if cell.is_empty() {
+            table.rows.dead(cell, guard);
+        }
+    }
+
+    /// After the last mark: announcements, locks, references, and whoever waits.
+    fn let_go(
+        &self,
+        txn: &Arc<Txn>,
+        progress: &mut Progress,
+        marks: &[Mark],
+        guard: &LocalGuard<'_>,
+    ) -> Freed {
+        for table in std::mem::take(&mut progress.noted) {
+            if let Some(table) = self.catalog.get(table, guard) {
+                table.rows.ranges.withdraw(txn);
+            }
+        }
+        if !marks.is_empty() {
+            self.leave_flight(txn, guard);
+        }
+        progress.phase = Phase::Done;
+        progress.locks = Vec::new();
+        progress.work = None;
+        let freed = self.locks.release(txn);
+        txn.status.wake();
+        freed
+    }
+
+    fn tidy_behind(&self, marks: &[Mark], oldest: Timestamp, guard: &LocalGuard<'_>) {
+        let stripe = guard.thread_id() % STRIPES;
+        for same in marks.chunk_by(|a, b| a.table == b.table) {
+            if let Some(table) = self.catalog.get(same[0].table, guard) {
+                self.tidy_stripe(table, stripe, TIDY_PER_MARK * same.len(), oldest, guard);
+            }
+        }
+    }
+}
+
+/// Index entries that the old version has and the new one has not.
+fn stale_entries(
+    table: &Table,
+    mark: &Mark,
+    old: Option<&Body>,
+    new: Option<&Body>,
+) -> Vec<(crate::ids::IndexId, crate::key::Key)> {
+    let mut stale = Vec::new();
+    for index in &table.indexes {
+        let kept = index.entries(&table.def, &mark.cell.key, new);
+        let gone = index.entries(&table.def, &mark.cell.key, old).into_iter().filter(|e| !kept.contains(e));
+        stale.extend(gone.map(|entry| (index.def.id, entry)));
+    }
+    stale
+}

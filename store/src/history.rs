@@ -1,0 +1,152 @@
+//! Old versions, deleted keys and index entries without a row: when they go. A commit cuts what no live snapshot needs at
+//! once; what it must leave is queued here and looked at again by later commits and by [`Store::tidy`].
+//!
+//! Deletions and vanished index entries stay a little longer (`DELETION_KEPT_MS`) even if no snapshot needs them: another
+//! member may still prepare a transaction that read the range before, and finds out by meeting them. What is forgotten is
+//! remembered as one timestamp per table, and a range read before it is refused.
+//!
+//! A key dies in its lock shard while nobody holds its lock, and is born by who holds it: so never both at once.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crossbeam::utils::CachePadded;
+use parking_lot::Mutex;
+use seize::{Guard as _, LocalGuard};
+
+use crate::cell::Cell;
+use crate::clock::Timestamp;
+use crate::ids::{IndexId, TableId};
+use crate::key::Key;
+use crate::limits::{DELETION_KEPT_MS, DELETIONS_KEPT_MAX, STRIPES};
+use crate::lock::LockKey;
+use crate::store::Store;
+use crate::table::Table;
+
+/// What waits to go, striped by the thread that queued it.
+pub(crate) struct History {
+    /// Held for a push or a pop; a leaf lock.
+    stripes: Box<[CachePadded<Mutex<Stripe>>]>,
+}
+
+#[derive(Default)]
+struct Stripe {
+    /// Cells with more versions than one, and the commit that made them so.
+    old: VecDeque<(Timestamp, Arc<Cell>)>,
+    gone: VecDeque<Gone>,
+}
+
+/// A commit after which a key is deleted, or some index entries have no row.
+pub(crate) struct Gone {
+    pub(crate) at: Timestamp,
+    pub(crate) cell: Arc<Cell>,
+    pub(crate) stale: Vec<(IndexId, Key)>,
+}
+
+impl Default for History {
+    fn default() -> History {
+        History { stripes: (0..STRIPES).map(|_| CachePadded::default()).collect() }
+    }
+}
+
+impl History {
+    pub(crate) fn keep_old(&self, at: Timestamp, cell: &Arc<Cell>, guard: &LocalGuard<'_>) {
+        let mut stripe = self.stripes[guard.thread_id() % STRIPES].lock();
+        stripe.old.push_back((at, Arc::clone(cell)));
+    }
+
+    pub(crate) fn keep_gone(&self, gone: Gone, guard: &LocalGuard<'_>) {
+        self.stripes[guard.thread_id() % STRIPES].lock().gone.push_back(gone);
+    }
+
+    fn next_old(&self, stripe: usize, oldest: Timestamp) -> Option<(Timestamp, Arc<Cell>)> {
+        let mut stripe = self.stripes[stripe].lock();
+        stripe.old.front().is_some_and(|(at, _)| *at <= oldest).then(|| stripe.old.pop_front())?
+    }
+
+    fn next_gone(&self, stripe: usize, oldest: Timestamp, now: Timestamp) -> Option<Gone> {
+        let mut stripe = self.stripes[stripe].lock();
+        let full = stripe.gone.len() > DELETIONS_KEPT_MAX;
+        let due = |gone: &Gone| {
+            gone.at <= oldest && (full || gone.at.wall_ms() + DELETION_KEPT_MS <= now.wall_ms())
+        };
+        stripe.gone.front().is_some_and(due).then(|| stripe.gone.pop_front())?
+    }
+}
+
+impl Store {
+    /// Drops what no live snapshot needs any more, in every table, up to `budget` cells each. Called by a tick; commits do
+    /// a little of it themselves.
+    pub fn tidy(&self, budget: usize) {
+        let guard = self.pin();
+        let oldest = self.snapshots.oldest();
+        for table in self.catalog.tables.values(&guard) {
+            for stripe in 0..STRIPES {
+                self.tidy_stripe(table, stripe, budget, oldest, &guard);
+            }
+        }
+    }
+
+    pub(crate) fn tidy_stripe(
+        &self,
+        table: &Table,
+        stripe: usize,
+        budget: usize,
+        oldest: Timestamp,
+        guard: &LocalGuard<'_>,
+    ) {
+        let history = &table.rows.history;
+        for _ in 0..budget {
+            let Some((at, cell)) = history.next_old(stripe, oldest) else { break };
+            // Whoever holds the lock cuts at its commit, or the cell is looked at again.
+            let left = self.locks.alone(&row_lock(table.id(), &cell.key), || cell.cut(oldest, guard));
+            if left != Some(false) {
+                history.keep_old(at, &cell, guard);
+            }
+        }
+        let now = self.clock.read();
+        for _ in 0..budget {
+            let Some(gone) = history.next_gone(stripe, oldest, now) else { break };
+            let lock = row_lock(table.id(), &gone.cell.key);
+            if self.locks.alone(&lock, || forget(table, &gone, oldest, guard)).is_none() {
+                history.keep_gone(gone, guard);
+            }
+        }
+    }
+}
+
+pub(crate) fn row_lock(table: TableId, key: &Key) -> LockKey {
+    LockKey { table, index: None, key: key.clone() }
+}
+
+/// In the key's lock shard, with nobody in it.
+fn forget(table: &Table, gone: &Gone, oldest: Timestamp, guard: &LocalGuard<'_>) {
+    // Raised first: who checks a range looks at cells and then at this.
+    table.rows.forgotten.fetch_max(gone.at.0, Ordering::SeqCst);
+    gone.cell.cut(oldest, guard);
+    for (index, entry) in &gone.stale {
+        let Some(index) = table.index(*index) else { continue };
+        let now = table.rows.cell(&gone.cell.key, guard);
+        let kept = |cell: &Arc<Cell>| has_entry(table, index, cell, entry, guard);
+        if !kept(&gone.cell) && !now.is_some_and(kept) {
+            index.remove(entry);
+        }
+    }
+    let deleted = matches!(gone.cell.newest(guard), Some((top, at)) if at == gone.at && top.body.is_none());
+    if deleted && gone.cell.versions(guard).count() == 1 {
+        table.rows.dead(&gone.cell, guard);
+    }
+}
+
+/// Whether any kept version of the cell has this index entry.
+pub(crate) fn has_entry(
+    table: &Table,
+    index: &crate::index::Index,
+    cell: &Cell,
+    entry: &Key,
+    guard: &LocalGuard<'_>,
+) -> bool {
+    let mut bodies = cell.versions(guard).filter_map(|version| version.body.as_ref());
+    bodies.any(|body| body.rows().iter().any(|r| index.entry(&table.def, &cell.key, r).as_ref() == Some(entry)))
+}

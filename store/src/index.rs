@@ -1,0 +1,64 @@
+//! One secondary index of a table: entries of (index key, then primary key) to the row's cell. An entry is there from
+//! before the first mark that needs it is proposed until no kept version has its value, and a while longer (`history`), so
+//! it says *maybe*: readers look at the version they see and compare. This file never decides what is visible.
+
+use std::sync::Arc;
+
+use scc::{Guard, TreeIndex};
+
+use crate::cell::Cell;
+use crate::key::Key;
+use crate::row::{Body, Row};
+use crate::schema::{IndexDef, TableDef};
+
+pub(crate) struct Index {
+    pub(crate) def: IndexDef,
+    pub(crate) tree: TreeIndex<Key, Arc<Cell>>,
+}
+
+impl Index {
+    pub(crate) fn new(def: IndexDef) -> Index {
+        Index { def, tree: TreeIndex::new() }
+    }
+
+    /// The entry of one row. `None` when it would be too long, which `Store::prepare` refuses before anything is stored.
+    pub(crate) fn entry(&self, table: &TableDef, key: &Key, row: &Row) -> Option<Key> {
+        table.index_key(&self.def, row).ok().map(|value| value.join(key))
+    }
+
+    /// The entries of all rows of a key, each once.
+    pub(crate) fn entries(&self, table: &TableDef, key: &Key, body: Option<&Body>) -> Vec<Key> {
+        let rows = body.map_or(&[][..], Body::rows);
+        let mut entries: Vec<Key> = rows.iter().filter_map(|row| self.entry(table, key, row)).collect();
+        if entries.len() > 1 {
+            entries.sort_unstable();
+            entries.dedup();
+        }
+        entries
+    }
+
+    /// Puts an entry in, or points an old one to this cell (the key may have died and been born again meanwhile).
+    pub(crate) fn put(&self, entry: &Key, cell: &Arc<Cell>) {
+        let known = self.tree.peek_with(entry, |_, known| Arc::ptr_eq(known, cell));
+        match known {
+            Some(true) => {}
+            Some(false) => self.tree.upsert_sync(entry.clone(), Arc::clone(cell)),
+            None => {
+                if let Err((entry, cell)) = self.tree.insert_sync(entry.clone(), Arc::clone(cell)) {
+                    self.tree.upsert_sync(entry, cell);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn remove(&self, entry: &Key) {
+        self.tree.remove_sync(entry);
+    }
+
+    /// The cells whose rows may have this value.
+    pub(crate) fn maybe(&self, value: &Key) -> Vec<Arc<Cell>> {
+        let guard = Guard::new();
+        let range = crate::key::KeyRange::prefix(value);
+        self.tree.range::<Key, _>(range, &guard).map(|(_, cell)| Arc::clone(cell)).collect()
+    }
+}

@@ -1,0 +1,178 @@
+//! Filling tables without transactions: recovery from the log and image, and full copies from another member. Nobody is
+//! served meanwhile; each key is changed in its lock shard all the same, so a forgotten lock refuses instead of corrupting.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use seize::LocalGuard;
+
+use crate::catalog::SCHEMA_TABLE;
+use crate::change::change;
+use crate::clock::Timestamp;
+use crate::history::row_lock;
+use crate::ids::TableId;
+use crate::key::Key;
+use crate::row::Body;
+use crate::store::Store;
+use crate::table::Table;
+use crate::work::Write;
+
+/// Why a row could not be loaded. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// There is no such table; its row of the schema table must be loaded first.
+    #[error("{0} does not exist")]
+    NoSuchTable(TableId),
+    /// A transaction holds the key.
+    #[error("a transaction holds a key of {0}")]
+    Busy(TableId),
+}
+
+impl Store {
+    /// Makes `body` (or its absence) the newest version of a key, unless what is there is as new. Loading a row of the
+    /// schema table creates, changes or drops the table.
+    ///
+    /// # Errors
+    /// [`LoadError`]; nothing was changed.
+    pub fn load_row(
+        &self,
+        table: TableId,
+        key: &Key,
+        commit_ts: Timestamp,
+        body: Option<Body>,
+    ) -> Result<(), LoadError> {
+        self.load_with(table, key, commit_ts, |_, _| body)
+    }
+
+    /// Applies the writes of a committed transaction, as the log has them. Applying them again changes nothing.
+    ///
+    /// # Errors
+    /// [`LoadError`]; writes before the failing key were applied.
+    pub fn load_writes(&self, commit_ts: Timestamp, writes: &[Write]) -> Result<(), LoadError> {
+        let mut order: Vec<&Write> = writes.iter().collect();
+        order.sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
+        for same in order.chunk_by(|a, b| a.table == b.table && a.key == b.key) {
+            self.load_with(same[0].table, &same[0].key, commit_ts, |table, old| {
+                same.iter().fold(old, |held, write| change(table.def.kind, held, &write.op))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn load_with(
+        &self,
+        id: TableId,
+        key: &Key,
+        at: Timestamp,
+        body: impl FnOnce(&Table, Option<Body>) -> Option<Body>,
+    ) -> Result<(), LoadError> {
+        let guard = self.pin();
+        let table = self.catalog.get(id, &guard).ok_or(LoadError::NoSuchTable(id))?;
+        self.raise_clock(at);
+        let oldest = self.snapshots.oldest();
+        let change = || install(table, key, at, oldest, body, &guard);
+        let loaded = self.locks.alone(&row_lock(id, key), change).ok_or(LoadError::Busy(id))?;
+        if id == SCHEMA_TABLE && let Some(body) = loaded {
+            self.follow_schema(key, body.as_ref(), &guard);
+        }
+        Ok(())
+    }
+
+    /// Drops every row of a table at once, for a full copy. No snapshot of it may be in use.
+    ///
+    /// # Errors
+    /// [`LoadError::NoSuchTable`].
+    pub fn clear(&self, table: TableId) -> Result<(), LoadError> {
+        let guard = self.pin();
+        let table = self.catalog.get(table, &guard).ok_or(LoadError::NoSuchTable(table))?;
+        table.rows.cells.clear(&guard);
+        if let Some(tree) = &table.rows.tree {
+            tree.clear();
+        }
+        table.indexes.iter().for_each(|index| index.tree.clear());
+        table.rows.forgotten.fetch_max(self.clock.read().0, Ordering::SeqCst);
+        table.rows.reset_counts();
+        Ok(())
+    }
+}
+
+/// In the key's lock shard. Says what the key holds now, if that changed.
+fn install(
+    table: &Table,
+    key: &Key,
+    at: Timestamp,
+    oldest: Timestamp,
+    body: impl FnOnce(&Table, Option<Body>) -> Option<Body>,
+    guard: &LocalGuard<'_>,
+) -> Option<Option<Body>> {
+    let known = table.rows.cell(key, guard).cloned();
+    let newest = known.as_ref().and_then(|cell| cell.newest(guard));
+    if newest.is_some_and(|(_, newest)| newest >= at) {
+        return None;
+    }
+    let old = newest.and_then(|(version, _)| version.body.clone());
+    let new = body(table, old.clone());
+    if old.is_none() && new.is_none() {
+        return None;
+    }
+    let cell = known.unwrap_or_else(|| table.rows.born(key, guard));
+    for index in &table.indexes {
+        for entry in index.entries(&table.def, key, new.as_ref()) {
+            index.put(&entry, &cell);
+        }
+    }
+    cell.load(new.clone(), at);
+    table.rows.count(key, old.as_ref(), new.as_ref(), guard);
+    let gone = |index: &Arc<crate::index::Index>| {
+        let kept = index.entries(&table.def, key, new.as_ref());
+        let gone = index.entries(&table.def, key, old.as_ref()).into_iter().filter(move |e| !kept.contains(e));
+        gone.map(|entry| (index.def.id, entry)).collect::<Vec<_>>()
+    };
+    let stale: Vec<_> = table.indexes.iter().flat_map(gone).collect();
+    if new.is_none() || !stale.is_empty() {
+        let gone = crate::history::Gone { at, cell: Arc::clone(&cell), stale };
+        table.rows.history.keep_gone(gone, guard);
+    }
+    if cell.cut(oldest, guard) {
+        table.rows.history.keep_old(at, &cell, guard);
+    }
+    Some(new)
+}
+
+impl Table {
+    /// A number that is equal for equal contents, whatever the order of insertion: keys and the newest committed rows (not
+    /// their timestamps). Looks at every row; exact when idle.
+    pub fn digest(&self) -> u64 {
+        let mut sum = 0_u64;
+        self.visit_newest(|key, body, _| {
+            let mut hash = fnv(FNV_START, &(key.len() as u64).to_le_bytes());
+            hash = fnv(hash, key);
+            for row in body.rows() {
+                hash = fnv(hash, &(row.as_bytes().len() as u64).to_le_bytes());
+                hash = fnv(hash, row.as_bytes());
+            }
+            sum = sum.wrapping_add(hash);
+        });
+        sum
+    }
+
+    /// Shows the newest committed version of every key that has one, whatever is pending, in no order.
+    pub fn visit_newest(&self, mut show: impl FnMut(&Key, &Body, Timestamp)) {
+        let guard = self.pin();
+        for handle in self.rows.cells.iter(&guard) {
+            if let Some((body, at)) = handle.0.newest_body(&guard) {
+                show(&handle.0.key, body, at);
+            }
+        }
+    }
+}
+
+const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a: fixed by its definition, so that members of different builds agree.
+fn fnv(mut hash: u64, bytes: &[u8]) -> u64 {
+    for byte in bytes {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    hash
+}

@@ -1,0 +1,124 @@
+//! Which snapshots are alive, so that no version one of them may read is dropped.
+//!
+//! A snapshot announces a lower bound in a slot, then (after a full fence) loads the clock again and reads at that. The
+//! collector loads the clock, then (after a full fence) looks at the slots. If it missed the announcement, its fence came
+//! first, so the clock it loaded is not above the snapshot's; if it saw it, the bound is. Either way what it keeps is enough.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+
+use crossbeam::utils::CachePadded;
+use parking_lot::Mutex;
+
+use crate::clock::{Clock, Timestamp};
+use crate::limits::SNAPSHOT_SLOTS;
+
+const FREE: u64 = u64::MAX;
+
+/// All live snapshots of a node.
+#[derive(Debug)]
+pub(crate) struct Snapshots {
+    clock: Arc<Clock>,
+    /// Lower bounds; each on its own cache line, so that readers on different threads do not meet.
+    slots: Box<[CachePadded<AtomicU64>]>,
+    /// Slots at or above it were never used. Only grows.
+    used: AtomicUsize,
+    /// Snapshots that found no slot: bound and how many. Rare; held for a map operation; a leaf lock.
+    more: Mutex<BTreeMap<u64, usize>>,
+}
+
+thread_local! {
+    /// Where this thread found a free slot last.
+    static LAST_SLOT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+impl Snapshots {
+    pub(crate) fn new(clock: Arc<Clock>) -> Snapshots {
+        let slots = (0..SNAPSHOT_SLOTS).map(|_| CachePadded::new(AtomicU64::new(FREE))).collect();
+        Snapshots { clock, slots, used: AtomicUsize::new(0), more: Mutex::default() }
+    }
+
+    pub(crate) fn take(self: &Arc<Self>) -> Snapshot {
+        let bound = self.clock.read().0;
+        let slot = self.claim(bound);
+        if slot.is_none() {
+            *self.more.lock().entry(bound).or_insert(0) += 1;
+        }
+        fence(Ordering::SeqCst);
+        Snapshot { at: self.clock.read(), bound, slot, registry: Arc::clone(self) }
+    }
+
+    fn claim(&self, bound: u64) -> Option<usize> {
+        let first = LAST_SLOT.get();
+        for probe in 0..self.slots.len() {
+            let slot = (first + probe) % self.slots.len();
+            let word = &self.slots[slot];
+            if word.load(Ordering::Relaxed) == FREE {
+                // `used` grows before the slot is filled, so a collector that sees the old `used` fenced before us.
+                self.used.fetch_max(slot + 1, Ordering::SeqCst);
+                if word.compare_exchange(FREE, bound, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+                    LAST_SLOT.set(slot);
+                    return Some(slot);
+                }
+            }
+        }
+        None
+    }
+
+    /// No live or coming snapshot reads below this.
+    pub(crate) fn oldest(&self) -> Timestamp {
+        let now = self.clock.read().0;
+        fence(Ordering::SeqCst);
+        let used = self.used.load(Ordering::SeqCst);
+        let slots = self.slots[..used].iter().map(|slot| slot.load(Ordering::SeqCst));
+        let mut oldest = slots.fold(now, u64::min);
+        if used == self.slots.len() {
+            oldest = self.more.lock().keys().next().map_or(oldest, |bound| oldest.min(*bound));
+        }
+        Timestamp(oldest)
+    }
+
+    /// How many are alive.
+    pub(crate) fn count(&self) -> usize {
+        let slots = self.slots.iter().filter(|slot| slot.load(Ordering::Relaxed) != FREE).count();
+        slots + self.more.lock().values().sum::<usize>()
+    }
+}
+
+/// A live snapshot: while it exists every version it may read is kept. Dropping it lets them go.
+#[derive(Debug)]
+pub struct Snapshot {
+    at: Timestamp,
+    bound: u64,
+    slot: Option<usize>,
+    registry: Arc<Snapshots>,
+}
+
+impl Snapshot {
+    /// The timestamp it reads at.
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Moves it up (never down), as [`crate::work::Blocked::Raise`] asks.
+    pub fn raise(&mut self, to: Timestamp) {
+        self.at = self.at.max(to);
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot {
+            self.registry.slots[slot].store(FREE, Ordering::Release);
+            return;
+        }
+        let mut more = self.registry.more.lock();
+        if let Some(count) = more.get_mut(&self.bound) {
+            *count -= 1;
+            if *count == 0 {
+                more.remove(&self.bound);
+            }
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The store of one node: tables, locks, snapshots and the clock behind one door. Everything takes `&self`; nothing here
+//! blocks, reads a clock or starts a thread. What must wait is handed back ([`Locked::Parked`], [`crate::Prepared::Parked`],
+//! [`Blocked`]) and continued by whoever frees it ([`crate::Freed`]).
+//!
+//! The life of a transaction here: [`Store::begin`], reads at a snapshot, perhaps [`Store::lock`]; then [`Store::prepare`]
+//! and [`Store::commit`] or [`Store::abort`] (each in its own file). A transaction that was begun must end in one of them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Waker;
+
+use crossbeam::utils::CachePadded;
+use parking_lot::Mutex;
+use seize::{Collector, Guard as _, LocalGuard};
+
+use crate::catalog::Catalog;
+use crate::clock::{Clock, Timestamp};
+use crate::history::row_lock;
+use crate::ids::{TableId, TxId};
+use crate::key::Key;
+use crate::limits::{LOCK_SHARDS, STRETCHED_KEPT};
+use crate::lock::{LockTable, Request};
+use crate::snapshot::{Snapshot, Snapshots};
+use crate::table::Table;
+use crate::txn::{Phase, Status, Txn};
+use crate::work::{Blocked, Conflict, LockMode, Locked};
+
+/// How a store begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StoreConfig {
+    /// The wall clock at the start, in milliseconds since 1970.
+    pub wall_ms: u64,
+}
+
+/// All that one node knows.
+pub struct Store {
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) collector: Arc<Collector>,
+    pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) locks: LockTable,
+    pub(crate) catalog: Catalog,
+    /// Transactions with marks, by sequence number. Keeps each alive until its last mark is folded or unlinked.
+    inflight: Box<[CachePadded<Mutex<Inflight>>]>,
+}
+
+#[derive(Default)]
+struct Inflight {
+    txns: Vec<Arc<Txn>>,
+    /// (proposal, commit timestamp) of those that lately committed above their local proposal.
+    stretched: VecDeque<(Timestamp, Timestamp)>,
+    /// The greatest commit timestamp that had to be forgotten from there.
+    forgotten: Timestamp,
+}
+
+impl Store {
+    /// A store with no table but the schema table.
+    pub fn new(config: StoreConfig) -> Store {
+        let clock = Arc::new(Clock::new(config.wall_ms));
+        let collector = Arc::new(Collector::new());
+        Store {
+            snapshots: Arc::new(Snapshots::new(Arc::clone(&clock))),
+            catalog: Catalog::new(&clock, &collector),
+            locks: LockTable::new(),
+            inflight: (0..LOCK_SHARDS).map(|_| CachePadded::default()).collect(),
+            clock,
+            collector,
+        }
+    }
+
+    /// The node's clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// A table by its id.
+    pub fn table(&self, id: TableId) -> Option<Arc<Table>> {
+        self.catalog.get(id, &self.pin()).cloned()
+    }
+
+    /// A table by its name.
+    pub fn table_named(&self, name: &str) -> Option<Arc<Table>> {
+        let guard = self.pin();
+        let id = self.catalog.names.get(name, &guard)?;
+        self.catalog.get(*id, &guard).cloned()
+    }
+
+    /// All tables, the schema table included, by id.
+    pub fn tables(&self) -> Vec<Arc<Table>> {
+        let guard = self.pin();
+        let mut tables: Vec<_> = self.catalog.tables.values(&guard).cloned().collect();
+        tables.sort_by_key(|table| table.id());
+        tables
+    }
+
+    /// Registers a snapshot at the clock's time: everything it may read stays until it is dropped.
+    pub fn snapshot(&self) -> Snapshot {
+        self.snapshots.take()
+    }
+
+    /// No live snapshot reads below this.
+    pub fn oldest_snapshot(&self) -> Timestamp {
+        self.snapshots.oldest()
+    }
+
+    /// How many snapshots are alive.
+    pub fn snapshots_alive(&self) -> usize {
+        self.snapshots.count()
+    }
+
+    /// Begins an attempt of a transaction on this node.
+    pub fn begin(&self, id: TxId) -> Arc<Txn> {
+        Arc::new(Txn::new(id))
+    }
+
+    /// Locks a key for a transaction that this node coordinates and that is not prepared yet. Re-entrant; a read lock is
+    /// raised to a write lock. When parked, the waker is called (and the transaction listed in a [`crate::Freed`]) once it has it.
+    pub fn lock(&self, txn: &Arc<Txn>, table: TableId, key: &Key, mode: LockMode, waker: &Waker) -> Locked {
+        let progress = txn.gate.lock();
+        if progress.phase != Phase::Open || txn.status.get() != Status::Pending {
+            return Locked::Refused(Conflict::Aborted);
+        }
+        let request = Request { txn, mode, may_queue_free: true, waker: Some(waker) };
+        self.locks.key(&row_lock(table, key), &request)
+    }
+
+    /// Locks a whole table: excludes all key and range locks of others in it that the mode excludes. Otherwise as
+    /// [`Store::lock`]; when continued after parking, call it again.
+    pub fn lock_table(&self, txn: &Arc<Txn>, table: TableId, mode: LockMode, waker: &Waker) -> Locked {
+        let progress = txn.gate.lock();
+        if progress.phase != Phase::Open || txn.status.get() != Status::Pending {
+            return Locked::Refused(Conflict::Aborted);
+        }
+        let request = Request { txn, mode, may_queue_free: true, waker: Some(waker) };
+        match self.locks.table(table, &request) {
+            Locked::Granted if mode == LockMode::Write && self.range_read_by_other(table, txn) => {
+                Locked::Refused(Conflict::Range { table })
+            }
+            other => other,
+        }
+    }
+
+    pub(crate) fn range_read_by_other(&self, table: TableId, txn: &Arc<Txn>) -> bool {
+        let guard = self.pin();
+        self.catalog.get(table, &guard).is_some_and(|table| table.rows.ranges.held_by_other(txn))
+    }
+
+    /// Whether everything that was proposed at or below a snapshot is decided at or below it. A stream asks this before
+    /// its first row; then it never has to restart.
+    ///
+    /// # Errors
+    /// What to wait for, or where to raise the snapshot to, before asking again.
+    pub fn settled(&self, at: Timestamp) -> Result<(), Blocked> {
+        for shard in &self.inflight {
+            let shard = shard.lock();
+            for txn in &shard.txns {
+                let Some(proposal) = txn.proposal().filter(|proposal| *proposal <= at) else { continue };
+                match txn.status.get() {
+                    Status::Pending => return Err(Blocked::Pending(Arc::clone(txn))),
+                    Status::Committed(c) if c > at && proposal < c => return Err(Blocked::Raise(c)),
+                    Status::Committed(_) | Status::Aborted => {}
+                }
+            }
+            let above = shard.stretched.iter().filter(|(proposal, commit)| *proposal <= at && at < *commit);
+            let above = above.map(|(_, commit)| *commit).max();
+            if let Some(raise) = above.or((shard.forgotten > at).then_some(shard.forgotten)) {
+                return Err(Blocked::Raise(raise));
+            }
+        }
+        Ok(())
+    }
+
+    /// Transactions that voted yes here and whose outcome is not known here.
+    pub fn undecided(&self) -> Vec<Arc<Txn>> {
+        let mut all = Vec::new();
+        for shard in &self.inflight {
+            let shard = shard.lock();
+            let open = shard.txns.iter().filter(|t| t.proposal().is_some() && t.status.get() == Status::Pending);
+            all.extend(open.cloned());
+        }
+        all
+    }
+
+    /// Locks held and requests waiting, over all shards: (0, 0) when nothing runs. Slow; for status and tests.
+    pub fn lock_counts(&self) -> (usize, usize) {
+        self.locks.counts()
+    }
+
+    pub(crate) fn pin(&self) -> LocalGuard<'_> {
+        self.collector.enter()
+    }
+
+    /// Keeps a transaction alive for its marks. Before the first of them.
+    pub(crate) fn enter_flight(&self, txn: &Arc<Txn>) {
+        self.flight_of(txn).lock().txns.push(Arc::clone(txn));
+    }
+
+    /// Its last mark is gone: the reference goes when no reader can still be looking through a mark.
+    pub(crate) fn leave_flight(&self, txn: &Arc<Txn>, guard: &LocalGuard<'_>) {
+        let kept = {
+            let mut shard = self.flight_of(txn).lock();
+            let Some(at) = shard.txns.iter().position(|known| Arc::ptr_eq(known, txn)) else { return };
+            if let (Status::Committed(commit), Some(proposal)) = (txn.status.get(), txn.proposal())
+                && proposal < commit
+            {
+                shard.stretched.push_back((proposal, commit));
+                if shard.stretched.len() > STRETCHED_KEPT
+                    && let Some((_, commit)) = shard.stretched.pop_front()
+                {
+                    shard.forgotten = shard.forgotten.max(commit);
+                }
+            }
+            shard.txns.swap_remove(at)
+        };
+        // SAFETY: a counted reference, given up here once; every mark that points to it was folded or unlinked before.
+        unsafe { guard.defer_retire(Arc::into_raw(kept).cast_mut(), drop_txn) };
+    }
+
+    fn flight_of(&self, txn: &Txn) -> &Mutex<Inflight> {
+        &self.inflight[txn.id.sequence as usize % self.inflight.len()]
+    }
+}
+
+/// # Safety
+/// Called by the collector once, with a pointer made by `Arc::into_raw` in `leave_flight`.
+unsafe fn drop_txn(txn: *mut Txn, _: &Collector) {
+    // SAFETY: see above.
+    drop(unsafe { Arc::from_raw(txn.cast_const()) });
+}
+

@@ -1,0 +1,358 @@
+//! One table of one definition: its cells and how they are found. Reading takes a guard, walks hash or tree, and writes to
+//! no shared memory. The rows (`Rows`) outlive a change of the definition, which makes a new `Table` around them; a handle
+//! with an older definition is refused for scans. Writing goes through `store` only.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+
+use crossbeam::utils::CachePadded;
+use foldhash::fast::FixedState;
+use papaya::HashSet;
+use scc::TreeIndex;
+use seize::{Collector, Guard as _, LocalGuard};
+
+use crate::cell::{Cell, Handle};
+use crate::clock::{Clock, Timestamp};
+use crate::event::{EventDetail, Hub, Subscription};
+use crate::history::History;
+use crate::ids::{IndexId, TableId};
+use crate::index::Index;
+use crate::key::{Key, KeyRange};
+use crate::limits::STRIPES;
+use crate::range_lock::RangeLocks;
+use crate::row::Body;
+use crate::schema::{Kind, TableDef};
+use crate::work::Blocked;
+
+/// Schema version of rows whose table was dropped.
+pub(crate) const DROPPED: u32 = u32::MAX;
+
+/// A table as one definition of it sees it. Clones of the `Arc` are handles; all share the rows.
+pub struct Table {
+    pub(crate) def: TableDef,
+    pub(crate) rows: Arc<Rows>,
+    pub(crate) indexes: Vec<Arc<Index>>,
+}
+
+/// What a table holds, whatever its definition.
+pub(crate) struct Rows {
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) collector: Arc<Collector>,
+    /// Every cell, by key.
+    pub(crate) cells: HashSet<Handle, FixedState>,
+    /// Every cell in key order; ordered tables only. Changed when a key is born or dies.
+    pub(crate) tree: Option<TreeIndex<Key, Arc<Cell>>>,
+    pub(crate) ranges: RangeLocks,
+    pub(crate) history: History,
+    pub(crate) events: Arc<Hub>,
+    /// The schema version in force, or [`DROPPED`].
+    pub(crate) version: AtomicU32,
+    /// The newest deletion (or vanished index entry) that can no longer be found. Raised before the cell goes.
+    pub(crate) forgotten: AtomicU64,
+    counts: Box<[CachePadded<Count>]>,
+}
+
+#[derive(Default)]
+struct Count {
+    rows: AtomicI64,
+    bytes: AtomicI64,
+}
+
+impl Rows {
+    pub(crate) fn new(def: &TableDef, clock: &Arc<Clock>, collector: &Arc<Collector>) -> Rows {
+        let hasher = FixedState::default();
+        let cells = HashSet::builder().hasher(hasher).shared_collector(Arc::clone(collector)).build();
+        Rows {
+            clock: Arc::clone(clock),
+            collector: Arc::clone(collector),
+            cells,
+            tree: (def.kind == Kind::OrderedSet).then(TreeIndex::new),
+            ranges: RangeLocks::default(),
+            history: History::default(),
+            events: Arc::default(),
+            version: AtomicU32::new(def.version.0),
+            forgotten: AtomicU64::new(0),
+            counts: (0..STRIPES).map(|_| CachePadded::default()).collect(),
+        }
+    }
+
+    pub(crate) fn cell<'g>(&self, key: &Key, guard: &'g LocalGuard<'_>) -> Option<&'g Arc<Cell>> {
+        self.cells.get(key, guard).map(|handle| &handle.0)
+    }
+
+    /// Makes the key's cell. Under the key's write lock or lock shard, so nobody else makes or removes it.
+    pub(crate) fn born(&self, key: &Key, guard: &LocalGuard<'_>) -> Arc<Cell> {
+        let cell = Arc::new(Cell::new(key.clone()));
+        self.cells.insert(Handle(Arc::clone(&cell)), guard);
+        if let Some(tree) = &self.tree
+            && let Err((key, cell)) = tree.insert_sync(key.clone(), Arc::clone(&cell))
+        {
+            tree.upsert_sync(key, cell);
+        }
+        cell
+    }
+
+    /// Takes the key's cell away. Under the key's write lock or lock shard.
+    pub(crate) fn dead(&self, cell: &Arc<Cell>, guard: &LocalGuard<'_>) {
+        if self.cell(&cell.key, guard).is_some_and(|known| Arc::ptr_eq(known, cell)) {
+            self.cells.remove(&cell.key, guard);
+            if let Some(tree) = &self.tree {
+                tree.remove_sync(&cell.key);
+            }
+        }
+    }
+
+    /// Counts a key's change from one body to another.
+    pub(crate) fn count(&self, key: &Key, old: Option<&Body>, new: Option<&Body>, guard: &LocalGuard<'_>) {
+        let rows = |body: Option<&Body>| body.map_or(0, |b| b.rows().len() as i64);
+        let bytes = |body: Option<&Body>| body.map_or(0, |b| (b.bytes() + key.len()) as i64);
+        let stripe = &self.counts[guard.thread_id() % STRIPES];
+        let (more_rows, more_bytes) = (rows(new) - rows(old), bytes(new) - bytes(old));
+        if more_rows != 0 {
+            stripe.rows.fetch_add(more_rows, Ordering::Relaxed);
+        }
+        if more_bytes != 0 {
+            stripe.bytes.fetch_add(more_bytes, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn reset_counts(&self) {
+        for stripe in &self.counts {
+            stripe.rows.store(0, Ordering::Relaxed);
+            stripe.bytes.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Which way a scan goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the smallest key.
+    Forward,
+    /// From the greatest key.
+    Backward,
+}
+
+impl Table {
+    /// Its definition.
+    pub fn def(&self) -> &TableDef {
+        &self.def
+    }
+
+    /// Its id.
+    pub fn id(&self) -> TableId {
+        self.def.id
+    }
+
+    /// Committed live rows. Exact when idle; every row of a bag counts. O(1).
+    pub fn len(&self) -> u64 {
+        self.rows.counts.iter().map(|c| c.rows.load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
+    }
+
+    /// Whether no committed row lives in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of committed live keys and rows, without what holds them. O(1).
+    pub fn bytes(&self) -> u64 {
+        self.rows.counts.iter().map(|c| c.bytes.load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
+    }
+
+    /// Listens to its changes from now on.
+    pub fn subscribe(&self, detail: EventDetail) -> Subscription {
+        self.rows.events.subscribe(detail)
+    }
+
+    pub(crate) fn pin(&self) -> LocalGuard<'_> {
+        self.rows.collector.enter()
+    }
+
+    /// What the key holds at a snapshot that is alive ([`crate::Store::snapshot`]), and the commit timestamp of it.
+    ///
+    /// # Errors
+    /// When a transaction that may be, or was, committed around the snapshot stands in the way.
+    pub fn read(&self, key: &Key, at: Timestamp) -> Result<Option<(Body, Timestamp)>, Blocked> {
+        self.read_with(key, at, |body, version| (body.clone(), version))
+    }
+
+    /// As [`Table::read`], without counting a reference: `look` sees the row in place.
+    ///
+    /// # Errors
+    /// As [`Table::read`].
+    pub fn read_with<R>(
+        &self,
+        key: &Key,
+        at: Timestamp,
+        look: impl FnOnce(&Body, Timestamp) -> R,
+    ) -> Result<Option<R>, Blocked> {
+        let guard = self.pin();
+        let Some(cell) = self.rows.cell(key, &guard) else { return Ok(None) };
+        Ok(cell.read(at, &guard)?.map(|(body, version)| look(body, version)))
+    }
+
+    /// What the key holds now: linearizable, needs no snapshot, writes nothing. The clock is loaded before the cell; a
+    /// newer version than that means the clock has moved (a commit raises it before its status word), so look again.
+    ///
+    /// # Errors
+    /// [`Blocked::Pending`] when a transaction on the key may have been told committed.
+    pub fn latest(&self, key: &Key) -> Result<Option<(Body, Timestamp)>, Blocked> {
+        self.latest_with(key, |body, version| (body.clone(), version))
+    }
+
+    /// As [`Table::latest`], without counting a reference: `look` sees the row in place.
+    ///
+    /// # Errors
+    /// As [`Table::latest`].
+    pub fn latest_with<R>(
+        &self,
+        key: &Key,
+        look: impl FnOnce(&Body, Timestamp) -> R,
+    ) -> Result<Option<R>, Blocked> {
+        let guard = self.pin();
+        loop {
+            let now = self.rows.clock.read();
+            let Some(cell) = self.rows.cell(key, &guard) else { return Ok(None) };
+            // A newer commit shows as a version above `now`: then what `read` looks for may have been cut already.
+            let seen = cell.read(now, &guard);
+            match (cell.newest(&guard), seen) {
+                (Some((_, at)), _) if at > now => {}
+                (_, Err(Blocked::Raise(_))) => {}
+                (_, Err(blocked)) => return Err(blocked),
+                (_, Ok(found)) => return Ok(found.map(|(body, version)| look(body, version))),
+            }
+        }
+    }
+
+    /// The newest committed version, whatever is pending: a dirty read. Waits for nothing.
+    pub fn newest(&self, key: &Key) -> Option<(Body, Timestamp)> {
+        let guard = self.pin();
+        let (body, at) = self.rows.cell(key, &guard)?.newest_body(&guard)?;
+        Some((body.clone(), at))
+    }
+
+    /// Shows every key in the range at a live snapshot, in key order for ordered tables and in no order for others, until
+    /// told to stop. Holds one guard all the while: for long work in between use [`Table::cursor`].
+    ///
+    /// # Errors
+    /// As [`Table::read`]; keys shown before stay shown.
+    pub fn visit(
+        &self,
+        range: &KeyRange,
+        direction: Direction,
+        at: Timestamp,
+        mut show: impl FnMut(&Key, &Body, Timestamp) -> ControlFlow<()>,
+    ) -> Result<(), Blocked> {
+        self.check_version()?;
+        let guard = self.pin();
+        let each = |cell: &Arc<Cell>| {
+            Ok(match cell.read(at, &guard)? {
+                Some((body, version)) => show(&cell.key, body, version),
+                None => ControlFlow::Continue(()),
+            })
+        };
+        self.walk(range, direction, &guard, each)
+    }
+
+    /// Every cell in a range.
+    pub(crate) fn walk(
+        &self,
+        range: &KeyRange,
+        direction: Direction,
+        guard: &LocalGuard<'_>,
+        mut each: impl FnMut(&Arc<Cell>) -> Result<ControlFlow<()>, Blocked>,
+    ) -> Result<(), Blocked> {
+        match &self.rows.tree {
+            Some(tree) => walk_tree(tree, range, direction, |_, cell| each(cell)),
+            None => {
+                for handle in self.rows.cells.iter(guard) {
+                    if range.contains(&handle.0.key) && each(&handle.0)?.is_break() {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Shows every key with a row whose index entry (index key, then primary key) is in the range, in the order of entries,
+    /// until told to stop. A bag's key is shown once per entry, with the rows of that entry.
+    ///
+    /// # Errors
+    /// As [`Table::read`], and [`Blocked::SchemaChanged`] when there is no such index (any more).
+    pub fn visit_index(
+        &self,
+        index: IndexId,
+        range: &KeyRange,
+        direction: Direction,
+        at: Timestamp,
+        mut show: impl FnMut(&Key, &Body, Timestamp) -> ControlFlow<()>,
+    ) -> Result<(), Blocked> {
+        self.check_version()?;
+        let index = self.index(index).ok_or(Blocked::SchemaChanged(self.id()))?;
+        let guard = self.pin();
+        walk_tree(&index.tree, range, direction, |entry, cell| {
+            Ok(match cell.read(at, &guard)? {
+                Some((body, version)) => match self.matching(index, entry, &cell.key, body) {
+                    Some(body) => show(&cell.key, &body, version),
+                    None => ControlFlow::Continue(()),
+                },
+                None => ControlFlow::Continue(()),
+            })
+        })
+    }
+
+    /// The rows of a key that belong to this index entry.
+    pub(crate) fn matching(&self, index: &Index, entry: &Key, key: &Key, body: &Body) -> Option<Body> {
+        let fits = |row: &&crate::row::Row| index.entry(&self.def, key, row).as_ref() == Some(entry);
+        match body {
+            Body::Row(row) => fits(&row).then(|| body.clone()),
+            Body::Bag(rows) => {
+                let rows: Vec<_> = rows.iter().filter(fits).cloned().collect();
+                (!rows.is_empty()).then(|| Body::Bag(rows.into()))
+            }
+        }
+    }
+
+    pub(crate) fn index(&self, id: IndexId) -> Option<&Arc<Index>> {
+        self.indexes.iter().find(|index| index.def.id == id)
+    }
+
+    pub(crate) fn check_version(&self) -> Result<(), Blocked> {
+        match self.rows.version.load(Ordering::Acquire) == self.def.version.0 {
+            true => Ok(()),
+            false => Err(Blocked::SchemaChanged(self.id())),
+        }
+    }
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table").field("name", &self.def.name).field("rows", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// Walks a tree's entries in a range. The tree shows every entry that was there when the walk began and still is.
+pub(crate) fn walk_tree(
+    tree: &TreeIndex<Key, Arc<Cell>>,
+    range: &KeyRange,
+    direction: Direction,
+    mut each: impl FnMut(&Key, &Arc<Cell>) -> Result<ControlFlow<()>, Blocked>,
+) -> Result<(), Blocked> {
+    if range.is_empty() {
+        return Ok(());
+    }
+    let guard = scc::Guard::new();
+    let mut entries = tree.range::<Key, _>((range.start.as_ref(), range.end.as_ref()), &guard);
+    loop {
+        let next = match direction {
+            Direction::Forward => entries.next(),
+            Direction::Backward => entries.next_back(),
+        };
+        let Some((entry, cell)) = next else { return Ok(()) };
+        if each(entry, cell)?.is_break() {
+            return Ok(());
+        }
+    }
+}
