@@ -1,1 +1,48 @@
-//! Placeholder.
+//! How nodes of Hypermnesia agree: two-phase commit over all replicas, epochs, flush, catch-up.
+//!
+//! This room is a function of state, event and time that hands out effects. It never waits, spawns, reads a clock or rolls
+//! dice, and knows no sockets and no files, so a whole cluster runs in one thread from one seed. The protocol, its proof
+//! obligations and what breaks how are in `docs/protocol.md`.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`replica`] | one node's part: the doors for events |
+//! | [`message`], [`stream`] | what nodes say, and how it arrives once and in order |
+//! | [`effect`] | what the engine is asked to do, and what callers hear |
+//! | `coordinator`, `participant`, `shard` | a transaction, from both ends; where those under way are kept |
+//! | [`outcome`] | what is remembered, until when, and who may hear it |
+//! | [`epoch`], [`settle`] | memberships and the rule for what is in doubt |
+//! | `flush`, `opening`, `era` | the change from one epoch to the next, and what a node believes of it |
+//! | `catchup` | how a joiner gets its tables |
+//! | `tick`, [`time`] | what time alone brings about |
+//! | [`status`], [`limits`], [`member`] | what people see; every bound; who takes part |
+
+mod catchup;
+mod coordinator;
+pub mod effect;
+pub mod epoch;
+mod era;
+mod flush;
+pub mod limits;
+pub mod member;
+pub mod message;
+mod opening;
+pub mod outcome;
+mod participant;
+pub mod replica;
+pub mod settle;
+mod shard;
+pub mod status;
+pub mod stream;
+mod tick;
+pub mod time;
+
+pub use catchup::SCHEMA_TABLE;
+pub use effect::{Effect, Event, Fact, LogToken, Reply, Sink, Unavailable, Why};
+pub use member::{Member, NodeSet, Peer};
+pub use message::Message;
+pub use outcome::Outcome;
+pub use replica::{CommitRequest, Recovered, RecoveredPrepare, Replica, ReplicaConfig};
+pub use status::{InDoubt, MemberStatus, Status};
+pub use stream::{Arrival, Inbox, Outbox, OutboxFull};
+pub use time::Now;

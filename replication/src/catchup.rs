@@ -1,0 +1,356 @@
+//! How a joiner gets its tables, and how a source gives them. Described in `docs/protocol.md`.
+//!
+//! No table changes while a copy of it loads: every write needs every replica, and a replica that has not said Ready is
+//! not written to. So a copy is the newest committed rows, compared by digest first and sent whole, in chunks, when they
+//! differ. The schema comes first, since it says which tables there are. Rows that were here and are not in the chain are
+//! taken away and counted, never silently: see [`Event::RowsReplaced`].
+//!
+//! A joiner that dies while loading has said so in its log (`Opened` without `Complete`) and is nobody's first choice as a
+//! source. A source that dies leads to a new epoch, in which loading starts over, from whoever is the best then.
+
+use std::collections::HashMap;
+
+use foldhash::fast::FixedState;
+use hypermnesia_store::{Ack, Body, Key, Storage, TableId, Timestamp};
+
+use crate::effect::{Event, Fact, LogToken};
+use crate::epoch::{EpochFact, source};
+use crate::era::Era;
+use crate::limits::{COPY_CHUNK_BYTES, COPY_CHUNK_ROWS, COPY_RETRY_NS};
+use crate::member::NodeSet;
+use crate::message::{CopyStep, Message};
+use crate::replica::{Replica, Turn};
+
+/// The system table that holds the definitions of all others. Every member has a copy.
+pub const SCHEMA_TABLE: TableId = hypermnesia_store::SCHEMA_TABLE;
+
+/// A joiner's work.
+#[derive(Debug)]
+pub(crate) struct Loading {
+    /// Tables still to come, the next one last.
+    queue: Vec<TableId>,
+    current: Option<Incoming>,
+    /// When it last asked, ns.
+    asked_ns: u64,
+}
+
+/// The table being loaded.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    table: TableId,
+    source: usize,
+    /// The chunk that is awaited; before the first one, the digest was sent.
+    chunk: u64,
+    /// What was here when the first chunk came, less what has come.
+    own: HashMap<Key, (Timestamp, Body), FixedState>,
+    rows: u64,
+    replaced: u64,
+    newer: u64,
+}
+
+/// A source's work for one joiner and table.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    pub(crate) joiner: usize,
+    table: TableId,
+    /// Rows as they were at the first request; the table does not change meanwhile.
+    rows: Vec<(Key, Timestamp, Body)>,
+    /// Where each chunk begins.
+    begins: Vec<usize>,
+}
+
+impl Replica {
+    // The joiner.
+
+    pub(crate) fn begin_loading(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        era.loading = Some(Loading { queue: vec![SCHEMA_TABLE], current: None, asked_ns: 0 });
+        self.load_next(era, turn);
+    }
+
+    fn load_next(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        while let Some(table) = era.loading.as_mut().and_then(|loading| loading.queue.pop()) {
+            match self.source_of(era, table, turn) {
+                Some(source) if source != self.at => {
+                    let incoming = Incoming {
+                        table,
+                        source,
+                        chunk: 0,
+                        own: HashMap::default(),
+                        rows: 0,
+                        replaced: 0,
+                        newer: 0,
+                    };
+                    turn.event(Event::Loading { table, source: self.members[source].node });
+                    era.loading.as_mut().expect("just popped from it").current = Some(incoming);
+                    return self.ask_for_copy(era, turn);
+                }
+                _ => self.loaded(era, table, 0, turn),
+            }
+        }
+        self.all_loaded(era, turn);
+    }
+
+    fn source_of(&self, era: &Era, table: TableId, turn: &mut Turn<'_>) -> Option<usize> {
+        let standings = &era.staged.as_ref().expect("the open epoch was staged").standings;
+        let holders = self.holders_of(table);
+        let on_disc = if table == SCHEMA_TABLE {
+            NodeSet::first(self.members.len())
+        } else {
+            self.copies_where(table, |storage| storage == Storage::Disc)
+        };
+        let chosen = source(standings, holders, on_disc);
+        let began_before = standings.iter().any(|standing| standing.opened > 0);
+        match chosen {
+            None if began_before && table != SCHEMA_TABLE => turn.event(Event::CameBackEmpty { table }),
+            Some(at) if !standings[at].complete => turn.event(Event::SourceIncomplete { table }),
+            _ => {}
+        }
+        if chosen.is_none() && began_before && table != SCHEMA_TABLE {
+            self.loads.lock().came_back_empty.push(table);
+        }
+        chosen
+    }
+
+    /// Asks for what is awaited, for the first time or again.
+    fn ask_for_copy(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        let (epoch, now_ns) = (era.number(), turn.now.mono_ns);
+        let Some(loading) = era.loading.as_mut() else { return };
+        loading.asked_ns = now_ns;
+        let Some(incoming) = &loading.current else { return };
+        let (table, source) = (incoming.table, incoming.source);
+        let step = match incoming.chunk {
+            0 => CopyStep::Request { digest: self.digest(table) },
+            chunk => CopyStep::Next { chunk },
+        };
+        turn.send(era.life(source), Message::Copy { epoch, table, step });
+    }
+
+    /// A source that was not ready to answer is asked again.
+    pub(crate) fn retry_copy(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        let stale = |loading: &Loading| turn.now.mono_ns.saturating_sub(loading.asked_ns) > COPY_RETRY_NS;
+        if era.loading.as_ref().is_some_and(stale) {
+            self.ask_for_copy(era, turn);
+        }
+    }
+
+    pub(crate) fn on_copy(
+        &self,
+        era: &mut Era,
+        from: usize,
+        epoch: u64,
+        table: TableId,
+        step: CopyStep,
+        turn: &mut Turn<'_>,
+    ) {
+        if !era.is_open() || epoch != era.number() {
+            return;
+        }
+        match step {
+            CopyStep::Request { digest } => self.on_copy_request(era, from, table, digest, turn),
+            CopyStep::Next { chunk } => self.send_chunk(era, from, table, chunk, turn),
+            CopyStep::Same => {
+                if self.awaits(era, from, table, 0) {
+                    self.loaded_current(era, turn);
+                }
+            }
+            CopyStep::Chunk { chunk, rows, last } => {
+                if self.awaits(era, from, table, chunk) {
+                    self.on_chunk(era, chunk, rows, last, turn);
+                }
+            }
+        }
+    }
+
+    fn awaits(&self, era: &Era, from: usize, table: TableId, chunk: u64) -> bool {
+        let current = era.loading.as_ref().and_then(|loading| loading.current.as_ref());
+        current.is_some_and(|one| one.table == table && one.source == from && one.chunk == chunk)
+    }
+
+    fn on_chunk(
+        &self,
+        era: &mut Era,
+        chunk: u64,
+        rows: Vec<(Key, Timestamp, Body)>,
+        last: bool,
+        turn: &mut Turn<'_>,
+    ) {
+        let incoming =
+            era.loading.as_mut().and_then(|loading| loading.current.as_mut()).expect("it is awaited");
+        let table = incoming.table;
+        let first = chunk == 0;
+        if first {
+            let own = self.newest_rows(table);
+            incoming.own = own.into_iter().map(|(key, ts, body)| (key, (ts, body))).collect();
+        }
+        incoming.chunk += 1;
+        incoming.rows += rows.len() as u64;
+        for (key, ts, body) in &rows {
+            if let Some((own_ts, own)) = incoming.own.remove(key)
+                && own != *body
+            {
+                incoming.replaced += 1;
+                incoming.newer += u64::from(own_ts > *ts);
+            }
+        }
+        if table == SCHEMA_TABLE && first {
+            self.drop_what_is_not_in_the_chain(era, &rows, turn);
+        }
+        self.place(
+            table,
+            first,
+            rows.into_iter().map(|(key, ts, body)| (key, ts, Some(body))).collect(),
+            turn,
+        );
+        if last {
+            let current =
+                era.loading.as_mut().and_then(|loading| loading.current.as_mut()).expect("it is awaited");
+            current.replaced += current.own.drain().count() as u64;
+        }
+        if last { self.loaded_current(era, turn) } else { self.ask_for_copy(era, turn) }
+    }
+
+    fn place(
+        &self,
+        table: TableId,
+        clear: bool,
+        rows: Vec<(Key, Timestamp, Option<Body>)>,
+        turn: &mut Turn<'_>,
+    ) {
+        const HELD: &str = "a node that loads serves nobody, so nothing holds its keys";
+        if clear {
+            self.store.clear(table).expect("the schema that names it is loaded");
+        }
+        for (key, ts, body) in &rows {
+            self.store.load_row(table, key, *ts, body.clone()).expect(HELD);
+        }
+        let on_disc = table == SCHEMA_TABLE || self.copies_where(table, |s| s == Storage::Disc).has(self.at);
+        if self.durable && on_disc {
+            turn.log(Fact::Loaded { table, clear, rows }, Ack::Memory, None);
+        }
+    }
+
+    /// Tables that this node knows and the chain does not go first: clearing the schema table would leave them standing.
+    /// Definitions fit one chunk ([`COPY_CHUNK_ROWS`]) or the tables of later chunks are dropped and loaded anew.
+    fn drop_what_is_not_in_the_chain(&self, era: &Era, rows: &[(Key, Timestamp, Body)], turn: &mut Turn<'_>) {
+        let stamp = era.staged.as_ref().expect("the open epoch was staged").stamp;
+        let mut gone = self.newest_rows(SCHEMA_TABLE);
+        gone.retain(|(key, ..)| !rows.iter().any(|(kept, ..)| kept == key));
+        if !gone.is_empty() {
+            let gone = gone.into_iter().map(|(key, ..)| (key, stamp, None)).collect();
+            self.place(SCHEMA_TABLE, false, gone, turn);
+        }
+    }
+
+    fn digest(&self, table: TableId) -> u64 {
+        self.store.table(table).map_or(0, |table| table.digest())
+    }
+
+    fn newest_rows(&self, table: TableId) -> Vec<(Key, Timestamp, Body)> {
+        let mut rows = Vec::new();
+        if let Some(table) = self.store.table(table) {
+            table.visit_newest(|key, body, ts| rows.push((key.clone(), ts, body.clone())));
+        }
+        // In an order that does not depend on the hash table's history.
+        rows.sort_by(|a, b| a.0.cmp(&b.0));
+        rows
+    }
+
+    fn loaded_current(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        let current = era.loading.as_mut().and_then(|loading| loading.current.take());
+        let Some(incoming) = current else { return };
+        if incoming.replaced > 0 {
+            let (table, rows, newer) = (incoming.table, incoming.replaced, incoming.newer);
+            self.loads.lock().replaced.push((table, rows, newer));
+            turn.event(Event::RowsReplaced { table, rows, newer });
+        }
+        self.loaded(era, incoming.table, incoming.rows, turn);
+        self.load_next(era, turn);
+    }
+
+    fn loaded(&self, era: &mut Era, table: TableId, rows: u64, turn: &mut Turn<'_>) {
+        turn.event(Event::Loaded { table, rows });
+        if table == SCHEMA_TABLE {
+            let tables = self.store.tables();
+            let mut mine: Vec<TableId> = tables.iter().map(|one| one.id()).collect();
+            mine.retain(|id| *id != SCHEMA_TABLE && self.holders_of(*id).has(self.at));
+            mine.sort_unstable_by(|a, b| b.cmp(a));
+            if let Some(loading) = era.loading.as_mut() {
+                loading.queue = mine;
+            }
+        }
+    }
+
+    fn all_loaded(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        era.loading = None;
+        let number = era.number();
+        if self.durable {
+            let fact = Fact::Epoch(EpochFact::Complete { number }.encode());
+            turn.log(fact, Ack::Logged, Some(LogToken::Complete(number)));
+        } else {
+            self.on_complete_logged(era, number, turn);
+        }
+    }
+
+    pub(crate) fn on_complete_logged(&self, era: &mut Era, number: u64, turn: &mut Turn<'_>) {
+        if era.is_open() && era.number() == number && era.loading.is_none() {
+            era.complete = true;
+            self.become_ready(era, turn);
+        }
+    }
+
+    // The source.
+
+    /// A source that still loads its own schema does not know the table yet: it is asked again.
+    fn on_copy_request(&self, era: &mut Era, from: usize, table: TableId, digest: u64, turn: &mut Turn<'_>) {
+        let epoch = era.number();
+        let busy = era.loading.as_ref().is_some_and(|loading| {
+            let awaiting = loading.current.as_ref().map(|incoming| incoming.table);
+            awaiting == Some(SCHEMA_TABLE) || awaiting == Some(table) || loading.queue.contains(&table)
+        });
+        if busy || self.store.table(table).is_none() {
+            return;
+        }
+        if self.digest(table) == digest {
+            turn.send(era.life(from), Message::Copy { epoch, table, step: CopyStep::Same });
+            return;
+        }
+        let rows = self.newest_rows(table);
+        let begins = chunk_begins(&rows);
+        era.serving.retain(|one| one.joiner != from);
+        era.serving.push(Serving { joiner: from, table, rows, begins });
+        self.send_chunk(era, from, table, 0, turn);
+    }
+
+    fn send_chunk(&self, era: &mut Era, from: usize, table: TableId, chunk: u64, turn: &mut Turn<'_>) {
+        let epoch = era.number();
+        let Some(at) = era.serving.iter().position(|one| one.joiner == from && one.table == table) else {
+            return;
+        };
+        let serving = &era.serving[at];
+        let Some(begin) = serving.begins.get(chunk as usize) else { return };
+        let end = serving.begins.get(chunk as usize + 1).copied().unwrap_or(serving.rows.len());
+        let last = chunk as usize + 1 == serving.begins.len();
+        let step = CopyStep::Chunk { chunk, rows: serving.rows[*begin..end].to_vec(), last };
+        turn.send(era.life(from), Message::Copy { epoch, table, step });
+        if last {
+            // On an ordered stream it arrives, or the joiner is gone.
+            era.serving.remove(at);
+        }
+    }
+}
+
+/// Where chunks begin: always at least one, so that an empty table is said to be empty.
+fn chunk_begins(rows: &[(Key, Timestamp, Body)]) -> Vec<usize> {
+    let mut begins = vec![0];
+    let (mut bytes, mut count) = (0, 0);
+    for (at, (key, _, body)) in rows.iter().enumerate() {
+        let size = key.as_bytes().len() + body.bytes() + 16;
+        if count > 0 && (bytes + size > COPY_CHUNK_BYTES || count == COPY_CHUNK_ROWS) {
+            begins.push(at);
+            (bytes, count) = (0, 0);
+        }
+        bytes += size;
+        count += 1;
+    }
+    begins
+}

@@ -1,0 +1,249 @@
+//! What the pure code asks the engine to do. Effects are handed to a [`Sink`] one by one, in an order that means
+//! something: a `Send` must be in its peer's queue when [`Sink::effect`] returns, because a coordinator queues a Commit
+//! before it releases the locks, and another thread may prepare the same keys right after.
+
+use std::sync::Arc;
+
+use hypermnesia_store::{Ack, Body, Conflict, Incarnation, Key, NodeId, TableId, Timestamp, TxId, Work};
+
+use crate::member::Peer;
+use crate::message::Message;
+use crate::outcome::Outcome;
+
+/// Takes effects as they arise. Called while internal locks may be held: it queues, it never blocks and never calls back
+/// into the [`Replica`](crate::Replica).
+pub trait Sink {
+    /// Takes one effect.
+    fn effect(&mut self, effect: Effect);
+}
+
+/// Collects them: for tests, and for engines with one thread.
+impl Sink for Vec<Effect> {
+    fn effect(&mut self, effect: Effect) {
+        self.push(effect);
+    }
+}
+
+/// Something for the engine to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Put on the stream to that life of the member; dropped when the stream leads to another one.
+    Send {
+        /// Whom to.
+        to: Peer,
+        /// What.
+        message: Message,
+    },
+    /// Append to the commit log, in this order. With a token: once the level is reached for it and for all before it, call
+    /// [`on_logged`](crate::Replica::on_logged). Never emitted by a node without a log.
+    Log {
+        /// What.
+        fact: Fact,
+        /// How safe it must be before the token comes back.
+        level: Ack,
+        /// Comes back.
+        token: Option<LogToken>,
+    },
+    /// The answer to a [`commit`](crate::Replica::commit): exactly one for each.
+    Done {
+        /// The transaction.
+        txid: TxId,
+        /// What the caller hears.
+        reply: Reply,
+    },
+    /// What became of a transaction that was answered with [`Reply::Unknown`], or that was asked about.
+    Settled {
+        /// The transaction.
+        txid: TxId,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// Something people want to know.
+    Event(Event),
+}
+
+/// What the caller of a transaction hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Visible in every snapshot at or above the timestamp, on every copy.
+    Committed(Timestamp),
+    /// Another transaction was in the way. It never happened; run it again at its old age.
+    Conflict(Conflict),
+    /// A table changed its schema since the transaction first touched it. It never happened; run it again.
+    SchemaChanged,
+    /// It never happened: somebody's vote was missing or waited for too long, and every participant has recorded the abort.
+    TimedOut,
+    /// It never happened: a replica of a touched table cannot take part now.
+    Unavailable(Unavailable),
+    /// It never happened: too many transactions are under way.
+    Overloaded,
+    /// Nobody knows yet. [`outcome`](crate::Replica::outcome) tells later, and [`Effect::Settled`] says when.
+    Unknown,
+}
+
+/// A replica that is needed cannot take part. Nothing was sent and nothing changed; a retry is safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("member {member} {why}")]
+pub struct Unavailable {
+    /// Which member.
+    pub member: NodeId,
+    /// What is wrong with it.
+    pub why: Why,
+}
+
+/// Why a member cannot take part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// There is no connection to it.
+    NotConnected,
+    /// It is connected, but has not yet loaded its tables in this epoch.
+    Loading,
+    /// An epoch change is under way.
+    EpochChange,
+    /// It does not take its messages fast enough.
+    Congested,
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Why::NotConnected => "is not connected",
+            Why::Loading => "is still loading its tables",
+            Why::EpochChange => "is in an epoch change",
+            Why::Congested => "is congested",
+        })
+    }
+}
+
+/// A fact for the commit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// Prepared here. Without an outcome behind it the transaction is in doubt after a restart.
+    Prepared {
+        /// The transaction.
+        txid: TxId,
+        /// Its epoch.
+        epoch: u64,
+        /// All participants.
+        participants: Vec<(NodeId, Incarnation)>,
+        /// What it does.
+        work: Arc<Work>,
+    },
+    /// Committed.
+    Committed {
+        /// The transaction.
+        txid: TxId,
+        /// When.
+        ts: Timestamp,
+    },
+    /// Aborted.
+    Aborted {
+        /// The transaction.
+        txid: TxId,
+    },
+    /// A transaction of this node alone, whole.
+    Applied {
+        /// The transaction.
+        txid: TxId,
+        /// When.
+        ts: Timestamp,
+        /// What it does.
+        work: Arc<Work>,
+    },
+    /// About epochs: opaque to the log, given back in order in [`Recovered`](crate::Recovered).
+    Epoch(Vec<u8>),
+    /// Rows that a full copy put in place (`Some`) or took away (`None`).
+    Loaded {
+        /// The table.
+        table: TableId,
+        /// Every row of the table goes first, and with it what is known of its versions: what a copy brings may be older.
+        clear: bool,
+        /// Key, commit timestamp, rows.
+        rows: Vec<(Key, Timestamp, Option<Body>)>,
+    },
+    /// Nothing; its token says that everything before it is safe.
+    Barrier,
+}
+
+/// Says what a log effect was for, when it comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogToken {
+    /// A prepare: the vote may go out.
+    Prepared(TxId),
+    /// An abort: it may be reported as recorded.
+    Aborted(TxId),
+    /// A single-node transaction: it may be applied and told.
+    Applied(TxId),
+    /// A stage of this epoch number.
+    Staged(u64),
+    /// All tables are loaded in this epoch.
+    Complete(u64),
+    /// A mark of a coordinator.
+    Marked {
+        /// Position of the coordinator among the members.
+        coordinator: usize,
+        /// The epoch.
+        epoch: u64,
+        /// The generation.
+        generation: u64,
+    },
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An epoch opened here.
+    EpochOpened {
+        /// Its number.
+        number: u64,
+        /// Members that came in a new life and now load their tables.
+        joiners: Vec<NodeId>,
+        /// In-doubt transactions that were settled: committed, aborted.
+        settled: (usize, usize),
+    },
+    /// A copy begins.
+    Loading {
+        /// The table.
+        table: TableId,
+        /// Where from.
+        source: NodeId,
+    },
+    /// A table is complete.
+    Loaded {
+        /// The table.
+        table: TableId,
+        /// Rows that came over; 0 when the own copy was equal.
+        rows: u64,
+    },
+    /// This node's copy had rows that the others do not have; they were replaced.
+    RowsReplaced {
+        /// The table.
+        table: TableId,
+        /// How many.
+        rows: u64,
+        /// Of them, those that are newer than anything the others have under their key.
+        newer: u64,
+    },
+    /// All copies of the table were in memory and all their processes ended.
+    CameBackEmpty {
+        /// The table.
+        table: TableId,
+    },
+    /// The only copies left of this table were interrupted while loading: rows may be of different times.
+    SourceIncomplete {
+        /// The table.
+        table: TableId,
+    },
+    /// All tables are complete; this node takes part.
+    Ready {
+        /// The epoch.
+        epoch: u64,
+    },
+    /// A peer's timestamps are too far ahead of this node's wall clock; they were not followed.
+    ClockAhead {
+        /// The peer.
+        member: NodeId,
+        /// By how much.
+        ahead_ms: u64,
+    },
+}

@@ -1,0 +1,62 @@
+//! Every bound of this room, by name, with the sum behind the number. What would pass a bound is refused with a typed
+//! answer or postponed until there is room; nothing grows past it.
+
+/// Most members of a cluster: sets of members are one word ([`NodeSet`](crate::NodeSet)).
+pub const MEMBERS_MAX: usize = 64;
+
+/// Transactions that one node coordinates at a time. Each holds its work and a few hundred bytes; at 1 ms each this is
+/// 32 million commits a second, so whoever meets it has peers that stand still.
+pub const COORDINATED_MAX: usize = 32_768;
+
+/// Transactions of other coordinators that one node has under way as a participant: three busy coordinators' worth.
+pub const HELD_MAX: usize = 3 * COORDINATED_MAX;
+
+/// Outcomes a node remembers at most once nobody can be in doubt about them: about 100 bytes each, 100 MB.
+pub const OUTCOMES_MAX: usize = 1_000_000;
+
+/// How long a settled outcome is remembered for those who ask, in nanoseconds: ten minutes.
+pub const OUTCOME_KEEP_NS: u64 = 600 * 1_000_000_000;
+
+/// Longest a participant lets a prepare wait behind an older lock or for a newer schema, in nanoseconds. The coordinator's
+/// deadline is usually nearer; this bounds those without one.
+pub const PARK_NS_MAX: u64 = 10 * 1_000_000_000;
+
+/// Longest a coordinator waits for votes and records, in nanoseconds, whatever deadline its caller asked for.
+pub const DEADLINE_NS_MAX: u64 = 3_600 * 1_000_000_000;
+
+/// How long before its caller's deadline a coordinator that still misses a vote decides to abort, in nanoseconds: room for
+/// the abort to be recorded everywhere, so that the caller hears "aborted" and not "unknown". At most a quarter of the time.
+pub const ABORT_GRACE_NS: u64 = 250 * 1_000_000;
+
+/// How often the housekeeping of an otherwise idle node runs (marks, expiries, retries), in nanoseconds.
+pub const TICK_NS: u64 = 10 * 1_000_000;
+
+/// How often marks go out, which let everyone forget settled outcomes, in nanoseconds.
+pub const MARK_NS: u64 = 1_000 * 1_000_000;
+
+/// After this long without progress the leader of a flush starts over, in nanoseconds. Only a lost member stops a flush,
+/// and then it is the member's return that starts the next one; this is the net below that.
+pub const FLUSH_RETRY_NS: u64 = 5_000 * 1_000_000;
+
+/// After this long without an answer a joiner asks its source again, in nanoseconds. A source that still loads its own
+/// schema does not answer.
+pub const COPY_RETRY_NS: u64 = 100 * 1_000_000;
+
+/// Bytes of rows in one chunk of a copy (one more row may pass it): large enough to keep a link busy at a loopback round
+/// trip of 20 us, small enough not to hold up the votes behind it.
+pub const COPY_CHUNK_BYTES: usize = 256 * 1024;
+
+/// Rows in one chunk of a copy.
+pub const COPY_CHUNK_ROWS: usize = 4_096;
+
+/// Unacknowledged bytes of one stream above which its peer counts as congested: coordinators refuse before they prepare.
+pub const STREAM_PRESSURE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Unacknowledged bytes of one stream above which it refuses more. Above the pressure mark only answers to what is already
+/// under way are added, so a stream that gets here belongs to a peer that no longer reads: the node cannot keep its
+/// promises to it any more and must stop.
+pub const STREAM_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// Parts of the transaction state, so that threads with different transactions rarely meet: a power of two well above the
+/// number of threads.
+pub const SHARDS: usize = 64;

@@ -1,0 +1,227 @@
+//! What nodes say to each other. Messages travel on numbered streams (`stream.rs`) between two lives of two members:
+//! exactly once and in order, or not at all because one of the two is gone. The cluster id is checked when a connection
+//! comes up. Every message of a transaction carries its epoch; one of another epoch than the receiver's is dropped, since
+//! the flush between the two has settled what it was about.
+
+use std::sync::Arc;
+
+use hypermnesia_store::{Ack, Body, Conflict, Key, TableId, Timestamp, TxId, Work};
+use serde::{Deserialize, Serialize};
+
+use crate::epoch::{Stage, Standing, State};
+use crate::member::{NodeSet, Peer};
+use crate::outcome::Outcome;
+
+/// A message between two members.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message {
+    /// Coordinator to participants: lock, mark, validate, and vote.
+    Prepare(Prepare),
+    /// Participant to coordinator. A yes is never taken back.
+    Vote {
+        /// The epoch of the prepare.
+        epoch: u64,
+        /// The transaction.
+        txid: TxId,
+        /// What the participant thinks of it.
+        vote: Vote,
+    },
+    /// Coordinator to participants, once all said yes. Queued before the coordinator releases its own locks, so that no
+    /// later prepare of the same keys overtakes it.
+    Commit {
+        /// The epoch of the prepare.
+        epoch: u64,
+        /// The transaction.
+        txid: TxId,
+        /// The largest proposal.
+        ts: Timestamp,
+        /// Whether the coordinator's caller waits until it is applied.
+        acknowledge: bool,
+    },
+    /// Participant to coordinator: applied. Only when asked for.
+    Applied {
+        /// The epoch of the prepare.
+        epoch: u64,
+        /// The transaction.
+        txid: TxId,
+    },
+    /// Coordinator to every participant that did not refuse, those that have not voted included.
+    Abort {
+        /// The epoch of the prepare.
+        epoch: u64,
+        /// The transaction.
+        txid: TxId,
+    },
+    /// Participant to coordinator: the abort is recorded, at the ack level of the prepare.
+    AbortRecorded {
+        /// The epoch of the prepare.
+        epoch: u64,
+        /// The transaction.
+        txid: TxId,
+    },
+    /// Coordinator to participants: my outcomes up to `generation` were sent before this; those up to `settled` may be
+    /// forgotten.
+    Mark {
+        /// The epoch.
+        epoch: u64,
+        /// The generation it closes.
+        generation: u64,
+        /// The last generation that all its participants have.
+        settled: u64,
+    },
+    /// Participant to coordinator: everything before that mark is in my log.
+    Marked {
+        /// The epoch.
+        epoch: u64,
+        /// The generation of the mark.
+        generation: u64,
+    },
+    /// What became of this transaction?
+    Ask {
+        /// The transaction.
+        txid: TxId,
+    },
+    /// As far as the sender may say.
+    Answer {
+        /// The transaction.
+        txid: TxId,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// Where the sender stands; sent when a connection comes up, when an epoch opened and when a fence is refused.
+    State(State),
+    /// A step of an epoch change.
+    Flush {
+        /// The epoch that is to be.
+        number: u64,
+        /// The step.
+        step: FlushStep,
+    },
+    /// The sender serves all its tables in this epoch.
+    Ready {
+        /// The epoch.
+        epoch: u64,
+    },
+    /// A step of a copy to a joiner.
+    Copy {
+        /// The epoch in which it loads.
+        epoch: u64,
+        /// The table.
+        table: TableId,
+        /// The step.
+        step: CopyStep,
+    },
+}
+
+/// Everything a participant needs to vote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prepare {
+    /// The epoch.
+    pub epoch: u64,
+    /// The transaction.
+    pub txid: TxId,
+    /// Each table that it touches and who holds it. Participants are all of them together.
+    pub holders: Vec<(TableId, NodeSet)>,
+    /// Reads with versions, ranges, writes, schema versions.
+    pub work: Arc<Work>,
+    /// What must have happened before the vote.
+    pub level: Ack,
+    /// How long the participant may let it wait, in milliseconds.
+    pub wait_ms: u32,
+}
+
+/// A participant's vote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Vote {
+    /// Locked, marked, validated and, if asked for, logged.
+    Yes {
+        /// Later than everything it has served or heard.
+        proposal: Timestamp,
+    },
+    /// Nothing is held here, and never was from anyone's point of view.
+    Refused(Refusal),
+}
+
+/// Why a participant refuses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// Another transaction is in the way, or what was read has changed.
+    Conflict(Conflict),
+    /// A table has a newer schema version than the transaction noted.
+    SchemaChanged,
+    /// It waited for its whole time behind others.
+    Waited,
+    /// The participant is still loading, or fenced, or in another epoch.
+    NotReady,
+    /// The participant has too many transactions under way.
+    Overloaded,
+}
+
+/// The steps of an epoch change, in order. The even ones go from the leader to all members, the others answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FlushStep {
+    /// Stop taking part in the epoch you are in; never again listen to a lower number.
+    Fence {
+        /// The members of the epoch that is to be. Void for who is not in it in this life.
+        members: Vec<Peer>,
+    },
+    /// Promised and stopped.
+    Fenced(State),
+    /// This epoch counts as the last opened one: who has staged and not opened it does so now. Then report.
+    Collect {
+        /// Its number; 0 if there is none.
+        opened: u64,
+    },
+    /// What I have prepared, and where I stand.
+    Report(Report),
+    /// These transactions are prepared somewhere.
+    Inquire(Vec<TxId>),
+    /// The outcomes I have records of.
+    Known(Vec<(TxId, Outcome)>),
+    /// Keep this, tell nobody.
+    Stage(Stage),
+    /// Kept, durably where there is a log.
+    Staged,
+    /// All have staged it: apply, show and tell.
+    Open,
+}
+
+/// A member's report in an epoch change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Transactions that it has prepared and has no outcome of, and who holds the tables each touches.
+    pub prepared: Vec<(TxId, Vec<(TableId, NodeSet)>)>,
+    /// Whether `prepared` was read from a log after a restart, and the log knows the last opened epoch. A process that
+    /// started with less reports nothing.
+    pub from_log: bool,
+    /// Its clock: nothing it has ever served or heard is later.
+    pub clock: Timestamp,
+    /// As a source of data.
+    pub standing: Standing,
+}
+
+/// The steps of a copy. The joiner asks, the source answers; one chunk is under way at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CopyStep {
+    /// Joiner: is yours the same as mine?
+    Request {
+        /// Over keys and rows, whatever their order.
+        digest: u64,
+    },
+    /// Source: it is.
+    Same,
+    /// Joiner: send this chunk. Asking for the next one acknowledges those before.
+    Next {
+        /// From 0.
+        chunk: u64,
+    },
+    /// Source: rows of the table, none of them twice.
+    Chunk {
+        /// From 0.
+        chunk: u64,
+        /// Key, commit timestamp and rows.
+        rows: Vec<(Key, Timestamp, Body)>,
+        /// Nothing comes after it.
+        last: bool,
+    },
+}

@@ -1,0 +1,185 @@
+//! What happens on a member when the epoch it staged is open: decisions are applied, shown and told, here and not one step
+//! earlier; what no decision names is ended; the member takes its place. Described in `docs/protocol.md`, and with its
+//! crash table in `flush.rs`.
+
+use hypermnesia_store::{Ack, Timestamp, TxId, Txn};
+
+use crate::effect::{Effect, Event, Fact, Reply, Unavailable, Why};
+use crate::epoch::{EpochFact, Stage};
+use crate::era::{Era, Generations};
+use crate::message::Message;
+use crate::outcome::{Outcome, Record, Stamped};
+use crate::replica::{Replica, Turn};
+use crate::shard::{Coordinated, Deciding, Held, Holding};
+
+impl Replica {
+    pub(crate) fn open_staged(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        let stage = era.staged.clone().expect("the caller looked");
+        let parent = era.number();
+        // Also when this is read from a log: then its copy is as whole as it was in the life that staged.
+        era.complete = era.complete && stage.standings[self.at].survivor;
+        era.live = stage.epoch.members[self.at] == self.me;
+        if self.durable {
+            let fact = EpochFact::Opened { epoch: stage.epoch.clone(), complete: era.complete };
+            turn.log(Fact::Epoch(fact.encode()), Ack::Logged, None);
+        }
+        self.follow_clock(self.me.node, stage.stamp, turn);
+        let settled = self.apply_decisions(parent, &stage, turn);
+        self.end_what_is_left(parent, turn);
+        let number = stage.epoch.number;
+        era.opened = Some(stage.epoch);
+        era.fenced = era.promised > number;
+        era.generations = Generations::default();
+        for (at, known) in era.peers.iter_mut().enumerate() {
+            (known.generation, known.settled) = (1, 0);
+            let behind = known.state.as_ref().is_some_and(|state| state.opened_number() < number);
+            if at != self.at && behind {
+                known.state = None;
+            }
+        }
+        let joiner = |at: &usize| !stage.standings[*at].survivor;
+        let joiners = (0..self.members.len()).filter(joiner).map(|at| self.members[at].node).collect();
+        turn.event(Event::EpochOpened { number, joiners, settled });
+        if era.live && !era.fenced {
+            self.enter(era, turn);
+        }
+    }
+
+    /// Takes its place in the epoch that has just opened.
+    fn enter(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        let state = era.state();
+        self.tell_others(era, &Message::State(state), turn);
+        if era.complete {
+            self.become_ready(era, turn);
+        } else {
+            self.begin_loading(era, turn);
+        }
+    }
+
+    pub(crate) fn tell_others(&self, era: &Era, message: &Message, turn: &mut Turn<'_>) {
+        for at in (0..self.members.len()).filter(|at| *at != self.at) {
+            if era.peers[at].incarnation == Some(era.life(at).incarnation) {
+                turn.send(era.life(at), message.clone());
+            }
+        }
+    }
+
+    /// All tables are here: coordinators may count on this node, and reads are served.
+    pub(crate) fn become_ready(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        let epoch = era.number();
+        era.peers[self.at].ready = epoch;
+        self.serve();
+        self.tell_others(era, &Message::Ready { epoch }, turn);
+        turn.event(Event::Ready { epoch });
+    }
+
+    fn apply_decisions(&self, parent: u64, stage: &Stage, turn: &mut Turn<'_>) -> (usize, usize) {
+        let mut settled = (0, 0);
+        for (txid, outcome) in &stage.decisions {
+            let record = match outcome {
+                Outcome::Committed(ts) => {
+                    settled.0 += 1;
+                    Record::Committed(*ts)
+                }
+                Outcome::Aborted | Outcome::Unknown => {
+                    settled.1 += 1;
+                    Record::Aborted { sayable: true }
+                }
+            };
+            self.settle_here(parent, *txid, record, turn);
+        }
+        settled
+    }
+
+    /// Applies, remembers and tells one decision of an opened epoch.
+    fn settle_here(&self, parent: u64, txid: TxId, record: Record, turn: &mut Turn<'_>) {
+        let mut shard = self.shards.of(&txid);
+        let stamped =
+            Stamped { txid, coordinator: self.at, epoch: parent, generation: 0, at_ns: turn.now.mono_ns };
+        shard.outcomes.remember(record, stamped);
+        let coordinated = shard.coordinated.remove(&txid);
+        let held = shard.held.remove(&txid);
+        drop(shard);
+        if let Some(one) = coordinated {
+            self.settle_coordinated(txid, one, record, turn);
+        } else if let Some(held) = held {
+            self.settle_txn(txid, &held.txn, held.logging.on, record, turn);
+        } else if let Some(recovered) = self.recovered.lock().remove(&txid) {
+            if let Record::Committed(ts) = record {
+                self.apply_recovered(ts, &recovered.work);
+            }
+            self.log_outcome(txid, record, turn);
+        }
+    }
+
+    fn settle_coordinated(&self, txid: TxId, one: Coordinated, record: Record, turn: &mut Turn<'_>) {
+        // While syncing or behind a single-node log record it is applied already or not the flush's business.
+        if !matches!(one.phase, Deciding::Syncing { .. }) {
+            self.settle_txn(txid, &one.txn, one.logging.on, record, turn);
+        }
+        let why = Unavailable { member: self.me.node, why: Why::EpochChange };
+        let reply = match (record, one.phase) {
+            (Record::Committed(ts), _) => Reply::Committed(ts),
+            (Record::Aborted { .. }, Deciding::Aborting { reply, .. }) => reply,
+            (Record::Aborted { .. }, _) => Reply::Unavailable(why),
+        };
+        if one.answered {
+            turn.out.effect(Effect::Settled { txid, outcome: record.told() });
+        } else {
+            turn.done(txid, reply);
+        }
+    }
+
+    fn settle_txn(
+        &self,
+        txid: TxId,
+        txn: &std::sync::Arc<Txn>,
+        logged: bool,
+        record: Record,
+        turn: &mut Turn<'_>,
+    ) {
+        if logged {
+            self.log_outcome(txid, record, turn);
+        }
+        let freed = match record {
+            Record::Committed(ts) => self.store.commit(txn, ts),
+            Record::Aborted { .. } => self.store.abort(txn),
+        };
+        turn.freed.extend(freed);
+    }
+
+    fn log_outcome(&self, txid: TxId, record: Record, turn: &mut Turn<'_>) {
+        if self.durable {
+            let fact = match record {
+                Record::Committed(ts) => Fact::Committed { txid, ts },
+                Record::Aborted { .. } => Fact::Aborted { txid },
+            };
+            turn.log(fact, Ack::Memory, None);
+        }
+    }
+
+    /// What no decision names was prepared at no member that reported: it never happened. Except what is decided already.
+    fn end_what_is_left(&self, parent: u64, turn: &mut Turn<'_>) {
+        let mut left: Vec<(TxId, Option<Timestamp>)> = Vec::new();
+        for shard in self.shards.each() {
+            let coordinated = shard.coordinated.iter();
+            left.extend(coordinated.filter_map(|(txid, one)| match one.phase {
+                Deciding::Logging(_) | Deciding::Queueing(_) => None,
+                Deciding::Syncing { ts, .. } => Some((*txid, Some(ts))),
+                Deciding::Voting { .. } | Deciding::Aborting { .. } => Some((*txid, None)),
+            }));
+            let prepared = |(_, held): &(&TxId, &Held)| !matches!(held.phase, Holding::Queueing(_));
+            left.extend(shard.held.iter().filter(prepared).map(|(txid, _)| (*txid, None)));
+        }
+        left.sort_unstable();
+        for (txid, ts) in left {
+            let record = ts.map_or(Record::Aborted { sayable: true }, Record::Committed);
+            self.settle_here(parent, txid, record, turn);
+        }
+        // Of epochs before the parent: settled then, without this node, whose tables are compared and loaded. What
+        // became of them is not known here, so nothing is remembered.
+        let mut stale: Vec<TxId> = self.recovered.lock().drain().map(|(txid, _)| txid).collect();
+        stale.sort_unstable();
+        stale.into_iter().for_each(|txid| self.log_outcome(txid, Record::Aborted { sayable: false }, turn));
+    }
+}

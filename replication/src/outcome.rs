@@ -1,0 +1,161 @@
+//! Remembered outcomes. A node remembers what became of a transaction until nobody can be in doubt about it any more, and
+//! then a stated time and count for those who ask. It never guesses: a forgotten transaction is "unknown", and an abort
+//! is told only when it may be heard (every participant that did not refuse has recorded it, or an opened epoch says so).
+//!
+//! *When nobody can be in doubt.* Every second a coordinator closes a generation of its outcomes and sends a mark down
+//! the same ordered streams that carried them. A participant answers a mark once everything before it is in its log. What
+//! all participants of a generation have answered is settled; the next mark tells that to the participants. An epoch that
+//! opens settles everything before it.
+
+use std::collections::{HashMap, VecDeque};
+
+use foldhash::fast::FixedState;
+use hypermnesia_store::{Timestamp, TxId};
+use serde::{Deserialize, Serialize};
+
+/// What became of a transaction, as far as this node may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Visible in every snapshot at or above the timestamp.
+    Committed(Timestamp),
+    /// It never happened and never will.
+    Aborted,
+    /// Not known here, not known yet, or forgotten.
+    Unknown,
+}
+
+/// A record of what was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Record {
+    Committed(Timestamp),
+    /// `sayable`: see the file's header. Until then it counts in a flush and is "unknown" to those who ask.
+    Aborted {
+        sayable: bool,
+    },
+}
+
+impl Record {
+    /// What someone who asks may hear.
+    pub(crate) fn told(self) -> Outcome {
+        match self {
+            Record::Committed(ts) => Outcome::Committed(ts),
+            Record::Aborted { sayable: true } => Outcome::Aborted,
+            Record::Aborted { sayable: false } => Outcome::Unknown,
+        }
+    }
+
+    /// What the flush makes of it: there, an abort counts as soon as it is recorded.
+    pub(crate) fn fact(self) -> Outcome {
+        match self {
+            Record::Committed(ts) => Outcome::Committed(ts),
+            Record::Aborted { .. } => Outcome::Aborted,
+        }
+    }
+}
+
+/// When a record was made, in whose generation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stamped {
+    pub(crate) txid: TxId,
+    pub(crate) coordinator: usize,
+    pub(crate) epoch: u64,
+    pub(crate) generation: u64,
+    pub(crate) at_ns: u64,
+}
+
+/// The outcomes of one shard.
+#[derive(Debug, Default)]
+pub(crate) struct Outcomes {
+    records: HashMap<TxId, Record, FixedState>,
+    /// In the order they were made, to forget the oldest first.
+    order: VecDeque<Stamped>,
+}
+
+impl Outcomes {
+    pub(crate) fn get(&self, txid: &TxId) -> Option<Record> {
+        self.records.get(txid).copied()
+    }
+
+    /// Remembers a record. A commit is never replaced; an abort may become sayable.
+    pub(crate) fn remember(&mut self, record: Record, stamped: Stamped) {
+        match self.records.get_mut(&stamped.txid) {
+            None => {
+                self.records.insert(stamped.txid, record);
+                self.order.push_back(stamped);
+            }
+            Some(Record::Aborted { sayable }) => *sayable |= record == Record::Aborted { sayable: true },
+            Some(Record::Committed(_)) => assert!(
+                matches!(record, Record::Committed(_)),
+                "transaction {} is committed here and aborted elsewhere",
+                stamped.txid
+            ),
+        }
+    }
+
+    /// Forgets what `settled` allows and is older than `before_ns`, or more than `keep` in number.
+    pub(crate) fn forget(&mut self, before_ns: u64, keep: usize, settled: impl Fn(&Stamped) -> bool) {
+        while let Some(first) = self.order.front() {
+            let old = first.at_ns < before_ns || self.order.len() > keep;
+            if !old || !settled(first) {
+                break;
+            }
+            self.records.remove(&first.txid);
+            self.order.pop_front();
+        }
+        if self.order.len() > keep.saturating_mul(2) {
+            self.forget_behind_a_stuck_one(keep, settled);
+        }
+    }
+
+    /// An unsettled record at the front (its member is away) must not hold up all others.
+    fn forget_behind_a_stuck_one(&mut self, keep: usize, settled: impl Fn(&Stamped) -> bool) {
+        let mut surplus = self.order.len() - keep;
+        let records = &mut self.records;
+        self.order.retain(|stamped| {
+            let drop = surplus > 0 && settled(stamped);
+            if drop {
+                surplus -= 1;
+                records.remove(&stamped.txid);
+            }
+            !drop
+        });
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.order.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hypermnesia_store::NodeId;
+
+    fn stamped(n: u64, generation: u64) -> Stamped {
+        let txid = TxId { age: Timestamp(n), node: NodeId(1), sequence: n };
+        Stamped { txid, coordinator: 0, epoch: 1, generation, at_ns: n }
+    }
+
+    #[test]
+    fn an_abort_is_not_told_before_it_may_be_heard() {
+        // Aim: wrong text 6, any member may answer "aborted". Method: the two kinds of abort record, asked and flushed.
+        let mut outcomes = Outcomes::default();
+        outcomes.remember(Record::Aborted { sayable: false }, stamped(1, 1));
+        let record = outcomes.get(&stamped(1, 1).txid).expect("remembered");
+        assert_eq!((record.told(), record.fact()), (Outcome::Unknown, Outcome::Aborted));
+        outcomes.remember(Record::Aborted { sayable: true }, stamped(1, 1));
+        assert_eq!(outcomes.get(&stamped(1, 1).txid).map(Record::told), Some(Outcome::Aborted));
+    }
+
+    #[test]
+    fn what_is_not_settled_is_never_forgotten() {
+        // Aim: "outcome forgotten" cannot meet a participant in doubt. Method: age and count press, generation 2 is open.
+        let mut outcomes = Outcomes::default();
+        (1..=10).for_each(|n| {
+            outcomes.remember(Record::Committed(Timestamp(n)), stamped(n, if n == 3 { 2 } else { 1 }))
+        });
+        outcomes.forget(u64::MAX, 0, |s| s.generation <= 1);
+        assert_eq!(outcomes.get(&stamped(3, 2).txid), Some(Record::Committed(Timestamp(3))));
+        assert_eq!(outcomes.len(), 1, "the settled ones behind it went");
+    }
+}

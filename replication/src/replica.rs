@@ -1,0 +1,464 @@
+//! One node's part in the agreement: its doors and what is behind them. Every door is one event; the effects go to the
+//! sink; nothing waits. All doors take `&self` and may be used from many threads at once, with one rule: messages from
+//! one peer are handed in one after another, in the order of their stream.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
+use foldhash::fast::FixedState;
+use hypermnesia_store::{Ack, Incarnation, NodeId, Store, TableId, Timestamp, TxId, Txn, Work};
+use parking_lot::Mutex;
+
+use crate::effect::{Effect, Event, Fact, LogToken, Reply, Sink, Unavailable, Why};
+use crate::epoch::{EpochFact, position_of};
+use crate::era::{Era, Known};
+use crate::limits::MEMBERS_MAX;
+use crate::member::{Member, NodeSet, Peer};
+use crate::message::Message;
+use crate::outcome::{Outcome, Record, Stamped};
+use crate::shard::Shards;
+use crate::status::Loads;
+use crate::time::Now;
+
+/// The fixed facts about a node.
+#[derive(Clone, Debug)]
+pub struct ReplicaConfig {
+    /// This node.
+    pub node: NodeId,
+    /// This life of it.
+    pub incarnation: Incarnation,
+    /// All members, this one among them, in any order; at most [`MEMBERS_MAX`].
+    pub members: Vec<Member>,
+    /// Whether there is a commit log. Without one no [`Effect::Log`] is ever emitted.
+    pub durable: bool,
+}
+
+/// A transaction that was prepared before the restart and has no outcome in the log.
+#[derive(Clone, Debug)]
+pub struct RecoveredPrepare {
+    /// The transaction.
+    pub txid: TxId,
+    /// Its epoch.
+    pub epoch: u64,
+    /// What it does.
+    pub work: Arc<Work>,
+}
+
+/// What the log knew at the start. The store already holds everything that was committed.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// Undecided ones.
+    pub prepared: Vec<RecoveredPrepare>,
+    /// What the log says of others: committed when, or aborted.
+    pub outcomes: Vec<(TxId, Option<Timestamp>)>,
+    /// Every [`Fact::Epoch`] still in the log or the image, oldest first. At least the last of each kind: a trimmed log
+    /// keeps them elsewhere.
+    pub epochs: Vec<Vec<u8>>,
+    /// The highest commit timestamp in the image and the log.
+    pub last_commit: Timestamp,
+}
+
+/// A transaction to be committed.
+#[derive(Clone, Debug)]
+pub struct CommitRequest {
+    /// Reads, ranges, writes, schema versions.
+    pub work: Arc<Work>,
+    /// What must have happened on every disc copy before the caller hears "committed".
+    pub ack: Ack,
+    /// Whether the caller waits until every copy has applied it.
+    pub sync: bool,
+    /// When the caller must have heard something, on the clock of [`Now::mono_ns`].
+    pub deadline_ns: u64,
+}
+
+/// See the file's header.
+pub struct Replica {
+    pub(crate) me: Peer,
+    /// My position among the members.
+    pub(crate) at: usize,
+    /// By id.
+    pub(crate) members: Vec<Member>,
+    pub(crate) durable: bool,
+    pub(crate) store: Arc<Store>,
+    /// The epoch gate. Guards the [`Era`]; shared by handlers of transactions for the length of one handler, alone for rare
+    /// events. Sharded, so that handlers on different cores do not write the same line.
+    gate: ShardedLock<Era>,
+    pub(crate) shards: Shards,
+    /// Undecided transactions of an earlier life. Only touched with the gate held alone, or to list them.
+    pub(crate) recovered: Mutex<HashMap<TxId, RecoveredPrepare, FixedState>>,
+    /// Highest commit timestamp that the log knew at the start.
+    pub(crate) recovered_commit: Timestamp,
+    /// Whether local reads may be served: an epoch opened in this life and all tables are loaded. Read by every read, so
+    /// it stands outside the gate; once true it stays true.
+    serving: AtomicBool,
+    /// What loading found, for the status.
+    pub(crate) loads: Mutex<Loads>,
+}
+
+/// One event being handled: the time, the effects, and the prepares that were freed and are still to be continued.
+pub(crate) struct Turn<'a> {
+    pub(crate) now: Now,
+    pub(crate) out: &'a mut dyn Sink,
+    pub(crate) freed: Vec<Arc<Txn>>,
+}
+
+impl Turn<'_> {
+    pub(crate) fn send(&mut self, to: Peer, message: Message) {
+        self.out.effect(Effect::Send { to, message });
+    }
+
+    pub(crate) fn log(&mut self, fact: Fact, level: Ack, token: Option<LogToken>) {
+        self.out.effect(Effect::Log { fact, level, token });
+    }
+
+    pub(crate) fn done(&mut self, txid: TxId, reply: Reply) {
+        self.out.effect(Effect::Done { txid, reply });
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.out.effect(Effect::Event(event));
+    }
+}
+
+const GATE: &str = "a handler that panicked has stopped the node";
+
+impl Replica {
+    /// A node at its start. Call [`Replica::start`] once the engine is ready for effects.
+    ///
+    /// # Panics
+    /// When the node is not among the members, a member is named twice, or there are more than [`MEMBERS_MAX`].
+    pub fn new(config: ReplicaConfig, store: Arc<Store>, recovered: Recovered) -> Replica {
+        let mut members = config.members;
+        members.sort_by_key(|member| member.node);
+        assert!(members.len() <= MEMBERS_MAX, "at most {MEMBERS_MAX} members");
+        assert!(members.windows(2).all(|two| two[0].node < two[1].node), "a member is named twice");
+        let at = position_of(&members, config.node).expect("the configuration names this node as a member");
+        let me = Peer { node: config.node, incarnation: config.incarnation };
+        let era = recover_era(&recovered.epochs, me, at, members.len());
+        let shards = Shards::new();
+        for (txid, ts) in &recovered.outcomes {
+            let record = ts.map_or(Record::Aborted { sayable: false }, Record::Committed);
+            let coordinator = position_of(&members, txid.node).unwrap_or(at);
+            let stamped = Stamped { txid: *txid, coordinator, epoch: era.number(), generation: 1, at_ns: 0 };
+            shards.of(txid).outcomes.remember(record, stamped);
+        }
+        Replica {
+            me,
+            at,
+            members,
+            durable: config.durable,
+            store,
+            gate: ShardedLock::new(era),
+            shards,
+            recovered: Mutex::new(recovered.prepared.into_iter().map(|one| (one.txid, one)).collect()),
+            recovered_commit: recovered.last_commit,
+            serving: AtomicBool::new(false),
+            loads: Mutex::new(Loads::default()),
+        }
+    }
+
+    /// Begins. A node that is its own only member opens its first epoch here.
+    pub fn start(&self, now: Now, out: &mut dyn Sink) {
+        let mut era = self.alone();
+        let mut turn = Turn { now, out, freed: Vec::new() };
+        self.consider_flush(&mut era, &mut turn);
+        self.finish(&era, turn);
+    }
+
+    /// Commits a transaction that ran here. Exactly one [`Effect::Done`] comes of it, now or later.
+    pub fn commit(&self, now: Now, txn: Arc<Txn>, request: CommitRequest, out: &mut dyn Sink) {
+        let era = self.shared();
+        let mut turn = Turn { now, out, freed: Vec::new() };
+        self.begin_commit(&era, txn, request, &mut turn);
+        self.finish(&era, turn);
+    }
+
+    /// Takes a message. Those from another life than the one that is connected are dropped.
+    pub fn on_message(&self, now: Now, from: Peer, message: Message, out: &mut dyn Sink) {
+        let mut turn = Turn { now, out, freed: Vec::new() };
+        match message {
+            Message::State(_)
+            | Message::Flush { .. }
+            | Message::Ready { .. }
+            | Message::Copy { .. }
+            | Message::Mark { .. }
+            | Message::Marked { .. } => {
+                let mut era = self.alone();
+                if let Some(from) = self.life_of(&era, from) {
+                    self.on_rare(&mut era, from, message, &mut turn);
+                }
+                self.finish(&era, turn);
+            }
+            _ => {
+                let era = self.shared();
+                if let Some(from) = self.life_of(&era, from) {
+                    self.on_common(&era, from, message, &mut turn);
+                }
+                self.finish(&era, turn);
+            }
+        }
+    }
+
+    fn on_rare(&self, era: &mut Era, from: usize, message: Message, turn: &mut Turn<'_>) {
+        match message {
+            Message::State(state) => self.on_state(era, from, state, turn),
+            Message::Flush { number, step } => self.on_flush(era, from, number, step, turn),
+            Message::Ready { epoch } => era.peers[from].ready = era.peers[from].ready.max(epoch),
+            Message::Copy { epoch, table, step } => self.on_copy(era, from, epoch, table, step, turn),
+            Message::Mark { epoch, generation, settled } => {
+                self.on_mark(era, from, epoch, generation, settled, turn);
+            }
+            Message::Marked { epoch, generation } => self.on_marked(era, from, epoch, generation),
+            _ => unreachable!("the caller sorted it"),
+        }
+    }
+
+    fn on_common(&self, era: &Era, from: usize, message: Message, turn: &mut Turn<'_>) {
+        let current = |epoch: u64| era.is_open() && epoch == era.number();
+        match message {
+            Message::Ask { txid } => {
+                let answer = Message::Answer { txid, outcome: self.outcome(txid) };
+                turn.send(self.peer(era, from), answer);
+            }
+            Message::Answer { txid, outcome } => self.on_answer(era, txid, outcome, turn),
+            Message::Prepare(prepare) if current(prepare.epoch) => self.on_prepare(era, from, prepare, turn),
+            Message::Vote { epoch, txid, vote } if current(epoch) => {
+                self.on_vote(era, from, txid, vote, turn)
+            }
+            Message::Commit { epoch, txid, ts, acknowledge } if current(epoch) => {
+                self.on_commit(era, from, txid, ts, acknowledge, turn);
+            }
+            Message::Applied { epoch, txid } if current(epoch) => self.on_applied(from, txid, turn),
+            Message::Abort { epoch, txid } if current(epoch) => self.on_abort(era, from, txid, turn),
+            Message::AbortRecorded { epoch, txid } if current(epoch) => {
+                self.on_abort_recorded(era, from, txid, turn);
+            }
+            // Of another epoch, or this node is fenced: the flush settles what it was about.
+            _ => {}
+        }
+    }
+
+    /// The log has reached the level asked for.
+    pub fn on_logged(&self, now: Now, token: LogToken, out: &mut dyn Sink) {
+        let mut turn = Turn { now, out, freed: Vec::new() };
+        match token {
+            LogToken::Prepared(txid) => {
+                let era = self.shared();
+                self.on_prepared_logged(&era, txid, &mut turn);
+                self.finish(&era, turn);
+            }
+            LogToken::Aborted(txid) => {
+                let era = self.shared();
+                self.on_abort_logged(&era, txid, &mut turn);
+                self.finish(&era, turn);
+            }
+            LogToken::Applied(txid) => {
+                let era = self.shared();
+                self.on_applied_logged(&era, txid, &mut turn);
+                self.finish(&era, turn);
+            }
+            LogToken::Staged(_) | LogToken::Complete(_) | LogToken::Marked { .. } => {
+                let mut era = self.alone();
+                self.on_rare_logged(&mut era, token, &mut turn);
+                self.finish(&era, turn);
+            }
+        }
+    }
+
+    fn on_rare_logged(&self, era: &mut Era, token: LogToken, turn: &mut Turn<'_>) {
+        match token {
+            LogToken::Staged(number) => self.on_stage_kept(era, number, turn),
+            LogToken::Complete(number) => self.on_complete_logged(era, number, turn),
+            LogToken::Marked { coordinator, epoch, generation } if epoch == era.number() => {
+                turn.send(self.peer(era, coordinator), Message::Marked { epoch, generation });
+            }
+            _ => {}
+        }
+    }
+
+    /// The stream to a member is up. A new life of it leads to a new epoch; the same one changes nothing.
+    pub fn on_connected(&self, now: Now, peer: Peer, out: &mut dyn Sink) {
+        let mut era = self.alone();
+        let mut turn = Turn { now, out, freed: Vec::new() };
+        if let Some(at) = position_of(&self.members, peer.node).filter(|at| *at != self.at) {
+            let known = &mut era.peers[at];
+            if known.incarnation > Some(peer.incarnation) {
+                return;
+            }
+            if known.incarnation != Some(peer.incarnation) {
+                *known = Known { incarnation: Some(peer.incarnation), generation: 1, ..Known::default() };
+                era.serving.retain(|copy| copy.joiner != at);
+                era.leading = None;
+            }
+            era.peers[at].connected = true;
+            turn.send(peer, Message::State(era.state()));
+            let epoch = era.number();
+            if era.is_open() && era.complete && era.peers[self.at].ready == epoch && era.life(at) == peer {
+                turn.send(peer, Message::Ready { epoch });
+            }
+            self.consider_flush(&mut era, &mut turn);
+        }
+        self.finish(&era, turn);
+    }
+
+    /// The stream to a member is down. What is on it will arrive when the same life connects again.
+    pub fn on_disconnected(&self, _now: Now, peer: Peer, _out: &mut dyn Sink) {
+        let mut era = self.alone();
+        if let Some(at) = self.life_of(&era, peer) {
+            era.peers[at].connected = false;
+        }
+    }
+
+    /// The stream to a member has become congested, or is no longer: see [`crate::stream::Outbox::is_congested`].
+    pub fn set_congested(&self, node: NodeId, congested: bool) {
+        if let Some(at) = position_of(&self.members, node) {
+            self.alone().peers[at].congested = congested;
+        }
+    }
+
+    /// Whether local reads may be served. One atomic load.
+    pub fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn serve(&self) {
+        self.serving.store(true, Ordering::Release);
+    }
+
+    /// Whether a transaction over these tables could be sent out now.
+    ///
+    /// # Errors
+    /// [`Unavailable`] names the first member that cannot take part.
+    pub fn available(&self, tables: &[TableId]) -> Result<(), Unavailable> {
+        let era = self.shared();
+        let needed = tables.iter().fold(NodeSet::EMPTY, |set, table| set.and(self.holders_of(*table)));
+        self.missing(&era, needed)
+    }
+
+    /// What became of a transaction, as far as this node may say.
+    pub fn outcome(&self, txid: TxId) -> Outcome {
+        self.shards.of(&txid).outcomes.get(&txid).map_or(Outcome::Unknown, Record::told)
+    }
+
+    /// Asks the coordinator of a transaction what became of it; [`Effect::Settled`] brings the answer if there is one.
+    pub fn ask(&self, now: Now, txid: TxId, out: &mut dyn Sink) {
+        let era = self.shared();
+        let turn = Turn { now, out, freed: Vec::new() };
+        let known = self.outcome(txid);
+        if known != Outcome::Unknown {
+            turn.out.effect(Effect::Settled { txid, outcome: known });
+            return;
+        }
+        for at in (0..self.members.len()).filter(|at| *at != self.at && era.peers[*at].connected) {
+            turn.out.effect(Effect::Send { to: self.peer(&era, at), message: Message::Ask { txid } });
+        }
+    }
+
+    fn on_answer(&self, era: &Era, txid: TxId, outcome: Outcome, turn: &mut Turn<'_>) {
+        let record = match outcome {
+            Outcome::Committed(ts) => Record::Committed(ts),
+            Outcome::Aborted => Record::Aborted { sayable: true },
+            Outcome::Unknown => return,
+        };
+        // Only said, not remembered, while this node may itself take part: its own record comes from the protocol.
+        let mut shard = self.shards.of(&txid);
+        if !shard.coordinated.contains_key(&txid) && !shard.held.contains_key(&txid) {
+            let stamped = self.stamped(era, txid, self.at, turn.now);
+            shard.outcomes.remember(record, Stamped { epoch: 0, ..stamped });
+        }
+        drop(shard);
+        turn.out.effect(Effect::Settled { txid, outcome });
+    }
+
+    /// Applies a commit that this node had prepared in an earlier life. Nothing is served yet, so nothing is locked.
+    pub(crate) fn apply_recovered(&self, ts: Timestamp, work: &Work) {
+        let mut here = work.writes.clone();
+        here.retain(|write| self.holders_of(write.table).has(self.at));
+        self.store.load_writes(ts, &here).expect("its tables were locked by the prepare, so they are there");
+    }
+
+    // What the parts of this room use.
+
+    pub(crate) fn shared(&self) -> ShardedLockReadGuard<'_, Era> {
+        self.gate.read().expect(GATE)
+    }
+
+    pub(crate) fn alone(&self) -> ShardedLockWriteGuard<'_, Era> {
+        self.gate.write().expect(GATE)
+    }
+
+    /// Continues every prepare that the event freed, and those that these free.
+    fn finish(&self, era: &Era, mut turn: Turn<'_>) {
+        self.finish_in(era, &mut turn);
+    }
+
+    /// The same, when the event is not over yet.
+    pub(crate) fn finish_in(&self, era: &Era, turn: &mut Turn<'_>) {
+        while !turn.freed.is_empty() {
+            for txn in std::mem::take(&mut turn.freed) {
+                self.resume(era, &txn.id, turn);
+            }
+        }
+    }
+
+    /// The position of a peer, if it is the life that this node knows.
+    fn life_of(&self, era: &Era, peer: Peer) -> Option<usize> {
+        position_of(&self.members, peer.node)
+            .filter(|at| *at != self.at && era.peers[*at].incarnation == Some(peer.incarnation))
+    }
+
+    /// The life of a member that is known now. Only for members that were connected.
+    pub(crate) fn peer(&self, era: &Era, at: usize) -> Peer {
+        let incarnation = era.peers[at].incarnation.expect("it has spoken to us or is this node");
+        Peer { node: self.members[at].node, incarnation }
+    }
+
+    pub(crate) fn stamped(&self, era: &Era, txid: TxId, coordinator: usize, now: Now) -> Stamped {
+        let own = coordinator == self.at;
+        let generation = if own { era.generations.current } else { era.peers[coordinator].generation };
+        Stamped { txid, coordinator, epoch: era.number(), generation, at_ns: now.mono_ns }
+    }
+
+    /// The first member of a set that cannot take part, if there is one.
+    pub(crate) fn missing(&self, era: &Era, needed: NodeSet) -> Result<(), Unavailable> {
+        let unavailable = |at: usize, why| Err(Unavailable { member: self.members[at].node, why });
+        for at in needed.without(self.at).iter() {
+            let known = &era.peers[at];
+            if !known.connected {
+                return unavailable(at, Why::NotConnected);
+            }
+            if known.congested {
+                return unavailable(at, Why::Congested);
+            }
+        }
+        if !era.is_open() {
+            return unavailable(self.at, Why::EpochChange);
+        }
+        let loading = needed.iter().find(|at| era.peers[*at].ready != era.number());
+        loading.map_or(Ok(()), |at| unavailable(at, Why::Loading))
+    }
+}
+
+/// Reads the epochs back from the log. Nothing of them is live: this is another life.
+fn recover_era(epochs: &[Vec<u8>], me: Peer, at: usize, members: usize) -> Era {
+    let mut era = Era { complete: true, stage_kept: true, ..Era::default() };
+    era.peers.resize_with(members, Known::default);
+    era.peers[at].incarnation = Some(me.incarnation);
+    era.peers[at].connected = true;
+    for fact in epochs.iter().filter_map(|bytes| EpochFact::decode(bytes)) {
+        match fact {
+            EpochFact::Staged(stage) => era.staged = Some(stage),
+            EpochFact::Opened { epoch, complete } => {
+                era.complete = complete;
+                era.opened = Some(epoch);
+            }
+            EpochFact::Complete { number } if number == era.number() => era.complete = true,
+            EpochFact::Complete { .. } => {}
+        }
+    }
+    let staged = era.staged.as_ref().map_or(0, |stage| stage.epoch.number);
+    era.promised = staged.max(era.number());
+    era
+}
