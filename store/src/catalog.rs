@@ -9,8 +9,8 @@ use foldhash::fast::FixedState;
 use papaya::HashMap;
 use seize::{Collector, LocalGuard};
 
-use crate::clock::Clock;
 use crate::codec;
+use crate::heap::{Heap, Pin};
 use crate::ids::{IndexId, SchemaVersion, TableId};
 use crate::index::Index;
 use crate::key::{Key, KeyRange};
@@ -27,37 +27,39 @@ use crate::work::{Op, Write};
 pub const SCHEMA_TABLE: TableId = TableId(1);
 
 pub(crate) struct Catalog {
+    /// Frees the entries of the two maps; see `heap` for why it is their own.
+    pub(crate) collector: Arc<Collector>,
     pub(crate) tables: HashMap<TableId, Arc<Table>, FixedState>,
     pub(crate) names: HashMap<String, TableId, FixedState>,
 }
 
 impl Catalog {
-    pub(crate) fn new(clock: &Arc<Clock>, collector: &Arc<Collector>) -> Catalog {
-        let tables = HashMap::builder().hasher(FixedState::default()).shared_collector(Arc::clone(collector));
-        let names = HashMap::builder().hasher(FixedState::default()).shared_collector(Arc::clone(collector));
-        let catalog = Catalog { tables: tables.build(), names: names.build() };
-        catalog.install(schema_def(), clock, collector, &collector.enter());
+    pub(crate) fn new(heap: &Arc<Heap>) -> Catalog {
+        let collector = Arc::new(Collector::new());
+        let tables =
+            HashMap::builder().hasher(FixedState::default()).shared_collector(Arc::clone(&collector));
+        let names = HashMap::builder().hasher(FixedState::default()).shared_collector(Arc::clone(&collector));
+        let catalog = Catalog { tables: tables.build(), names: names.build(), collector };
+        let guard = Pin { rows: heap.collector.enter(), catalog: catalog.collector.enter() };
+        catalog.install(schema_def(), heap, &guard);
+        drop(guard);
         catalog
     }
 
-    pub(crate) fn get<'g>(&self, id: TableId, guard: &'g LocalGuard<'_>) -> Option<&'g Arc<Table>> {
-        self.tables.get(&id, guard)
+    pub(crate) fn get<'g>(&self, id: TableId, guard: &'g Pin<'_>) -> Option<&'g Arc<Table>> {
+        self.tables.get(&id, &guard.catalog)
     }
 
     /// Creates the table or gives it its new definition. Under the table's write lock, or before anybody serves.
-    fn install(
-        &self,
-        def: TableDef,
-        clock: &Arc<Clock>,
-        collector: &Arc<Collector>,
-        guard: &LocalGuard<'_>,
-    ) {
+    fn install(&self, def: TableDef, heap: &Arc<Heap>, guard: &Pin<'_>) {
         let known = self.get(def.id, guard).cloned();
         if known.as_ref().is_some_and(|known| known.def == def) {
             return;
         }
-        let rows = known.as_ref().map_or_else(|| Arc::new(Rows::new(&def, clock, collector)), |t| Arc::clone(&t.rows));
-        let kept = |wanted: &IndexDef| known.as_ref()?.index(wanted.id).filter(|index| index.def == *wanted).cloned();
+        let rows = known.as_ref().map_or_else(|| Rows::create(&def, heap), |table| Arc::clone(&table.rows));
+        let kept = |wanted: &IndexDef| {
+            known.as_ref()?.index(wanted.id).filter(|index| index.def == *wanted).cloned()
+        };
         let (mut indexes, mut fresh) = (Vec::new(), Vec::new());
         for wanted in &def.indexes {
             let index = kept(wanted).unwrap_or_else(|| {
@@ -66,20 +68,21 @@ impl Catalog {
             });
             indexes.push(index);
         }
-        let table = Arc::new(Table { def, rows, indexes });
+        let table = Arc::new(Table { def, rows, indexes, heap: Arc::clone(heap) });
         fresh.into_iter().for_each(|index| fill(&table, index, guard));
         table.rows.version.store(table.def.version.0, Ordering::SeqCst);
         if let Some(known) = known.filter(|known| known.def.name != table.def.name) {
-            self.names.remove(&known.def.name, guard);
+            self.names.remove(&known.def.name, &guard.catalog);
         }
-        self.names.insert(table.def.name.clone(), table.def.id, guard);
-        self.tables.insert(table.def.id, table, guard);
+        self.names.insert(table.def.name.clone(), table.def.id, &guard.catalog);
+        self.tables.insert(table.def.id, table, &guard.catalog);
     }
 
-    fn uninstall(&self, id: TableId, guard: &LocalGuard<'_>) {
-        if let Some(table) = self.tables.remove(&id, guard) {
+    fn uninstall(&self, id: TableId, guard: &Pin<'_>) {
+        if let Some(table) = self.tables.remove(&id, &guard.catalog) {
             table.rows.version.store(DROPPED, Ordering::SeqCst);
-            self.names.remove(&table.def.name, guard);
+            self.names.remove(&table.def.name, &guard.catalog);
+            table.empty(guard);
         }
     }
 }
@@ -100,11 +103,11 @@ fn fill(table: &Table, index: IndexId, guard: &LocalGuard<'_>) {
 
 impl Store {
     /// Follows a change of the schema table's row.
-    pub(crate) fn follow_schema(&self, key: &Key, body: Option<&Body>, guard: &LocalGuard<'_>) {
+    pub(crate) fn follow_schema(&self, key: &Key, body: Option<&Body>, guard: &Pin<'_>) {
         match body {
             Some(body) => {
                 if let Some(def) = body.rows().first().and_then(defined_by) {
-                    self.catalog.install(def, &self.clock, &self.collector, guard);
+                    self.catalog.install(def, &self.heap, guard);
                 }
             }
             None => {
@@ -126,11 +129,8 @@ pub fn defined_by(row: &Row) -> Option<TableDef> {
 
 /// The write that creates or changes a table: a row of the schema table.
 pub fn define(def: &TableDef) -> Write {
-    let values = [
-        Value::Int(i64::from(def.id.0)),
-        Value::Text(def.name.clone()),
-        Value::Bytes(codec::encode(def)),
-    ];
+    let values =
+        [Value::Int(i64::from(def.id.0)), Value::Text(def.name.clone()), Value::Bytes(codec::encode(def))];
     let row = Row::encode(SchemaVersion::FIRST, &values).expect("a definition is far below a row's bounds");
     Write { table: SCHEMA_TABLE, key: schema_key(def.id), op: Op::Put(row) }
 }
@@ -167,7 +167,12 @@ fn schema_def() -> TableDef {
         ],
         key: vec![0],
         // Two tables of one name are refused like any two rows of one unique value.
-        indexes: vec![IndexDef { id: IndexId(1), name: "by_name".to_owned(), attributes: vec![1], unique: true }],
+        indexes: vec![IndexDef {
+            id: IndexId(1),
+            name: "by_name".to_owned(),
+            attributes: vec![1],
+            unique: true,
+        }],
         copies: Vec::new(),
         ack: crate::schema::Ack::default(),
         mode: crate::schema::Mode::default(),

@@ -52,7 +52,7 @@ impl Version {
             let proposal = Timestamp(self.proposal.load(Ordering::Relaxed));
             return Fate::Committed { at: Timestamp(stamp), proposal };
         }
-        // SAFETY: whoever placed the mark keeps the transaction (`Store::inflight`) until every one of its marks is folded
+        // SAFETY: whoever placed the mark keeps the transaction (`flight`) until every one of its marks is folded
         // or unlinked, and then retires it through the collector. A `&Version` exists under a guard or under the key's
         // write lock; the guard was entered before the stamp was seen as 0, so the retired transaction outlives it.
         let txn = unsafe { &*self.txn };
@@ -131,7 +131,7 @@ impl Cell {
         }
     }
 
-    /// Puts a mark on top. Under the write lock; the transaction is kept in `Store::inflight` until the mark is gone.
+    /// Puts a mark on top. Under the write lock; the transaction is kept in `flight` until the mark is gone.
     pub(crate) fn mark(&self, txn: &Arc<Txn>, body: Option<Body>) {
         self.push(Version {
             stamp: AtomicU64::new(0),

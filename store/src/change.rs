@@ -23,7 +23,9 @@ pub fn change(kind: Kind, held: Option<Body>, op: &Op) -> Option<Body> {
         (Kind::Bag, Op::Put(row) | Op::BagAdd(row)) => Some(with(held, row)),
         (Kind::Bag, Op::BagRemove(row)) => without(held?, row),
         (Kind::Set | Kind::OrderedSet, Op::Put(row) | Op::BagAdd(row)) => Some(Body::Row(row.clone())),
-        (Kind::Set | Kind::OrderedSet, Op::BagRemove(row)) => held.filter(|body| body.rows() != [row.clone()]),
+        (Kind::Set | Kind::OrderedSet, Op::BagRemove(row)) => {
+            held.filter(|body| body.rows() != [row.clone()])
+        }
     }
 }
 

@@ -7,11 +7,12 @@
 
 use std::sync::Arc;
 
-use seize::{Guard as _, LocalGuard};
+use seize::Guard as _;
 
 use crate::catalog::SCHEMA_TABLE;
 use crate::clock::Timestamp;
 use crate::event::Event;
+use crate::heap::Pin;
 use crate::history::{Gone, has_entry};
 use crate::limits::STRIPES;
 use crate::row::Body;
@@ -40,7 +41,9 @@ impl Store {
         let mut progress = txn.gate.lock();
         match self.prepare_gated(txn, &mut progress, work, wall_ms, Role::Coordinator) {
             Prepared::Parked => CommittedLocal::Parked,
-            Prepared::Refused(conflict) => CommittedLocal::Refused(conflict, self.abort_gated(txn, &mut progress)),
+            Prepared::Refused(conflict) => {
+                CommittedLocal::Refused(conflict, self.abort_gated(txn, &mut progress))
+            }
             Prepared::Yes { proposal } => {
                 CommittedLocal::Yes(proposal, self.commit_gated(txn, &mut progress, proposal))
             }
@@ -105,14 +108,7 @@ impl Store {
         }
     }
 
-    fn fold(
-        &self,
-        txn: &Txn,
-        mark: &Mark,
-        commit_ts: Timestamp,
-        oldest: Timestamp,
-        guard: &LocalGuard<'_>,
-    ) {
+    fn fold(&self, txn: &Txn, mark: &Mark, commit_ts: Timestamp, oldest: Timestamp, guard: &Pin<'_>) {
         let table = self.catalog.get(mark.table, guard).expect("a marked table is locked against dropping");
         let (cell, rows) = (&mark.cell, &table.rows);
         let mut versions = cell.versions(guard);
@@ -133,7 +129,7 @@ impl Store {
         }
     }
 
-    fn unmark(&self, mark: &Mark, guard: &LocalGuard<'_>) {
+    fn unmark(&self, mark: &Mark, guard: &Pin<'_>) {
         let table = self.catalog.get(mark.table, guard).expect("a marked table is locked against dropping");
         let cell = &mark.cell;
         let new = cell.versions(guard).next().and_then(|version| version.body.as_ref());
@@ -151,20 +147,14 @@ impl Store {
     }
 
     /// After the last mark: announcements, locks, references, and whoever waits.
-    fn let_go(
-        &self,
-        txn: &Arc<Txn>,
-        progress: &mut Progress,
-        marks: &[Mark],
-        guard: &LocalGuard<'_>,
-    ) -> Freed {
+    fn let_go(&self, txn: &Arc<Txn>, progress: &mut Progress, marks: &[Mark], guard: &Pin<'_>) -> Freed {
         for table in std::mem::take(&mut progress.noted) {
             if let Some(table) = self.catalog.get(table, guard) {
                 table.rows.ranges.withdraw(txn);
             }
         }
         if !marks.is_empty() {
-            self.leave_flight(txn, guard);
+            self.heap.flight.leave(txn, guard);
         }
         progress.phase = Phase::Done;
         progress.locks = Vec::new();
@@ -174,7 +164,7 @@ impl Store {
         freed
     }
 
-    fn tidy_behind(&self, marks: &[Mark], oldest: Timestamp, guard: &LocalGuard<'_>) {
+    fn tidy_behind(&self, marks: &[Mark], oldest: Timestamp, guard: &Pin<'_>) {
         let stripe = guard.thread_id() % STRIPES;
         for same in marks.chunk_by(|a, b| a.table == b.table) {
             if let Some(table) = self.catalog.get(same[0].table, guard) {

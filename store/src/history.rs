@@ -81,7 +81,7 @@ impl Store {
     pub fn tidy(&self, budget: usize) {
         let guard = self.pin();
         let oldest = self.snapshots.oldest();
-        for table in self.catalog.tables.values(&guard) {
+        for table in self.catalog.tables.values(&guard.catalog) {
             for stripe in 0..STRIPES {
                 self.tidy_stripe(table, stripe, budget, oldest, &guard);
             }
@@ -148,5 +148,6 @@ pub(crate) fn has_entry(
     guard: &LocalGuard<'_>,
 ) -> bool {
     let mut bodies = cell.versions(guard).filter_map(|version| version.body.as_ref());
-    bodies.any(|body| body.rows().iter().any(|r| index.entry(&table.def, &cell.key, r).as_ref() == Some(entry)))
+    bodies
+        .any(|body| body.rows().iter().any(|r| index.entry(&table.def, &cell.key, r).as_ref() == Some(entry)))
 }

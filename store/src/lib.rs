@@ -28,6 +28,8 @@ mod commit;
 pub mod cursor;
 pub mod error;
 pub mod event;
+mod flight;
+mod heap;
 mod history;
 pub mod ids;
 mod index;

@@ -2,7 +2,6 @@
 //! served meanwhile; each key is changed in its lock shard all the same, so a forgotten lock refuses instead of corrupting.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use seize::LocalGuard;
 
@@ -72,7 +71,9 @@ impl Store {
         let oldest = self.snapshots.oldest();
         let change = || install(table, key, at, oldest, body, &guard);
         let loaded = self.locks.alone(&row_lock(id, key), change).ok_or(LoadError::Busy(id))?;
-        if id == SCHEMA_TABLE && let Some(body) = loaded {
+        if id == SCHEMA_TABLE
+            && let Some(body) = loaded
+        {
             self.follow_schema(key, body.as_ref(), &guard);
         }
         Ok(())
@@ -85,13 +86,7 @@ impl Store {
     pub fn clear(&self, table: TableId) -> Result<(), LoadError> {
         let guard = self.pin();
         let table = self.catalog.get(table, &guard).ok_or(LoadError::NoSuchTable(table))?;
-        table.rows.cells.clear(&guard);
-        if let Some(tree) = &table.rows.tree {
-            tree.clear();
-        }
-        table.indexes.iter().for_each(|index| index.tree.clear());
-        table.rows.forgotten.fetch_max(self.clock.read().0, Ordering::SeqCst);
-        table.rows.reset_counts();
+        table.empty(&guard);
         Ok(())
     }
 }
@@ -125,7 +120,8 @@ fn install(
     table.rows.count(key, old.as_ref(), new.as_ref(), guard);
     let gone = |index: &Arc<crate::index::Index>| {
         let kept = index.entries(&table.def, key, new.as_ref());
-        let gone = index.entries(&table.def, key, old.as_ref()).into_iter().filter(move |e| !kept.contains(e));
+        let gone =
+            index.entries(&table.def, key, old.as_ref()).into_iter().filter(move |e| !kept.contains(e));
         gone.map(|entry| (index.def.id, entry)).collect::<Vec<_>>()
     };
     let stale: Vec<_> = table.indexes.iter().flat_map(gone).collect();

@@ -157,11 +157,9 @@ impl Shard {
     fn request(&mut self, at: usize, what: &Held, request: &Request<'_>) -> Locked {
         let (txn, mode) = (request.txn, request.mode);
         let (held, parked, queued) = match self.entry(what) {
-            Some(e) => (
-                e.mode_of(txn),
-                e.queue.iter().any(|w| Arc::ptr_eq(&w.txn, txn)),
-                !e.queue.is_empty(),
-            ),
+            Some(e) => {
+                (e.mode_of(txn), e.queue.iter().any(|w| Arc::ptr_eq(&w.txn, txn)), !e.queue.is_empty())
+            }
             None => (None, false, false),
         };
         if held.is_some_and(|held| held >= mode) {
@@ -186,7 +184,11 @@ impl Shard {
         }
         let waiter = Waiter { txn: Arc::clone(txn), mode, ticket, waker: request.waker.cloned() };
         let queue = &mut self.entry_mut(what).queue;
-        if upgrade { queue.push_front(waiter) } else { queue.push_back(waiter) }
+        if upgrade {
+            queue.push_front(waiter)
+        } else {
+            queue.push_back(waiter)
+        }
         txn.grants.lock().parked = Some((at, what.clone()));
         Locked::Parked
     }

@@ -15,12 +15,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
-use seize::LocalGuard;
-
 use crate::catalog::{SCHEMA_TABLE, table_of_schema_key};
 use crate::cell::Cell;
 use crate::change::change;
 use crate::clock::Timestamp;
+use crate::heap::Pin;
 use crate::history::row_lock;
 use crate::ids::{IndexId, TableId};
 use crate::key::Key;
@@ -58,7 +57,7 @@ struct Steps<'a> {
     txn: &'a Arc<Txn>,
     work: &'a Work,
     role: Role,
-    guard: &'a LocalGuard<'a>,
+    guard: &'a Pin<'a>,
 }
 
 impl Store {
@@ -168,14 +167,16 @@ impl<'a> Steps<'a> {
         for writes in order.chunk_by(|a, b| a.table == b.table && a.key == b.key) {
             let (table, key) = (self.table(writes[0].table)?, &writes[0].key);
             let cell = table.rows.cell(key, self.guard).cloned();
-            let old = cell.as_ref().and_then(|cell| cell.newest_body(self.guard)).map(|(body, _)| body.clone());
+            let old =
+                cell.as_ref().and_then(|cell| cell.newest_body(self.guard)).map(|(body, _)| body.clone());
             let kind = table.def.kind;
             let new = writes.iter().fold(old.clone(), |held, write| change(kind, held, &write.op));
             let fits = |row| table.def.indexes.iter().all(|index| table.def.index_key(index, row).is_ok());
             if !new.iter().flat_map(Body::rows).all(fits) {
                 return Err(Conflict::Unfit { table: table.id(), key: key.clone() });
             }
-            let same_bag = matches!((&old, &new), (Some(Body::Bag(a)), Some(Body::Bag(b))) if Arc::ptr_eq(a, b));
+            let same_bag =
+                matches!((&old, &new), (Some(Body::Bag(a)), Some(Body::Bag(b))) if Arc::ptr_eq(a, b));
             if !same_bag && (old.is_some() || new.is_some()) {
                 changes.push(Change { table, key, cell, old, new });
             }
@@ -198,7 +199,9 @@ impl<'a> Steps<'a> {
                     let claim = (change.table.id(), index.id, value.clone());
                     let other = taken.insert(claim, change.key);
                     if other.is_some() || new[..at].contains(value) {
-                        return Err(self.violated(change, index.id, value, other.unwrap_or(change.key)).into());
+                        return Err(self
+                            .violated(change, index.id, value, other.unwrap_or(change.key))
+                            .into());
                     }
                 }
             }
@@ -243,7 +246,7 @@ impl<'a> Steps<'a> {
         if changes.is_empty() {
             return Ok(());
         }
-        self.store.enter_flight(self.txn);
+        self.store.heap.flight.enter(self.txn);
         progress.marks.reserve_exact(changes.len());
         for change in changes {
             let rows = &change.table.rows;
@@ -301,9 +304,7 @@ impl<'a> Steps<'a> {
         let walked = match note.index {
             None => table.walk(&note.range, Direction::Forward, self.guard, look),
             Some(index) => match table.index(index) {
-                Some(index) => {
-                    walk_tree(&index.tree, &note.range, Direction::Forward, |_, cell| look(cell))
-                }
+                Some(index) => walk_tree(&index.tree, &note.range, Direction::Forward, |_, cell| look(cell)),
                 None => return Err(Conflict::SchemaChanged { table: note.table }),
             },
         };

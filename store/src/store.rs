@@ -5,20 +5,15 @@
 //! The life of a transaction here: [`Store::begin`], reads at a snapshot, perhaps [`Store::lock`]; then [`Store::prepare`]
 //! and [`Store::commit`] or [`Store::abort`] (each in its own file). A transaction that was begun must end in one of them.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
-use crossbeam::utils::CachePadded;
-use parking_lot::Mutex;
-use seize::{Collector, Guard as _, LocalGuard};
-
 use crate::catalog::Catalog;
 use crate::clock::{Clock, Timestamp};
+use crate::heap::{Heap, Pin};
 use crate::history::row_lock;
 use crate::ids::{TableId, TxId};
 use crate::key::Key;
-use crate::limits::{LOCK_SHARDS, STRETCHED_KEPT};
 use crate::lock::{LockTable, Request};
 use crate::snapshot::{Snapshot, Snapshots};
 use crate::table::Table;
@@ -35,35 +30,23 @@ pub struct StoreConfig {
 /// All that one node knows.
 pub struct Store {
     pub(crate) clock: Arc<Clock>,
-    pub(crate) collector: Arc<Collector>,
+    pub(crate) heap: Arc<Heap>,
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) locks: LockTable,
     pub(crate) catalog: Catalog,
-    /// Transactions with marks, by sequence number. Keeps each alive until its last mark is folded or unlinked.
-    inflight: Box<[CachePadded<Mutex<Inflight>>]>,
-}
-
-#[derive(Default)]
-struct Inflight {
-    txns: Vec<Arc<Txn>>,
-    /// (proposal, commit timestamp) of those that lately committed above their local proposal.
-    stretched: VecDeque<(Timestamp, Timestamp)>,
-    /// The greatest commit timestamp that had to be forgotten from there.
-    forgotten: Timestamp,
 }
 
 impl Store {
     /// A store with no table but the schema table.
     pub fn new(config: StoreConfig) -> Store {
         let clock = Arc::new(Clock::new(config.wall_ms));
-        let collector = Arc::new(Collector::new());
+        let heap = Arc::new(Heap::new(&clock));
         Store {
             snapshots: Arc::new(Snapshots::new(Arc::clone(&clock))),
-            catalog: Catalog::new(&clock, &collector),
+            catalog: Catalog::new(&heap),
             locks: LockTable::new(),
-            inflight: (0..LOCK_SHARDS).map(|_| CachePadded::default()).collect(),
             clock,
-            collector,
+            heap,
         }
     }
 
@@ -80,14 +63,14 @@ impl Store {
     /// A table by its name.
     pub fn table_named(&self, name: &str) -> Option<Arc<Table>> {
         let guard = self.pin();
-        let id = self.catalog.names.get(name, &guard)?;
+        let id = self.catalog.names.get(name, &guard.catalog)?;
         self.catalog.get(*id, &guard).cloned()
     }
 
     /// All tables, the schema table included, by id.
     pub fn tables(&self) -> Vec<Arc<Table>> {
         let guard = self.pin();
-        let mut tables: Vec<_> = self.catalog.tables.values(&guard).cloned().collect();
+        let mut tables: Vec<_> = self.catalog.tables.values(&guard.catalog).cloned().collect();
         tables.sort_by_key(|table| table.id());
         tables
     }
@@ -150,34 +133,12 @@ impl Store {
     /// # Errors
     /// What to wait for, or where to raise the snapshot to, before asking again.
     pub fn settled(&self, at: Timestamp) -> Result<(), Blocked> {
-        for shard in &self.inflight {
-            let shard = shard.lock();
-            for txn in &shard.txns {
-                let Some(proposal) = txn.proposal().filter(|proposal| *proposal <= at) else { continue };
-                match txn.status.get() {
-                    Status::Pending => return Err(Blocked::Pending(Arc::clone(txn))),
-                    Status::Committed(c) if c > at && proposal < c => return Err(Blocked::Raise(c)),
-                    Status::Committed(_) | Status::Aborted => {}
-                }
-            }
-            let above = shard.stretched.iter().filter(|(proposal, commit)| *proposal <= at && at < *commit);
-            let above = above.map(|(_, commit)| *commit).max();
-            if let Some(raise) = above.or((shard.forgotten > at).then_some(shard.forgotten)) {
-                return Err(Blocked::Raise(raise));
-            }
-        }
-        Ok(())
+        self.heap.flight.settled(at)
     }
 
     /// Transactions that voted yes here and whose outcome is not known here.
     pub fn undecided(&self) -> Vec<Arc<Txn>> {
-        let mut all = Vec::new();
-        for shard in &self.inflight {
-            let shard = shard.lock();
-            let open = shard.txns.iter().filter(|t| t.proposal().is_some() && t.status.get() == Status::Pending);
-            all.extend(open.cloned());
-        }
-        all
+        self.heap.flight.undecided()
     }
 
     /// Locks held and requests waiting, over all shards: (0, 0) when nothing runs. Slow; for status and tests.
@@ -185,45 +146,7 @@ impl Store {
         self.locks.counts()
     }
 
-    pub(crate) fn pin(&self) -> LocalGuard<'_> {
-        self.collector.enter()
-    }
-
-    /// Keeps a transaction alive for its marks. Before the first of them.
-    pub(crate) fn enter_flight(&self, txn: &Arc<Txn>) {
-        self.flight_of(txn).lock().txns.push(Arc::clone(txn));
-    }
-
-    /// Its last mark is gone: the reference goes when no reader can still be looking through a mark.
-    pub(crate) fn leave_flight(&self, txn: &Arc<Txn>, guard: &LocalGuard<'_>) {
-        let kept = {
-            let mut shard = self.flight_of(txn).lock();
-            let Some(at) = shard.txns.iter().position(|known| Arc::ptr_eq(known, txn)) else { return };
-            if let (Status::Committed(commit), Some(proposal)) = (txn.status.get(), txn.proposal())
-                && proposal < commit
-            {
-                shard.stretched.push_back((proposal, commit));
-                if shard.stretched.len() > STRETCHED_KEPT
-                    && let Some((_, commit)) = shard.stretched.pop_front()
-                {
-                    shard.forgotten = shard.forgotten.max(commit);
-                }
-            }
-            shard.txns.swap_remove(at)
-        };
-        // SAFETY: a counted reference, given up here once; every mark that points to it was folded or unlinked before.
-        unsafe { guard.defer_retire(Arc::into_raw(kept).cast_mut(), drop_txn) };
-    }
-
-    fn flight_of(&self, txn: &Txn) -> &Mutex<Inflight> {
-        &self.inflight[txn.id.sequence as usize % self.inflight.len()]
+    pub(crate) fn pin(&self) -> Pin<'_> {
+        Pin { rows: self.heap.collector.enter(), catalog: self.catalog.collector.enter() }
     }
 }
-
-/// # Safety
-/// Called by the collector once, with a pointer made by `Arc::into_raw` in `leave_flight`.
-unsafe fn drop_txn(txn: *mut Txn, _: &Collector) {
-    // SAFETY: see above.
-    drop(unsafe { Arc::from_raw(txn.cast_const()) });
-}
-

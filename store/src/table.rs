@@ -10,11 +10,12 @@ use crossbeam::utils::CachePadded;
 use foldhash::fast::FixedState;
 use papaya::HashSet;
 use scc::TreeIndex;
-use seize::{Collector, Guard as _, LocalGuard};
+use seize::{Guard as _, LocalGuard};
 
 use crate::cell::{Cell, Handle};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Timestamp;
 use crate::event::{EventDetail, Hub, Subscription};
+use crate::heap::Heap;
 use crate::history::History;
 use crate::ids::{IndexId, TableId};
 use crate::index::Index;
@@ -33,12 +34,12 @@ pub struct Table {
     pub(crate) def: TableDef,
     pub(crate) rows: Arc<Rows>,
     pub(crate) indexes: Vec<Arc<Index>>,
+    /// Keeps alive what rows are made of, for handles that outlive the store.
+    pub(crate) heap: Arc<Heap>,
 }
 
 /// What a table holds, whatever its definition.
 pub(crate) struct Rows {
-    pub(crate) clock: Arc<Clock>,
-    pub(crate) collector: Arc<Collector>,
     /// Every cell, by key.
     pub(crate) cells: HashSet<Handle, FixedState>,
     /// Every cell in key order; ordered tables only. Changed when a key is born or dies.
@@ -60,12 +61,11 @@ struct Count {
 }
 
 impl Rows {
-    pub(crate) fn new(def: &TableDef, clock: &Arc<Clock>, collector: &Arc<Collector>) -> Rows {
+    /// No rows yet, kept by the heap from now on.
+    pub(crate) fn create(def: &TableDef, heap: &Heap) -> Arc<Rows> {
         let hasher = FixedState::default();
-        let cells = HashSet::builder().hasher(hasher).shared_collector(Arc::clone(collector)).build();
-        Rows {
-            clock: Arc::clone(clock),
-            collector: Arc::clone(collector),
+        let cells = HashSet::builder().hasher(hasher).shared_collector(Arc::clone(&heap.collector)).build();
+        let rows = Arc::new(Rows {
             cells,
             tree: (def.kind == Kind::OrderedSet).then(TreeIndex::new),
             ranges: RangeLocks::default(),
@@ -74,7 +74,9 @@ impl Rows {
             version: AtomicU32::new(def.version.0),
             forgotten: AtomicU64::new(0),
             counts: (0..STRIPES).map(|_| CachePadded::default()).collect(),
-        }
+        });
+        heap.keep(&rows);
+        rows
     }
 
     pub(crate) fn cell<'g>(&self, key: &Key, guard: &'g LocalGuard<'_>) -> Option<&'g Arc<Cell>> {
@@ -117,7 +119,7 @@ impl Rows {
         }
     }
 
-    pub(crate) fn reset_counts(&self) {
+    fn reset_counts(&self) {
         for stripe in &self.counts {
             stripe.rows.store(0, Ordering::Relaxed);
             stripe.bytes.store(0, Ordering::Relaxed);
@@ -165,8 +167,19 @@ impl Table {
         self.rows.events.subscribe(detail)
     }
 
+    /// Drops every row at once. Nobody writes meanwhile, and no snapshot of it is in use.
+    pub(crate) fn empty(&self, guard: &LocalGuard<'_>) {
+        self.rows.cells.clear(guard);
+        if let Some(tree) = &self.rows.tree {
+            tree.clear();
+        }
+        self.indexes.iter().for_each(|index| index.tree.clear());
+        self.rows.forgotten.fetch_max(self.heap.clock.read().0, Ordering::SeqCst);
+        self.rows.reset_counts();
+    }
+
     pub(crate) fn pin(&self) -> LocalGuard<'_> {
-        self.rows.collector.enter()
+        self.heap.collector.enter()
     }
 
     /// What the key holds at a snapshot that is alive ([`crate::Store::snapshot`]), and the commit timestamp of it.
@@ -212,7 +225,7 @@ impl Table {
     ) -> Result<Option<R>, Blocked> {
         let guard = self.pin();
         loop {
-            let now = self.rows.clock.read();
+            let now = self.heap.clock.read();
             let Some(cell) = self.rows.cell(key, &guard) else { return Ok(None) };
             // A newer commit shows as a version above `now`: then what `read` looks for may have been cut already.
             let seen = cell.read(now, &guard);
@@ -329,7 +342,10 @@ impl Table {
 
 impl std::fmt::Debug for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Table").field("name", &self.def.name).field("rows", &self.len()).finish_non_exhaustive()
+        f.debug_struct("Table")
+            .field("name", &self.def.name)
+            .field("rows", &self.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -167,7 +167,10 @@ impl Txn {
 
 impl fmt::Debug for Txn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Txn").field("id", &self.id).field("status", &self.status.get()).finish_non_exhaustive()
+        f.debug_struct("Txn")
+            .field("id", &self.id)
+            .field("status", &self.status.get())
+            .finish_non_exhaustive()
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
 use hypermnesia_store::{
-    Blocked, Body, CommittedLocal, Conflict, Direction, EventDetail, Heard, Key, KeyRange, Kind, LockMode, Locked,
-    NodeId, Op, Prepared, RangeNote, ReadNote, Role, SchemaVersion, Status, Store, StoreConfig, Table, TableDef,
-    TableId, Timestamp, TxId, Txn, Type, Value, Work, Write, define, undefine,
+    Blocked, Body, CommittedLocal, Conflict, Direction, EventDetail, Heard, Key, KeyRange, Kind, LockMode,
+    Locked, NodeId, Op, Prepared, RangeNote, ReadNote, Role, SchemaVersion, Status, Store, StoreConfig,
+    Table, TableDef, TableId, Timestamp, TxId, Txn, Type, Value, Work, Write, define, undefine,
 };
 
 const WALL: u64 = 1_000_000;
@@ -152,7 +152,8 @@ fn an_abort_leaves_nothing() {
     let _ = bench.store.abort(&txn);
     let _ = bench.store.abort(&txn);
     let snapshot = bench.store.snapshot();
-    let rows: Vec<_> = table.cursor(KeyRange::all(), Direction::Forward, snapshot.at()).map(Result::unwrap).collect();
+    let rows: Vec<_> =
+        table.cursor(KeyRange::all(), Direction::Forward, snapshot.at()).map(Result::unwrap).collect();
     assert_eq!(rows.iter().map(|(k, ..)| k.clone()).collect::<Vec<_>>(), [key(1), key(2)]);
     assert_eq!(value(table.newest(&key(1))), Some(1));
     assert_eq!(table.len(), 2);
@@ -184,10 +185,7 @@ fn what_was_read_must_be_the_newest() {
 }
 
 fn range(snapshot: Timestamp, index: Option<hypermnesia_store::IndexId>, from: i64, to: i64) -> RangeNote {
-    let range = KeyRange {
-        start: std::ops::Bound::Included(key(from)),
-        end: KeyRange::prefix(&key(to)).end,
-    };
+    let range = KeyRange { start: std::ops::Bound::Included(key(from)), end: KeyRange::prefix(&key(to)).end };
     RangeNote { table: T, index, range, snapshot }
 }
 
@@ -204,7 +202,10 @@ fn phantoms_are_refused_both_ways_and_through_an_index() {
             for (write, fits) in [(&inside, false), (&outside, true)] {
                 let (a, b) = (bench.begin(), bench.begin());
                 assert!(matches!(bench.prepare(&a, reader.clone()), Prepared::Yes { .. }));
-                assert_eq!(matches!(bench.prepare(&b, writes(vec![write.clone()])), Prepared::Yes { .. }), fits);
+                assert_eq!(
+                    matches!(bench.prepare(&b, writes(vec![write.clone()])), Prepared::Yes { .. }),
+                    fits
+                );
                 let _ = bench.store.abort(&a);
                 let _ = bench.store.abort(&b);
                 let (a, b) = (bench.begin(), bench.begin());
@@ -277,7 +278,9 @@ fn unique_values_are_keys_of_their_own() {
     bench.run(vec![define(&unique)]);
     let put = |k, v| Write { table: TableId(11), ..put(k, v) };
     bench.run(vec![put(1, 7)]);
-    assert!(matches!(bench.run_work(writes(vec![put(2, 7)])), Err(Conflict::Unique { owner, .. }) if owner == key(1)));
+    assert!(
+        matches!(bench.run_work(writes(vec![put(2, 7)])), Err(Conflict::Unique { owner, .. }) if owner == key(1))
+    );
     assert!(matches!(bench.run_work(writes(vec![put(3, 8), put(4, 8)])), Err(Conflict::Unique { .. })));
     bench.run(vec![put(1, 8), put(2, 7)]);
     bench.run(vec![put(1, 7), put(2, 8)]);
@@ -287,7 +290,8 @@ fn unique_values_are_keys_of_their_own() {
     assert!(matches!(bench.prepare(&b, writes(vec![put(5, 7)])), Prepared::Refused(Conflict::Locked { .. })));
     let _ = bench.store.abort(&b);
     let _ = bench.store.abort(&a);
-    let null = hypermnesia_store::Row::encode(SchemaVersion::FIRST, &[Value::Int(8), Value::Null]).expect("small");
+    let null =
+        hypermnesia_store::Row::encode(SchemaVersion::FIRST, &[Value::Int(8), Value::Null]).expect("small");
     let null = |k| Write { table: TableId(11), key: key(k), op: Op::Put(null.clone()) };
     bench.run(vec![null(8), null(9)]);
     assert_eq!(bench.store.lock_counts(), (0, 0));
@@ -337,13 +341,17 @@ fn schema_changes_wait_for_the_table_and_build_indexes() {
     assert!(matches!(cursor.next(), Some(Err(Blocked::SchemaChanged(T)))));
     let table = bench.table();
     let at = bench.store.snapshot();
-    let found = table.index_cursor(hypermnesia_store::IndexId(77), KeyRange::all(), Direction::Backward, at.at());
+    let found =
+        table.index_cursor(hypermnesia_store::IndexId(77), KeyRange::all(), Direction::Backward, at.at());
     assert_eq!(found.map(|f| f.expect("settled").0).collect::<Vec<_>>(), [key(2), key(1)]);
     let stale = Work { schema: vec![(T, SchemaVersion::FIRST)], ..writes(vec![put(4, 4)]) };
     assert_eq!(bench.run_work(stale), Err(Conflict::SchemaChanged { table: T }));
     let mut twin = def(Kind::Set);
     twin.id = TableId(99);
-    assert!(matches!(bench.run_work(writes(vec![define(&twin)])), Err(Conflict::Unique { .. })), "one name, one table");
+    assert!(
+        matches!(bench.run_work(writes(vec![define(&twin)])), Err(Conflict::Unique { .. })),
+        "one name, one table"
+    );
     bench.run(vec![undefine(T)]);
     assert!(bench.store.table_named("t").is_none());
     assert_eq!(bench.run_work(writes(vec![put(1, 1)])), Err(Conflict::NoSuchTable { table: T }));
@@ -424,8 +432,9 @@ fn every_pair_of_locks_waits_or_passes_as_it_should() {
     // which hold something else already; the parked one is freed by the other's abort; no lock is left.
     let modes = [LockMode::Read, LockMode::Write];
     for (held_mode, wanted_mode) in modes.iter().flat_map(|h| modes.map(|w| (*h, w))) {
-        for (held_table, wanted_table, older_wants) in
-            [false, true].iter().flat_map(|h| [false, true].iter().flat_map(move |w| [false, true].map(|o| (*h, *w, o))))
+        for (held_table, wanted_table, older_wants) in [false, true]
+            .iter()
+            .flat_map(|h| [false, true].iter().flat_map(move |w| [false, true].map(|o| (*h, *w, o))))
         {
             let bench = Bench::new(Kind::Set);
             let (old, young) = (bench.begin(), bench.begin());
