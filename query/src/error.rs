@@ -100,14 +100,6 @@ impl Fault {
         self
     }
 
-    /// Keeps what it has, else stands here.
-    pub(crate) fn at(mut self, span: Span) -> Fault {
-        if self.span.is_none() {
-            self.span = span;
-        }
-        self
-    }
-
     pub(crate) fn in_text(self, text: &str) -> QueryError {
         let position = (!self.span.is_none()).then_some(self.span.first);
         let excerpt = position.and_then(|_| excerpt(text, self.span));

@@ -13,8 +13,8 @@ pub const EXPRESSION_DEPTH_MAX: usize = 128;
 pub const PARSE_DEPTH_MAX: usize = 300;
 
 /// Most words and signs between two commas, counted along the open parentheses. The parser builds chains of operators
-/// as trees as deep as the chain is long, and dropping such a tree recurses: 4,000 levels stay below 1 MiB of stack.
-pub const CHAIN_TOKENS_MAX: usize = 4_000;
+/// as trees as deep as the chain is long, and dropping or printing such a tree recurses: 1,000 levels stay below 1 MiB of stack.
+pub const CHAIN_TOKENS_MAX: usize = 2_000;
 
 /// Most tables in one FROM. Finding a join order looks at every table for every place.
 pub const TABLES_MAX: usize = 16;

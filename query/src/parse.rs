@@ -1,0 +1,221 @@
+//! Text to [`crate::syntax`]: sqlparser reads it, and what we do not execute is refused here, with its place. Nothing is
+//! accepted silently: a clause that would be ignored is an error.
+
+use sqlparser::ast;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+
+use crate::dialect::HypermnesiaDialect;
+use crate::error::{ErrorKind, Fault, Position, QueryError, Span};
+use crate::limits::{CHAIN_TOKENS_MAX, PARAMETERS_MAX, PARSE_DEPTH_MAX, TEXT_BYTES_MAX};
+use crate::syntax::{Name, Statement};
+
+mod change;
+mod expression;
+mod schema;
+mod select;
+
+type Parsed<T> = Result<T, Fault>;
+
+/// One statement and how many parameters it takes.
+pub(crate) fn statement(sql: &str) -> Result<(Statement, usize), QueryError> {
+    if sql.len() > TEXT_BYTES_MAX {
+        let message = format!("the statement is {} bytes long, at most {TEXT_BYTES_MAX} are read", sql.len());
+        return Err(Fault::new(ErrorKind::Limit, Span::NONE, message).in_text(""));
+    }
+    parse(sql).map_err(|fault| fault.in_text(sql))
+}
+
+fn parse(sql: &str) -> Parsed<(Statement, usize)> {
+    let mut tokens =
+        Tokenizer::new(&HypermnesiaDialect, sql).tokenize_with_location().map_err(|error| Fault {
+            span: at(error.location.line, error.location.column),
+            ..Fault::new(ErrorKind::Syntax, Span::NONE, error.message)
+        })?;
+    check_chains(&tokens)?;
+    let parameters = number_parameters(&mut tokens)?;
+    let mut parser = Parser::new(&HypermnesiaDialect)
+        .with_recursion_limit(PARSE_DEPTH_MAX)
+        .with_tokens_with_locations(tokens);
+    let parsed = parser.parse_statement().map_err(syntax_fault)?;
+    while parser.consume_token(&Token::SemiColon) {}
+    let next = parser.peek_token();
+    if next.token != Token::EOF {
+        let message = format!("expected the end of the statement, found {}", next.token);
+        return Err(Fault::new(ErrorKind::Syntax, next.span.into(), message));
+    }
+    Ok((convert(parsed)?, parameters))
+}
+
+/// See [`CHAIN_TOKENS_MAX`]: refuses text whose tree would be too deep to drop, before it is built.
+fn check_chains(tokens: &[TokenWithSpan]) -> Parsed<()> {
+    // Tokens since the last comma, for each open parenthesis, and their sum.
+    let (mut open, mut sum) = (vec![0_usize], 0);
+    for token in tokens {
+        match token.token {
+            Token::Whitespace(_) => continue,
+            Token::Comma | Token::SemiColon => {
+                sum -= open.last().copied().unwrap_or(0);
+                open.pop();
+                open.push(0);
+                continue;
+            }
+            Token::RParen | Token::RBracket | Token::RBrace if open.len() > 1 => {
+                sum -= open.pop().unwrap_or(0);
+            }
+            _ => {}
+        }
+        if let Some(last) = open.last_mut() {
+            *last += 1;
+            sum += 1;
+        }
+        if matches!(token.token, Token::LParen | Token::LBracket | Token::LBrace) {
+            open.push(0);
+        }
+        if sum > CHAIN_TOKENS_MAX {
+            let message = format!("the expression is too long: more than {CHAIN_TOKENS_MAX} words and signs");
+            return Err(Fault::new(ErrorKind::Limit, token.span.into(), message)
+                .hint("a long chain of OR is shorter as IN (...)"));
+        }
+    }
+    Ok(())
+}
+
+/// Gives each `?` its number and finds the greatest.
+fn number_parameters(tokens: &mut [TokenWithSpan]) -> Parsed<usize> {
+    let (mut marks, mut greatest) = (0_usize, 0_usize);
+    for token in tokens {
+        let Token::Placeholder(text) = &mut token.token else { continue };
+        let span: Span = token.span.into();
+        let number = if text == "?" {
+            marks += 1;
+            marks
+        } else {
+            let digits = text.trim_start_matches(['$', '?']);
+            digits.parse::<usize>().ok().filter(|&n| n > 0).ok_or_else(|| {
+                Fault::new(ErrorKind::Parameters, span, format!("{text} is no parameter"))
+                    .hint("parameters are $1, $2 ... or ?")
+            })?
+        };
+        greatest = greatest.max(number);
+        if marks > 0 && greatest > marks {
+            return Err(Fault::new(ErrorKind::Parameters, span, "use either ? or $1, not both"));
+        }
+        if number > PARAMETERS_MAX {
+            let message = format!("more than {PARAMETERS_MAX} parameters");
+            return Err(Fault::new(ErrorKind::Limit, span, message));
+        }
+        *text = format!("${number}");
+    }
+    Ok(greatest)
+}
+
+fn convert(parsed: ast::Statement) -> Parsed<Statement> {
+    use ast::Statement as S;
+    match parsed {
+        S::Query(query) => select::query(*query).map(|select| Statement::Select(Box::new(select))),
+        S::Insert(insert) => change::insert(insert).map(|insert| Statement::Insert(Box::new(insert))),
+        S::Update(update) => change::update(update).map(|update| Statement::Update(Box::new(update))),
+        S::Delete(delete) => change::delete(delete).map(|delete| Statement::Delete(Box::new(delete))),
+        S::Explain {
+            analyze: false,
+            verbose: false,
+            estimate: false,
+            statement,
+            format: None,
+            options: None,
+            ..
+        } => {
+            let inner = convert(*statement)?;
+            match inner {
+                Statement::Select(_) | Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => {
+                    Ok(Statement::Explain(Box::new(inner)))
+                }
+                _ => Err(unsupported(Span::NONE, "EXPLAIN of this statement")),
+            }
+        }
+        S::ExplainTable { hive_format: None, table_name, .. } => Ok(Statement::Describe(name(table_name)?)),
+        S::ShowTables {
+            terse: false,
+            history: false,
+            extended: false,
+            full: false,
+            external: false,
+            show_options:
+                ast::ShowStatementOptions {
+                    show_in: None,
+                    starts_with: None,
+                    limit: None,
+                    limit_from: None,
+                    filter_position: None,
+                },
+        } => Ok(Statement::ShowTables),
+        S::CreateTable(table) => schema::create_table(table).map(Statement::Schema),
+        S::CreateIndex(index) => schema::create_index(index).map(Statement::Schema),
+        S::Drop { .. } => schema::drop(parsed).map(Statement::Schema),
+        other => {
+            let text = other.to_string();
+            let word: String = text.chars().take_while(|c| c.is_alphabetic()).collect();
+            Err(unsupported(Span::NONE, &format!("{word} in this form"))
+                .hint("there are SELECT, INSERT, UPDATE, DELETE, EXPLAIN, SHOW TABLES, DESCRIBE, CREATE and DROP of TABLE and INDEX"))
+        }
+    }
+}
+
+/// sqlparser puts the place into the text of its message.
+fn syntax_fault(error: ParserError) -> Fault {
+    let text = match error {
+        ParserError::TokenizerError(text) | ParserError::ParserError(text) => text,
+        ParserError::RecursionLimitExceeded => {
+            return Fault::new(ErrorKind::Limit, Span::NONE, "the statement is nested too deeply");
+        }
+    };
+    let Some((message, place)) = text.rsplit_once(" at Line: ") else {
+        return Fault::new(ErrorKind::Syntax, Span::NONE, plain(&text));
+    };
+    let mut numbers = place.split(", Column: ").map(|number| number.trim().parse::<u64>().unwrap_or(0));
+    let (line, column) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    Fault::new(ErrorKind::Syntax, at(line, column), plain(message))
+}
+
+fn plain(message: &str) -> String {
+    message
+        .replacen("Expected: ", "expected ", 1)
+        .replacen(", found: ", ", found ", 1)
+        .replace("EOF", "the end")
+}
+
+fn at(line: u64, column: u64) -> Span {
+    Span { first: Position { line, column }, last: Position { line, column } }
+}
+
+fn unsupported(span: Span, what: &str) -> Fault {
+    Fault::new(ErrorKind::Unsupported, span, format!("{what} is not supported"))
+}
+
+/// An error unless nothing was written there.
+fn refuse(present: bool, span: Span, what: &str) -> Parsed<()> {
+    if present { Err(unsupported(span, what)) } else { Ok(()) }
+}
+
+fn ident(ident: ast::Ident) -> Name {
+    Name { quoted: ident.quote_style.is_some(), span: ident.span.into(), text: ident.value }
+}
+
+/// A name of one part; there are no schemas or databases.
+fn name(name: ast::ObjectName) -> Parsed<Name> {
+    let mut parts = name.0.into_iter().map(|part| match part {
+        ast::ObjectNamePart::Identifier(part) => Ok(ident(part)),
+        ast::ObjectNamePart::Function(part) => {
+            Err(unsupported(part.name.span.into(), "a function as a name"))
+        }
+    });
+    let first = parts
+        .next()
+        .unwrap_or_else(|| Err(Fault::new(ErrorKind::Syntax, Span::NONE, "a name is missing")))?;
+    match parts.next() {
+        None => Ok(first),
+        Some(second) => Err(unsupported(first.span.to(second?.span), "a name with a dot")
+            .hint("tables are in one space; quote the name if the dot is part of it")),
+    }
+}

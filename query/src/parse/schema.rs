@@ -1,0 +1,235 @@
+//! CREATE and DROP, to the data of [`crate::schema`].
+
+use hypermnesia_store::{Ack, Attribute, Kind, Storage};
+use sqlparser::ast;
+
+use super::expression::type_of;
+use super::{Parsed, ident, name, refuse, unsupported};
+use crate::error::{ErrorKind, Fault, Span};
+use crate::schema::{CreateIndex, CreateTable, NewIndex, SchemaChange};
+use crate::syntax::Name;
+
+pub(super) fn create_table(table: ast::CreateTable) -> Parsed<SchemaChange> {
+    let table_name = name(table.name.clone())?;
+    let span = table_name.span;
+    refuse(table.or_replace || table.temporary || table.external, span, "this form of CREATE TABLE")?;
+    refuse(
+        table.query.is_some() || table.like.is_some() || table.clone.is_some(),
+        span,
+        "CREATE TABLE from another table",
+    )?;
+    refuse(table.partition_by.is_some() || table.inherits.is_some(), span, "this form of CREATE TABLE")?;
+    let mut create = CreateTable {
+        name: table_name.text.clone(),
+        if_not_exists: table.if_not_exists,
+        kind: Kind::Set,
+        attributes: Vec::new(),
+        key: Vec::new(),
+        indexes: Vec::new(),
+        storage: None,
+        ack: None,
+        copies: None,
+    };
+    for column in table.columns {
+        add_column(&mut create, column)?;
+    }
+    for constraint in table.constraints {
+        add_constraint(&mut create, constraint, span)?;
+    }
+    if create.attributes.is_empty() {
+        return Err(Fault::new(ErrorKind::Syntax, span, "a table needs at least one column"));
+    }
+    if create.key.is_empty() {
+        create.key = vec![create.attributes[0].name.clone()];
+    }
+    for attribute in &mut create.attributes {
+        attribute.nullable &= !create.key.contains(&attribute.name);
+    }
+    match table.table_options {
+        ast::CreateTableOptions::None => {}
+        ast::CreateTableOptions::With(options) => {
+            options.into_iter().try_for_each(|each| option(&mut create, each))?
+        }
+        _ => {
+            return Err(
+                unsupported(span, "this kind of option").hint("options are written WITH (kind = 'bag')")
+            );
+        }
+    }
+    Ok(SchemaChange::CreateTable(create))
+}
+
+fn add_column(create: &mut CreateTable, column: ast::ColumnDef) -> Parsed<()> {
+    let column_name = ident(column.name);
+    let span = column_name.span;
+    if create.attributes.iter().any(|attribute| attribute.name == column_name.text) {
+        return Err(Fault::new(
+            ErrorKind::Name,
+            span,
+            format!("two columns are called {:?}", column_name.text),
+        ));
+    }
+    let ty = type_of(&column.data_type).ok_or_else(|| {
+        unsupported(span, &format!("the type {}", column.data_type))
+            .hint("there are any, bool, int, float, text, bytes, timestamp, list, map")
+    })?;
+    let mut nullable = true;
+    for option in column.options {
+        match option.option {
+            ast::ColumnOption::Null => nullable = true,
+            ast::ColumnOption::NotNull => nullable = false,
+            ast::ColumnOption::PrimaryKey(_) => set_key(create, vec![column_name.text.clone()], span)?,
+            ast::ColumnOption::Unique(_) => {
+                add_unique(create, option.name.map(|name| name.value), vec![column_name.text.clone()]);
+            }
+            other => return Err(unsupported(span, &format!("the column option {other}"))),
+        }
+    }
+    create.attributes.push(Attribute { name: column_name.text, ty, nullable });
+    Ok(())
+}
+
+fn add_constraint(create: &mut CreateTable, constraint: ast::TableConstraint, span: Span) -> Parsed<()> {
+    match constraint {
+        ast::TableConstraint::PrimaryKey(key) => {
+            let names = columns(create, key.columns, span)?;
+            set_key(create, names, span)
+        }
+        ast::TableConstraint::Unique(unique) => {
+            let names = columns(create, unique.columns, span)?;
+            add_unique(create, unique.name.or(unique.index_name).map(|name| name.value), names);
+            Ok(())
+        }
+        _ => Err(unsupported(span, "this constraint").hint("there are PRIMARY KEY and UNIQUE")),
+    }
+}
+
+fn set_key(create: &mut CreateTable, names: Vec<String>, span: Span) -> Parsed<()> {
+    if !create.key.is_empty() {
+        return Err(Fault::new(ErrorKind::Syntax, span, "the table has two primary keys"));
+    }
+    create.key = names;
+    Ok(())
+}
+
+fn add_unique(create: &mut CreateTable, name: Option<String>, attributes: Vec<String>) {
+    let name = name.unwrap_or_else(|| format!("{}_{}_key", create.name, attributes.join("_")));
+    create.indexes.push(NewIndex { name, attributes, unique: true });
+}
+
+/// Names of columns that the table has.
+fn columns(create: &CreateTable, columns: Vec<ast::IndexColumn>, span: Span) -> Parsed<Vec<String>> {
+    let names = columns.into_iter().map(|column| index_column(column, span)).collect::<Parsed<Vec<_>>>()?;
+    for name in &names {
+        if !create.attributes.iter().any(|attribute| attribute.name == name.text) {
+            let known = create.attributes.iter().map(|attribute| attribute.name.as_str());
+            let fault =
+                Fault::new(ErrorKind::Name, name.span, format!("the table has no column {:?}", name.text));
+            return Err(crate::suggest::with_suggestion(fault, &name.text, known));
+        }
+    }
+    Ok(names.into_iter().map(|name| name.text).collect())
+}
+
+fn index_column(column: ast::IndexColumn, span: Span) -> Parsed<Name> {
+    let options = &column.column.options;
+    refuse(options.sort.is_some() || options.nulls_first.is_some(), span, "ASC or DESC in an index")?;
+    match column.column.expr {
+        ast::Expr::Identifier(name) if column.operator_class.is_none() => Ok(ident(name)),
+        _ => Err(unsupported(span, "an index over an expression")),
+    }
+}
+
+fn option(create: &mut CreateTable, option: ast::SqlOption) -> Parsed<()> {
+    let ast::SqlOption::KeyValue { key, value } = option else {
+        return Err(unsupported(Span::NONE, "an option without a value"));
+    };
+    let span: Span = key.span.into();
+    let text = match value {
+        ast::Expr::Value(ast::ValueWithSpan { value: ast::Value::SingleQuotedString(text), .. }) => text,
+        ast::Expr::Identifier(word) => word.value,
+        _ => return Err(Fault::new(ErrorKind::Syntax, span, "the value of an option is a word or a text")),
+    };
+    let wrong = |allowed: &str| {
+        Fault::new(ErrorKind::Value, span, format!("{text:?} is no {}", key.value))
+            .hint(format!("there are {allowed}"))
+    };
+    match key.value.to_ascii_lowercase().as_str() {
+        "kind" => create.kind = kind(&text).ok_or_else(|| wrong("set, ordered_set, bag"))?,
+        "storage" => create.storage = Some(storage(&text).ok_or_else(|| wrong("ram, disc"))?),
+        "ack" => create.ack = Some(ack(&text).ok_or_else(|| wrong("memory, logged, synced"))?),
+        "copies" => create.copies = Some(text.split(',').map(|member| member.trim().to_owned()).collect()),
+        other => {
+            let fault = Fault::new(ErrorKind::Name, span, format!("tables have no option {other:?}"));
+            return Err(crate::suggest::with_suggestion(fault, other, ["kind", "storage", "ack", "copies"])
+                .hint("there are kind, storage, ack, copies"));
+        }
+    }
+    Ok(())
+}
+
+fn kind(text: &str) -> Option<Kind> {
+    match text {
+        "set" => Some(Kind::Set),
+        "ordered_set" => Some(Kind::OrderedSet),
+        "bag" => Some(Kind::Bag),
+        _ => None,
+    }
+}
+
+fn storage(text: &str) -> Option<Storage> {
+    match text {
+        "ram" => Some(Storage::Ram),
+        "disc" => Some(Storage::Disc),
+        _ => None,
+    }
+}
+
+fn ack(text: &str) -> Option<Ack> {
+    match text {
+        "memory" => Some(Ack::Memory),
+        "logged" => Some(Ack::Logged),
+        "synced" => Some(Ack::Synced),
+        _ => None,
+    }
+}
+
+pub(super) fn create_index(index: ast::CreateIndex) -> Parsed<SchemaChange> {
+    let table = name(index.table_name)?;
+    let span = table.span;
+    refuse(index.predicate.is_some() || !index.include.is_empty(), span, "a partial or covering index")?;
+    refuse(index.using.is_some() || !index.with.is_empty(), span, "USING and WITH of an index")?;
+    refuse(index.concurrently || index.nulls_distinct.is_some(), span, "this form of CREATE INDEX")?;
+    let columns = index.columns.into_iter().map(|column| index_column(column, span));
+    let attributes: Vec<String> = columns.map(|name| Ok(name?.text)).collect::<Parsed<_>>()?;
+    let index_name = match index.name {
+        Some(given) => name(given)?.text,
+        None => format!("{}_{}_idx", table.text, attributes.join("_")),
+    };
+    Ok(SchemaChange::CreateIndex(CreateIndex {
+        table: table.text,
+        if_not_exists: index.if_not_exists,
+        index: NewIndex { name: index_name, attributes, unique: index.unique },
+    }))
+}
+
+pub(super) fn drop(statement: ast::Statement) -> Parsed<SchemaChange> {
+    let ast::Statement::Drop { object_type, if_exists, mut names, cascade, purge, temporary, table, .. } =
+        statement
+    else {
+        return Err(unsupported(Span::NONE, "this DROP"));
+    };
+    refuse(cascade || purge || temporary, Span::NONE, "this form of DROP")?;
+    let (Some(only), true) = (names.pop(), names.is_empty()) else {
+        return Err(unsupported(Span::NONE, "DROP of several at once"));
+    };
+    let dropped = name(only)?;
+    match object_type {
+        ast::ObjectType::Table => Ok(SchemaChange::DropTable { name: dropped.text, if_exists }),
+        ast::ObjectType::Index => {
+            let table = table.map(name).transpose()?.map(|table| table.text);
+            Ok(SchemaChange::DropIndex { name: dropped.text, table, if_exists })
+        }
+        other => Err(unsupported(dropped.span, &format!("DROP {other}"))),
+    }
+}
