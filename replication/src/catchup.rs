@@ -242,7 +242,7 @@ impl Replica {
     }
 
     fn digest(&self, table: TableId) -> u64 {
-        self.store.table(table).map_or(0, |table| table.digest())
+        self.store.table(table).map_or(0, |table| table.digest_with_versions())
     }
 
     fn newest_rows(&self, table: TableId) -> Vec<(Key, Timestamp, Body)> {

@@ -12,6 +12,8 @@ pub(crate) enum Plan {
     Append { reads: Vec<u64>, appends: Vec<(u64, u64)> },
     /// Moves money between two accounts.
     Transfer { from: u64, to: u64, amount: i64 },
+    /// Moves money and writes the booking into a list.
+    Book { from: u64, to: u64, amount: i64, append: (u64, u64) },
     /// Reads all lists and all accounts at one snapshot.
     Look,
 }

@@ -47,7 +47,10 @@ pub(crate) fn check(history: &[Entry], finals: &BTreeMap<u64, Vec<u64>>) -> Resu
     match cycle(&edges) {
         None => Ok(()),
         Some(cycle) => {
-            let lines: Vec<_> = cycle.iter().map(|at| format!("  {at} on {}: {:?}", history[*at].note, history[*at])).collect();
+            let lines: Vec<_> = cycle
+                .iter()
+                .map(|at| format!("  {at} on {}: {:?}", history[*at].note, history[*at]))
+                .collect();
             Err(format!("not strictly serializable:\n{}", lines.join("\n")))
         }
     }

@@ -47,7 +47,7 @@ impl Node {
         self.lives += 1;
         let incarnation = Incarnation(self.lives);
         let store = Arc::new(room::open(self.id, self.durable, members, wall_ms));
-        let recovered = replay(&self.log, &store);
+        let recovered = replay(&self.log, &store, self.id.0 as usize - 1, members.len());
         self.safe = self.log.len();
         let config =
             ReplicaConfig { node: self.id, incarnation, members: members.to_vec(), durable: self.durable };
@@ -75,7 +75,7 @@ impl Node {
 }
 
 /// What the engine's recovery does with a log: rows into the store, the rest to the replica.
-fn replay(log: &[Fact], store: &Store) -> Recovered {
+fn replay(log: &[Fact], store: &Store, at: usize, members: usize) -> Recovered {
     let mut open: BTreeMap<TxId, (u64, Arc<Work>)> = BTreeMap::new();
     let mut outcomes: HashMap<TxId, Option<Timestamp>> = HashMap::new();
     let mut recovered = Recovered::default();
@@ -86,7 +86,7 @@ fn replay(log: &[Fact], store: &Store) -> Recovered {
             }
             Fact::Committed { txid, ts } => {
                 if let Some((_, work)) = open.remove(txid) {
-                    room::apply(store, *ts, &room::on_disc(&work));
+                    room::apply(store, *ts, &room::held(&work, at, members));
                 }
                 recovered.last_commit = recovered.last_commit.max(*ts);
                 outcomes.insert(*txid, Some(*ts));
@@ -96,7 +96,7 @@ fn replay(log: &[Fact], store: &Store) -> Recovered {
                 outcomes.insert(*txid, None);
             }
             Fact::Applied { txid, ts, work } => {
-                room::apply(store, *ts, &room::on_disc(work));
+                room::apply(store, *ts, &room::held(work, at, members));
                 recovered.last_commit = recovered.last_commit.max(*ts);
                 outcomes.insert(*txid, Some(*ts));
             }

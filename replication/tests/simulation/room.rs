@@ -13,14 +13,14 @@ use crate::client::Which;
 const LISTS: TableId = TableId(2);
 const ACCOUNTS: TableId = TableId(3);
 
-/// A store with both tables, as every member of a new cluster has it. Accounts have copies on all members, lists on the
-/// first three.
+/// A store with both tables, as every member of a new cluster has it. Lists have copies on the first three members,
+/// accounts on the last three: with four members, none holds everything but the two in the middle.
 pub(crate) fn open(_node: NodeId, durable: bool, members: &[Member], wall_ms: u64) -> Store {
     let store = Store::new(StoreConfig { wall_ms });
     let storage = if durable { Storage::Disc } else { Storage::Ram };
-    let table = |id: TableId, name: &str, second: &str, ty: Type, copies: usize| {
+    let table = |which: Which, id: TableId, name: &str, second: &str, ty: Type| {
         let mut builder = TableDef::builder(name).attribute("id", Type::Int).attribute(second, ty);
-        for member in members.iter().take(copies) {
+        for member in &members[holders(which, members.len())] {
             builder = builder.copy(member.node, storage);
         }
         let mut def = builder.build().expect("a good definition");
@@ -28,11 +28,19 @@ pub(crate) fn open(_node: NodeId, durable: bool, members: &[Member], wall_ms: u6
         def
     };
     let defs = [
-        define(&table(LISTS, "lists", "items", Type::List, 3)),
-        define(&table(ACCOUNTS, "accounts", "balance", Type::Int, members.len())),
+        define(&table(Which::Lists, LISTS, "lists", "items", Type::List)),
+        define(&table(Which::Accounts, ACCOUNTS, "accounts", "balance", Type::Int)),
     ];
     store.load_writes(Timestamp(1), &defs).expect("an empty store");
     store
+}
+
+/// The positions of the members that hold a table.
+pub(crate) fn holders(which: Which, members: usize) -> std::ops::Range<usize> {
+    match which {
+        Which::Lists => 0..members.min(3),
+        Which::Accounts => members.saturating_sub(3)..members,
+    }
 }
 
 fn key(number: u64) -> Key {
@@ -85,51 +93,50 @@ fn put(which: Which, number: u64, value: Value) -> Write {
     Write { table: table(which), key: key(number), op: Op::Put(row) }
 }
 
-/// Reads of whole lists and appends to some of them.
-pub(crate) fn append_work(lists: &BTreeMap<u64, (Vec<u64>, Timestamp)>, appends: &[(u64, u64)]) -> Work {
-    let note = |(number, (_, version)): (&u64, &(Vec<u64>, Timestamp))| ReadNote {
-        table: LISTS,
-        key: key(*number),
-        version: *version,
-    };
-    let write = |(number, value): &(u64, u64)| {
+/// What a transaction has read, with versions.
+fn notes(lists: &Lists, balances: &Balances) -> Work {
+    let note =
+        |table, number: &u64, version: &Timestamp| ReadNote { table, key: key(*number), version: *version };
+    let mut work = Work::default();
+    work.reads.extend(lists.iter().map(|(number, (_, version))| note(LISTS, number, version)));
+    work.reads.extend(balances.iter().map(|(number, (_, version))| note(ACCOUNTS, number, version)));
+    let noted = [(LISTS, lists.is_empty()), (ACCOUNTS, balances.is_empty())];
+    let noted = noted.iter().filter(|(_, empty)| !empty);
+    work.schema = noted.map(|(table, _)| (*table, SchemaVersion::FIRST)).collect();
+    work
+}
+
+/// Lists and balances as they were read, with versions.
+pub(crate) type Lists = BTreeMap<u64, (Vec<u64>, Timestamp)>;
+pub(crate) type Balances = BTreeMap<u64, (i64, Timestamp)>;
+
+/// Appends to lists and moves money, over everything that was read.
+pub(crate) fn work(
+    lists: &Lists,
+    balances: &Balances,
+    appends: &[(u64, u64)],
+    transfer: Option<(u64, u64, i64)>,
+) -> Work {
+    let append = |(number, value): &(u64, u64)| {
         let items = lists[number].0.iter().chain([value]).map(|item| Value::Int(*item as i64)).collect();
         put(Which::Lists, *number, Value::List(items))
     };
-    Work {
-        reads: lists.iter().map(note).collect(),
-        writes: appends.iter().map(write).collect(),
-        schema: vec![(LISTS, SchemaVersion::FIRST)],
-        ..Work::default()
+    let mut work = notes(lists, balances);
+    work.writes.extend(appends.iter().map(append));
+    if let Some((from, to, amount)) = transfer {
+        work.writes.push(put(Which::Accounts, from, Value::Int(balances[&from].0 - amount)));
+        work.writes.push(put(Which::Accounts, to, Value::Int(balances[&to].0 + amount)));
     }
+    work
 }
 
-/// Reads of two balances and writes of both.
-pub(crate) fn transfer_work(
-    balances: &BTreeMap<u64, (i64, Timestamp)>,
-    from: u64,
-    to: u64,
-    amount: i64,
-) -> Work {
-    let note = |(number, (_, version)): (&u64, &(i64, Timestamp))| ReadNote {
-        table: ACCOUNTS,
-        key: key(*number),
-        version: *version,
+/// The part of a work that the log of this node brings back: the tables it holds.
+pub(crate) fn held(work: &Work, at: usize, members: usize) -> Vec<Write> {
+    let here = |write: &&Write| {
+        let which = if write.table == LISTS { Which::Lists } else { Which::Accounts };
+        holders(which, members).contains(&at)
     };
-    Work {
-        reads: balances.iter().map(note).collect(),
-        writes: vec![
-            put(Which::Accounts, from, Value::Int(balances[&from].0 - amount)),
-            put(Which::Accounts, to, Value::Int(balances[&to].0 + amount)),
-        ],
-        schema: vec![(ACCOUNTS, SchemaVersion::FIRST)],
-        ..Work::default()
-    }
-}
-
-/// The part of a work that this node's log brings back.
-pub(crate) fn on_disc(work: &Work) -> Vec<Write> {
-    work.writes.clone()
+    work.writes.iter().filter(here).cloned().collect()
 }
 
 pub(crate) fn apply(store: &Store, ts: Timestamp, writes: &[Write]) {

@@ -450,6 +450,9 @@ impl World {
             let again = self.rng.between(MS, 5 * MS);
             return self.later(again, Thing::Client(client));
         }
+        if self.clients[client].plan.is_none() {
+            return;
+        }
         if self.now_ns > self.clients[client].deadline_ns {
             return self.ends(client, Verdict::Fail);
         }
@@ -476,10 +479,17 @@ impl World {
                 reads.dedup();
                 Plan::Append { reads, appends }
             }
-            5..=7 => {
+            5..=8 => {
                 let from = self.rng.below(ACCOUNTS);
                 let to = (from + 1 + self.rng.below(ACCOUNTS - 1)) % ACCOUNTS;
-                Plan::Transfer { from, to, amount: self.rng.between(1, 30) as i64 }
+                let amount = self.rng.between(1, 30) as i64;
+                if self.rng.chance(1, 2) {
+                    Plan::Transfer { from, to, amount }
+                } else {
+                    self.next_value += 1;
+                    let append = (self.rng.below(LISTS), self.next_value - 1);
+                    Plan::Book { from, to, amount, append }
+                }
             }
             _ => Plan::Look,
         };
@@ -498,6 +508,15 @@ impl World {
             return true;
         }
         let node = self.rng.below(self.nodes.len() as u64) as usize;
+        let (lists, accounts) = match self.clients[client].plan.as_ref().expect("it has begun") {
+            Plan::Append { .. } => (true, false),
+            Plan::Transfer { .. } => (false, true),
+            Plan::Book { .. } | Plan::Look => (true, true),
+        };
+        let holds = |which| room::holders(which, self.nodes.len()).contains(&node);
+        if (lists && !holds(Which::Lists)) || (accounts && !holds(Which::Accounts)) {
+            return false;
+        }
         let Some(life) = self.nodes[node].life.as_mut().filter(|life| life.replica.is_serving()) else {
             return false;
         };
@@ -509,6 +528,9 @@ impl World {
         let mut to_read = match one.plan.as_ref().expect("it has begun") {
             Plan::Append { reads, .. } => reads.iter().map(|key| (Which::Lists, *key)).collect(),
             Plan::Transfer { from, to, .. } => vec![(Which::Accounts, *from), (Which::Accounts, *to)],
+            Plan::Book { from, to, append, .. } => {
+                vec![(Which::Accounts, *from), (Which::Accounts, *to), (Which::Lists, append.0)]
+            }
             Plan::Look => {
                 let lists = (0..LISTS).map(|key| (Which::Lists, key));
                 lists.chain((0..ACCOUNTS).map(|key| (Which::Accounts, key))).collect::<Vec<_>>()
@@ -583,9 +605,12 @@ impl World {
                 }
                 return self.ends(client, Verdict::Ok);
             }
-            Plan::Append { appends, .. } => room::append_work(&attempt.lists, appends),
+            Plan::Append { appends, .. } => room::work(&attempt.lists, &attempt.balances, appends, None),
             Plan::Transfer { from, to, amount } => {
-                room::transfer_work(&attempt.balances, *from, *to, *amount)
+                room::work(&attempt.lists, &attempt.balances, &[], Some((*from, *to, *amount)))
+            }
+            Plan::Book { from, to, amount, append } => {
+                room::work(&attempt.lists, &attempt.balances, &[*append], Some((*from, *to, *amount)))
             }
         };
         let (node, txid, deadline_ns) = (attempt.node, attempt.txid, one.deadline_ns);
@@ -639,7 +664,8 @@ impl World {
         }
         let appends = match plan {
             Plan::Append { appends, .. } => appends,
-            _ => Vec::new(),
+            Plan::Book { append, .. } => vec![append],
+            Plan::Transfer { .. } | Plan::Look => Vec::new(),
         };
         let reads = attempt.as_ref().map(|attempt| &attempt.lists).into_iter().flatten();
         self.history.push(Entry {
