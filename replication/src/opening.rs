@@ -45,6 +45,15 @@ impl Replica {
         }
     }
 
+    /// After a restart: the log has the stage and the opening of its epoch, and may have lost the outcomes behind them.
+    pub(crate) fn repeat_decisions(&self, era: &Era, turn: &mut Turn<'_>) {
+        let Some(stage) = era.staged.as_ref().filter(|stage| stage.epoch.number == era.number()) else { return };
+        let undecided = |txid: &TxId| self.recovered.lock().contains_key(txid);
+        for (txid, outcome) in stage.decisions.iter().filter(|(txid, _)| undecided(txid)) {
+            self.settle_here(stage.epoch.parent, *txid, record_of(*outcome), turn);
+        }
+    }
+
     /// Takes its place in the epoch that has just opened.
     fn enter(&self, era: &mut Era, turn: &mut Turn<'_>) {
         let state = era.state();
@@ -76,17 +85,11 @@ impl Replica {
     fn apply_decisions(&self, parent: u64, stage: &Stage, turn: &mut Turn<'_>) -> (usize, usize) {
         let mut settled = (0, 0);
         for (txid, outcome) in &stage.decisions {
-            let record = match outcome {
-                Outcome::Committed(ts) => {
-                    settled.0 += 1;
-                    Record::Committed(*ts)
-                }
-                Outcome::Aborted | Outcome::Unknown => {
-                    settled.1 += 1;
-                    Record::Aborted { sayable: true }
-                }
-            };
-            self.settle_here(parent, *txid, record, turn);
+            match outcome {
+                Outcome::Committed(_) => settled.0 += 1,
+                Outcome::Aborted | Outcome::Unknown => settled.1 += 1,
+            }
+            self.settle_here(parent, *txid, record_of(*outcome), turn);
         }
         settled
     }
@@ -181,5 +184,13 @@ impl Replica {
         let mut stale: Vec<TxId> = self.recovered.lock().drain().map(|(txid, _)| txid).collect();
         stale.sort_unstable();
         stale.into_iter().for_each(|txid| self.log_outcome(txid, Record::Aborted { sayable: false }, turn));
+    }
+}
+
+/// A decision of an opened epoch may be told.
+fn record_of(outcome: Outcome) -> Record {
+    match outcome {
+        Outcome::Committed(ts) => Record::Committed(ts),
+        Outcome::Aborted | Outcome::Unknown => Record::Aborted { sayable: true },
     }
 }

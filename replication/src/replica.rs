@@ -163,6 +163,7 @@ impl Replica {
     pub fn start(&self, now: Now, out: &mut dyn Sink) {
         let mut era = self.alone();
         let mut turn = Turn { now, out, freed: Vec::new() };
+        self.repeat_decisions(&era, &mut turn);
         self.consider_flush(&mut era, &mut turn);
         self.finish(&era, turn);
     }
