@@ -47,7 +47,9 @@ impl Replica {
 
     /// After a restart: the log has the stage and the opening of its epoch, and may have lost the outcomes behind them.
     pub(crate) fn repeat_decisions(&self, era: &Era, turn: &mut Turn<'_>) {
-        let Some(stage) = era.staged.as_ref().filter(|stage| stage.epoch.number == era.number()) else { return };
+        let Some(stage) = era.staged.as_ref().filter(|stage| stage.epoch.number == era.number()) else {
+            return;
+        };
         let undecided = |txid: &TxId| self.recovered.lock().contains_key(txid);
         for (txid, outcome) in stage.decisions.iter().filter(|(txid, _)| undecided(txid)) {
             self.settle_here(stage.epoch.parent, *txid, record_of(*outcome), turn);

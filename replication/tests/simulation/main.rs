@@ -219,5 +219,6 @@ planted! {
     a_reset_that_loses_messages_is_noticed: ResetLoses;
     a_vote_before_the_log_is_noticed: VoteBeforeLog;
     unknown_told_as_aborted_is_noticed: UnknownIsAborted;
-    a_flush_without_abort_records_is_noticed: FlushForgetsAborts;
+    a_flush_that_commits_everything_is_noticed: FlushCommits;
+    a_copy_that_is_skipped_is_noticed: CopySkipped;
 }

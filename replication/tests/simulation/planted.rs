@@ -20,6 +20,8 @@ pub(crate) enum Planted {
     VoteBeforeLog,
     /// "Unknown" is told as "aborted".
     UnknownIsAborted,
-    /// The flush knows no abort records.
-    FlushForgetsAborts,
+    /// The flush commits whatever is in doubt, prepared everywhere or not.
+    FlushCommits,
+    /// A joiner is told that its copy is equal.
+    CopySkipped,
 }

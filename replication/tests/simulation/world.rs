@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use hypermnesia_replication::message::FlushStep;
+use hypermnesia_replication::message::{CopyStep, FlushStep};
 use hypermnesia_replication::{
     Arrival, CommitRequest, Effect, Event, Inbox, LogToken, Member, Message, Now, Outbox, Outcome, Peer,
     Reply,
@@ -188,12 +188,44 @@ impl World {
         // A crash inside the handler's effects: some are done, the rest never happens.
         let done = if crash_now { self.rng.below(effects.len() as u64 + 1) as usize } else { effects.len() };
         for effect in effects.into_iter().take(done) {
+            let delicate = self.is_delicate(&effect);
             self.effect(node, effect);
+            if delicate && self.strike(node) {
+                // The rest of the handler's effects never happens.
+                return;
+            }
         }
         if crash_now {
             self.crash(node);
             self.later(5 * MS, Thing::Restart(node));
         }
+    }
+
+    /// Now and then, behind a message that decides something, the moment has come.
+    fn is_delicate(&mut self, effect: &Effect) -> bool {
+        let Effect::Send { message, .. } = effect else { return false };
+        let of = match message {
+            Message::Abort { .. } => 12,
+            Message::AbortRecorded { .. } => 40,
+            Message::Flush { .. } | Message::Copy { .. } => 120,
+            Message::Vote { .. } | Message::Commit { .. } | Message::Prepare(_) => 600,
+            _ => return false,
+        };
+        self.shape.faults && !self.healing && self.rng.chance(1, of)
+    }
+
+    /// The sender dies, and perhaps others with it. Says whether it did.
+    fn strike(&mut self, node: usize) -> bool {
+        self.crash_for_a_while(node);
+        if self.nodes[node].life.is_some() {
+            return false;
+        }
+        for other in 0..self.nodes.len() {
+            if other != node && self.rng.chance(1, 3) {
+                self.crash_for_a_while(other);
+            }
+        }
+        true
     }
 
     fn effect(&mut self, node: usize, effect: Effect) {
@@ -260,8 +292,13 @@ impl World {
             (Message::Flush { step: FlushStep::Stage(stage), .. }, Planted::FlushAborts) => {
                 stage.decisions.iter_mut().for_each(|(_, outcome)| *outcome = Outcome::Aborted);
             }
-            (Message::Flush { step: FlushStep::Known(known), .. }, Planted::FlushForgetsAborts) => {
-                known.retain(|(_, outcome)| *outcome != Outcome::Aborted);
+            (Message::Flush { step: FlushStep::Stage(stage), .. }, Planted::FlushCommits) => {
+                let stamp = stage.stamp;
+                let aborted = stage.decisions.iter_mut().filter(|(_, outcome)| *outcome == Outcome::Aborted);
+                aborted.for_each(|(_, outcome)| *outcome = Outcome::Committed(stamp));
+            }
+            (Message::Copy { step, .. }, Planted::CopySkipped) if matches!(step, CopyStep::Chunk { .. }) => {
+                *step = CopyStep::Same;
             }
             _ => {}
         }
@@ -496,7 +533,7 @@ impl World {
         let one = &mut self.clients[client];
         one.plan = Some(plan);
         one.invoked_ns = self.now_ns;
-        one.deadline_ns = self.now_ns + 400 * MS;
+        one.deadline_ns = self.now_ns + self.rng.between(40, 400) * MS;
         (one.age, one.tries) = (None, 0);
         true
     }
