@@ -152,6 +152,11 @@ impl Table {
         self.rows.counts.iter().map(|c| c.rows.load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
     }
 
+    /// Keys that memory is held for: those with rows, and those whose deletion is still kept. O(1).
+    pub fn cells(&self) -> usize {
+        self.rows.cells.len()
+    }
+
     /// Whether no committed row lives in it.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
