@@ -39,15 +39,18 @@ impl Store {
     /// Prepares and commits a transaction that has no other participant, on the caller's thread.
     pub fn commit_local(&self, txn: &Arc<Txn>, work: &Arc<Work>, wall_ms: u64) -> CommittedLocal {
         let mut progress = txn.gate.lock();
-        match self.prepare_gated(txn, &mut progress, work, wall_ms, Role::Coordinator) {
-            Prepared::Parked => CommittedLocal::Parked,
+        let done = match self.prepare_gated(txn, &mut progress, work, wall_ms, Role::Coordinator) {
+            Prepared::Parked => return CommittedLocal::Parked,
             Prepared::Refused(conflict) => {
                 CommittedLocal::Refused(conflict, self.abort_gated(txn, &mut progress))
             }
             Prepared::Yes { proposal } => {
                 CommittedLocal::Yes(proposal, self.commit_gated(txn, &mut progress, proposal))
             }
-        }
+        };
+        drop(progress);
+        txn.status.wake();
+        done
     }
 
     /// Commits a prepared transaction at the largest of its participants' proposals. Committing again changes nothing.
@@ -55,8 +58,10 @@ impl Store {
     /// # Panics
     /// When it was aborted here: an outcome is never changed.
     pub fn commit(&self, txn: &Arc<Txn>, commit_ts: Timestamp) -> Freed {
-        let mut progress = txn.gate.lock();
-        self.commit_gated(txn, &mut progress, commit_ts)
+        let freed = self.commit_gated(txn, &mut txn.gate.lock(), commit_ts);
+        // With the gate open: who is woken may look at the transaction at once.
+        txn.status.wake();
+        freed
     }
 
     fn commit_gated(&self, txn: &Arc<Txn>, progress: &mut Progress, commit_ts: Timestamp) -> Freed {
@@ -84,8 +89,9 @@ impl Store {
     /// Aborts a transaction: its marks go, its locks go, and if it is parked it waits no longer. Aborting again, or aborting
     /// what is committed, changes nothing.
     pub fn abort(&self, txn: &Arc<Txn>) -> Freed {
-        let mut progress = txn.gate.lock();
-        self.abort_gated(txn, &mut progress)
+        let freed = self.abort_gated(txn, &mut txn.gate.lock());
+        txn.status.wake();
+        freed
     }
 
     fn abort_gated(&self, txn: &Arc<Txn>, progress: &mut Progress) -> Freed {
@@ -159,9 +165,7 @@ impl Store {
         progress.phase = Phase::Done;
         progress.locks = Vec::new();
         progress.work = None;
-        let freed = self.locks.release(txn);
-        txn.status.wake();
-        freed
+        self.locks.release(txn)
     }
 
     fn tidy_behind(&self, marks: &[Mark], oldest: Timestamp, guard: &Pin<'_>) {

@@ -60,6 +60,11 @@ impl History {
         self.stripes[guard.thread_id() % STRIPES].lock().gone.push_back(gone);
     }
 
+    /// Forgets everything queued, when the table is emptied as a whole.
+    pub(crate) fn clear(&self) {
+        self.stripes.iter().for_each(|stripe| *stripe.lock() = Stripe::default());
+    }
+
     fn next_old(&self, stripe: usize, oldest: Timestamp) -> Option<(Timestamp, Arc<Cell>)> {
         let mut stripe = self.stripes[stripe].lock();
         stripe.old.front().is_some_and(|(at, _)| *at <= oldest).then(|| stripe.old.pop_front())?

@@ -10,7 +10,7 @@
 //! A refusal leaves what was locked and marked to `abort`, which the caller must call next. Marks without a proposal stop
 //! no reader.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
@@ -185,7 +185,7 @@ impl<'a> Steps<'a> {
     }
 
     fn lock_unique_values(&self, changes: &[Change<'_>]) -> Result<(), Stop> {
-        let mut taken: HashMap<(TableId, IndexId, Key), &Key> = HashMap::new();
+        let mut taken: BTreeMap<(TableId, IndexId, Key), &Key> = BTreeMap::new();
         for change in changes {
             for index in change.table.def.indexes.iter().filter(|index| index.unique) {
                 let values = |body: &Option<Body>| unique_values(change.table, index.id, body.as_ref());
@@ -206,7 +206,7 @@ impl<'a> Steps<'a> {
                 }
             }
         }
-        for ((table, index, value), key) in taken.iter().filter(|_| !taken.is_empty()) {
+        for ((table, index, value), key) in &taken {
             self.check_unique(changes, *table, *index, value, key)?;
         }
         Ok(())

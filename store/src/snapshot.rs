@@ -21,12 +21,15 @@ const FREE: u64 = u64::MAX;
 pub(crate) struct Snapshots {
     clock: Arc<Clock>,
     /// Lower bounds; each on its own cache line, so that readers on different threads do not meet.
-    slots: Box<[CachePadded<AtomicU64>]>,
+    /// Counted one by one, so that a snapshot keeps its own slot and no counter that all of them share.
+    slots: Box<[Slot]>,
     /// Slots at or above it were never used. Only grows.
     used: AtomicUsize,
     /// Snapshots that found no slot: bound and how many. Rare; held for a map operation; a leaf lock.
-    more: Mutex<BTreeMap<u64, usize>>,
+    more: Arc<Mutex<BTreeMap<u64, usize>>>,
 }
+
+type Slot = Arc<CachePadded<AtomicU64>>;
 
 thread_local! {
     /// Where this thread found a free slot last.
@@ -35,31 +38,35 @@ thread_local! {
 
 impl Snapshots {
     pub(crate) fn new(clock: Arc<Clock>) -> Snapshots {
-        let slots = (0..SNAPSHOT_SLOTS).map(|_| CachePadded::new(AtomicU64::new(FREE))).collect();
-        Snapshots { clock, slots, used: AtomicUsize::new(0), more: Mutex::default() }
+        let slots = (0..SNAPSHOT_SLOTS).map(|_| Arc::new(CachePadded::new(AtomicU64::new(FREE)))).collect();
+        Snapshots { clock, slots, used: AtomicUsize::new(0), more: Arc::default() }
     }
 
-    pub(crate) fn take(self: &Arc<Self>) -> Snapshot {
+    pub(crate) fn take(&self) -> Snapshot {
         let bound = self.clock.read().0;
-        let slot = self.claim(bound);
-        if slot.is_none() {
-            *self.more.lock().entry(bound).or_insert(0) += 1;
-        }
+        let place = self.claim(bound).map_or_else(|| self.overflow(bound), Place::Slot);
         fence(Ordering::SeqCst);
-        Snapshot { at: self.clock.read(), bound, slot, registry: Arc::clone(self) }
+        Snapshot { at: self.clock.read(), place }
     }
 
-    fn claim(&self, bound: u64) -> Option<usize> {
+    fn overflow(&self, bound: u64) -> Place {
+        *self.more.lock().entry(bound).or_insert(0) += 1;
+        Place::More(bound, Arc::clone(&self.more))
+    }
+
+    fn claim(&self, bound: u64) -> Option<Slot> {
         let first = LAST_SLOT.get();
         for probe in 0..self.slots.len() {
             let slot = (first + probe) % self.slots.len();
             let word = &self.slots[slot];
             if word.load(Ordering::Relaxed) == FREE {
                 // `used` grows before the slot is filled, so a collector that sees the old `used` fenced before us.
-                self.used.fetch_max(slot + 1, Ordering::SeqCst);
+                if self.used.load(Ordering::SeqCst) <= slot {
+                    self.used.fetch_max(slot + 1, Ordering::SeqCst);
+                }
                 if word.compare_exchange(FREE, bound, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
                     LAST_SLOT.set(slot);
-                    return Some(slot);
+                    return Some(Arc::clone(word));
                 }
             }
         }
@@ -90,9 +97,14 @@ impl Snapshots {
 #[derive(Debug)]
 pub struct Snapshot {
     at: Timestamp,
-    bound: u64,
-    slot: Option<usize>,
-    registry: Arc<Snapshots>,
+    place: Place,
+}
+
+/// Where a snapshot is announced.
+#[derive(Debug)]
+enum Place {
+    Slot(Slot),
+    More(u64, Arc<Mutex<BTreeMap<u64, usize>>>),
 }
 
 impl Snapshot {
@@ -109,15 +121,16 @@ impl Snapshot {
 
 impl Drop for Snapshot {
     fn drop(&mut self) {
-        if let Some(slot) = self.slot {
-            self.registry.slots[slot].store(FREE, Ordering::Release);
-            return;
-        }
-        let mut more = self.registry.more.lock();
-        if let Some(count) = more.get_mut(&self.bound) {
-            *count -= 1;
-            if *count == 0 {
-                more.remove(&self.bound);
+        match &self.place {
+            Place::Slot(slot) => slot.store(FREE, Ordering::Release),
+            Place::More(bound, more) => {
+                let mut more = more.lock();
+                if let Some(count) = more.get_mut(bound) {
+                    *count -= 1;
+                    if *count == 0 {
+                        more.remove(bound);
+                    }
+                }
             }
         }
     }

@@ -31,7 +31,7 @@ pub struct StoreConfig {
 pub struct Store {
     pub(crate) clock: Arc<Clock>,
     pub(crate) heap: Arc<Heap>,
-    pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) snapshots: Snapshots,
     pub(crate) locks: LockTable,
     pub(crate) catalog: Catalog,
 }
@@ -42,7 +42,7 @@ impl Store {
         let clock = Arc::new(Clock::new(config.wall_ms));
         let heap = Arc::new(Heap::new(&clock));
         Store {
-            snapshots: Arc::new(Snapshots::new(Arc::clone(&clock))),
+            snapshots: Snapshots::new(Arc::clone(&clock)),
             catalog: Catalog::new(&heap),
             locks: LockTable::new(),
             clock,

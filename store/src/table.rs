@@ -179,6 +179,7 @@ impl Table {
             tree.clear();
         }
         self.indexes.iter().for_each(|index| index.tree.clear());
+        self.rows.history.clear();
         self.rows.forgotten.fetch_max(self.heap.clock.read().0, Ordering::SeqCst);
         self.rows.reset_counts();
     }
