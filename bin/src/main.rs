@@ -1,2 +1,54 @@
-//! hmn
-fn main() {}
+//! `hmn`: serves, queries and looks after a Hypermnesia cluster from the command line.
+//!
+//! The story of the process: read the command line, run the command, say what went wrong and end with 0 (done), 1 (failed)
+//! or 2 (wrong usage, said by the parser).
+
+mod args;
+mod command;
+mod file;
+mod infer;
+mod literal;
+mod output;
+mod progress;
+
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(run(cli))) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads our output has seen enough (`hmn query ... | head`): no failure of ours.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hmn: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<()> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Status(args) => command::status::run(global, args).await,
+        Command::Table(command) => command::table::run(global, command).await,
+        Command::Get(args) => command::rows::get(global, args).await,
+        Command::Put(args) => command::rows::put(global, args).await,
+        Command::Delete(args) => command::rows::delete(global, args).await,
+        Command::Import(args) => command::import::run(global, args).await,
+        Command::Export(args) => command::export::run(global, args).await,
+        Command::Query(args) => command::query::run(global, args).await,
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|io| io.kind() == ErrorKind::BrokenPipe)
+}

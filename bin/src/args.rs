@@ -1,0 +1,79 @@
+//! The command line: what may be said, and the help that says so.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::command::{export, import, query, rows, status, table};
+use crate::output::Format;
+
+const EXAMPLES: &str = "\
+Examples:
+  hmn status --addr 127.0.0.1:7400
+  hmn table create accounts --attribute id:int --attribute owner:text --attribute balance:int --key id
+  hmn put accounts 1 Ada 100
+  hmn get accounts 1
+  hmn import cities cities.csv --key id --index country --storage disc
+  hmn query \"SELECT country, count(*) FROM cities GROUP BY country ORDER BY 2 DESC LIMIT 5\" --format json
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.";
+
+/// Hypermnesia: replicated in-memory tables.
+#[derive(Debug, Parser)]
+#[command(name = "hmn", version, about, after_help = EXAMPLES, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes, before or behind its name.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// Client address of the member to talk to.
+    #[arg(long, global = true, env = "HMN_ADDR", default_value = "127.0.0.1:7400", value_name = "HOST:PORT")]
+    pub(crate) addr: String,
+    /// How to print data.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+    /// How long to wait for an answer or a loading table, in seconds.
+    #[arg(long, global = true, default_value_t = 10.0, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: f64,
+}
+
+impl Global {
+    /// The time that a command has.
+    pub(crate) fn deadline(&self) -> Duration {
+        Duration::from_secs_f64(self.timeout)
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.001..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a number of seconds from 0.001 to 3600 is wanted".to_owned()),
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The state of the cluster as one member sees it; exits 0 only when all is well.
+    Status(status::StatusArgs),
+    /// List, show, create and drop tables.
+    #[command(subcommand)]
+    Table(table::TableCommand),
+    /// Print the rows of a key.
+    Get(rows::GetArgs),
+    /// Write a row.
+    Put(rows::PutArgs),
+    /// Delete the rows of a key.
+    Delete(rows::DeleteArgs),
+    /// Load a CSV or JSON lines file into a table.
+    Import(import::ImportArgs),
+    /// Write a table to the standard output or a file.
+    Export(export::ExportArgs),
+    /// Run one SQL statement.
+    Query(query::QueryArgs),
+}

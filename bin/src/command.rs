@@ -1,0 +1,50 @@
+//! The commands, one file each. A command gets the global options and its own, talks to a member through the client,
+//! prints to the standard output, and fails with an error that says what to do.
+
+pub(crate) mod export;
+pub(crate) mod import;
+pub(crate) mod query;
+pub(crate) mod rows;
+pub(crate) mod status;
+pub(crate) mod table;
+
+use anyhow::{Context, Result};
+use hypermnesia_rpc::client::{AttributeType, Client, TableDefinition, TableInfo};
+
+use crate::args::Global;
+
+/// A connection to the member that the options name.
+pub(crate) async fn connect(global: &Global) -> Result<Client> {
+    Client::connect(&global.addr).await.with_context(|| {
+        format!(
+            "no member answers at {} (start one with `hmn serve`, or name another with --addr)",
+            global.addr
+        )
+    })
+}
+
+/// A table's definition and state, once it is loaded; waits for that until the deadline.
+pub(crate) async fn loaded_table(client: &Client, global: &Global, name: &str) -> Result<TableInfo> {
+    let info = client.describe_table(name).await?;
+    if info.loaded {
+        return Ok(info);
+    }
+    client.wait_for_tables([name], global.deadline()).await?;
+    Ok(client.describe_table(name).await?)
+}
+
+/// The definition inside, which a server always sends.
+pub(crate) fn definition(info: &TableInfo) -> Result<&TableDefinition> {
+    info.table.as_ref().context("the server answered without the table's definition")
+}
+
+/// Names and types of a table's attributes.
+pub(crate) fn attributes(table: &TableDefinition) -> impl Iterator<Item = (&str, AttributeType)> {
+    table.attributes.iter().map(|attribute| (attribute.name.as_str(), attribute.r#type()))
+}
+
+/// Types of a table's key attributes.
+pub(crate) fn key_types(table: &TableDefinition) -> Vec<(&str, AttributeType)> {
+    let of = |name: &String| attributes(table).find(|(attribute, _)| attribute == name);
+    table.key.iter().filter_map(of).collect()
+}

@@ -1,0 +1,151 @@
+//! `status`: the cluster as one member sees it. The exit code is 0 only when every member is connected and every table is
+//! loaded, so that scripts can wait for a cluster with `--wait`.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use hypermnesia_rpc::Value;
+use hypermnesia_rpc::client::{Client, ClusterStatus};
+
+use super::{connect, table};
+use crate::args::Global;
+use crate::output::{self, Format};
+
+/// Between two looks while waiting.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// The state of the cluster.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Wait until all is well, at most this many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    wait: Option<u64>,
+}
+
+/// Prints the state; fails when something is missing.
+pub(crate) async fn run(global: &Global, args: StatusArgs) -> Result<()> {
+    let status = match args.wait {
+        None => connect(global).await?.status().await?,
+        Some(seconds) => ready_within(global, Duration::from_secs(seconds)).await?,
+    };
+    print(global, &status)?;
+    match missing(&status) {
+        None => Ok(()),
+        Some(what) => bail!("{what}"),
+    }
+}
+
+/// The status as soon as all is well, else the last one. Nobody answering yet is waited for too.
+async fn ready_within(global: &Global, time: Duration) -> Result<ClusterStatus> {
+    let until = tokio::time::Instant::now() + time;
+    loop {
+        let seen = look(global).await;
+        let over = tokio::time::Instant::now() >= until;
+        match seen {
+            Ok(status) if status.ready || over => return Ok(status),
+            Err(error) if over => return Err(error),
+            _ => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
+}
+
+async fn look(global: &Global) -> Result<ClusterStatus> {
+    let client: Client = connect(global).await?;
+    Ok(client.status().await?)
+}
+
+/// What is not as it should be, in words.
+fn missing(status: &ClusterStatus) -> Option<String> {
+    if status.ready {
+        return None;
+    }
+    let away = status
+        .members
+        .iter()
+        .filter(|member| !member.connected)
+        .map(|member| format!("{} is away", member.name));
+    let loading = status.members.iter().filter(|member| member.connected && !member.ready);
+    let loading = loading.map(|member| format!("{} is loading", member.name));
+    let tables = status.tables.iter().filter(|info| !info.loaded).filter_map(|info| info.table.as_ref());
+    let tables = tables.map(|table| format!("table {} is not loaded here", table.name));
+    let all: Vec<_> = away.chain(loading).chain(tables).collect();
+    Some(if all.is_empty() { "no epoch is open yet".to_owned() } else { all.join(", ") })
+}
+
+fn print(global: &Global, status: &ClusterStatus) -> Result<()> {
+    if global.format == Format::Json {
+        return print_json(status);
+    }
+    eprintln!("{} (epoch {}, up {} s)", status.name, status.epoch, status.uptime_ms / 1000);
+    let mut out = output::stdout(global.format, &["member", "connected", "ready", "address"])?;
+    for member in &status.members {
+        let name = if member.itself { format!("{} (this one)", member.name) } else { member.name.clone() };
+        out.row(&[
+            name.into(),
+            member.connected.into(),
+            member.ready.into(),
+            member.peer_address.as_str().into(),
+        ])?;
+    }
+    out.finish()?;
+    if !status.tables.is_empty() {
+        table::list(global, &status.tables)?;
+    }
+    if status.in_doubt.is_empty() {
+        return Ok(());
+    }
+    let mut out = output::stdout(global.format, &["in doubt", "age ms", "keys"])?;
+    for doubt in &status.in_doubt {
+        out.row(&[transaction(doubt).into(), doubt.age_ms.into(), doubt.keys.into()])?;
+    }
+    out.finish()
+}
+
+fn print_json(status: &ClusterStatus) -> Result<()> {
+    let members = status.members.iter().map(|member| {
+        map([
+            ("name", member.name.as_str().into()),
+            ("connected", member.connected.into()),
+            ("ready", member.ready.into()),
+            ("peer_address", member.peer_address.as_str().into()),
+        ])
+    });
+    let tables = status.tables.iter().filter_map(|info| {
+        let name = info.table.as_ref()?.name.as_str();
+        Some(map([
+            ("name", name.into()),
+            ("rows", info.rows.into()),
+            ("bytes", info.bytes.into()),
+            ("loaded", info.loaded.into()),
+        ]))
+    });
+    let in_doubt = status.in_doubt.iter().map(|doubt| {
+        map([
+            ("transaction", transaction(doubt).into()),
+            ("age_ms", doubt.age_ms.into()),
+            ("keys", doubt.keys.into()),
+        ])
+    });
+    let columns = ["name", "version", "epoch", "ready", "uptime_ms", "members", "tables", "in_doubt"];
+    let mut out = output::stdout(Format::Json, &columns)?;
+    out.row(&[
+        status.name.as_str().into(),
+        status.version.as_str().into(),
+        status.epoch.into(),
+        status.ready.into(),
+        status.uptime_ms.into(),
+        Value::List(members.collect()),
+        Value::List(tables.collect()),
+        Value::List(in_doubt.collect()),
+    ])?;
+    out.finish()
+}
+
+fn map<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    Value::Map(fields.into_iter().map(|(name, value)| (name.into(), value)).collect())
+}
+
+fn transaction(doubt: &hypermnesia_rpc::client::InDoubtTransaction) -> String {
+    doubt.transaction.map_or_else(String::new, |id| format!("{:x}-{:x}-{:x}", id.age, id.node, id.sequence))
+}

@@ -1,0 +1,134 @@
+//! Values typed by people: keys and rows on the command line, cells of files. A value is read as what it looks like
+//! (`7`, `1.5`, `true`, `null`, JSON lists and objects, `"7"` for the text), or as the type that is wanted.
+
+use anyhow::{Result, anyhow, bail};
+use hypermnesia_rpc::Value;
+use hypermnesia_rpc::client::AttributeType;
+
+/// Reads text as what it looks like.
+pub(crate) fn guess(text: &str) -> Value {
+    let looks_like_json = text.starts_with(['"', '[', '{']) || matches!(text, "null" | "true" | "false");
+    match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(json) if looks_like_json => from_json(&json),
+        _ => number(text).unwrap_or_else(|| text.into()),
+    }
+}
+
+/// Reads text as a value of an attribute; empty text is null, except that it stays text where text is wanted.
+pub(crate) fn of_type(text: &str, wanted: AttributeType) -> Result<Value> {
+    use AttributeType as T;
+    if text.is_empty() {
+        return Ok(Value::Null);
+    }
+    let wrong = |what: &str| anyhow!("{text:?} is not {what}");
+    Ok(match wanted {
+        T::Unspecified | T::Any => guess(text),
+        T::Text => text.into(),
+        T::Bool => match text.to_ascii_lowercase().as_str() {
+            "true" | "t" | "yes" | "1" => true.into(),
+            "false" | "f" | "no" | "0" => false.into(),
+            _ => bail!(wrong("true or false")),
+        },
+        T::Int => integer(text).ok_or_else(|| wrong("a whole number from -2^63 to 2^64-1"))?,
+        T::Float => text.parse::<f64>().map(Value::Float).map_err(|_| wrong("a number"))?,
+        T::Timestamp => {
+            text.parse().map(Value::Timestamp).map_err(|_| wrong("a number of microseconds since 1970"))?
+        }
+        T::Bytes => Value::Bytes(hex(text).ok_or_else(|| wrong("an even number of hexadecimal digits"))?),
+        T::List | T::Map => match (serde_json::from_str(text).map(|json| from_json(&json)), wanted) {
+            (Ok(list @ Value::List(_)), T::List) => list,
+            (Ok(map @ Value::Map(_)), T::Map) => map,
+            _ => bail!(wrong(if wanted == T::List { "a JSON list" } else { "a JSON object" })),
+        },
+    })
+}
+
+/// A whole number of the kind that tables hold, written plainly: no plus sign, no zero in front, so that `007` stays text.
+pub(crate) fn integer(text: &str) -> Option<Value> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let plain = digits == "0" || !digits.starts_with(['0', '+']);
+    if !plain || digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) || text == "-0" {
+        return None;
+    }
+    text.parse::<i64>().map(Value::Int).ok().or_else(|| text.parse::<u64>().map(Value::Uint).ok())
+}
+
+/// A number, whole or not. `NaN`, `inf` and the like are words, not numbers: `Nan` and `Inf` are names of places.
+pub(crate) fn number(text: &str) -> Option<Value> {
+    integer(text).or_else(|| {
+        let starts = text.strip_prefix('-').unwrap_or(text);
+        let digits_first = starts.starts_with(|first: char| first.is_ascii_digit());
+        let zero_padded = starts.len() > 1
+            && starts.starts_with('0')
+            && !starts.starts_with("0.")
+            && !starts.starts_with("0e");
+        let float = text.parse::<f64>().ok().filter(|_| digits_first && !zero_padded)?;
+        // Too large for an integer and without a point: a float would change its digits, so it is not a number to us.
+        (text.contains(['.', 'e', 'E']) && float.is_finite()).then_some(Value::Float(float))
+    })
+}
+
+/// JSON as a value.
+pub(crate) fn from_json(json: &serde_json::Value) -> Value {
+    match json {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(b) => (*b).into(),
+        serde_json::Value::Number(n) => {
+            let text = n.to_string();
+            integer(&text).unwrap_or_else(|| Value::Float(n.as_f64().unwrap_or(f64::NAN)))
+        }
+        serde_json::Value::String(text) => text.as_str().into(),
+        serde_json::Value::Array(values) => Value::List(values.iter().map(from_json).collect()),
+        serde_json::Value::Object(fields) => {
+            Value::Map(fields.iter().map(|(name, value)| (name.as_str().into(), from_json(value))).collect())
+        }
+    }
+}
+
+fn hex(text: &str) -> Option<Vec<u8>> {
+    if !text.is_ascii() || text.len() % 2 != 0 {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_read_as_what_it_looks_like() {
+        // Aim: no surprise on the command line. Method: numbers at the edges, words that parse as floats, quoted text.
+        for (text, value) in [
+            ("7", Value::Int(7)),
+            ("18446744073709551615", Value::Uint(u64::MAX)),
+            ("18446744073709551616", "18446744073709551616".into()),
+            ("1.5", Value::Float(1.5)),
+            ("-2e3", Value::Float(-2000.0)),
+            ("nan", "nan".into()),
+            ("Inf", "Inf".into()),
+            ("007", "007".into()),
+            ("\"7\"", "7".into()),
+            ("[1, \"a\"]", Value::List(vec![Value::Int(1), "a".into()])),
+            ("null", Value::Null),
+            ("AD.03", "AD.03".into()),
+            ("", "".into()),
+        ] {
+            assert_eq!(guess(text), value, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_wanted_type_is_kept_or_the_text_refused() {
+        // Aim: what does not fit is named. Method: one good and one bad text for each type.
+        assert_eq!(of_type("7", AttributeType::Text).unwrap(), "7".into());
+        assert_eq!(of_type("7", AttributeType::Float).unwrap(), Value::Float(7.0));
+        assert_eq!(of_type("00ff", AttributeType::Bytes).unwrap(), Value::Bytes(vec![0, 255]));
+        assert_eq!(of_type("", AttributeType::Int).unwrap(), Value::Null);
+        for (text, wanted) in
+            [("x", AttributeType::Int), ("f0f", AttributeType::Bytes), ("{}", AttributeType::List)]
+        {
+            assert!(of_type(text, wanted).unwrap_err().to_string().contains(text));
+        }
+    }
+}
