@@ -76,4 +76,6 @@ pub(crate) enum Command {
     Export(export::ExportArgs),
     /// Run one SQL statement.
     Query(query::QueryArgs),
+    /// Type statements and commands, with history.
+    Shell,
 }

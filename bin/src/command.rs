@@ -5,6 +5,7 @@ pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod query;
 pub(crate) mod rows;
+pub(crate) mod shell;
 pub(crate) mod status;
 pub(crate) mod table;
 

@@ -43,6 +43,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Import(args) => command::import::run(global, args).await,
         Command::Export(args) => command::export::run(global, args).await,
         Command::Query(args) => command::query::run(global, args).await,
+        Command::Shell => command::shell::run(global).await,
     }
 }
 

@@ -215,7 +215,7 @@ pub(crate) fn list(global: &Global, tables: &[TableInfo]) -> Result<()> {
     out.finish()
 }
 
-fn show(global: &Global, table: &TableDefinition) -> Result<()> {
+pub(crate) fn show(global: &Global, table: &TableDefinition) -> Result<()> {
     if table.attributes.is_empty() {
         bail!("the server sent no attributes of table {:?}", table.name);
     }
