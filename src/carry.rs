@@ -1,0 +1,92 @@
+//! Carries effects out. Messages go to their peer's queue at once, in order, before the handler lets go of its locks; the
+//! sockets are written behind the handler, each once, by the thread that had the event. A reply wakes its caller directly.
+//! Never blocks and never calls back into the replica while a handler runs.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hypermnesia_replication::message::Prepare;
+use hypermnesia_replication::{Effect, Message, Peer, Sink};
+use hypermnesia_store::{TxId, codec};
+
+use crate::core::Core;
+
+/// The effects of one event, or of all frames of one read.
+pub(crate) struct Carry<'a> {
+    core: &'a Core,
+    /// Links with something new in their queue, by position.
+    touched: u64,
+    /// The last Prepare that was encoded: the same bytes go to every participant.
+    prepare: Option<(TxId, Bytes)>,
+    /// Records were queued for the log.
+    logged: bool,
+}
+
+impl<'a> Carry<'a> {
+    pub(crate) fn new(core: &'a Core) -> Carry<'a> {
+        Carry { core, touched: 0, prepare: None, logged: false }
+    }
+
+    /// Writes what was queued, and continues what the log has made safe until nothing is left.
+    pub(crate) fn finish(&mut self) {
+        loop {
+            self.flush();
+            if !std::mem::take(&mut self.logged) {
+                return;
+            }
+            if let Some(disc) = &self.core.disc {
+                disc.drain(self.core, self);
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let mut touched = std::mem::take(&mut self.touched);
+        while touched != 0 {
+            let at = touched.trailing_zeros() as usize;
+            touched &= touched - 1;
+            self.core.peers.flush(at);
+        }
+    }
+
+    fn send(&mut self, to: Peer, message: Message) {
+        let payload = match &message {
+            Message::Prepare(prepare) => self.prepared(prepare, &message),
+            _ => Bytes::from(codec::encode(&message)),
+        };
+        if let Some(at) = self.core.peers.push(to, payload) {
+            self.touched |= 1 << at;
+        }
+    }
+
+    fn prepared(&mut self, prepare: &Prepare, message: &Message) -> Bytes {
+        if let Some((txid, bytes)) = &self.prepare
+            && *txid == prepare.txid
+        {
+            return bytes.clone();
+        }
+        let bytes = Bytes::from(codec::encode(message));
+        self.prepare = Some((prepare.txid, bytes.clone()));
+        bytes
+    }
+}
+
+impl Sink for Carry<'_> {
+    fn effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send { to, message } => self.send(to, message),
+            Effect::Log { fact, level, token } => {
+                if let Some(disc) = &self.core.disc {
+                    disc.queue(fact, level, token);
+                    self.logged = true;
+                }
+            }
+            Effect::Done { txid, reply } => self.core.done(txid, reply),
+            Effect::Settled { txid, outcome } => self.core.events.settled(txid, outcome),
+            Effect::Event(event) => self.core.events.happened(event),
+        }
+    }
+}
+
+/// A core that effects can be carried out on from a task of the I/O thread.
+pub(crate) type Shared = Arc<Core>;

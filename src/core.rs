@@ -1,0 +1,231 @@
+//! What all handles of a node share: the store, this node's part in the agreement, the peers, the log. Events come in from
+//! callers' threads, the I/O thread and the log; each is handed to the replica on the thread it came in on, and its effects
+//! are carried out by that thread too. Nothing here waits for another thread.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam::utils::CachePadded;
+use hypermnesia_replication::{CommitRequest, LogToken, Message, Now, Outcome, Peer, Replica, Reply};
+use hypermnesia_store::{Incarnation, NodeId, Store, Timestamp, TxId, Txn};
+use parking_lot::Mutex;
+
+use crate::carry::Carry;
+use crate::disc::Disc;
+use crate::error::{Error, Result};
+use crate::event::Bus;
+use crate::peer::Peers;
+use crate::wait::{Alarms, Answer};
+
+/// Bits of a sequence number below the incarnation: four million transactions per millisecond of a node's life.
+const SEQUENCE_BITS: u32 = 22;
+
+/// Parts of the table of waiting callers: well above the number of threads.
+const WAITING_PARTS: usize = 64;
+
+/// Callers that wait for the reply to a commit, by transaction.
+struct Waiting {
+    /// Each guards one part; held for a map operation. A leaf lock.
+    parts: Box<[CachePadded<Mutex<HashMap<u64, Arc<Answer<Reply>>>>>]>,
+}
+
+impl Waiting {
+    fn part(&self, txid: TxId) -> &Mutex<HashMap<u64, Arc<Answer<Reply>>>> {
+        &self.parts[txid.sequence as usize % WAITING_PARTS]
+    }
+}
+
+/// See the file's header.
+pub(crate) struct Core {
+    pub(crate) name: String,
+    pub(crate) cluster: String,
+    pub(crate) me: Peer,
+    /// All members, by id, this one among them.
+    pub(crate) members: Vec<(NodeId, String)>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) replica: Replica,
+    pub(crate) peers: Peers,
+    pub(crate) disc: Option<Disc>,
+    pub(crate) alarms: Alarms,
+    pub(crate) events: Bus,
+    waiting: Waiting,
+    /// Zero of [`Now::mono_ns`].
+    started: Instant,
+    /// Of the next transaction.
+    sequence: AtomicU64,
+    /// No call is begun any more.
+    closed: AtomicBool,
+    /// Why the node serves no longer, if a part of it failed.
+    failed: Mutex<Option<Error>>,
+}
+
+/// What a core is made of.
+pub(crate) struct Parts {
+    pub(crate) name: String,
+    pub(crate) cluster: String,
+    pub(crate) members: Vec<(NodeId, String)>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) replica: Replica,
+    pub(crate) me: Peer,
+    pub(crate) peers: Peers,
+    pub(crate) disc: Option<Disc>,
+}
+
+impl Core {
+    pub(crate) fn new(parts: Parts) -> Core {
+        let Incarnation(life) = parts.me.incarnation;
+        Core {
+            name: parts.name,
+            cluster: parts.cluster,
+            me: parts.me,
+            members: parts.members,
+            store: parts.store,
+            replica: parts.replica,
+            peers: parts.peers,
+            disc: parts.disc,
+            alarms: Alarms::default(),
+            events: Bus::default(),
+            waiting: Waiting { parts: (0..WAITING_PARTS).map(|_| CachePadded::default()).collect() },
+            started: Instant::now(),
+            sequence: AtomicU64::new(life << SEQUENCE_BITS),
+            closed: AtomicBool::new(false),
+            failed: Mutex::new(None),
+        }
+    }
+
+    /// The moment, for the pure code.
+    pub(crate) fn now(&self) -> Now {
+        Now { mono_ns: self.started.elapsed().as_nanos() as u64, wall_ms: wall_ms() }
+    }
+
+    /// A deadline on the clock of [`Now::mono_ns`].
+    pub(crate) fn mono_ns(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.started).as_nanos() as u64
+    }
+
+    /// A name for an attempt. The first attempt of a transaction takes its age from the clock.
+    pub(crate) fn next_txid(&self, age: Option<Timestamp>) -> TxId {
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+        TxId { age: age.unwrap_or_else(|| self.store.clock().read()), node: self.me.node, sequence }
+    }
+
+    /// Whether calls may begin.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(self.failed.lock().clone().unwrap_or(Error::Closed));
+        }
+        Ok(())
+    }
+
+    /// Whether local reads may be served.
+    pub(crate) fn check_serving(&self) -> Result<()> {
+        self.check_open()?;
+        if self.replica.is_serving() {
+            return Ok(());
+        }
+        Err(Error::NotReady { waits_for: self.waits_for() })
+    }
+
+    /// Who or what is missing before this node serves.
+    pub(crate) fn waits_for(&self) -> String {
+        let status = self.replica.status(self.now());
+        let missing: Vec<_> = status.members.iter().filter(|m| !m.connected).map(|m| m.name.as_str()).collect();
+        if !missing.is_empty() {
+            return format!("members not connected: {}", missing.join(", "));
+        }
+        if !status.open {
+            return "an epoch to open".to_owned();
+        }
+        "tables being loaded from another member".to_owned()
+    }
+
+    /// Hands a transaction to the commit protocol. The answer comes once.
+    pub(crate) fn commit(&self, txn: Arc<Txn>, request: CommitRequest) -> Arc<Answer<Reply>> {
+        let answer = Answer::new();
+        let txid = txn.id;
+        self.waiting.part(txid).lock().insert(txid.sequence, Arc::clone(&answer));
+        self.event(|core, now, out| core.replica.commit(now, txn, request, out));
+        answer
+    }
+
+    /// A transaction that was never handed to commit lets go of its locks; whoever waits for them goes on.
+    pub(crate) fn abandon(&self, txn: &Arc<Txn>) {
+        self.event(|core, now, out| core.replica.abandon(now, txn, out));
+    }
+
+    /// A caller's transaction has its reply.
+    pub(crate) fn done(&self, txid: TxId, reply: Reply) {
+        let answer = self.waiting.part(txid).lock().remove(&txid.sequence);
+        if let Some(answer) = answer {
+            answer.give(reply);
+        }
+    }
+
+    /// A message came in. The effects stay in `out`, so that a reader answers many frames with one write.
+    pub(crate) fn on_message(&self, from: Peer, message: Message, out: &mut Carry<'_>) {
+        self.replica.on_message(self.now(), from, message, out);
+    }
+
+    /// A record is as safe as it had to be.
+    pub(crate) fn on_logged(&self, token: LogToken, out: &mut Carry<'_>) {
+        self.replica.on_logged(self.now(), token, out);
+    }
+
+    /// The stream to a life of a member is up.
+    pub(crate) fn on_connected(&self, peer: Peer) {
+        self.event(|core, now, out| core.replica.on_connected(now, peer, out));
+    }
+
+    /// The stream to a life of a member is down.
+    pub(crate) fn on_disconnected(&self, peer: Peer) {
+        self.event(|core, now, out| core.replica.on_disconnected(now, peer, out));
+    }
+
+    /// Time has passed.
+    pub(crate) fn tick(&self) {
+        let now = self.now();
+        self.store.clock().advance(now.wall_ms);
+        self.event(|core, now, out| core.replica.on_tick(now, out));
+        self.alarms.ring(Instant::now());
+    }
+
+    /// One event and everything that follows from it.
+    pub(crate) fn event(&self, event: impl FnOnce(&Core, Now, &mut Carry<'_>)) {
+        let mut out = Carry::new(self);
+        event(self, self.now(), &mut out);
+        out.finish();
+    }
+
+    /// What became of a transaction.
+    pub(crate) fn outcome(&self, txid: TxId) -> Outcome {
+        self.replica.outcome(txid)
+    }
+
+    /// A part of the node failed: nothing is acknowledged or served from here on.
+    pub(crate) fn fail(&self, error: Error) {
+        tracing::error!(node = %self.name, %error, "the node stops serving");
+        self.failed.lock().get_or_insert(error);
+        self.close();
+    }
+
+    /// No call begins any more; those that wait for a reply hear that the outcome is unknown.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.peers.close();
+        for part in &self.waiting.parts {
+            let waiting = std::mem::take(&mut *part.lock());
+            waiting.into_values().for_each(|answer| answer.give(Reply::Unknown));
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+}
+
+/// Milliseconds since 1970 by the wall clock. Nothing that must hold rests on it.
+pub(crate) fn wall_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

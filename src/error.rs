@@ -1,0 +1,217 @@
+//! What can go wrong for a caller. Every variant says whether state changed and whether a retry is safe. A refusal inside
+//! the commit protocol never gets here as it is: the engine retries it, and what is left over is one of these.
+
+use hypermnesia_store::{NodeId, RowError, SchemaError, TxId, ValueError};
+
+/// Result of most calls.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call failed. Unless a variant says otherwise nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration of the node cannot work. Nothing was started.
+    #[error("configuration: {0}")]
+    Config(String),
+    /// No table of this name. Nothing changed; a retry helps only after it is created.
+    #[error("there is no table {name:?}")]
+    NoSuchTable {
+        /// As asked for.
+        name: String,
+    },
+    /// A table of this name exists. Nothing changed.
+    #[error("table {name:?} exists already")]
+    TableExists {
+        /// As asked for.
+        name: String,
+    },
+    /// The table has no index of this name. Nothing changed.
+    #[error("table {table:?} has no index {index:?}")]
+    NoSuchIndex {
+        /// The table.
+        table: String,
+        /// As asked for.
+        index: String,
+    },
+    /// The table has an index of this name. Nothing changed.
+    #[error("table {table:?} has an index {index:?} already")]
+    IndexExists {
+        /// The table.
+        table: String,
+        /// As asked for.
+        index: String,
+    },
+    /// The table has no attribute of this name. Nothing changed.
+    #[error("table {table:?} has no attribute {attribute:?}")]
+    NoSuchAttribute {
+        /// The table.
+        table: String,
+        /// As asked for.
+        attribute: String,
+    },
+    /// This node keeps no copy of the table, so it cannot read it. Nothing changed; ask a member that has one.
+    #[error("this node keeps no copy of table {table:?}")]
+    NoCopy {
+        /// The table.
+        table: String,
+    },
+    /// System tables are written by the system alone. Nothing changed.
+    #[error("table {table:?} belongs to the system and cannot be written")]
+    SystemTable {
+        /// The table.
+        table: String,
+    },
+    /// The operation has no meaning for this kind of table (for example `first` on a set). Nothing changed.
+    #[error("{operation} does not work on table {table:?}, which is a {kind}")]
+    WrongKind {
+        /// The table.
+        table: String,
+        /// What was asked for.
+        operation: &'static str,
+        /// What the table is.
+        kind: &'static str,
+    },
+    /// The values do not make a row or key of the table. Nothing changed; the same values will not fit next time.
+    #[error(transparent)]
+    Row(#[from] RowError),
+    /// A value cannot be stored. Nothing changed; it will not fit next time.
+    #[error(transparent)]
+    Value(#[from] ValueError),
+    /// The definition of a table is wrong. Nothing changed.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// A record type does not match the table. Nothing changed.
+    #[error("record {record} does not fit table {table:?}: {reason}")]
+    Record {
+        /// The record type.
+        record: &'static str,
+        /// The table.
+        table: String,
+        /// What differs.
+        reason: String,
+    },
+    /// Another row has these values under a unique index. The whole transaction was aborted; a retry helps only when that
+    /// row is gone.
+    #[error("another row of table {table:?} has the same values under the unique index {index:?}: {key}")]
+    Unique {
+        /// The table.
+        table: String,
+        /// The index.
+        index: String,
+        /// The values.
+        key: String,
+    },
+    /// The program aborted its transaction. Nothing changed.
+    #[error("aborted: {reason}")]
+    Aborted {
+        /// As the program gave it.
+        reason: String,
+    },
+    /// Other transactions were in the way in every attempt. Nothing changed; a retry is safe.
+    #[error("conflict with other transactions in {attempts} attempts")]
+    Conflict {
+        /// How often it ran.
+        attempts: u32,
+    },
+    /// The deadline passed before there was a decision to commit. Nothing changed; a retry is safe.
+    #[error("the deadline passed")]
+    DeadlineExceeded,
+    /// A member that keeps a copy of a touched table cannot take part now. Nothing was sent and nothing changed; a retry is
+    /// safe, and will succeed once the member is back.
+    #[error("member {member} {why}")]
+    Unavailable {
+        /// Its name.
+        member: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// This node has not loaded its tables yet. Nothing changed; wait with `wait_for_tables`.
+    #[error("not ready: {waits_for}")]
+    NotReady {
+        /// What is missing.
+        waits_for: String,
+    },
+    /// Too much is under way on this node. Nothing changed; a retry after a pause is safe.
+    #[error("overloaded: {what}")]
+    Overloaded {
+        /// Which bound was met.
+        what: &'static str,
+    },
+    /// Nobody knows yet whether it committed. State may have changed or may still change: ask
+    /// [`Node::outcome`](crate::Node::outcome); a blind retry may do it twice.
+    #[error("the outcome of transaction {txid} is unknown")]
+    Unknown {
+        /// Whom to ask about.
+        txid: TxId,
+    },
+    /// A row that was to be read belongs to a transaction whose coordinator is lost, and the deadline passed. Nothing
+    /// changed; a retry is safe and will succeed once all members are connected again.
+    #[error("the row is part of transaction {txid}, which is in doubt until all members are connected again")]
+    InDoubt {
+        /// The one in doubt.
+        txid: TxId,
+    },
+    /// The definition of the table changed under an open cursor, snapshot or interactive transaction. Nothing changed;
+    /// begin again.
+    #[error("the definition of table {table:?} has changed")]
+    SchemaChanged {
+        /// The table.
+        table: String,
+    },
+    /// A transaction passes a bound of [`limits`](crate::limits). Nothing changed; the same will not pass next time.
+    #[error("the transaction is too large: more than {bound} {what}")]
+    TooLarge {
+        /// What there is too much of.
+        what: &'static str,
+        /// The bound.
+        bound: usize,
+    },
+    /// The transaction has ended. Nothing changed by this call.
+    #[error("the transaction has ended")]
+    Ended,
+    /// A row on this node cannot be read as what its table says. Nothing changed; the data is damaged or from a newer
+    /// version.
+    #[error("table {table:?} holds a row that cannot be read: {reason}")]
+    Damaged {
+        /// The table.
+        table: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The disc failed or its files are damaged. The node has stopped serving; what was not acknowledged may or may not be
+    /// there after a restart.
+    #[error("disc: {0}")]
+    Disc(String),
+    /// A query is wrong, with the place. Nothing changed.
+    #[error("{0}")]
+    Query(String),
+    /// The node was closed. Nothing changed by this call.
+    #[error("the node is closed")]
+    Closed,
+}
+
+impl Error {
+    /// The program's own reason to abort its transaction: `return Err(Error::abort("not enough money"))`.
+    pub fn abort(reason: impl Into<String>) -> Error {
+        Error::Aborted { reason: reason.into() }
+    }
+
+    /// Whether the same call may simply be made again: nothing changed, and the cause is one that passes.
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self,
+            Error::Conflict { .. }
+                | Error::DeadlineExceeded
+                | Error::Unavailable { .. }
+                | Error::NotReady { .. }
+                | Error::Overloaded { .. }
+                | Error::InDoubt { .. }
+                | Error::SchemaChanged { .. }
+        )
+    }
+
+    pub(crate) fn member(node: NodeId, names: &[(NodeId, String)], why: impl ToString) -> Error {
+        let name = names.iter().find(|(id, _)| *id == node).map_or_else(|| node.to_string(), |(_, name)| name.clone());
+        Error::Unavailable { member: name, why: why.to_string() }
+    }
+}

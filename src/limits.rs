@@ -1,0 +1,69 @@
+//! Every bound of the engine, by name, with the sum behind the number. What would pass a bound is refused with a typed
+//! error that names it.
+
+use std::time::Duration;
+
+/// How long a transaction may take, retries included, when the caller says nothing.
+pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
+
+/// How often a transaction runs again after a conflict, when the caller says nothing. After the third conflict it locks
+/// as it reads at an age that only grows, so it ends long before; this bounds a program that conflicts with itself.
+pub const RETRIES_DEFAULT: u32 = 64;
+
+/// Conflicts after which a retry locks what it reads.
+pub const OPTIMISTIC_RUNS: u32 = 3;
+
+/// Deepest nesting of transactions. Each level is one mark in the write buffer.
+pub const NESTING_MAX: usize = 64;
+
+/// Most writes in one transaction. They travel in one frame, so the frame's bytes are the other bound.
+pub const WRITES_MAX: usize = 1_000_000;
+
+/// Most bytes of keys and rows that one transaction writes: half of the longest message, so that reads fit beside them.
+pub const WRITE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Most reads that one transaction notes one by one; beyond it use a range, which is one note.
+pub const READS_MAX: usize = 500_000;
+
+/// Ticks of timers: deadlines of waiting transactions, the wall clock, heartbeats.
+pub const TICK: Duration = Duration::from_millis(10);
+
+/// Version of the peer protocol. A peer that speaks another one is refused by name.
+pub const PEER_PROTOCOL: u32 = 1;
+
+/// Longest payload of a peer frame: the longest message of the codec, and a little for its envelope.
+pub const FRAME_BYTES_MAX: usize = hypermnesia_store::limits::MESSAGE_BYTES_MAX + 4096;
+
+/// Bytes taken from a peer's socket at a time.
+pub const READ_CHUNK_BYTES: usize = 256 * 1024;
+
+/// First wait before a lost peer is dialled again; doubles up to [`DIAL_WAIT_MAX`].
+pub const DIAL_WAIT_MIN: Duration = Duration::from_millis(20);
+
+/// Longest wait between two attempts to dial a peer.
+pub const DIAL_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// How long a connection may take to say hello.
+pub const HELLO_WAIT_MAX: Duration = Duration::from_secs(3);
+
+/// An idle connection carries a heartbeat this often, which also acknowledges what came in.
+pub const HEARTBEAT: Duration = Duration::from_millis(250);
+
+/// A connection that carried nothing for this long is closed. Twelve heartbeats: with several processes on two cores
+/// shorter silences happen for no reason.
+pub const SILENCE_MAX: Duration = Duration::from_secs(3);
+
+/// Frames taken from a peer before an acknowledgement goes out without waiting for something to carry it.
+pub const ACKNOWLEDGE_EVERY: u64 = 64;
+
+/// Connections that have not said hello yet, at most; more are closed at once.
+pub const STRANGERS_MAX: usize = 64;
+
+/// Records queued for the log writer before an appender waits for it.
+pub const LOG_QUEUE_MAX: usize = 65_536;
+
+/// How often the image on disc catches up with the log.
+pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
+
+/// Events that wait for one slow subscriber; older ones are dropped and counted.
+pub const SUBSCRIPTION_EVENTS: usize = 4_096;

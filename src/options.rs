@@ -1,0 +1,132 @@
+//! What a caller may ask of one transaction, and which part of a table it wants to see.
+
+use std::ops::{Bound, RangeBounds};
+use std::time::Duration;
+
+use hypermnesia_store::{Ack, Key, KeyRange};
+
+use crate::limits::{DEADLINE_DEFAULT, RETRIES_DEFAULT};
+
+/// Options of one transaction.
+///
+/// ```
+/// use hypermnesia::TxOptions;
+/// use std::time::Duration;
+/// let careful = TxOptions::new().deadline(Duration::from_secs(2)).sync();
+/// assert_eq!(careful.deadline, Duration::from_secs(2));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TxOptions {
+    /// From begin to answer, retries included. An abort may be told a little earlier.
+    pub deadline: Duration,
+    /// How often it may run again after a conflict.
+    pub retries: u32,
+    /// Wait until every copy has applied it, not only promised to.
+    pub sync: bool,
+    /// At least this ack level, whatever the touched tables ask for.
+    pub ack: Option<Ack>,
+    /// Lock every row and range as it is read, from the first run on.
+    pub locking: bool,
+}
+
+impl Default for TxOptions {
+    fn default() -> TxOptions {
+        TxOptions { deadline: DEADLINE_DEFAULT, retries: RETRIES_DEFAULT, sync: false, ack: None, locking: false }
+    }
+}
+
+impl TxOptions {
+    /// The defaults: ten seconds, 64 retries.
+    pub fn new() -> TxOptions {
+        TxOptions::default()
+    }
+
+    /// With this deadline, counted from the begin of the first run.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> TxOptions {
+        self.deadline = deadline;
+        self
+    }
+
+    /// With at most this many retries.
+    #[must_use]
+    pub fn retries(mut self, retries: u32) -> TxOptions {
+        self.retries = retries;
+        self
+    }
+
+    /// Answered when every copy has applied it.
+    #[must_use]
+    pub fn sync(mut self) -> TxOptions {
+        self.sync = true;
+        self
+    }
+
+    /// With at least this ack level.
+    #[must_use]
+    pub fn ack(mut self, ack: Ack) -> TxOptions {
+        self.ack = Some(ack);
+        self
+    }
+
+    /// Locking as it reads.
+    #[must_use]
+    pub fn locking(mut self) -> TxOptions {
+        self.locking = true;
+        self
+    }
+}
+
+/// Which way to walk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Walk {
+    /// From the smallest key.
+    #[default]
+    Forward,
+    /// From the largest key.
+    Backward,
+}
+
+/// A part of a table or an index: a range of keys, a direction, a limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Between which keys.
+    pub range: KeyRange,
+    /// Which way.
+    pub walk: Walk,
+    /// At most so many rows.
+    pub limit: usize,
+}
+
+impl Span {
+    /// Everything, forward.
+    pub fn all() -> Span {
+        Span::of(KeyRange::all())
+    }
+
+    /// A range of encoded keys, forward. [`DynTable::span`](crate::DynTable::span) makes one from values.
+    pub fn of(range: KeyRange) -> Span {
+        Span { range, walk: Walk::Forward, limit: usize::MAX }
+    }
+
+    /// Between two encoded keys, forward.
+    pub fn between(bounds: impl RangeBounds<Key>) -> Span {
+        let own = |bound: Bound<&Key>| bound.cloned();
+        Span::of(KeyRange { start: own(bounds.start_bound()), end: own(bounds.end_bound()) })
+    }
+
+    /// From the largest key to the smallest.
+    #[must_use]
+    pub fn backward(mut self) -> Span {
+        self.walk = Walk::Backward;
+        self
+    }
+
+    /// At most this many rows.
+    #[must_use]
+    pub fn limit(mut self, rows: usize) -> Span {
+        self.limit = rows;
+        self
+    }
+}

@@ -1,0 +1,261 @@
+//! Dialling, listening and reading, all on the I/O thread. A reader cuts frames out of what came in and has each message
+//! handled in place; what follows from all frames of one read is written once behind them.
+
+use std::io::{Error as IoError, ErrorKind, Result as IoResult};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use bytes::BytesMut;
+use hypermnesia_replication::{Arrival, Message, Peer};
+use hypermnesia_store::{codec, limits::MESSAGE_BYTES_MAX};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+
+use super::Link;
+use super::frame::{self, HEADER_BYTES};
+use super::hello::{HELLO_BYTES_MAX, Hello, Refused};
+use crate::carry::Carry;
+use crate::core::Core;
+use crate::limits::{DIAL_WAIT_MAX, DIAL_WAIT_MIN, HELLO_WAIT_MAX, READ_CHUNK_BYTES, SILENCE_MAX, STRANGERS_MAX, TICK};
+
+/// Runs all connections and timers of a node until it is closed.
+pub(crate) async fn run(core: Arc<Core>, listener: Option<TcpListener>) {
+    if let Some(listener) = listener {
+        tokio::spawn(listen(Arc::clone(&core), listener));
+    }
+    for link in core.peers.links() {
+        tokio::spawn(write_rest(Arc::clone(&core), Arc::clone(link)));
+        // The lower id dials, so there is one connection per pair.
+        if core.me.node < link.node {
+            tokio::spawn(dial(Arc::clone(&core), Arc::clone(link)));
+        }
+    }
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while !core.is_closed() {
+        ticks.tick().await;
+        core.tick();
+        look_after(&core, Instant::now());
+    }
+}
+
+/// Heartbeats, silence, congestion.
+fn look_after(core: &Core, now: Instant) {
+    for link in core.peers.links() {
+        link.keep_alive(now);
+        if let Some(congested) = link.congestion_change() {
+            core.replica.set_congested(link.node, congested);
+        }
+        if link.has_overflowed() {
+            core.fail(crate::Error::Overloaded { what: "bytes that a member has not acknowledged" });
+        }
+    }
+}
+
+/// Writes what a full socket left over.
+async fn write_rest(core: Arc<Core>, link: Arc<Link>) {
+    while !core.is_closed() {
+        link.full.notified().await;
+        while let Some(socket) = link.write_on() {
+            if socket.writable().await.is_err() {
+                break;
+            }
+        }
+    }
+}
+
+async fn listen(core: Arc<Core>, listener: TcpListener) {
+    let strangers = Arc::new(AtomicUsize::new(0));
+    while !core.is_closed() {
+        let Ok((socket, from)) = listener.accept().await else {
+            sleep(DIAL_WAIT_MIN).await;
+            continue;
+        };
+        if strangers.fetch_add(1, Ordering::Relaxed) >= STRANGERS_MAX {
+            strangers.fetch_sub(1, Ordering::Relaxed);
+            continue;
+        }
+        let (core, strangers) = (Arc::clone(&core), Arc::clone(&strangers));
+        tokio::spawn(async move {
+            let greeted = timeout(HELLO_WAIT_MAX, greet(&core, socket)).await;
+            strangers.fetch_sub(1, Ordering::Relaxed);
+            match greeted {
+                Ok(Ok((link, socket, peer, connection))) => read(&core, &link, &socket, peer, connection).await,
+                Ok(Err(error)) => tracing::warn!(node = %core.name, %from, %error, "a connection was refused"),
+                Err(_) => tracing::warn!(node = %core.name, %from, "a connection did not say hello"),
+            }
+        });
+    }
+}
+
+/// Hears the hello of who dialled, and answers it.
+async fn greet(core: &Core, mut socket: TcpStream) -> IoResult<(Arc<Link>, Arc<TcpStream>, Peer, u64)> {
+    socket.set_nodelay(true)?;
+    let hello = hear(core, &mut socket).await?;
+    let link = core.peers.link(hello.node).filter(|_| hello.node < core.me.node);
+    let link = Arc::clone(link.ok_or_else(|| refuse(Refused::Member(hello.node)))?);
+    say(core, &link, &socket).await?;
+    take_up(core, link, socket, &hello)
+}
+
+async fn dial(core: Arc<Core>, link: Arc<Link>) {
+    let mut wait = DIAL_WAIT_MIN;
+    while !core.is_closed() {
+        match timeout(HELLO_WAIT_MAX, meet(&core, &link)).await {
+            Ok(Ok((socket, peer, connection))) => {
+                wait = DIAL_WAIT_MIN;
+                read(&core, &link, &socket, peer, connection).await;
+            }
+            Ok(Err(error)) => tracing::debug!(node = %core.name, member = %link.name, %error, "no connection"),
+            Err(_) => tracing::debug!(node = %core.name, member = %link.name, "no answer"),
+        }
+        sleep(wait).await;
+        wait = (wait * 2).min(DIAL_WAIT_MAX);
+    }
+}
+
+/// Dials, says hello and hears the answer.
+async fn meet(core: &Core, link: &Arc<Link>) -> IoResult<(Arc<TcpStream>, Peer, u64)> {
+    let mut socket = TcpStream::connect(&link.address).await?;
+    socket.set_nodelay(true)?;
+    say(core, link, &socket).await?;
+    let hello = hear(core, &mut socket).await?;
+    if hello.node != link.node {
+        return Err(refuse(Refused::Member(hello.node)));
+    }
+    let (_, socket, peer, connection) = take_up(core, Arc::clone(link), socket, &hello)?;
+    Ok((socket, peer, connection))
+}
+
+fn take_up(
+    core: &Core,
+    link: Arc<Link>,
+    socket: TcpStream,
+    hello: &Hello,
+) -> IoResult<(Arc<Link>, Arc<TcpStream>, Peer, u64)> {
+    let socket = Arc::new(socket);
+    let known = hello.known.filter(|(life, _)| *life == core.me.incarnation);
+    let taken = known.map_or(0, |(_, taken)| taken);
+    let connection = link.connect(Arc::clone(&socket), hello.incarnation, taken).map_err(refuse)?;
+    let peer = Peer { node: hello.node, incarnation: hello.incarnation };
+    tracing::info!(node = %core.name, member = %link.name, incarnation = %peer.incarnation, "connected");
+    core.on_connected(peer);
+    link.flush();
+    Ok((link, socket, peer, connection))
+}
+
+fn refuse(why: Refused) -> IoError {
+    IoError::new(ErrorKind::InvalidData, why)
+}
+
+async fn say(core: &Core, link: &Link, socket: &TcpStream) -> IoResult<()> {
+    let hello = Hello {
+        cluster: core.cluster.clone(),
+        node: core.me.node,
+        incarnation: core.me.incarnation,
+        to: link.node,
+        known: link.known(),
+    };
+    let mut bytes = BytesMut::new();
+    frame::put(&mut bytes, 0, 0, &hello.encode());
+    let mut left = &bytes[..];
+    while !left.is_empty() {
+        socket.writable().await?;
+        match socket.try_write(left) {
+            Ok(written) => left = &left[written..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Reads exactly one frame, so that nothing of the stream behind it is lost.
+async fn hear(core: &Core, socket: &mut TcpStream) -> IoResult<Hello> {
+    let mut header = [0; HEADER_BYTES];
+    socket.read_exact(&mut header).await?;
+    let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
+    if length > HELLO_BYTES_MAX {
+        return Err(refuse(Refused::Stranger));
+    }
+    let mut bytes = BytesMut::zeroed(HEADER_BYTES + length);
+    bytes[..HEADER_BYTES].copy_from_slice(&header);
+    socket.read_exact(&mut bytes[HEADER_BYTES..]).await?;
+    let frame = frame::cut(&mut bytes).map_err(|_| refuse(Refused::Stranger))?;
+    let frame = frame.ok_or_else(|| refuse(Refused::Stranger))?;
+    Hello::decode(&frame.payload, &core.cluster, core.me.node).map_err(refuse)
+}
+
+/// Reads until the connection ends, for whatever reason, and says so.
+async fn read(core: &Arc<Core>, link: &Link, socket: &TcpStream, peer: Peer, connection: u64) {
+    let mut bytes = BytesMut::with_capacity(READ_CHUNK_BYTES);
+    let why = loop {
+        let ended = link.ended.notified();
+        if !link.is_present(connection) {
+            break IoError::other("it was replaced or closed");
+        }
+        let ready = tokio::select! {
+            ready = socket.readable() => ready,
+            () = ended => continue,
+            () = sleep(SILENCE_MAX) => match link.silence(Instant::now()) {
+                silence if silence >= SILENCE_MAX => break IoError::other("nothing was heard for too long"),
+                _ => continue,
+            },
+        };
+        match ready.and_then(|()| take_frames(core, link, socket, peer, connection, &mut bytes)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => break error,
+        }
+    };
+    if link.disconnect(connection) && !core.is_closed() {
+        tracing::info!(node = %core.name, member = %link.name, %why, "disconnected");
+        core.on_disconnected(peer);
+    }
+}
+
+/// Reads once and handles every whole frame.
+fn take_frames(
+    core: &Core,
+    link: &Link,
+    socket: &TcpStream,
+    peer: Peer,
+    connection: u64,
+    bytes: &mut BytesMut,
+) -> IoResult<()> {
+    bytes.reserve(READ_CHUNK_BYTES);
+    if socket.try_read_buf(bytes)? == 0 {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    let mut out = Carry::new(core);
+    let taken = take_whole(core, link, peer, connection, bytes, &mut out);
+    out.finish();
+    taken
+}
+
+fn take_whole(
+    core: &Core,
+    link: &Link,
+    peer: Peer,
+    connection: u64,
+    bytes: &mut BytesMut,
+    out: &mut Carry<'_>,
+) -> IoResult<()> {
+    while let Some(frame) = frame::cut(bytes).map_err(|bad| IoError::new(ErrorKind::InvalidData, bad))? {
+        if !link.is_present(connection) {
+            return Err(IoError::other("it was replaced or closed"));
+        }
+        match link.arrive(frame.number, frame.acknowledged) {
+            Arrival::Again => {}
+            Arrival::Gap => return Err(IoError::new(ErrorKind::InvalidData, "a message is missing")),
+            Arrival::Next => {
+                let message: Message = codec::decode(&frame.payload, MESSAGE_BYTES_MAX)
+                    .map_err(|error| IoError::new(ErrorKind::InvalidData, error))?;
+                core.on_message(peer, message, out);
+            }
+        }
+    }
+    Ok(())
+}

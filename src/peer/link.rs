@@ -1,0 +1,240 @@
+//! The link to one member: the numbered stream to its present life, and the socket under it, which comes and goes. Any
+//! thread may write: under the link's small lock, straight to the non-blocking socket, until the socket is full.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Buf, Bytes, BytesMut};
+use hypermnesia_replication::{Arrival, Inbox, Outbox, Peer};
+use hypermnesia_store::{Incarnation, NodeId};
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use super::frame;
+use super::hello::Refused;
+use crate::limits::{ACKNOWLEDGE_EVERY, HEARTBEAT};
+
+/// Bytes that stand ready for the socket before more are taken from the stream: a few full socket buffers.
+const READY_BYTES: usize = 1024 * 1024;
+
+/// See the file's header.
+pub(crate) struct Link {
+    pub(crate) node: NodeId,
+    pub(crate) name: String,
+    pub(crate) address: String,
+    /// Guards stream and socket; held for a push, or for a write that never blocks.
+    state: Mutex<State>,
+    /// The socket did not take everything: the I/O thread goes on when it can.
+    pub(crate) full: Notify,
+    /// The connection ended, or the node.
+    pub(crate) ended: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// The life at the other end; the boxes belong to it.
+    life: Option<Incarnation>,
+    outbox: Outbox<Bytes>,
+    inbox: Inbox,
+    /// The last number of the outbox that was put into `ready` on this connection.
+    taken: u64,
+    /// What goes to the socket next.
+    ready: BytesMut,
+    socket: Option<Arc<TcpStream>>,
+    /// Counts connections, so that an old one's end is told from the present one's.
+    connection: u64,
+    /// The last number that went out as an acknowledgement.
+    acknowledged: u64,
+    last_heard: Option<Instant>,
+    last_wrote: Option<Instant>,
+    congested: bool,
+    closed: bool,
+    /// The outbox would not take a message: the node cannot keep what it owes.
+    overflowed: bool,
+}
+
+impl Link {
+    pub(crate) fn new(node: NodeId, name: String, address: String) -> Link {
+        Link { node, name, address, state: Mutex::default(), full: Notify::new(), ended: Notify::new() }
+    }
+
+    /// What our hello says we know of the other end.
+    pub(crate) fn known(&self) -> Option<(Incarnation, u64)> {
+        let state = self.state.lock();
+        state.life.map(|life| (life, state.inbox.taken()))
+    }
+
+    /// Takes a connection into use that has exchanged hellos. `taken` is what that life has taken of our stream, if it knew
+    /// this life of ours. Returns the number of the connection.
+    pub(crate) fn connect(&self, socket: Arc<TcpStream>, life: Incarnation, taken: u64) -> Result<u64, Refused> {
+        let mut state = self.state.lock();
+        if state.closed || state.life > Some(life) {
+            return Err(Refused::Older);
+        }
+        if state.life != Some(life) {
+            state.life = Some(life);
+            state.outbox = Outbox::default();
+            state.inbox = Inbox::default();
+            state.overflowed = false;
+        }
+        state.outbox.acknowledged(taken);
+        state.taken = taken;
+        state.ready.clear();
+        state.acknowledged = state.inbox.taken();
+        state.socket = Some(socket);
+        state.connection += 1;
+        state.last_heard = Some(Instant::now());
+        self.ended.notify_waiters();
+        Ok(state.connection)
+    }
+
+    /// Ends that connection if it is still the present one; true if it was.
+    pub(crate) fn disconnect(&self, connection: u64) -> bool {
+        let mut state = self.state.lock();
+        let present = state.connection == connection && state.socket.is_some();
+        if present {
+            state.socket = None;
+            state.ready.clear();
+            self.ended.notify_waiters();
+        }
+        present
+    }
+
+    /// Whether that connection is still in use.
+    pub(crate) fn is_present(&self, connection: u64) -> bool {
+        let state = self.state.lock();
+        state.connection == connection && state.socket.is_some()
+    }
+
+    /// Whether there is a connection.
+    pub(crate) fn is_up(&self) -> bool {
+        self.state.lock().socket.is_some()
+    }
+
+    /// No connection any more, for good.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.socket = None;
+        self.ended.notify_waiters();
+        self.full.notify_waiters();
+    }
+
+    /// Queues a message for that life. Dropped when another life is there. True when it can be flushed.
+    pub(crate) fn push(&self, to: Peer, payload: Bytes) -> bool {
+        let mut state = self.state.lock();
+        if state.life != Some(to.incarnation) {
+            return false;
+        }
+        let bytes = payload.len() + frame::HEADER_BYTES;
+        if state.outbox.push(payload, bytes).is_err() {
+            state.overflowed = true;
+        }
+        state.socket.is_some()
+    }
+
+    /// Writes as much as the socket takes.
+    pub(crate) fn flush(&self) {
+        let mut state = self.state.lock();
+        if !state.write() {
+            drop(state);
+            self.full.notify_one();
+        }
+    }
+
+    /// As [`Link::flush`], for the I/O thread: whether everything was written, and to which socket the rest goes.
+    pub(crate) fn write_on(&self) -> Option<Arc<TcpStream>> {
+        let mut state = self.state.lock();
+        if state.write() { None } else { state.socket.clone() }
+    }
+
+    /// A frame came in on that connection. `Next` counts it as taken.
+    pub(crate) fn arrive(&self, number: u64, acknowledged: u64) -> Arrival {
+        let mut state = self.state.lock();
+        state.last_heard = Some(Instant::now());
+        state.outbox.acknowledged(acknowledged);
+        if number == 0 { Arrival::Again } else { state.inbox.arrive(number) }
+    }
+
+    /// Sends an acknowledgement if much was taken since the last one went out, or a heartbeat if nothing went out for long.
+    pub(crate) fn keep_alive(&self, now: Instant) {
+        let mut state = self.state.lock();
+        if state.socket.is_none() {
+            return;
+        }
+        let taken = state.inbox.taken();
+        let silent = state.last_wrote.is_none_or(|at| now.duration_since(at) >= HEARTBEAT);
+        if taken >= state.acknowledged + ACKNOWLEDGE_EVERY || silent {
+            state.acknowledged = taken;
+            frame::put(&mut state.ready, 0, taken, &[]);
+            if !state.write() {
+                drop(state);
+                self.full.notify_one();
+            }
+        }
+    }
+
+    /// How long nothing was heard on the present connection.
+    pub(crate) fn silence(&self, now: Instant) -> std::time::Duration {
+        self.state.lock().last_heard.map_or_else(Default::default, |at| now.saturating_duration_since(at))
+    }
+
+    /// Whether the stream has become congested or is no longer, since the last call.
+    pub(crate) fn congestion_change(&self) -> Option<bool> {
+        let mut state = self.state.lock();
+        let congested = state.outbox.is_congested();
+        let changed = congested != state.congested;
+        state.congested = congested;
+        changed.then_some(congested)
+    }
+
+    /// Whether the outbox would not take a message.
+    pub(crate) fn has_overflowed(&self) -> bool {
+        self.state.lock().overflowed
+    }
+
+    /// Bytes that the peer has not acknowledged.
+    pub(crate) fn unacknowledged_bytes(&self) -> usize {
+        self.state.lock().outbox.bytes()
+    }
+}
+
+impl State {
+    /// False when the socket is full. An error is left for the reader, who sees it too.
+    fn write(&mut self) -> bool {
+        let Some(socket) = self.socket.clone() else { return true };
+        loop {
+            self.fill();
+            if self.ready.is_empty() {
+                return true;
+            }
+            match socket.try_write(&self.ready) {
+                Ok(written) => {
+                    self.ready.advance(written);
+                    self.last_wrote = Some(Instant::now());
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return error.kind() != ErrorKind::WouldBlock,
+            }
+        }
+    }
+
+    /// Takes what stands behind the last one taken from the stream.
+    fn fill(&mut self) {
+        if self.taken >= self.outbox.last() || self.ready.len() >= READY_BYTES {
+            return;
+        }
+        let acknowledged = self.inbox.taken();
+        let State { outbox, ready, taken, .. } = self;
+        for (number, payload) in outbox.behind(*taken) {
+            frame::put(ready, number, acknowledged, payload);
+            *taken = number;
+            if ready.len() >= READY_BYTES {
+                break;
+            }
+        }
+        self.acknowledged = acknowledged;
+    }
+}

@@ -1,0 +1,194 @@
+//! Waiting. Everything that waits here waits for a [`Waker`], so a thread and a task wait for the same things in the same
+//! way. A thread parks; on a worker of a multi-thread runtime it tells the runtime first, so that other tasks go on.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// Wakes one thread, at most once per park.
+struct Bell {
+    /// Set by the waker, taken by the sleeper. Acquire/release: what was done before the wake is seen after it.
+    rung: AtomicBool,
+    thread: Thread,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.rung.swap(true, Ordering::Release) {
+            self.thread.unpark();
+        }
+    }
+}
+
+/// The calling thread as something that can be woken. One per thread, made once.
+#[derive(Clone)]
+pub(crate) struct Parker {
+    bell: Arc<Bell>,
+    waker: Waker,
+}
+
+thread_local! {
+    static PARKER: RefCell<Option<Parker>> = const { RefCell::new(None) };
+}
+
+impl Parker {
+    /// The parker of the calling thread.
+    pub(crate) fn current() -> Parker {
+        PARKER.with(|slot| {
+            slot.borrow_mut()
+                .get_or_insert_with(|| {
+                    let bell = Arc::new(Bell { rung: AtomicBool::new(false), thread: std::thread::current() });
+                    Parker { waker: Waker::from(Arc::clone(&bell)), bell }
+                })
+                .clone()
+        })
+    }
+
+    /// What wakes it. Old wakers of the same thread wake it too, so whoever waits looks at its condition again.
+    pub(crate) fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    /// Sleeps until woken or until the deadline. False when the deadline has passed. May wake for nothing.
+    pub(crate) fn park_until(&self, deadline: Instant) -> bool {
+        if self.bell.rung.swap(false, Ordering::Acquire) {
+            return true;
+        }
+        let now = Instant::now();
+        if now >= deadline {
+            return false;
+        }
+        without_blocking_others(|| std::thread::park_timeout(deadline - now));
+        self.bell.rung.swap(false, Ordering::Acquire) || Instant::now() < deadline
+    }
+}
+
+/// Runs something that blocks. A worker of a multi-thread runtime hands its other tasks to another worker first.
+fn without_blocking_others<T>(block: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    match Handle::try_current() {
+        Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => tokio::task::block_in_place(block),
+        _ => block(),
+    }
+}
+
+/// A place for one answer and whoever waits for it.
+pub(crate) struct Answer<T> {
+    /// Guards answer and waker together; held for a move.
+    slot: Mutex<(Option<T>, Option<Waker>)>,
+}
+
+impl<T> Answer<T> {
+    pub(crate) fn new() -> Arc<Answer<T>> {
+        Arc::new(Answer { slot: Mutex::new((None, None)) })
+    }
+
+    /// Gives the answer and wakes who waits. A second answer is dropped.
+    pub(crate) fn give(&self, answer: T) {
+        let mut slot = self.slot.lock();
+        if slot.0.is_none() {
+            slot.0 = Some(answer);
+        }
+        let waker = slot.1.take();
+        drop(slot);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// The answer, or the waker is kept for it.
+    pub(crate) fn take(&self, waker: &Waker) -> Option<T> {
+        let mut slot = self.slot.lock();
+        if slot.0.is_none() {
+            slot.1 = Some(waker.clone());
+        }
+        slot.0.take()
+    }
+
+    /// Parks the calling thread until the answer is there; `None` at the deadline.
+    pub(crate) fn wait(&self, deadline: Instant) -> Option<T> {
+        let parker = Parker::current();
+        loop {
+            if let Some(answer) = self.take(parker.waker()) {
+                return Some(answer);
+            }
+            if !parker.park_until(deadline) {
+                return self.take(parker.waker());
+            }
+        }
+    }
+}
+
+/// Wakers to be woken at a time, for tasks: threads have a clock of their own in `park_timeout`. The timer thread asks.
+#[derive(Default)]
+pub(crate) struct Alarms {
+    /// Few at a time: one per async call that really waits. Held for a push or a sweep.
+    set: Mutex<Vec<(Instant, Waker)>>,
+}
+
+impl Alarms {
+    /// Wakes the waker at the first tick after the moment. It may be woken though it no longer waits.
+    pub(crate) fn at(&self, moment: Instant, waker: &Waker) {
+        let mut set = self.set.lock();
+        if !set.iter().any(|(at, known)| *at == moment && known.will_wake(waker)) {
+            set.push((moment, waker.clone()));
+        }
+    }
+
+    /// Wakes those whose time has come.
+    pub(crate) fn ring(&self, now: Instant) {
+        let mut due = Vec::new();
+        self.set.lock().retain(|(at, waker)| {
+            let rings = *at <= now;
+            if rings {
+                due.push(waker.clone());
+            }
+            !rings
+        });
+        due.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// A deadline this far ahead counts as never; keeps additions from overflowing.
+pub(crate) fn deadline_in(after: Duration) -> Instant {
+    Instant::now() + after.min(Duration::from_secs(86_400 * 365))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_reaches_a_parked_thread() {
+        // Aim: no lost wake-up. Method: ten thousand handovers between two threads, each of which would hang.
+        let (there, back): (Vec<_>, Vec<_>) = (0..10_000).map(|_| (Answer::new(), Answer::new())).unzip();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for (there, back) in there.iter().zip(&back) {
+                    let n: u32 = there.wait(deadline_in(Duration::from_secs(60))).expect("it comes");
+                    back.give(n + 1);
+                }
+            });
+            for (n, (there, back)) in there.iter().zip(&back).enumerate() {
+                there.give(n as u32);
+                assert_eq!(back.wait(deadline_in(Duration::from_secs(60))), Some(n as u32 + 1));
+            }
+        });
+    }
+
+    #[test]
+    fn a_deadline_ends_the_wait() {
+        // Aim: who waits for nothing comes back. Method: a deadline that has passed, and one that is near.
+        assert_eq!(Answer::<()>::new().wait(Instant::now()), None);
+        assert_eq!(Answer::<()>::new().wait(deadline_in(Duration::from_millis(5))), None);
+    }
+}
