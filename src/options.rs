@@ -88,6 +88,15 @@ pub enum Walk {
     Backward,
 }
 
+impl From<Walk> for hypermnesia_store::Direction {
+    fn from(walk: Walk) -> hypermnesia_store::Direction {
+        match walk {
+            Walk::Forward => hypermnesia_store::Direction::Forward,
+            Walk::Backward => hypermnesia_store::Direction::Backward,
+        }
+    }
+}
+
 /// A part of a table or an index: a range of keys, a direction, a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -114,6 +123,16 @@ impl Span {
     pub fn between(bounds: impl RangeBounds<Key>) -> Span {
         let own = |bound: Bound<&Key>| bound.cloned();
         Span::of(KeyRange { start: own(bounds.start_bound()), end: own(bounds.end_bound()) })
+    }
+
+    /// Everything behind a key, forward.
+    pub fn behind(key: Key) -> Span {
+        Span::between((Bound::Excluded(key), Bound::Unbounded))
+    }
+
+    /// Everything before a key, backward.
+    pub fn before(key: Key) -> Span {
+        Span::between((Bound::Unbounded, Bound::Excluded(key))).backward()
     }
 
     /// From the largest key to the smallest.

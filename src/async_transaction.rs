@@ -1,0 +1,416 @@
+//! Transactions of tasks: an owned, cloneable handle whose operations are futures. They wait in no thread; what wakes them
+//! is what wakes a thread in `transaction.rs`, and the operations are the same ones.
+
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use hypermnesia_replication::Reply;
+use hypermnesia_store::work::LockMode;
+use hypermnesia_store::{Key, Timestamp, TxId, Value};
+use parking_lot::Mutex;
+
+use crate::attempt::{Attempt, Lost, Pause, Step};
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::operation::{self, Count, Expected};
+use crate::options::{Span, TxOptions};
+use crate::shape::{Shape, ShapeKey};
+use crate::table::Table;
+use crate::transaction::{Runs, told, too_late};
+use crate::wait::Answer;
+
+/// A transaction that is running in a task. Clones are handles to the same one; once it has ended they answer
+/// [`Error::Ended`]. Dropping the last one releases everything at once.
+#[derive(Clone)]
+pub struct AsyncTransaction {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    core: Arc<Core>,
+    id: TxId,
+    deadline: Instant,
+    /// Held for one step, never across an await.
+    attempt: Mutex<Option<Attempt>>,
+    /// Of a transaction that was begun by itself: how to commit it.
+    runs: Mutex<Option<Runs>>,
+}
+
+/// Runs a program as a transaction until it is committed or fails for good.
+pub(crate) async fn run<T, E, F>(
+    core: &Arc<Core>,
+    options: &TxOptions,
+    mut program: impl FnMut(AsyncTransaction) -> F,
+) -> Result<T, E>
+where
+    E: From<Error>,
+    F: Future<Output = Result<T, E>>,
+{
+    let mut runs = Runs::begin(core, options)?;
+    loop {
+        let tx = AsyncTransaction::new(core, runs.attempt(), None);
+        let keys = std::mem::take(&mut runs.queue);
+        let queued = keys.is_empty() || tx.step(|attempt, waker| attempt.queue(&keys, waker)).await.is_ok();
+        let result = if queued { Some(program(tx.clone()).await) } else { None };
+        let Some(attempt) = tx.inner.attempt.lock().take() else { return Err(Error::Ended.into()) };
+        runs.remember(&attempt, keys);
+        let lost = match (attempt.lost.clone(), result) {
+            (Some(lost), _) => {
+                drop(attempt);
+                lost
+            }
+            (None, Some(Err(error))) => return Err(error),
+            (None, None) => return Err(Error::DeadlineExceeded.into()),
+            (None, Some(Ok(value))) => match commit(core, &runs, attempt).await? {
+                Ok(_) => return Ok(value),
+                Err(lost) => lost,
+            },
+        };
+        runs.again(&lost)?;
+        yield_once().await;
+    }
+}
+
+async fn commit(core: &Arc<Core>, runs: &Runs, attempt: Attempt) -> Result<Result<Option<Timestamp>, Lost>> {
+    let Some((id, answer)) = runs.hand_over(attempt) else { return Ok(Ok(None)) };
+    let reply = hear(core, &answer, runs.word_by()).await;
+    Ok(runs.judge(id, reply)?.map(Some))
+}
+
+/// The reply to a commit; "unknown" when it does not come in time.
+async fn hear(core: &Arc<Core>, answer: &Arc<Answer<Reply>>, until: Instant) -> Reply {
+    poll_fn(|context| {
+        if let Some(reply) = answer.take(context.waker()) {
+            return Poll::Ready(reply);
+        }
+        if Instant::now() >= until {
+            return Poll::Ready(Reply::Unknown);
+        }
+        core.alarms.at(until, context.waker());
+        Poll::Pending
+    })
+    .await
+}
+
+/// Lets other tasks run once.
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|context: &mut Context<'_>| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+impl AsyncTransaction {
+    fn new(core: &Arc<Core>, attempt: Attempt, runs: Option<Runs>) -> AsyncTransaction {
+        let inner = Inner {
+            core: Arc::clone(core),
+            id: attempt.id,
+            deadline: attempt.deadline,
+            attempt: Mutex::new(Some(attempt)),
+            runs: Mutex::new(runs),
+        };
+        AsyncTransaction { inner: Arc::new(inner) }
+    }
+
+    /// A transaction that is committed by hand; it runs once and is never retried.
+    pub(crate) fn begin(core: &Arc<Core>, options: &TxOptions) -> Result<AsyncTransaction> {
+        let mut runs = Runs::begin(core, options)?;
+        let attempt = runs.attempt();
+        Ok(AsyncTransaction::new(core, attempt, Some(runs)))
+    }
+
+    async fn step<T>(&self, mut step: impl FnMut(&mut Attempt, &Waker) -> Step<T>) -> Result<T> {
+        poll_fn(|context| {
+            let mut attempt = self.inner.attempt.lock();
+            let Some(attempt) = attempt.as_mut() else { return Poll::Ready(Err(Error::Ended)) };
+            match step(attempt, context.waker()) {
+                Ok(answer) => Poll::Ready(Ok(answer)),
+                Err(Pause::Parked(waited_for)) if Instant::now() >= self.inner.deadline => {
+                    Poll::Ready(Err(too_late(waited_for)))
+                }
+                Err(Pause::Parked(_)) => {
+                    self.inner.core.alarms.at(self.inner.deadline, context.waker());
+                    Poll::Pending
+                }
+                Err(other) => Poll::Ready(Err(told(other))),
+            }
+        })
+        .await
+    }
+
+    /// The transaction's id, which [`Node::outcome`](crate::Node::outcome) understands. Each run has its own.
+    pub fn id(&self) -> TxId {
+        self.inner.id
+    }
+
+    /// Commits a transaction that [`Node::begin`](crate::Node::begin) began. The timestamp is `None` when nothing was
+    /// written.
+    ///
+    /// # Errors
+    /// As [`Node::transaction`](crate::Node::transaction), but a conflict is not retried: begin again. [`Error::Ended`]
+    /// inside `transaction_async`, which commits by itself.
+    pub async fn commit(&self) -> Result<Option<Timestamp>> {
+        let Some(runs) = self.inner.runs.lock().take() else { return Err(Error::Ended) };
+        let Some(attempt) = self.inner.attempt.lock().take() else { return Err(Error::Ended) };
+        let lost = match attempt.lost.clone() {
+            Some(lost) => lost,
+            None => match commit(&self.inner.core, &runs, attempt).await? {
+                Ok(at) => return Ok(at),
+                Err(lost) => lost,
+            },
+        };
+        Err(match lost {
+            Lost::Conflict => Error::Conflict { attempts: 1 },
+            Lost::Schema(table) => Error::SchemaChanged { table: self.inner.core.table_name(table) },
+        })
+    }
+
+    /// Ends it without a trace and releases everything at once.
+    pub fn abort(&self) {
+        self.inner.runs.lock().take();
+        let attempt = self.inner.attempt.lock().take();
+        drop(attempt);
+    }
+
+    /// A mark in the writes, for [`AsyncTransaction::roll_back`]: the form of nesting that futures can have.
+    ///
+    /// # Errors
+    /// [`Error::Ended`].
+    pub fn mark(&self) -> Result<Mark> {
+        let attempt = self.inner.attempt.lock();
+        let attempt = attempt.as_ref().ok_or(Error::Ended)?;
+        Ok(Mark { id: self.inner.id, writes: attempt.overlay.len() })
+    }
+
+    /// Drops every write behind the mark.
+    ///
+    /// # Errors
+    /// [`Error::Ended`], also for a mark of another transaction.
+    pub fn roll_back(&self, mark: &Mark) -> Result<()> {
+        let mut attempt = self.inner.attempt.lock();
+        let attempt = attempt.as_mut().filter(|_| mark.id == self.inner.id).ok_or(Error::Ended)?;
+        attempt.overlay.cut(mark.writes.min(attempt.overlay.len()));
+        Ok(())
+    }
+
+    /// Runs a nested transaction: its writes are dropped when it fails.
+    ///
+    /// # Errors
+    /// The program's own; the outer transaction goes on.
+    pub async fn nested<T, E: From<Error>, F>(&self, program: impl FnOnce(AsyncTransaction) -> F) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        let mark = self.mark()?;
+        let result = program(self.clone()).await;
+        if result.is_err() {
+            self.roll_back(&mark)?;
+        }
+        result
+    }
+
+    /// See [`Transaction::get`](crate::Transaction::get).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn get<S: ShapeKey<Q>, Q: ?Sized>(&self, table: &Table<S>, key: &Q) -> Result<Option<S::Shown>> {
+        let open = table.open()?;
+        let key = S::encode_key(open.def(), key)?;
+        let row = self.step(|attempt, waker| operation::one(attempt, waker, table, &key, None)).await?;
+        row.map(|row| S::decode(open.def(), &row)).transpose()
+    }
+
+    /// See [`Transaction::get_for_update`](crate::Transaction::get_for_update).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn get_for_update<S: ShapeKey<Q>, Q: ?Sized>(
+        &self,
+        table: &Table<S>,
+        key: &Q,
+    ) -> Result<Option<S::Shown>> {
+        let open = table.open()?;
+        let key = S::encode_key(open.def(), key)?;
+        let mode = Some(LockMode::Write);
+        let row = self.step(|attempt, waker| operation::one(attempt, waker, table, &key, mode)).await?;
+        row.map(|row| S::decode(open.def(), &row)).transpose()
+    }
+
+    /// See [`Transaction::read`](crate::Transaction::read).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read<S: ShapeKey<Q>, Q: ?Sized>(&self, table: &Table<S>, key: &Q) -> Result<Vec<S::Shown>> {
+        let open = table.open()?;
+        let key = S::encode_key(open.def(), key)?;
+        let rows = self.step(|attempt, waker| operation::rows(attempt, waker, table, &key, None)).await?;
+        rows.iter().map(|row| S::decode(open.def(), row)).collect()
+    }
+
+    /// See [`Transaction::contains`](crate::Transaction::contains).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn contains<S: ShapeKey<Q>, Q: ?Sized>(&self, table: &Table<S>, key: &Q) -> Result<bool> {
+        let key = table.key(key)?;
+        Ok(self.step(|attempt, waker| operation::one(attempt, waker, table, &key, None)).await?.is_some())
+    }
+
+    /// See [`Transaction::lock_table`](crate::Transaction::lock_table).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn lock_table<S>(&self, table: &Table<S>, mode: LockMode) -> Result<()> {
+        let open = table.open()?;
+        self.step(|attempt, waker| attempt.lock_table(&open, mode, waker)).await
+    }
+
+    /// See [`Transaction::insert`](crate::Transaction::insert).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn insert<S: Shape>(&self, table: &Table<S>, row: &S::Given) -> Result<()> {
+        let row = S::encode(table.open()?.def(), row)?;
+        self.step(|attempt, _| operation::put(attempt, table, row.clone())).await
+    }
+
+    /// See [`Transaction::insert_new`](crate::Transaction::insert_new).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn insert_new<S: Shape>(&self, table: &Table<S>, row: &S::Given) -> Result<bool> {
+        let row = S::encode(table.open()?.def(), row)?;
+        self.step(|attempt, waker| operation::put_new(attempt, waker, table, row.clone())).await
+    }
+
+    /// See [`Transaction::delete`](crate::Transaction::delete).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn delete<S: ShapeKey<Q>, Q: ?Sized>(&self, table: &Table<S>, key: &Q) -> Result<()> {
+        let key = table.key(key)?;
+        self.step(|attempt, _| operation::delete(attempt, table, key.clone())).await
+    }
+
+    /// See [`Transaction::delete_object`](crate::Transaction::delete_object).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn delete_object<S: Shape>(&self, table: &Table<S>, row: &S::Given) -> Result<bool> {
+        let row = S::encode(table.open()?.def(), row)?;
+        self.step(|attempt, waker| operation::delete_object(attempt, waker, table, row.clone())).await
+    }
+
+    /// See [`Transaction::take`](crate::Transaction::take).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn take<S: ShapeKey<Q>, Q: ?Sized>(&self, table: &Table<S>, key: &Q) -> Result<Vec<S::Shown>> {
+        let open = table.open()?;
+        let key = S::encode_key(open.def(), key)?;
+        let rows = self.step(|attempt, waker| operation::take(attempt, waker, table, key.clone())).await?;
+        rows.iter().map(|row| S::decode(open.def(), row)).collect()
+    }
+
+    /// See [`Transaction::compare_and_swap`](crate::Transaction::compare_and_swap).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn compare_and_swap<S: ShapeKey<Q>, Q: ?Sized>(
+        &self,
+        table: &Table<S>,
+        key: &Q,
+        expected: Option<&S::Given>,
+        new: Option<&S::Given>,
+    ) -> Result<bool> {
+        let open = table.open()?;
+        let key = S::encode_key(open.def(), key)?;
+        let expected = expected.map(|row| S::encode(open.def(), row)).transpose()?;
+        let new = new.map(|row| S::encode(open.def(), row)).transpose()?;
+        self.step(|attempt, waker| {
+            let expected = expected.as_ref().map_or(Expected::Absent, Expected::Row);
+            operation::swap(attempt, waker, table, &key, expected, new.clone())
+        })
+        .await
+    }
+
+    /// See [`Transaction::update_attributes`](crate::Transaction::update_attributes).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn update_attributes<S: ShapeKey<Q>, Q: ?Sized>(
+        &self,
+        table: &Table<S>,
+        key: &Q,
+        changes: &[(&str, Value)],
+    ) -> Result<bool> {
+        let key = table.key(key)?;
+        self.step(|attempt, waker| operation::update(attempt, waker, table, &key, changes)).await
+    }
+
+    /// See [`Transaction::update_counter`](crate::Transaction::update_counter).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn update_counter<S: ShapeKey<Q>, Q: ?Sized>(
+        &self,
+        table: &Table<S>,
+        key: &Q,
+        counts: &[Count],
+        default: Option<&S::Given>,
+    ) -> Result<Option<Vec<i64>>> {
+        let open = table.open()?;
+        let key = S::encode_key(open.def(), key)?;
+        let default = default.map(|row| S::encode(open.def(), row)).transpose()?;
+        self.step(|attempt, waker| operation::count(attempt, waker, table, &key, counts, default.as_ref())).await
+    }
+
+    /// See [`Transaction::range`](crate::Transaction::range).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn range<S: Shape>(&self, table: &Table<S>, span: &Span) -> Result<Vec<S::Shown>> {
+        let open = table.open()?;
+        let found = self.step(|attempt, waker| operation::scan(attempt, waker, table, span)).await?;
+        let rows = found.iter().flat_map(|(_, body)| body.rows());
+        rows.map(|row| S::decode(open.def(), row)).collect()
+    }
+
+    /// See [`Transaction::index_read`](crate::Transaction::index_read).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn index_read<S: Shape>(
+        &self,
+        table: &Table<S>,
+        index: &str,
+        values: &[Value],
+    ) -> Result<Vec<S::Shown>> {
+        let span = Span::of(Key::prefix_range(values)?);
+        self.index_range(table, index, &span).await
+    }
+
+    /// See [`Transaction::index_range`](crate::Transaction::index_range).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn index_range<S: Shape>(&self, table: &Table<S>, index: &str, span: &Span) -> Result<Vec<S::Shown>> {
+        let open = table.open()?;
+        let rows = self.step(|attempt, waker| operation::index(attempt, waker, table, index, span)).await?;
+        rows.iter().map(|row| S::decode(open.def(), row)).collect()
+    }
+}
+
+/// A place in the writes of an [`AsyncTransaction`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    id: TxId,
+    writes: usize,
+}

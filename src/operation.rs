@@ -1,0 +1,286 @@
+//! The operations of a transaction on one table, each as one step on an attempt: all reads before the first write, so a
+//! step that has to wait is simply made again. Transactions for threads and for tasks both run these.
+
+use std::task::Waker;
+
+use hypermnesia_store::work::{LockMode, Op};
+use hypermnesia_store::{Body, Key, KeyRange, Kind, Row, TableDef, Value};
+
+use crate::attempt::{Attempt, Step};
+use crate::error::{Error, Result};
+use crate::options::Span;
+use crate::shape::Shape;
+use crate::table::Table;
+
+/// A change of one numeric attribute by [`Transaction::update_counter`](crate::Transaction::update_counter).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// The attribute, an integer.
+    pub attribute: String,
+    /// What is added.
+    pub by: i64,
+    /// When the sum passes the threshold (above it for a positive `by`, below it for a negative one) it becomes the reset
+    /// value instead: `(threshold, reset)`.
+    pub wrap: Option<(i64, i64)>,
+}
+
+impl Count {
+    /// Adds to an attribute.
+    pub fn new(attribute: impl Into<String>, by: i64) -> Count {
+        Count { attribute: attribute.into(), by, wrap: None }
+    }
+
+    /// With a threshold and what the attribute becomes behind it.
+    #[must_use]
+    pub fn wrapping(mut self, threshold: i64, reset: i64) -> Count {
+        self.wrap = Some((threshold, reset));
+        self
+    }
+}
+
+/// What compare-and-swap compares with.
+#[derive(Debug)]
+pub(crate) enum Expected<'a> {
+    Absent,
+    Row(&'a Row),
+}
+
+pub(crate) fn rows<S: Shape>(
+    attempt: &mut Attempt,
+    waker: &Waker,
+    table: &Table<S>,
+    key: &Key,
+    mode: Option<LockMode>,
+) -> Step<Vec<Row>> {
+    let body = attempt.read(&table.open()?, key, mode, waker)?;
+    Ok(body.map_or_else(Vec::new, |body| body.rows().to_vec()))
+}
+
+pub(crate) fn one<S: Shape>(
+    attempt: &mut Attempt,
+    waker: &Waker,
+    table: &Table<S>,
+    key: &Key,
+    mode: Option<LockMode>,
+) -> Step<Option<Row>> {
+    let body = attempt.read(&table.open()?, key, mode, waker)?;
+    Ok(body.and_then(|body| body.rows().first().cloned()))
+}
+
+pub(crate) fn put<S: Shape>(attempt: &mut Attempt, table: &Table<S>, row: Row) -> Step<()> {
+    let open = table.open()?;
+    let key = open.def().key_of(&row).map_err(Error::from)?;
+    attempt.write(&open, key, Op::Put(row))
+}
+
+pub(crate) fn put_new<S: Shape>(attempt: &mut Attempt, waker: &Waker, table: &Table<S>, row: Row) -> Step<bool> {
+    let open = table.open()?;
+    let key = open.def().key_of(&row).map_err(Error::from)?;
+    if attempt.read(&open, &key, None, waker)?.is_some() {
+        return Ok(false);
+    }
+    attempt.write(&open, key, Op::Put(row))?;
+    Ok(true)
+}
+
+pub(crate) fn delete<S: Shape>(attempt: &mut Attempt, table: &Table<S>, key: Key) -> Step<()> {
+    attempt.write(&table.open()?, key, Op::Delete)
+}
+
+pub(crate) fn take<S: Shape>(attempt: &mut Attempt, waker: &Waker, table: &Table<S>, key: Key) -> Step<Vec<Row>> {
+    let taken = rows(attempt, waker, table, &key, None)?;
+    if !taken.is_empty() {
+        delete(attempt, table, key)?;
+    }
+    Ok(taken)
+}
+
+pub(crate) fn delete_object<S: Shape>(attempt: &mut Attempt, waker: &Waker, table: &Table<S>, row: Row) -> Step<bool> {
+    let open = table.open()?;
+    let key = open.def().key_of(&row).map_err(Error::from)?;
+    let there = attempt.read(&open, &key, None, waker)?.is_some_and(|body| body.rows().contains(&row));
+    if there {
+        attempt.write(&open, key, Op::BagRemove(row))?;
+    }
+    Ok(there)
+}
+
+pub(crate) fn swap<S: Shape>(
+    attempt: &mut Attempt,
+    waker: &Waker,
+    table: &Table<S>,
+    key: &Key,
+    expected: Expected<'_>,
+    new: Option<Row>,
+) -> Step<bool> {
+    let open = table.open()?;
+    no_bag(open.def(), "compare_and_swap")?;
+    let found = one(attempt, waker, table, key, None)?;
+    let equal = match (&expected, &found) {
+        (Expected::Absent, None) => true,
+        (Expected::Row(expected), Some(found)) => *expected == found,
+        _ => false,
+    };
+    if !equal {
+        return Ok(false);
+    }
+    match new {
+        Some(row) if open.def().key_of(&row).map_err(Error::from)? != *key => {
+            return Err(Error::Aborted { reason: "the new row of compare_and_swap has another key".into() }.into());
+        }
+        Some(row) => attempt.write(&open, key.clone(), Op::Put(row))?,
+        None => attempt.write(&open, key.clone(), Op::Delete)?,
+    }
+    Ok(true)
+}
+
+pub(crate) fn update<S: Shape>(
+    attempt: &mut Attempt,
+    waker: &Waker,
+    table: &Table<S>,
+    key: &Key,
+    changes: &[(&str, Value)],
+) -> Step<bool> {
+    let open = table.open()?;
+    let def = open.def();
+    no_bag(def, "update_attributes")?;
+    let Some(row) = one(attempt, waker, table, key, None)? else { return Ok(false) };
+    let mut values = row.to_values();
+    for (name, value) in changes {
+        let position = position_outside_key(def, name)?;
+        values[position] = value.clone();
+    }
+    attempt.write(&open, key.clone(), Op::Put(def.encode_row(&values).map_err(Error::from)?))?;
+    Ok(true)
+}
+
+pub(crate) fn count<S: Shape>(
+    attempt: &mut Attempt,
+    waker: &Waker,
+    table: &Table<S>,
+    key: &Key,
+    counts: &[Count],
+    default: Option<&Row>,
+) -> Step<Option<Vec<i64>>> {
+    let open = table.open()?;
+    let def = open.def();
+    no_bag(def, "update_counter")?;
+    let Some(row) = one(attempt, waker, table, key, None)?.or_else(|| default.cloned()) else { return Ok(None) };
+    let mut values = row.to_values();
+    let mut sums = Vec::with_capacity(counts.len());
+    for count in counts {
+        let position = position_outside_key(def, &count.attribute)?;
+        let sum = add(def, &count.attribute, &values[position], count)?;
+        values[position] = Value::Int(sum);
+        sums.push(sum);
+    }
+    attempt.write(&open, key.clone(), Op::Put(def.encode_row(&values).map_err(Error::from)?))?;
+    Ok(Some(sums))
+}
+
+fn add(def: &TableDef, attribute: &str, value: &Value, count: &Count) -> Result<i64> {
+    let Value::Int(old) = value else {
+        return Err(Error::Row(hypermnesia_store::RowError::Type {
+            table: def.name.clone(),
+            attribute: attribute.to_owned(),
+            wanted: hypermnesia_store::Type::Int,
+            given: value.type_name(),
+        }));
+    };
+    let overflow = || Error::abort(format!("counter {attribute:?} of table {:?} overflows", def.name));
+    let sum = old.checked_add(count.by).ok_or_else(overflow)?;
+    Ok(match count.wrap {
+        Some((threshold, reset)) if count.by >= 0 && sum > threshold => reset,
+        Some((threshold, reset)) if count.by < 0 && sum < threshold => reset,
+        _ => sum,
+    })
+}
+
+fn position_outside_key(def: &TableDef, name: &str) -> Result<usize> {
+    let missing = || Error::NoSuchAttribute { table: def.name.clone(), attribute: name.to_owned() };
+    let position = def.position(name).ok_or_else(missing)?;
+    if def.key.contains(&position) {
+        return Err(Error::abort(format!("attribute {name:?} is part of the key of table {:?}", def.name)));
+    }
+    Ok(position)
+}
+
+pub(crate) fn lookup<S: Shape>(
+    attempt: &mut Attempt,
+    waker: &Waker,
+    table: &Table<S>,
+    key: &Key,
+    attribute: &str,
+) -> Step<Option<Value>> {
+    let open = table.open()?;
+    let def = open.def();
+    let missing = || Error::NoSuchAttribute { table: def.name.clone(), attribute: attribute.to_owned() };
+    let position = def.position(attribute).ok_or_else(missing)?;
+    Ok(one(attempt, waker, table, key, None)?.map(|row| row.attribute(position).to_value()))
+}
+
+pub(crate) fn scan<S: Shape>(
+    attempt: &mut Attempt,
+    waker: &Waker,
+    table: &Table<S>,
+    span: &Span,
+) -> Step<Vec<(Key, Body)>> {
+    let open = table.open()?;
+    ordered_unless_all(open.def(), &span.range, "a range")?;
+    attempt.scan(&open, span, waker)
+}
+
+pub(crate) fn index<S: Shape>(
+    attempt: &mut Attempt,
+    waker: &Waker,
+    table: &Table<S>,
+    name: &str,
+    span: &Span,
+) -> Step<Vec<Row>> {
+    let open = table.open()?;
+    let index = open.def().index_named(name).cloned();
+    let missing = || Error::NoSuchIndex { table: open.def().name.clone(), index: name.to_owned() };
+    let index = index.ok_or_else(missing)?;
+    let found = attempt.index_scan(&open, &index, span, waker)?;
+    Ok(found.into_iter().map(|(_, row)| row).collect())
+}
+
+/// The first row within a range in a direction.
+pub(crate) fn edge<S: Shape>(
+    attempt: &mut Attempt,
+    waker: &Waker,
+    table: &Table<S>,
+    span: &Span,
+    operation: &'static str,
+) -> Step<Option<Row>> {
+    let open = table.open()?;
+    ordered(open.def(), operation)?;
+    let found = attempt.scan(&open, &span.clone().limit(1), waker)?;
+    Ok(found.first().and_then(|(_, body)| body.rows().first().cloned()))
+}
+
+pub(crate) fn ordered(def: &TableDef, operation: &'static str) -> Result<()> {
+    if def.kind == Kind::OrderedSet {
+        return Ok(());
+    }
+    Err(Error::WrongKind { table: def.name.clone(), operation, kind: kind_name(def.kind) })
+}
+
+pub(crate) fn ordered_unless_all(def: &TableDef, range: &KeyRange, operation: &'static str) -> Result<()> {
+    if *range == KeyRange::all() { Ok(()) } else { ordered(def, operation) }
+}
+
+fn no_bag(def: &TableDef, operation: &'static str) -> Result<()> {
+    if def.kind != Kind::Bag {
+        return Ok(());
+    }
+    Err(Error::WrongKind { table: def.name.clone(), operation, kind: kind_name(def.kind) })
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Set => "set",
+        Kind::OrderedSet => "ordered set",
+        Kind::Bag => "bag",
+    }
+}

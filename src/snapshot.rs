@@ -1,0 +1,263 @@
+//! Read-only transactions. A snapshot is settled when it is taken: every transaction that may have committed at or below
+//! its timestamp is decided. After that it reads without waiting and without restarting, and sends nothing.
+//! Described in `docs/protocol.md`, "Read-only transactions".
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hypermnesia_store::work::Blocked;
+use hypermnesia_store::{Body, IndexDef, Key, Snapshot as Live, Table as Open, Timestamp, Value};
+
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::limits::DEADLINE_DEFAULT;
+use crate::operation::{ordered, ordered_unless_all};
+use crate::options::Span;
+use crate::shape::{Shape, ShapeKey};
+use crate::table::Table;
+use crate::wait::{Parker, deadline_in};
+
+/// One state of all tables: everything that was acknowledged before it was taken, and nothing of what came later. While it
+/// lives the versions it reads are kept, so it should not live long.
+///
+/// ```
+/// use hypermnesia::{Node, Type, Value, TableDef};
+///
+/// let node = Node::builder().build()?;
+/// let notes = node.create_table(TableDef::builder("notes").attribute("id", Type::Int).attribute("text", Type::Text))?;
+/// notes.insert(&[Value::Int(1), Value::from("before")])?;
+/// let snapshot = node.snapshot()?;
+/// notes.insert(&[Value::Int(1), Value::from("after")])?;
+/// assert_eq!(snapshot.get(&notes, &[Value::Int(1)])?, Some(vec![Value::Int(1), Value::from("before")]));
+/// # Ok::<(), hypermnesia::Error>(())
+/// ```
+pub struct Snapshot {
+    pub(crate) core: Arc<Core>,
+    live: Live,
+    deadline: Instant,
+}
+
+impl Snapshot {
+    pub(crate) fn take(core: &Arc<Core>) -> Result<Snapshot> {
+        core.check_serving()?;
+        let mut snapshot =
+            Snapshot { core: Arc::clone(core), live: core.store.snapshot(), deadline: deadline_in(DEADLINE_DEFAULT) };
+        loop {
+            match core.store.settled(snapshot.live.at()) {
+                Ok(()) => return Ok(snapshot),
+                Err(Blocked::Raise(to)) => snapshot.live.raise(to),
+                Err(blocked) => snapshot.wait(blocked)?,
+            }
+        }
+    }
+
+    /// The timestamp it reads at.
+    pub fn at(&self) -> Timestamp {
+        self.live.at()
+    }
+
+    fn wait(&self, blocked: Blocked) -> Result<()> {
+        match blocked {
+            Blocked::Pending(txn) => self.core.wait_for(&txn, &Parker::current(), self.deadline),
+            // A settled snapshot never meets it; while it is being settled it is raised instead.
+            Blocked::Raise(_) => Err(Error::Conflict { attempts: 1 }),
+            Blocked::SchemaChanged(table) => Err(Error::SchemaChanged { table: self.core.table_name(table) }),
+        }
+    }
+
+    /// What a key holds.
+    pub(crate) fn body(&self, open: &Open, key: &Key) -> Result<Option<Body>> {
+        self.core.check_copy(open.def())?;
+        loop {
+            match open.read(key, self.live.at()) {
+                Ok(found) => return Ok(found.map(|(body, _)| body)),
+                Err(blocked) => self.wait(blocked)?,
+            }
+        }
+    }
+
+    /// Shows every key within a span and what it holds.
+    pub(crate) fn visit(
+        &self,
+        open: &Arc<Open>,
+        span: &Span,
+        mut show: impl FnMut(&Key, &Body) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.core.check_copy(open.def())?;
+        let cursor = open.cursor(span.range.clone(), span.walk.into(), self.live.at());
+        self.drain(cursor, span.limit, &mut show)
+    }
+
+    /// Shows the keys and rows whose entries in an index lie within a span.
+    pub(crate) fn visit_index(
+        &self,
+        open: &Arc<Open>,
+        index: &IndexDef,
+        span: &Span,
+        mut show: impl FnMut(&Key, &Body) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.core.check_copy(open.def())?;
+        let cursor = open.index_cursor(index.id, span.range.clone(), span.walk.into(), self.live.at());
+        self.drain(cursor, span.limit, &mut show)
+    }
+
+    fn drain(
+        &self,
+        cursor: hypermnesia_store::Cursor,
+        limit: usize,
+        show: &mut dyn FnMut(&Key, &Body) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let mut left = limit;
+        let mut cursor = cursor;
+        while left > 0 {
+            match cursor.next() {
+                None => break,
+                Some(Err(blocked)) => self.wait(blocked)?,
+                Some(Ok((key, body, _))) => {
+                    left -= 1;
+                    if show(&key, &body).is_break() {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The row of a key; of a bag the oldest one.
+    ///
+    /// # Errors
+    /// [`Error::NoCopy`], [`Error::NoSuchTable`], [`Error::Row`].
+    pub fn get<S: ShapeKey<Q>, Q: ?Sized>(&self, table: &Table<S>, key: &Q) -> Result<Option<S::Shown>> {
+        Ok(self.read(table, key)?.into_iter().next())
+    }
+
+    /// All rows of a key: of a bag in the order they came.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`].
+    pub fn read<S: ShapeKey<Q>, Q: ?Sized>(&self, table: &Table<S>, key: &Q) -> Result<Vec<S::Shown>> {
+        let open = table.open()?;
+        let body = self.body(&open, &S::encode_key(open.def(), key)?)?;
+        body.as_ref().map_or(&[][..], Body::rows).iter().map(|row| S::decode(open.def(), row)).collect()
+    }
+
+    /// Shows every row within a span, one at a time, until told to stop: for tables larger than should be held at once.
+    /// Sets and bags only take [`Span::all`], in no order.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`], [`Error::WrongKind`], and [`Error::SchemaChanged`] when the definition changes meanwhile.
+    pub fn each<S: Shape>(
+        &self,
+        table: &Table<S>,
+        span: &Span,
+        mut show: impl FnMut(S::Shown) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let open = table.open()?;
+        ordered_unless_all(open.def(), &span.range, "a range")?;
+        let mut failed = None;
+        self.visit(&open, span, |_, body| {
+            for row in body.rows() {
+                match S::decode(open.def(), row) {
+                    Ok(row) => show(row)?,
+                    Err(error) => {
+                        failed = Some(error);
+                        return ControlFlow::Break(());
+                    }
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// The rows within a span, with their encoded keys, at most `span.limit` keys: to be continued with a span behind the
+    /// last key.
+    ///
+    /// # Errors
+    /// As [`Snapshot::each`].
+    pub fn entries<S: Shape>(&self, table: &Table<S>, span: &Span) -> Result<Vec<(Key, Vec<S::Shown>)>> {
+        let open = table.open()?;
+        ordered_unless_all(open.def(), &span.range, "a range")?;
+        let mut found = Vec::new();
+        self.visit(&open, span, |key, body| {
+            found.push((key.clone(), body.clone()));
+            ControlFlow::Continue(())
+        })?;
+        let shown = |body: &Body| body.rows().iter().map(|row| S::decode(open.def(), row)).collect();
+        found.into_iter().map(|(key, body)| Ok((key, shown(&body)?))).collect()
+    }
+
+    /// The rows within a span.
+    ///
+    /// # Errors
+    /// As [`Snapshot::each`].
+    pub fn range<S: Shape>(&self, table: &Table<S>, span: &Span) -> Result<Vec<S::Shown>> {
+        let mut rows = Vec::new();
+        self.each(table, span, |row| {
+            rows.push(row);
+            ControlFlow::Continue(())
+        })?;
+        Ok(rows)
+    }
+
+    /// The rows that have these values under an index (or begin with them), in the order of the index.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`]; [`Error::NoSuchIndex`].
+    pub fn index_read<S: Shape>(&self, table: &Table<S>, index: &str, values: &[Value]) -> Result<Vec<S::Shown>> {
+        self.index_range(table, index, &Span::of(Key::prefix_range(values)?))
+    }
+
+    /// The rows whose entry in an index (its values with the key behind them) lies within a span.
+    ///
+    /// # Errors
+    /// As [`Snapshot::index_read`].
+    pub fn index_range<S: Shape>(&self, table: &Table<S>, index: &str, span: &Span) -> Result<Vec<S::Shown>> {
+        let (open, index) = (table.open()?, table.index_named(index)?);
+        let mut found = Vec::new();
+        self.visit_index(&open, &index, span, |_, body| {
+            found.push(body.clone());
+            ControlFlow::Continue(())
+        })?;
+        found.iter().flat_map(Body::rows).map(|row| S::decode(open.def(), row)).collect()
+    }
+
+    /// The row of the smallest key of an ordered set.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`]; [`Error::WrongKind`].
+    pub fn first<S: Shape>(&self, table: &Table<S>) -> Result<Option<S::Shown>> {
+        self.edge(table, Span::all(), "first")
+    }
+
+    /// The row of the largest key of an ordered set.
+    ///
+    /// # Errors
+    /// As [`Snapshot::first`].
+    pub fn last<S: Shape>(&self, table: &Table<S>) -> Result<Option<S::Shown>> {
+        self.edge(table, Span::all().backward(), "last")
+    }
+
+    /// The row behind a key, which need not be there.
+    ///
+    /// # Errors
+    /// As [`Snapshot::first`].
+    pub fn next<S: ShapeKey<Q>, Q: ?Sized>(&self, table: &Table<S>, key: &Q) -> Result<Option<S::Shown>> {
+        self.edge(table, Span::behind(table.key(key)?), "next")
+    }
+
+    /// The row before a key, which need not be there.
+    ///
+    /// # Errors
+    /// As [`Snapshot::first`].
+    pub fn prev<S: ShapeKey<Q>, Q: ?Sized>(&self, table: &Table<S>, key: &Q) -> Result<Option<S::Shown>> {
+        self.edge(table, Span::before(table.key(key)?), "prev")
+    }
+
+    fn edge<S: Shape>(&self, table: &Table<S>, span: Span, operation: &'static str) -> Result<Option<S::Shown>> {
+        ordered(table.open()?.def(), operation)?;
+        Ok(self.range(table, &span.limit(1))?.into_iter().next())
+    }
+}

@@ -1,0 +1,502 @@
+//! A table as the program holds it: a name for the rows, in the shape of a record or of plain values. A handle costs two
+//! counted references, may be cloned and sent anywhere, and stays good through changes of the definition.
+//!
+//! The operations here stand outside any transaction. Reads look at local memory and wait only for a row that is being
+//! committed; writes are transactions of one operation, retried inside. The `dirty_` ones do less: see each.
+
+use std::marker::PhantomData;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+use hypermnesia_store::{Body, IndexDef, Key, KeyRange, Row, Table as Open, TableDef, TableId, Value};
+
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::event::{EventDetail, Subscription};
+use crate::operation::Count;
+use crate::options::{Span, TxOptions};
+use crate::record::{Record, check_table};
+use crate::shape::{Dynamic, Shape, ShapeKey};
+use crate::snapshot::Snapshot;
+use crate::transaction::{self, Transaction};
+
+/// A table whose rows are records (`Table<City>`) or plain values ([`DynTable`]).
+///
+/// ```
+/// use hypermnesia::{Node, Record};
+///
+/// #[derive(Record, Debug, PartialEq)]
+/// struct Visit {
+///     #[record(key)]
+///     user: String,
+///     count: i64,
+/// }
+///
+/// let node = Node::builder().build()?;
+/// let visits = node.create_table_of::<Visit>()?;
+/// visits.insert(&Visit { user: "ann".into(), count: 1 })?;
+/// assert_eq!(visits.get("ann")?.map(|visit| visit.count), Some(1));
+/// assert_eq!(visits.increment("ann", "count", 2)?, Some(3));
+/// assert_eq!(visits.len()?, 1);
+/// # Ok::<(), hypermnesia::Error>(())
+/// ```
+pub struct Table<S> {
+    pub(crate) core: Arc<Core>,
+    id: TableId,
+    name: Arc<str>,
+    shape: PhantomData<fn() -> S>,
+}
+
+/// A table whose rows are plain values, in the order of the table's attributes.
+pub type DynTable = Table<Dynamic>;
+
+impl<S> Clone for Table<S> {
+    fn clone(&self) -> Table<S> {
+        Table { core: Arc::clone(&self.core), id: self.id, name: Arc::clone(&self.name), shape: PhantomData }
+    }
+}
+
+impl<S> std::fmt::Debug for Table<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Table").field(&self.name).finish()
+    }
+}
+
+impl DynTable {
+    pub(crate) fn named(core: &Arc<Core>, name: &str) -> Result<DynTable> {
+        let open = core.store.table_named(name).ok_or_else(|| Error::NoSuchTable { name: name.to_owned() })?;
+        Ok(Table::over(core, &open))
+    }
+
+    /// As a table of records.
+    ///
+    /// # Errors
+    /// [`Error::Record`] when its attributes are not the record's.
+    pub fn of<R: Record>(&self) -> Result<Table<R>> {
+        let open = self.open()?;
+        check_table::<R>(open.def()).map_err(|mismatch| Error::Record {
+            record: std::any::type_name::<R>(),
+            table: self.name.to_string(),
+            reason: mismatch.to_string(),
+        })?;
+        Ok(Table::over(&self.core, &open))
+    }
+}
+
+impl<S> Table<S> {
+    fn over(core: &Arc<Core>, open: &Open) -> Table<S> {
+        let name = Arc::from(open.def().name.as_str());
+        Table { core: Arc::clone(core), id: open.id(), name, shape: PhantomData }
+    }
+
+    /// Its name when the handle was made.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its id, which it keeps for good.
+    pub fn id(&self) -> TableId {
+        self.id
+    }
+
+    /// Its definition now.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`] when it was dropped.
+    pub fn definition(&self) -> Result<TableDef> {
+        Ok(self.open()?.def().clone())
+    }
+
+    /// The same table with plain values as rows.
+    pub fn dynamic(&self) -> DynTable {
+        Table { core: Arc::clone(&self.core), id: self.id, name: Arc::clone(&self.name), shape: PhantomData }
+    }
+
+    pub(crate) fn open(&self) -> Result<Arc<Open>> {
+        self.core.store.table(self.id).ok_or_else(|| Error::NoSuchTable { name: self.name.to_string() })
+    }
+
+    fn readable(&self) -> Result<Arc<Open>> {
+        self.core.check_serving()?;
+        let open = self.open()?;
+        self.core.check_copy(open.def())?;
+        Ok(open)
+    }
+
+    /// Rows, committed and alive. O(1); exact when nothing is being committed.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`], [`Error::NoCopy`].
+    pub fn len(&self) -> Result<u64> {
+        Ok(self.readable()?.len())
+    }
+
+    /// Whether there are no rows.
+    ///
+    /// # Errors
+    /// As [`Table::len`].
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Bytes of its keys and rows in memory. O(1).
+    ///
+    /// # Errors
+    /// As [`Table::len`].
+    pub fn bytes(&self) -> Result<u64> {
+        Ok(self.readable()?.bytes())
+    }
+
+    /// Every change from now on, as it is committed on this node. See [`Subscription`].
+    ///
+    /// # Errors
+    /// As [`Table::len`].
+    pub fn subscribe(&self, detail: EventDetail) -> Result<Subscription> {
+        Ok(Subscription::new(self.readable()?.subscribe(detail)))
+    }
+
+    /// The span from one key to another, for range reads.
+    ///
+    /// # Errors
+    /// [`Error::Row`] when a bound is no key of the table.
+    pub fn span<Q>(&self, bounds: impl RangeBounds<Q>) -> Result<Span>
+    where
+        S: ShapeKey<Q>,
+    {
+        let open = self.open()?;
+        let encode = |bound: Bound<&Q>| {
+            Ok::<_, Error>(match bound {
+                Bound::Included(key) => Bound::Included(S::encode_key(open.def(), key)?),
+                Bound::Excluded(key) => Bound::Excluded(S::encode_key(open.def(), key)?),
+                Bound::Unbounded => Bound::Unbounded,
+            })
+        };
+        let (start, end) = (encode(bounds.start_bound())?, encode(bounds.end_bound())?);
+        Ok(Span::of(KeyRange { start, end }))
+    }
+
+    /// The span of all keys that begin with these values.
+    ///
+    /// # Errors
+    /// [`Error::Value`] when they are too large for a key.
+    pub fn prefix(&self, values: &[Value]) -> Result<Span> {
+        Ok(Span::of(Key::prefix_range(values)?))
+    }
+
+    pub(crate) fn index_named(&self, name: &str) -> Result<IndexDef> {
+        let missing = || Error::NoSuchIndex { table: self.name.to_string(), index: name.to_owned() };
+        self.open()?.def().index_named(name).cloned().ok_or_else(missing)
+    }
+
+    /// The encoded key.
+    ///
+    /// # Errors
+    /// [`Error::Row`] when it is no key of the table.
+    pub fn key<Q: ?Sized>(&self, key: &Q) -> Result<Key>
+    where
+        S: ShapeKey<Q>,
+    {
+        S::encode_key(self.open()?.def(), key)
+    }
+}
+
+/// Reads outside a transaction. Each sees everything that was acknowledged anywhere before it began.
+impl<S: Shape> Table<S> {
+    /// The row of a key; of a bag the oldest one.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`], [`Error::NoCopy`], [`Error::InDoubt`]. Nothing changed.
+    pub fn get<Q: ?Sized>(&self, key: &Q) -> Result<Option<S::Shown>>
+    where
+        S: ShapeKey<Q>,
+    {
+        let open = self.readable()?;
+        let key = S::encode_key(open.def(), key)?;
+        let shown = |body: &Body| body.rows().first().map(|row| S::decode(open.def(), row));
+        self.core.latest(&open, &key, shown)?.flatten().transpose()
+    }
+
+    /// All rows of a key: of a bag in the order they came.
+    ///
+    /// # Errors
+    /// As [`Table::get`].
+    pub fn read<Q: ?Sized>(&self, key: &Q) -> Result<Vec<S::Shown>>
+    where
+        S: ShapeKey<Q>,
+    {
+        let open = self.readable()?;
+        let key = S::encode_key(open.def(), key)?;
+        let shown = |body: &Body| body.rows().iter().map(|row| S::decode(open.def(), row)).collect();
+        self.core.latest(&open, &key, shown)?.unwrap_or_else(|| Ok(Vec::new()))
+    }
+
+    /// Looks at the row of a key where it stands, without copying anything.
+    ///
+    /// # Errors
+    /// As [`Table::get`].
+    pub fn view<Q: ?Sized, T>(&self, key: &Q, look: impl FnOnce(&Row) -> T) -> Result<Option<T>>
+    where
+        S: ShapeKey<Q>,
+    {
+        let open = self.readable()?;
+        let key = S::encode_key(open.def(), key)?;
+        Ok(self.core.latest(&open, &key, |body| body.rows().first().map(look))?.flatten())
+    }
+
+    /// Whether the key has a row.
+    ///
+    /// # Errors
+    /// As [`Table::get`].
+    pub fn contains<Q: ?Sized>(&self, key: &Q) -> Result<bool>
+    where
+        S: ShapeKey<Q>,
+    {
+        Ok(self.view(key, |_| ())?.is_some())
+    }
+
+    /// One attribute of the row of a key, or the default when there is no row.
+    ///
+    /// # Errors
+    /// As [`Table::get`], and [`Error::NoSuchAttribute`].
+    pub fn lookup<Q: ?Sized>(&self, key: &Q, attribute: &str, default: Value) -> Result<Value>
+    where
+        S: ShapeKey<Q>,
+    {
+        let missing =
+            || Error::NoSuchAttribute { table: self.name.to_string(), attribute: attribute.to_owned() };
+        let position = self.open()?.def().position(attribute).ok_or_else(missing)?;
+        Ok(self.view(key, |row| row.attribute(position).to_value())?.unwrap_or(default))
+    }
+
+    /// The newest committed row of a key on this node, whatever is under way. Waits for nothing; may be older than what
+    /// another node has acknowledged.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`], [`Error::NoCopy`].
+    pub fn dirty_get<Q: ?Sized>(&self, key: &Q) -> Result<Option<S::Shown>>
+    where
+        S: ShapeKey<Q>,
+    {
+        let open = self.readable()?;
+        let key = S::encode_key(open.def(), key)?;
+        let body = open.newest(&key).map(|(body, _)| body);
+        body.and_then(|body| body.rows().first().map(|row| S::decode(open.def(), row))).transpose()
+    }
+
+    /// The rows within a span, in one snapshot. Sets and bags only take [`Span::all`], in no order.
+    ///
+    /// # Errors
+    /// As [`Table::get`], and [`Error::WrongKind`].
+    pub fn range(&self, span: &Span) -> Result<Vec<S::Shown>> {
+        Snapshot::take(&self.core)?.range(self, span)
+    }
+
+    /// All rows, in one snapshot.
+    ///
+    /// # Errors
+    /// As [`Table::get`].
+    pub fn to_vec(&self) -> Result<Vec<S::Shown>> {
+        self.range(&Span::all())
+    }
+
+    /// The rows that have these values under an index (or begin with them), in the order of the index, in one snapshot.
+    ///
+    /// # Errors
+    /// As [`Table::get`], and [`Error::NoSuchIndex`].
+    pub fn index_read(&self, index: &str, values: &[Value]) -> Result<Vec<S::Shown>> {
+        Snapshot::take(&self.core)?.index_read(self, index, values)
+    }
+
+    /// The row of the smallest key of an ordered set.
+    ///
+    /// # Errors
+    /// As [`Table::get`], and [`Error::WrongKind`].
+    pub fn first(&self) -> Result<Option<S::Shown>> {
+        Snapshot::take(&self.core)?.first(self)
+    }
+
+    /// The row of the largest key of an ordered set.
+    ///
+    /// # Errors
+    /// As [`Table::first`].
+    pub fn last(&self) -> Result<Option<S::Shown>> {
+        Snapshot::take(&self.core)?.last(self)
+    }
+
+    /// The row behind a key, which need not be there.
+    ///
+    /// # Errors
+    /// As [`Table::first`].
+    pub fn next<Q: ?Sized>(&self, key: &Q) -> Result<Option<S::Shown>>
+    where
+        S: ShapeKey<Q>,
+    {
+        Snapshot::take(&self.core)?.next(self, key)
+    }
+
+    /// The row before a key, which need not be there.
+    ///
+    /// # Errors
+    /// As [`Table::first`].
+    pub fn prev<Q: ?Sized>(&self, key: &Q) -> Result<Option<S::Shown>>
+    where
+        S: ShapeKey<Q>,
+    {
+        Snapshot::take(&self.core)?.prev(self, key)
+    }
+}
+
+/// Writes outside a transaction: each is a transaction of its own, retried inside. When it returns, every copy has it at
+/// the table's ack level. Errors as in [`Node::transaction`](crate::Node::transaction).
+impl<S: Shape> Table<S> {
+    fn run<T>(&self, operation: impl FnMut(&mut Transaction) -> Result<T>) -> Result<T> {
+        transaction::run(&self.core, &TxOptions::default(), operation)
+    }
+
+    /// Puts a row: replaces the row of its key; in a bag it is added unless an identical one is there.
+    ///
+    /// # Errors
+    /// As a transaction, and [`Error::Row`].
+    pub fn insert(&self, row: &S::Given) -> Result<()> {
+        self.run(|tx| tx.insert(self, row))
+    }
+
+    /// Puts many rows, all or none.
+    ///
+    /// # Errors
+    /// As [`Table::insert`].
+    pub fn insert_many<'r>(&self, rows: impl IntoIterator<Item = &'r S::Given> + Clone) -> Result<()>
+    where
+        S::Given: 'r,
+    {
+        self.run(|tx| rows.clone().into_iter().try_for_each(|row| tx.insert(self, row)))
+    }
+
+    /// Puts a row if its key has none; says whether it did.
+    ///
+    /// # Errors
+    /// As [`Table::insert`].
+    pub fn insert_new(&self, row: &S::Given) -> Result<bool> {
+        self.run(|tx| tx.insert_new(self, row))
+    }
+
+    /// Deletes the row of a key, or all rows of it in a bag.
+    ///
+    /// # Errors
+    /// As a transaction.
+    pub fn delete<Q: ?Sized>(&self, key: &Q) -> Result<()>
+    where
+        S: ShapeKey<Q>,
+    {
+        self.run(|tx| tx.delete(self, key))
+    }
+
+    /// Deletes this row if it is there exactly so; says whether it was.
+    ///
+    /// # Errors
+    /// As a transaction.
+    pub fn delete_object(&self, row: &S::Given) -> Result<bool> {
+        self.run(|tx| tx.delete_object(self, row))
+    }
+
+    /// Deletes the rows of a key and gives them back.
+    ///
+    /// # Errors
+    /// As a transaction.
+    pub fn take<Q: ?Sized>(&self, key: &Q) -> Result<Vec<S::Shown>>
+    where
+        S: ShapeKey<Q>,
+    {
+        self.run(|tx| tx.take(self, key))
+    }
+
+    /// Puts `new` (or deletes, when `None`) if the row of the key is `expected` (or absent, when `None`).
+    ///
+    /// # Errors
+    /// As a transaction; [`Error::WrongKind`] on a bag.
+    pub fn compare_and_swap<Q: ?Sized>(
+        &self,
+        key: &Q,
+        expected: Option<&S::Given>,
+        new: Option<&S::Given>,
+    ) -> Result<bool>
+    where
+        S: ShapeKey<Q>,
+    {
+        self.run(|tx| tx.compare_and_swap(self, key, expected, new))
+    }
+
+    /// Changes attributes of the row of a key; says whether there is one.
+    ///
+    /// # Errors
+    /// As a transaction; [`Error::NoSuchAttribute`], [`Error::Row`].
+    pub fn update_attributes<Q: ?Sized>(&self, key: &Q, changes: &[(&str, Value)]) -> Result<bool>
+    where
+        S: ShapeKey<Q>,
+    {
+        self.run(|tx| tx.update_attributes(self, key, changes))
+    }
+
+    /// Adds to integer attributes of the row of a key, or of the default row when there is none, and gives the sums.
+    ///
+    /// # Errors
+    /// As a transaction; [`Error::NoSuchAttribute`], [`Error::Row`].
+    pub fn update_counter<Q: ?Sized>(
+        &self,
+        key: &Q,
+        counts: &[Count],
+        default: Option<&S::Given>,
+    ) -> Result<Option<Vec<i64>>>
+    where
+        S: ShapeKey<Q>,
+    {
+        self.run(|tx| tx.update_counter(self, key, counts, default))
+    }
+
+    /// Adds to one integer attribute and gives the sum; `None` when the key has no row.
+    ///
+    /// # Errors
+    /// As [`Table::update_counter`].
+    pub fn increment<Q: ?Sized>(&self, key: &Q, attribute: &str, by: i64) -> Result<Option<i64>>
+    where
+        S: ShapeKey<Q>,
+    {
+        let sums = self.update_counter(key, &[Count::new(attribute, by)], None)?;
+        Ok(sums.and_then(|sums| sums.first().copied()))
+    }
+
+    /// Deletes every row in one transaction.
+    ///
+    /// # Errors
+    /// As a transaction; [`Error::TooLarge`] when there are more rows than one transaction may write.
+    pub fn clear(&self) -> Result<()> {
+        self.run(|tx| tx.clear(self))
+    }
+
+    /// Puts a row without looking at what is there: a blind write on the same path, so that replicas end equal.
+    ///
+    /// # Errors
+    /// As [`Table::insert`].
+    pub fn dirty_put(&self, row: &S::Given) -> Result<()> {
+        self.insert(row)
+    }
+
+    /// Deletes without looking at what is there.
+    ///
+    /// # Errors
+    /// As [`Table::delete`].
+    pub fn dirty_delete<Q: ?Sized>(&self, key: &Q) -> Result<()>
+    where
+        S: ShapeKey<Q>,
+    {
+        self.delete(key)
+    }
+
+    /// As [`Table::dirty_put`], and every copy has applied it when it returns.
+    ///
+    /// # Errors
+    /// As [`Table::insert`].
+    pub fn dirty_sync_put(&self, row: &S::Given) -> Result<()> {
+        transaction::run(&self.core, &TxOptions::new().sync(), |tx| tx.insert(self, row))
+    }
+}
