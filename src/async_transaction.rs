@@ -204,7 +204,10 @@ impl AsyncTransaction {
     ///
     /// # Errors
     /// The program's own; the outer transaction goes on.
-    pub async fn nested<T, E: From<Error>, F>(&self, program: impl FnOnce(AsyncTransaction) -> F) -> Result<T, E>
+    pub async fn nested<T, E: From<Error>, F>(
+        &self,
+        program: impl FnOnce(AsyncTransaction) -> F,
+    ) -> Result<T, E>
     where
         F: Future<Output = Result<T, E>>,
     {
@@ -220,7 +223,11 @@ impl AsyncTransaction {
     ///
     /// # Errors
     /// As there.
-    pub async fn get<S: ShapeKey<Q>, Q: ?Sized>(&self, table: &Table<S>, key: &Q) -> Result<Option<S::Shown>> {
+    pub async fn get<S: ShapeKey<Q>, Q: ?Sized>(
+        &self,
+        table: &Table<S>,
+        key: &Q,
+    ) -> Result<Option<S::Shown>> {
         let open = table.open()?;
         let key = S::encode_key(open.def(), key)?;
         let row = self.step(|attempt, waker| operation::one(attempt, waker, table, &key, None)).await?;
@@ -369,7 +376,8 @@ impl AsyncTransaction {
         let open = table.open()?;
         let key = S::encode_key(open.def(), key)?;
         let default = default.map(|row| S::encode(open.def(), row)).transpose()?;
-        self.step(|attempt, waker| operation::count(attempt, waker, table, &key, counts, default.as_ref())).await
+        self.step(|attempt, waker| operation::count(attempt, waker, table, &key, counts, default.as_ref()))
+            .await
     }
 
     /// See [`Transaction::range`](crate::Transaction::range).
@@ -401,7 +409,12 @@ impl AsyncTransaction {
     ///
     /// # Errors
     /// As there.
-    pub async fn index_range<S: Shape>(&self, table: &Table<S>, index: &str, span: &Span) -> Result<Vec<S::Shown>> {
+    pub async fn index_range<S: Shape>(
+        &self,
+        table: &Table<S>,
+        index: &str,
+        span: &Span,
+    ) -> Result<Vec<S::Shown>> {
         let open = table.open()?;
         let rows = self.step(|attempt, waker| operation::index(attempt, waker, table, index, span)).await?;
         rows.iter().map(|row| S::decode(open.def(), row)).collect()

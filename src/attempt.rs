@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use hypermnesia_store::work::{Blocked, Conflict, LockMode, Locked, Op, RangeNote, ReadNote, Work, Write};
 use hypermnesia_store::{
-    Ack, Body, IndexDef, Key, KeyRange, Kind, Row, SchemaVersion, Snapshot, Storage, Table, TableDef, TableId, Timestamp,
-    TxId, Txn,
+    Ack, Body, IndexDef, Key, KeyRange, Kind, Row, SchemaVersion, Snapshot, Status, Storage, Table, TableDef,
+    TableId, Timestamp, TxId, Txn,
 };
 
 use crate::core::Core;
@@ -29,7 +29,7 @@ pub(crate) enum Pause {
     /// Woken when it may go on. Names the transaction it waits for, where that is known.
     Parked(Option<TxId>),
     /// This run is lost: run the program again.
-    Again(Lost),
+    Again,
     /// It failed for good.
     Fail(Error),
 }
@@ -61,7 +61,7 @@ pub(crate) struct Attempt {
     snapshot: Snapshot,
     reads: HashMap<(TableId, Key), Timestamp>,
     ranges: Vec<RangeNote>,
-    schema: HashMap<TableId, Arc<TableDef>>,
+    schema: HashMap<TableId, Arc<Table>>,
     pub(crate) overlay: Overlay,
     /// Locks whatever it reads.
     locking: bool,
@@ -99,36 +99,39 @@ impl Attempt {
     }
 
     /// Notes the definition at first touch; a later change of it loses the run.
-    fn touch(&mut self, table: &Arc<Table>) -> Step<Arc<TableDef>> {
+    fn touch(&mut self, table: &Arc<Table>) -> Step<()> {
         if self.ended {
             return Err(Error::Ended.into());
         }
         let def = table.def();
         match self.schema.get(&def.id) {
-            Some(known) if known.version != def.version => Err(self.lose(Lost::Schema(def.id))),
-            Some(_) => Ok(def),
+            Some(known) if known.def().version != def.version => Err(self.lose(Lost::Schema(def.id))),
+            Some(_) => Ok(()),
             None => {
-                self.schema.insert(def.id, Arc::clone(&def));
-                Ok(def)
+                self.schema.insert(def.id, Arc::clone(table));
+                Ok(())
             }
         }
     }
 
+    /// As [`Attempt::touch`], for a table that is to be read here.
+    fn touch_copy(&mut self, table: &Arc<Table>) -> Step<()> {
+        self.core.check_copy(table.def())?;
+        self.touch(table)
+    }
+
     fn lose(&mut self, why: Lost) -> Pause {
-        self.lost.get_or_insert(why.clone());
-        Pause::Again(why)
+        self.lost.get_or_insert(why);
+        Pause::Again
     }
 
     /// What follows from a read that cannot be answered: `Ok` means read again.
     fn on_blocked(&mut self, blocked: Blocked, waker: &Waker) -> Step<()> {
         match blocked {
-            Blocked::Pending(txn) => {
-                use hypermnesia_store::txn::Status;
-                match txn.status.subscribe(waker) {
-                    Status::Pending => Err(Pause::Parked(Some(txn.id))),
-                    _ => Ok(()),
-                }
-            }
+            Blocked::Pending(txn) => match txn.status.subscribe(waker) {
+                Status::Pending => Err(Pause::Parked(Some(txn.id))),
+                _ => Ok(()),
+            },
             Blocked::Raise(to) if !self.fixed => {
                 self.snapshot.raise(to);
                 Ok(())
@@ -148,7 +151,8 @@ impl Attempt {
 
     /// Locks a key of the local copy.
     pub(crate) fn lock(&mut self, table: &Arc<Table>, key: &Key, mode: LockMode, waker: &Waker) -> Step<()> {
-        let def = self.touch(table)?;
+        self.touch_copy(table)?;
+        let def = table.def();
         let txn = self.txn();
         let locked = self.core.store.lock(&txn, def.id, key, mode, waker);
         self.on_locked(locked)
@@ -156,7 +160,8 @@ impl Attempt {
 
     /// Locks a whole table of the local copy.
     pub(crate) fn lock_table(&mut self, table: &Arc<Table>, mode: LockMode, waker: &Waker) -> Step<()> {
-        let def = self.touch(table)?;
+        self.touch_copy(table)?;
+        let def = table.def();
         let txn = self.txn();
         let locked = self.core.store.lock_table(&txn, def.id, mode, waker);
         self.on_locked(locked)?;
@@ -189,7 +194,8 @@ impl Attempt {
         mode: Option<LockMode>,
         waker: &Waker,
     ) -> Step<Option<Body>> {
-        let def = self.touch(table)?;
+        self.touch_copy(table)?;
+        let def = table.def();
         let mode = mode.or(self.locking.then_some(LockMode::Read));
         if let Some(mode) = mode {
             self.lock(table, key, mode, waker)?;
@@ -198,7 +204,7 @@ impl Attempt {
         if let Some(own) = self.overlay.alone(def.id, def.kind, key) {
             return Ok(own);
         }
-        let committed = self.committed(table, &def, key, mode.is_some(), waker)?;
+        let committed = self.committed(table, def, key, mode.is_some(), waker)?;
         Ok(self.overlay.over(def.id, def.kind, key, committed))
     }
 
@@ -228,12 +234,13 @@ impl Attempt {
 
     /// Every key within the span and what it holds, own writes included.
     pub(crate) fn scan(&mut self, table: &Arc<Table>, span: &Span, waker: &Waker) -> Step<Vec<(Key, Body)>> {
-        let def = self.touch(table)?;
+        self.touch_copy(table)?;
+        let def = table.def();
         if self.locking {
             self.lock_table(table, LockMode::Read, waker)?;
         }
         loop {
-            match self.scan_once(table, &def, span) {
+            match self.scan_once(table, def, span) {
                 Ok((found, range)) => {
                     let note = RangeNote { table: def.id, index: None, range, snapshot: self.snapshot.at() };
                     self.ranges.push(note);
@@ -245,7 +252,12 @@ impl Attempt {
         }
     }
 
-    fn scan_once(&self, table: &Table, def: &TableDef, span: &Span) -> Result<(Vec<(Key, Body)>, KeyRange), Blocked> {
+    fn scan_once(
+        &self,
+        table: &Arc<Table>,
+        def: &TableDef,
+        span: &Span,
+    ) -> Result<(Vec<(Key, Body)>, KeyRange), Blocked> {
         let mut own = self.overlay.keys_in(def.id, &span.range);
         if span.walk == Walk::Forward {
             // Taken from the end, so the next one in the direction of the walk is the last.
@@ -257,13 +269,14 @@ impl Attempt {
             Walk::Backward => own > key,
         };
         let mut found = Vec::new();
-        for item in table.scan(&span.range, span.walk.into(), self.snapshot.at()) {
+        for item in table.cursor(span.range.clone(), span.walk.into(), self.snapshot.at()) {
             let (key, body, _) = item?;
             while ordered && found.len() < span.limit && own.last().is_some_and(|next| before(next, &key)) {
                 self.push_own(def, own.pop(), &mut found);
             }
             if found.len() >= span.limit {
-                return Ok((found.clone(), narrowed(span, ordered, &found)));
+                let range = narrowed(span, ordered, &found);
+                return Ok((found, range));
             }
             own.retain(|written| *written != key);
             if let Some(body) = self.overlay.over(def.id, def.kind, &key, Some(body)) {
@@ -296,15 +309,21 @@ impl Attempt {
         span: &Span,
         waker: &Waker,
     ) -> Step<Vec<(Key, Row)>> {
-        let def = self.touch(table)?;
+        self.touch_copy(table)?;
+        let def = table.def();
         if self.locking {
             self.lock_table(table, LockMode::Read, waker)?;
         }
         loop {
-            match self.index_once(table, &def, index, span) {
+            match self.index_once(table, def, index, span) {
                 Ok(found) => {
                     let range = span.range.clone();
-                    let note = RangeNote { table: def.id, index: Some(index.id), range, snapshot: self.snapshot.at() };
+                    let note = RangeNote {
+                        table: def.id,
+                        index: Some(index.id),
+                        range,
+                        snapshot: self.snapshot.at(),
+                    };
                     self.ranges.push(note);
                     self.fixed |= !self.locking;
                     return Ok(found);
@@ -316,7 +335,7 @@ impl Attempt {
 
     fn index_once(
         &self,
-        table: &Table,
+        table: &Arc<Table>,
         def: &TableDef,
         index: &IndexDef,
         span: &Span,
@@ -324,13 +343,13 @@ impl Attempt {
         let written = self.overlay.keys_in(def.id, &KeyRange::all());
         let limit = if written.is_empty() { span.limit } else { usize::MAX };
         let mut found = Vec::new();
-        for item in table.index_scan(index.id, &span.range, span.walk.into(), self.snapshot.at()) {
+        for item in table.index_cursor(index.id, span.range.clone(), span.walk.into(), self.snapshot.at()) {
             if found.len() >= limit {
                 break;
             }
-            let (key, row, _) = item?;
+            let (key, body, _) = item?;
             if written.binary_search(&key).is_err() {
-                found.push((key, row));
+                found.extend(body.rows().iter().map(|row| (key.clone(), row.clone())));
             }
         }
         if written.is_empty() {
@@ -356,7 +375,8 @@ impl Attempt {
 
     /// Buffers a write.
     pub(crate) fn write(&mut self, table: &Arc<Table>, key: Key, op: Op) -> Step<()> {
-        let def = self.touch(table)?;
+        self.touch(table)?;
+        let def = table.def();
         if def.is_system() {
             return Err(Error::SystemTable { table: def.name.clone() }.into());
         }
@@ -365,7 +385,8 @@ impl Attempt {
 
     /// Buffers a write of a system table, for the system itself.
     pub(crate) fn write_system(&mut self, table: &Arc<Table>, key: Key, op: Op) -> Step<()> {
-        let def = self.touch(table)?;
+        self.touch(table)?;
+        let def = table.def();
         Ok(self.overlay.push(Write { table: def.id, key, op })?)
     }
 
@@ -378,7 +399,8 @@ impl Attempt {
             .collect();
         reads.sort_unstable_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
         let writes = self.overlay.take();
-        let schema: Vec<(TableId, SchemaVersion)> = self.schema.values().map(|def| (def.id, def.version)).collect();
+        let schema: Vec<(TableId, SchemaVersion)> =
+            self.schema.values().map(|table| (table.id(), table.def().version)).collect();
         let ack = self.ack(&writes);
         let work = Work { reads, ranges: std::mem::take(&mut self.ranges), writes, schema };
         self.ended = true;
@@ -388,18 +410,15 @@ impl Attempt {
 
     fn ack(&self, writes: &[Write]) -> Ack {
         let on_disc = |def: &TableDef| def.copies.iter().any(|copy| copy.storage == Storage::Disc);
-        let written = self.schema.values().filter(|def| writes.iter().any(|write| write.table == def.id));
-        written.filter(|def| on_disc(def)).map(|def| def.ack).max().unwrap_or(Ack::Memory)
+        let defs = self.schema.values().map(|table| table.def());
+        let written = defs.filter(|def| writes.iter().any(|write| write.table == def.id));
+        // The schema is on disc wherever there is a disc.
+        written.filter(|def| def.is_system() || on_disc(def)).map(|def| def.ack).max().unwrap_or(Ack::Memory)
     }
 
     /// Whether there is anything to commit.
     pub(crate) fn writes(&self) -> bool {
         !self.overlay.is_empty()
-    }
-
-    /// Whether the program may still use it.
-    pub(crate) fn is_over(&self) -> bool {
-        self.ended
     }
 
     /// Ends it without a commit and lets go of every lock at once.
@@ -434,9 +453,9 @@ fn narrowed(span: &Span, ordered: bool, found: &[(Key, Body)]) -> KeyRange {
 /// Whether running again can help.
 pub(crate) fn lost_by(conflict: &Conflict) -> Option<Lost> {
     match conflict {
-        Conflict::SchemaChanged { table } | Conflict::SchemaBehind { table } | Conflict::NoSuchTable { table } => {
-            Some(Lost::Schema(*table))
-        }
+        Conflict::SchemaChanged { table }
+        | Conflict::SchemaBehind { table }
+        | Conflict::NoSuchTable { table } => Some(Lost::Schema(*table)),
         Conflict::Unique { .. } | Conflict::Unfit { .. } => None,
         _ => Some(Lost::Conflict),
     }

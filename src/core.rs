@@ -9,15 +9,19 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam::utils::CachePadded;
 use hypermnesia_replication::{CommitRequest, LogToken, Message, Now, Outcome, Peer, Replica, Reply};
-use hypermnesia_store::{Incarnation, NodeId, Store, Timestamp, TxId, Txn};
+use hypermnesia_store::work::Blocked;
+use hypermnesia_store::{
+    Body, Incarnation, IndexId, Key, NodeId, Status, Store, Table, TableDef, TableId, Timestamp, TxId, Txn,
+};
 use parking_lot::Mutex;
 
 use crate::carry::Carry;
 use crate::disc::Disc;
 use crate::error::{Error, Result};
 use crate::event::Bus;
+use crate::limits::DEADLINE_DEFAULT;
 use crate::peer::Peers;
-use crate::wait::{Alarms, Answer};
+use crate::wait::{Alarms, Answer, Parker, deadline_in};
 
 /// Bits of a sequence number below the incarnation: four million transactions per millisecond of a node's life.
 const SEQUENCE_BITS: u32 = 22;
@@ -131,7 +135,8 @@ impl Core {
     /// Who or what is missing before this node serves.
     pub(crate) fn waits_for(&self) -> String {
         let status = self.replica.status(self.now());
-        let missing: Vec<_> = status.members.iter().filter(|m| !m.connected).map(|m| m.name.as_str()).collect();
+        let missing: Vec<_> =
+            status.members.iter().filter(|m| !m.connected).map(|m| m.name.as_str()).collect();
         if !missing.is_empty() {
             return format!("members not connected: {}", missing.join(", "));
         }
@@ -139,6 +144,67 @@ impl Core {
             return "an epoch to open".to_owned();
         }
         "tables being loaded from another member".to_owned()
+    }
+
+    /// Whether this node keeps a copy of the table.
+    pub(crate) fn check_copy(&self, def: &TableDef) -> Result<()> {
+        if def.copy_on(self.me.node).is_some() || def.is_system() {
+            return Ok(());
+        }
+        Err(Error::NoCopy { table: def.name.clone() })
+    }
+
+    /// Looks at what a key holds now: everything acknowledged before the call is seen. Waits for a commit under way.
+    pub(crate) fn latest<R>(
+        &self,
+        open: &Table,
+        key: &Key,
+        look: impl FnOnce(&Body) -> R,
+    ) -> Result<Option<R>> {
+        let mut look = Some(look);
+        let mut deadline = None;
+        loop {
+            let looked = open.latest_with(key, |body, _| look.take().map(|look| look(body)));
+            match looked {
+                Ok(found) => return Ok(found.flatten()),
+                Err(Blocked::Pending(txn)) => {
+                    let until = *deadline.get_or_insert_with(|| deadline_in(DEADLINE_DEFAULT));
+                    self.wait_for(&txn, &Parker::current(), until)?;
+                }
+                Err(Blocked::Raise(_)) => {}
+                Err(Blocked::SchemaChanged(table)) => {
+                    return Err(Error::SchemaChanged { table: self.table_name(table) });
+                }
+            }
+        }
+    }
+
+    /// Parks the thread until a transaction is decided here.
+    pub(crate) fn wait_for(&self, txn: &Txn, parker: &Parker, until: Instant) -> Result<()> {
+        while txn.status.subscribe(parker.waker()) == Status::Pending {
+            if !parker.park_until(until) {
+                return Err(Error::InDoubt { txid: txn.id });
+            }
+        }
+        Ok(())
+    }
+
+    /// The name of a table, for messages.
+    pub(crate) fn table_name(&self, id: TableId) -> String {
+        self.store.table(id).map_or_else(|| id.to_string(), |table| table.def().name.clone())
+    }
+
+    /// The name of an index, for messages.
+    pub(crate) fn index_name(&self, table: TableId, index: IndexId) -> String {
+        let table = self.store.table(table);
+        let found = table.as_ref().and_then(|table| table.def().index(index));
+        found.map_or_else(|| index.to_string(), |index| index.name.clone())
+    }
+
+    /// The name of a member.
+    pub(crate) fn member_name(&self, node: NodeId) -> String {
+        let known = self.members.iter().find(|(id, _)| *id == node);
+        known.map_or_else(|| node.to_string(), |(_, name)| name.clone())
     }
 
     /// Hands a transaction to the commit protocol. The answer comes once.

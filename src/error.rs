@@ -211,7 +211,10 @@ impl Error {
     }
 
     pub(crate) fn member(node: NodeId, names: &[(NodeId, String)], why: impl ToString) -> Error {
-        let name = names.iter().find(|(id, _)| *id == node).map_or_else(|| node.to_string(), |(_, name)| name.clone());
+        let name = names
+            .iter()
+            .find(|(id, _)| *id == node)
+            .map_or_else(|| node.to_string(), |(_, name)| name.clone());
         Error::Unavailable { member: name, why: why.to_string() }
     }
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-pub use hypermnesia_store::event::{Event as TableEvent, EventDetail, Heard};
 use hypermnesia_replication::{Event as ReplicaEvent, Outcome};
 use hypermnesia_store::TxId;
+pub use hypermnesia_store::event::{Event as TableEvent, EventDetail, Heard};
 use parking_lot::Mutex;
 
 use crate::limits::SUBSCRIPTION_EVENTS;

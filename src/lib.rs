@@ -1,5 +1,85 @@
-//! Replicated in-memory tables for Rust programs.
+//! Replicated in-memory tables for Rust programs: what Mnesia is to Erlang.
+//!
+//! Tables live in the memory of every node that holds a copy. Transactions over any number of tables are strictly
+//! serializable and committed on all copies or nowhere, in one round trip. Reads are local.
+//!
+//! ```
+//! use hypermnesia::{Node, Record};
+//!
+//! #[derive(Record, Debug, PartialEq)]
+//! #[record(table = "cities", kind = "ordered_set")]
+//! struct City {
+//!     #[record(key)]
+//!     id: i64,
+//!     #[record(index)]
+//!     country: String,
+//!     name: String,
+//! }
+//!
+//! let node = Node::builder().build()?; // embedded; name members to make it one of a cluster
+//! let cities = node.create_table_of::<City>()?;
+//! cities.insert(&City { id: 1, country: "BE".into(), name: "Ghent".into() })?;
+//!
+//! node.transaction(|tx| {
+//!     let mut city = tx.get(&cities, &1)?.expect("it was just inserted");
+//!     city.name.push_str(" (Gent)");
+//!     tx.insert(&cities, &city)
+//! })?;
+//! assert_eq!(cities.get(&1)?.expect("still there").name, "Ghent (Gent)");
+//! assert_eq!(cities.index_read("by_country", &["BE".into()])?.len(), 1);
+//! # Ok::<(), hypermnesia::Error>(())
+//! ```
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`Node`], [`NodeBuilder`] | a member of a cluster, or an embedded node |
+//! | [`Table`], [`DynTable`], [`record`], [`shape`] | tables of structs and of plain values |
+//! | [`Transaction`], [`AsyncTransaction`], [`TxOptions`] | changes that happen wholly or not at all |
+//! | [`Snapshot`], [`Span`] | reading one state of everything; which part of it |
+//! | [`Subscription`], [`SystemEvents`] | what happens |
+//! | [`Status`], [`Error`], [`limits`] | where a node stands; what can go wrong; every bound |
 
+mod async_transaction;
+mod attempt;
+mod builder;
+mod carry;
+mod core;
+mod disc;
+mod error;
+mod event;
+mod life;
+pub mod limits;
+mod node;
+mod operation;
+mod options;
+mod overlay;
+mod peer;
 pub mod record;
+mod schema;
+pub mod shape;
+mod snapshot;
+pub mod status;
+mod survey;
+mod table;
+mod transaction;
+mod wait;
 
+pub use async_transaction::{AsyncTransaction, Mark};
+pub use builder::NodeBuilder;
+pub use error::{Error, Result};
+pub use event::{EventDetail, Heard, Subscription, SystemEvent, SystemEvents, TableEvent};
+pub use hypermnesia_replication::{Event as ClusterEvent, Outcome};
+pub use hypermnesia_store::work::LockMode;
+pub use hypermnesia_store::{
+    Ack, Attribute, Body, IndexDef, Key, KeyRange, Kind, NodeId, Row, RowError, SchemaError, Storage,
+    TableBuilder, TableCopy, TableDef, TableId, Timestamp, TxId, Type, Value, ValueRef, calendar,
+};
+pub use node::Node;
+pub use operation::Count;
+pub use options::{Span, TxOptions, Walk};
 pub use record::Record;
+pub use shape::{Dynamic, Encoded};
+pub use snapshot::Snapshot;
+pub use status::Status;
+pub use table::{DynTable, Table};
+pub use transaction::Transaction;

@@ -73,7 +73,12 @@ pub(crate) fn put<S: Shape>(attempt: &mut Attempt, table: &Table<S>, row: Row) -
     attempt.write(&open, key, Op::Put(row))
 }
 
-pub(crate) fn put_new<S: Shape>(attempt: &mut Attempt, waker: &Waker, table: &Table<S>, row: Row) -> Step<bool> {
+pub(crate) fn put_new<S: Shape>(
+    attempt: &mut Attempt,
+    waker: &Waker,
+    table: &Table<S>,
+    row: Row,
+) -> Step<bool> {
     let open = table.open()?;
     let key = open.def().key_of(&row).map_err(Error::from)?;
     if attempt.read(&open, &key, None, waker)?.is_some() {
@@ -87,7 +92,12 @@ pub(crate) fn delete<S: Shape>(attempt: &mut Attempt, table: &Table<S>, key: Key
     attempt.write(&table.open()?, key, Op::Delete)
 }
 
-pub(crate) fn take<S: Shape>(attempt: &mut Attempt, waker: &Waker, table: &Table<S>, key: Key) -> Step<Vec<Row>> {
+pub(crate) fn take<S: Shape>(
+    attempt: &mut Attempt,
+    waker: &Waker,
+    table: &Table<S>,
+    key: Key,
+) -> Step<Vec<Row>> {
     let taken = rows(attempt, waker, table, &key, None)?;
     if !taken.is_empty() {
         delete(attempt, table, key)?;
@@ -95,7 +105,12 @@ pub(crate) fn take<S: Shape>(attempt: &mut Attempt, waker: &Waker, table: &Table
     Ok(taken)
 }
 
-pub(crate) fn delete_object<S: Shape>(attempt: &mut Attempt, waker: &Waker, table: &Table<S>, row: Row) -> Step<bool> {
+pub(crate) fn delete_object<S: Shape>(
+    attempt: &mut Attempt,
+    waker: &Waker,
+    table: &Table<S>,
+    row: Row,
+) -> Step<bool> {
     let open = table.open()?;
     let key = open.def().key_of(&row).map_err(Error::from)?;
     let there = attempt.read(&open, &key, None, waker)?.is_some_and(|body| body.rows().contains(&row));
@@ -126,7 +141,9 @@ pub(crate) fn swap<S: Shape>(
     }
     match new {
         Some(row) if open.def().key_of(&row).map_err(Error::from)? != *key => {
-            return Err(Error::Aborted { reason: "the new row of compare_and_swap has another key".into() }.into());
+            return Err(
+                Error::Aborted { reason: "the new row of compare_and_swap has another key".into() }.into()
+            );
         }
         Some(row) => attempt.write(&open, key.clone(), Op::Put(row))?,
         None => attempt.write(&open, key.clone(), Op::Delete)?,
@@ -165,7 +182,9 @@ pub(crate) fn count<S: Shape>(
     let open = table.open()?;
     let def = open.def();
     no_bag(def, "update_counter")?;
-    let Some(row) = one(attempt, waker, table, key, None)?.or_else(|| default.cloned()) else { return Ok(None) };
+    let Some(row) = one(attempt, waker, table, key, None)?.or_else(|| default.cloned()) else {
+        return Ok(None);
+    };
     let mut values = row.to_values();
     let mut sums = Vec::with_capacity(counts.len());
     for count in counts {

@@ -32,7 +32,13 @@ pub struct TxOptions {
 
 impl Default for TxOptions {
     fn default() -> TxOptions {
-        TxOptions { deadline: DEADLINE_DEFAULT, retries: RETRIES_DEFAULT, sync: false, ack: None, locking: false }
+        TxOptions {
+            deadline: DEADLINE_DEFAULT,
+            retries: RETRIES_DEFAULT,
+            sync: false,
+            ack: None,
+            locking: false,
+        }
     }
 }
 

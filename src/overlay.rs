@@ -96,8 +96,16 @@ impl Overlay {
     }
 
     /// What the key holds after the own writes over what was committed.
-    pub(crate) fn over(&self, table: TableId, kind: Kind, key: &Key, committed: Option<Body>) -> Option<Body> {
-        let Some(positions) = self.keys.get(&table).and_then(|of_table| of_table.get(key)) else { return committed };
+    pub(crate) fn over(
+        &self,
+        table: TableId,
+        kind: Kind,
+        key: &Key,
+        committed: Option<Body>,
+    ) -> Option<Body> {
+        let Some(positions) = self.keys.get(&table).and_then(|of_table| of_table.get(key)) else {
+            return committed;
+        };
         positions.iter().fold(committed, |body, at| change(kind, body, &self.writes[*at].op))
     }
 
@@ -129,7 +137,8 @@ fn change(kind: Kind, body: Option<Body>, op: &Op) -> Option<Body> {
             Some(Body::Bag(rows.iter().chain([row]).cloned().collect()))
         }
         (Op::BagRemove(row), _) => {
-            let rows: Vec<Row> = body.as_ref().map_or(&[][..], Body::rows).iter().filter(|r| *r != row).cloned().collect();
+            let rows: Vec<Row> =
+                body.as_ref().map_or(&[][..], Body::rows).iter().filter(|r| *r != row).cloned().collect();
             match (rows.is_empty(), kind) {
                 (true, _) => None,
                 (false, Kind::Bag) => Some(Body::Bag(Arc::from(rows))),
@@ -160,13 +169,19 @@ mod tests {
         let rows = |ops: Vec<Op>, kind, committed: &Option<Body>| {
             let mut overlay = Overlay::default();
             ops.into_iter().for_each(|op| overlay.push(write(op)).expect("small"));
-            overlay.over(TableId(7), kind, &key, committed.clone()).map_or(vec![], |body| body.rows().to_vec())
+            overlay
+                .over(TableId(7), kind, &key, committed.clone())
+                .map_or(vec![], |body| body.rows().to_vec())
         };
         let (add, remove) = (|n| Op::BagAdd(row(n)), |n| Op::BagRemove(row(n)));
         assert_eq!(rows(vec![add(3), remove(1)], Kind::Bag, &committed), [row(2), row(3)]);
         assert_eq!(rows(vec![add(3), Op::Delete], Kind::Bag, &committed), []);
         assert_eq!(rows(vec![Op::Delete, add(3)], Kind::Bag, &committed), [row(3)]);
-        assert_eq!(rows(vec![add(1)], Kind::Bag, &committed), [row(1), row(2)], "an identical row is kept once");
+        assert_eq!(
+            rows(vec![add(1)], Kind::Bag, &committed),
+            [row(1), row(2)],
+            "an identical row is kept once"
+        );
         let one = Some(Body::Row(row(1)));
         assert_eq!(rows(vec![remove(2)], Kind::Set, &one), [row(1)], "only the equal row is deleted");
         assert_eq!(rows(vec![remove(1)], Kind::Set, &one), []);

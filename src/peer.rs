@@ -31,7 +31,10 @@ impl Peers {
         let link = |(node, name, address): &(NodeId, String, String)| {
             (*node != me).then(|| Arc::new(Link::new(*node, name.clone(), address.clone())))
         };
-        Peers { links: members.iter().map(link).collect(), nodes: members.iter().map(|(node, ..)| *node).collect() }
+        Peers {
+            links: members.iter().map(link).collect(),
+            nodes: members.iter().map(|(node, ..)| *node).collect(),
+        }
     }
 
     /// All links.

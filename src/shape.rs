@@ -52,7 +52,8 @@ impl<R: Record> Shape for R {
     }
 
     fn decode(def: &TableDef, row: &Row) -> Result<R> {
-        <R as Record>::decode(row).map_err(|error| Error::Damaged { table: def.name.clone(), reason: error.to_string() })
+        <R as Record>::decode(row)
+            .map_err(|error| Error::Damaged { table: def.name.clone(), reason: error.to_string() })
     }
 }
 

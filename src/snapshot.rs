@@ -41,8 +41,11 @@ pub struct Snapshot {
 impl Snapshot {
     pub(crate) fn take(core: &Arc<Core>) -> Result<Snapshot> {
         core.check_serving()?;
-        let mut snapshot =
-            Snapshot { core: Arc::clone(core), live: core.store.snapshot(), deadline: deadline_in(DEADLINE_DEFAULT) };
+        let mut snapshot = Snapshot {
+            core: Arc::clone(core),
+            live: core.store.snapshot(),
+            deadline: deadline_in(DEADLINE_DEFAULT),
+        };
         loop {
             match core.store.settled(snapshot.live.at()) {
                 Ok(()) => return Ok(snapshot),
@@ -185,7 +188,9 @@ impl Snapshot {
             found.push((key.clone(), body.clone()));
             ControlFlow::Continue(())
         })?;
-        let shown = |body: &Body| body.rows().iter().map(|row| S::decode(open.def(), row)).collect();
+        let shown = |body: &Body| -> Result<Vec<S::Shown>> {
+            body.rows().iter().map(|row| S::decode(open.def(), row)).collect()
+        };
         found.into_iter().map(|(key, body)| Ok((key, shown(&body)?))).collect()
     }
 
@@ -206,7 +211,12 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::get`]; [`Error::NoSuchIndex`].
-    pub fn index_read<S: Shape>(&self, table: &Table<S>, index: &str, values: &[Value]) -> Result<Vec<S::Shown>> {
+    pub fn index_read<S: Shape>(
+        &self,
+        table: &Table<S>,
+        index: &str,
+        values: &[Value],
+    ) -> Result<Vec<S::Shown>> {
         self.index_range(table, index, &Span::of(Key::prefix_range(values)?))
     }
 
@@ -256,7 +266,12 @@ impl Snapshot {
         self.edge(table, Span::before(table.key(key)?), "prev")
     }
 
-    fn edge<S: Shape>(&self, table: &Table<S>, span: Span, operation: &'static str) -> Result<Option<S::Shown>> {
+    fn edge<S: Shape>(
+        &self,
+        table: &Table<S>,
+        span: Span,
+        operation: &'static str,
+    ) -> Result<Option<S::Shown>> {
         ordered(table.open()?.def(), operation)?;
         Ok(self.range(table, &span.limit(1))?.into_iter().next())
     }

@@ -64,7 +64,8 @@ impl<S> std::fmt::Debug for Table<S> {
 
 impl DynTable {
     pub(crate) fn named(core: &Arc<Core>, name: &str) -> Result<DynTable> {
-        let open = core.store.table_named(name).ok_or_else(|| Error::NoSuchTable { name: name.to_owned() })?;
+        let open =
+            core.store.table_named(name).ok_or_else(|| Error::NoSuchTable { name: name.to_owned() })?;
         Ok(Table::over(core, &open))
     }
 

@@ -188,7 +188,7 @@ pub(crate) fn too_late(waited_for: Option<TxId>) -> Error {
 /// A pause that is no wait, as the program hears it.
 pub(crate) fn told(pause: Pause) -> Error {
     match pause {
-        Pause::Again(_) => Error::Conflict { attempts: 1 },
+        Pause::Again => Error::Conflict { attempts: 1 },
         Pause::Fail(error) => error,
         Pause::Parked(waited_for) => too_late(waited_for),
     }
@@ -250,7 +250,11 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`Transaction::get`].
-    pub fn get_for_update<S: ShapeKey<Q>, Q: ?Sized>(&mut self, table: &Table<S>, key: &Q) -> Result<Option<S::Shown>> {
+    pub fn get_for_update<S: ShapeKey<Q>, Q: ?Sized>(
+        &mut self,
+        table: &Table<S>,
+        key: &Q,
+    ) -> Result<Option<S::Shown>> {
         self.get_with(table, key, Some(LockMode::Write))
     }
 
@@ -425,7 +429,12 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`Transaction::get`]; [`Error::NoSuchIndex`].
-    pub fn index_read<S: Shape>(&mut self, table: &Table<S>, index: &str, values: &[Value]) -> Result<Vec<S::Shown>> {
+    pub fn index_read<S: Shape>(
+        &mut self,
+        table: &Table<S>,
+        index: &str,
+        values: &[Value],
+    ) -> Result<Vec<S::Shown>> {
         let span = Span::of(Key::prefix_range(values)?);
         self.index_range(table, index, &span)
     }
@@ -435,7 +444,12 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`Transaction::get`]; [`Error::NoSuchIndex`].
-    pub fn index_range<S: Shape>(&mut self, table: &Table<S>, index: &str, span: &Span) -> Result<Vec<S::Shown>> {
+    pub fn index_range<S: Shape>(
+        &mut self,
+        table: &Table<S>,
+        index: &str,
+        span: &Span,
+    ) -> Result<Vec<S::Shown>> {
         let open = table.open()?;
         let rows = self.step(|attempt, waker| operation::index(attempt, waker, table, index, span))?;
         rows.iter().map(|row| S::decode(open.def(), row)).collect()
@@ -459,7 +473,11 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`Transaction::get`].
-    pub fn select<S: Shape>(&mut self, table: &Table<S>, keep: impl Fn(&S::Shown) -> bool) -> Result<Vec<S::Shown>> {
+    pub fn select<S: Shape>(
+        &mut self,
+        table: &Table<S>,
+        keep: impl Fn(&S::Shown) -> bool,
+    ) -> Result<Vec<S::Shown>> {
         let mut rows = self.range(table, &Span::all())?;
         rows.retain(|row| keep(row));
         Ok(rows)
@@ -499,7 +517,12 @@ impl Transaction {
         self.edge(table, &span, "prev")
     }
 
-    fn edge<S: Shape>(&mut self, table: &Table<S>, span: &Span, name: &'static str) -> Result<Option<S::Shown>> {
+    fn edge<S: Shape>(
+        &mut self,
+        table: &Table<S>,
+        span: &Span,
+        name: &'static str,
+    ) -> Result<Option<S::Shown>> {
         let open = table.open()?;
         let row = self.step(|attempt, waker| operation::edge(attempt, waker, table, span, name))?;
         row.map(|row| S::decode(open.def(), &row)).transpose()

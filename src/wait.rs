@@ -46,7 +46,8 @@ impl Parker {
         PARKER.with(|slot| {
             slot.borrow_mut()
                 .get_or_insert_with(|| {
-                    let bell = Arc::new(Bell { rung: AtomicBool::new(false), thread: std::thread::current() });
+                    let bell =
+                        Arc::new(Bell { rung: AtomicBool::new(false), thread: std::thread::current() });
                     Parker { waker: Waker::from(Arc::clone(&bell)), bell }
                 })
                 .clone()
@@ -76,7 +77,9 @@ impl Parker {
 fn without_blocking_others<T>(block: impl FnOnce() -> T) -> T {
     use tokio::runtime::{Handle, RuntimeFlavor};
     match Handle::try_current() {
-        Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => tokio::task::block_in_place(block),
+        Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => {
+            tokio::task::block_in_place(block)
+        }
         _ => block(),
     }
 }

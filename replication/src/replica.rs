@@ -176,6 +176,15 @@ impl Replica {
         self.finish(&era, turn);
     }
 
+    /// Ends a transaction that ran here, perhaps holds locks, and was never handed to [`Replica::commit`]. Nobody else has
+    /// heard of it. Whoever waits for its locks goes on.
+    pub fn abandon(&self, now: Now, txn: &Arc<Txn>, out: &mut dyn Sink) {
+        let era = self.shared();
+        let mut turn = Turn { now, out, freed: Vec::new() };
+        turn.freed.extend(self.store.abort(txn));
+        self.finish(&era, turn);
+    }
+
     /// Takes a message. Those from another life than the one that is connected are dropped.
     pub fn on_message(&self, now: Now, from: Peer, message: Message, out: &mut dyn Sink) {
         let mut turn = Turn { now, out, freed: Vec::new() };

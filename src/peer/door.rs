@@ -18,7 +18,9 @@ use super::frame::{self, HEADER_BYTES};
 use super::hello::{HELLO_BYTES_MAX, Hello, Refused};
 use crate::carry::Carry;
 use crate::core::Core;
-use crate::limits::{DIAL_WAIT_MAX, DIAL_WAIT_MIN, HELLO_WAIT_MAX, READ_CHUNK_BYTES, SILENCE_MAX, STRANGERS_MAX, TICK};
+use crate::limits::{
+    DIAL_WAIT_MAX, DIAL_WAIT_MIN, HELLO_WAIT_MAX, READ_CHUNK_BYTES, SILENCE_MAX, STRANGERS_MAX, TICK,
+};
 
 /// Runs all connections and timers of a node until it is closed.
 pub(crate) async fn run(core: Arc<Core>, listener: Option<TcpListener>) {
@@ -82,8 +84,12 @@ async fn listen(core: Arc<Core>, listener: TcpListener) {
             let greeted = timeout(HELLO_WAIT_MAX, greet(&core, socket)).await;
             strangers.fetch_sub(1, Ordering::Relaxed);
             match greeted {
-                Ok(Ok((link, socket, peer, connection))) => read(&core, &link, &socket, peer, connection).await,
-                Ok(Err(error)) => tracing::warn!(node = %core.name, %from, %error, "a connection was refused"),
+                Ok(Ok((link, socket, peer, connection))) => {
+                    read(&core, &link, &socket, peer, connection).await
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(node = %core.name, %from, %error, "a connection was refused")
+                }
                 Err(_) => tracing::warn!(node = %core.name, %from, "a connection did not say hello"),
             }
         });
@@ -108,7 +114,9 @@ async fn dial(core: Arc<Core>, link: Arc<Link>) {
                 wait = DIAL_WAIT_MIN;
                 read(&core, &link, &socket, peer, connection).await;
             }
-            Ok(Err(error)) => tracing::debug!(node = %core.name, member = %link.name, %error, "no connection"),
+            Ok(Err(error)) => {
+                tracing::debug!(node = %core.name, member = %link.name, %error, "no connection")
+            }
             Err(_) => tracing::debug!(node = %core.name, member = %link.name, "no answer"),
         }
         sleep(wait).await;

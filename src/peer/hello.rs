@@ -84,8 +84,13 @@ mod tests {
     fn strangers_are_refused_by_what_is_wrong() {
         // Aim: a wrong cluster, version or member never gets to the stream. Method: one wrong thing at a time.
         let (a, b) = (NodeId::of_name("a"), NodeId::of_name("b"));
-        let hello =
-            Hello { cluster: "c".into(), node: a, incarnation: Incarnation(3), to: b, known: Some((Incarnation(2), 9)) };
+        let hello = Hello {
+            cluster: "c".into(),
+            node: a,
+            incarnation: Incarnation(3),
+            to: b,
+            known: Some((Incarnation(2), 9)),
+        };
         let bytes = hello.encode();
         assert_eq!(Hello::decode(&bytes, "c", b), Ok(hello));
         assert_eq!(Hello::decode(&bytes, "d", b), Err(Refused::Cluster("c".into())));

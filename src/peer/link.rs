@@ -68,7 +68,12 @@ impl Link {
 
     /// Takes a connection into use that has exchanged hellos. `taken` is what that life has taken of our stream, if it knew
     /// this life of ours. Returns the number of the connection.
-    pub(crate) fn connect(&self, socket: Arc<TcpStream>, life: Incarnation, taken: u64) -> Result<u64, Refused> {
+    pub(crate) fn connect(
+        &self,
+        socket: Arc<TcpStream>,
+        life: Incarnation,
+        taken: u64,
+    ) -> Result<u64, Refused> {
         let mut state = self.state.lock();
         if state.closed || state.life > Some(life) {
             return Err(Refused::Older);

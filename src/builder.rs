@@ -1,0 +1,158 @@
+//! How a node begins: what the program says about it, checked before anything is started.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use hypermnesia_replication::limits::MEMBERS_MAX;
+use hypermnesia_store::NodeId;
+
+use crate::error::{Error, Result};
+use crate::node::Node;
+
+/// Longest name of a member or a cluster, in bytes.
+const NAME_BYTES_MAX: usize = 128;
+
+/// Configures a [`Node`]. Without members it is embedded: one node, no network.
+///
+/// ```
+/// use hypermnesia::Node;
+///
+/// // Embedded:
+/// let node = Node::builder().build()?;
+/// assert!(node.is_ready());
+///
+/// // One of three members; the others are built alike, each with its own name.
+/// let n1 = Node::builder()
+///     .name("n1")
+///     .member("n1", "127.0.0.1:0")
+///     .member("n2", "127.0.0.1:7412")
+///     .member("n3", "127.0.0.1:7422")
+///     .build()?;
+/// assert!(!n1.is_ready(), "it waits for the others");
+/// # Ok::<(), hypermnesia::Error>(())
+/// ```
+#[derive(Debug, Default)]
+#[must_use]
+pub struct NodeBuilder {
+    pub(crate) name: Option<String>,
+    pub(crate) cluster: Option<String>,
+    pub(crate) members: Vec<(String, String)>,
+    pub(crate) listener: Option<std::net::TcpListener>,
+    pub(crate) listen: Option<String>,
+}
+
+/// What was checked.
+pub(crate) struct Plan {
+    pub(crate) name: String,
+    pub(crate) cluster: String,
+    pub(crate) me: NodeId,
+    /// By id: id, name, address.
+    pub(crate) members: Vec<(NodeId, String, String)>,
+    /// Bound, when there are peers.
+    pub(crate) listener: Option<std::net::TcpListener>,
+    pub(crate) address: Option<SocketAddr>,
+}
+
+impl NodeBuilder {
+    /// The node's name, unique in the cluster and kept for good: its id follows from it. Default "n1".
+    pub fn name(mut self, name: impl Into<String>) -> NodeBuilder {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The cluster's name: members of different clusters refuse each other. Default "hypermnesia".
+    pub fn cluster(mut self, name: impl Into<String>) -> NodeBuilder {
+        self.cluster = Some(name.into());
+        self
+    }
+
+    /// Adds a member and the address on which it listens for the others. All members are named on every node, the node's
+    /// own name among them.
+    pub fn member(mut self, name: impl Into<String>, address: impl Into<String>) -> NodeBuilder {
+        self.members.push((name.into(), address.into()));
+        self
+    }
+
+    /// Adds several members.
+    pub fn members<N: Into<String>, A: Into<String>>(
+        mut self,
+        members: impl IntoIterator<Item = (N, A)>,
+    ) -> NodeBuilder {
+        self.members.extend(members.into_iter().map(|(name, address)| (name.into(), address.into())));
+        self
+    }
+
+    /// Listens for the other members here, instead of on the address that the list of members has for this node. Port 0
+    /// takes a free one; [`Node::peer_addr`] tells which.
+    pub fn peer_addr(mut self, address: impl Into<String>) -> NodeBuilder {
+        self.listen = Some(address.into());
+        self
+    }
+
+    /// Listens for the other members with this socket, which is bound already: for programs that choose free ports for
+    /// several nodes before any of them starts.
+    pub fn peer_listener(mut self, listener: std::net::TcpListener) -> NodeBuilder {
+        self.listener = Some(listener);
+        self
+    }
+
+    /// Starts the node. An embedded one is ready at once; a member serves once all members have met and its tables are
+    /// loaded ([`Node::wait_for_tables`]).
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the configuration cannot work; nothing was started then.
+    pub fn build(self) -> Result<Node> {
+        Node::start(self)
+    }
+
+    pub(crate) fn check(self) -> Result<Plan> {
+        let name = self.name.unwrap_or_else(|| "n1".to_owned());
+        let cluster = self.cluster.unwrap_or_else(|| "hypermnesia".to_owned());
+        check_name("node", &name)?;
+        check_name("cluster", &cluster)?;
+        let mut members = BTreeMap::new();
+        for (member, address) in &self.members {
+            check_name("member", member)?;
+            let entry = (member.clone(), address.clone());
+            if let Some((other, _)) = members.insert(NodeId::of_name(member), entry) {
+                let why = if other == *member {
+                    "is named twice"
+                } else {
+                    "has the same id as another; rename one"
+                };
+                return Err(Error::Config(format!("member {member:?} {why} ({other:?})")));
+            }
+        }
+        let me = NodeId::of_name(&name);
+        if members.is_empty() {
+            members.insert(me, (name.clone(), String::new()));
+        }
+        if members.len() > MEMBERS_MAX {
+            return Err(Error::Config(format!("{} members, at most {MEMBERS_MAX}", members.len())));
+        }
+        let Some((_, own)) = members.get(&me) else {
+            return Err(Error::Config(format!("node {name:?} is not among the members")));
+        };
+        let listener = match (members.len(), self.listener) {
+            (1, _) => None,
+            (_, Some(listener)) => Some(listener),
+            (_, None) => Some(listen(self.listen.as_deref().unwrap_or(own))?),
+        };
+        let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let members = members.into_iter().map(|(id, (name, address))| (id, name, address)).collect();
+        Ok(Plan { name, cluster, me, members, listener, address })
+    }
+}
+
+fn check_name(what: &str, name: &str) -> Result<()> {
+    let good = !name.is_empty()
+        && name.len() <= NAME_BYTES_MAX
+        && !name.chars().any(|c| c.is_control() || c == ',' || c == '=');
+    if good { Ok(()) } else { Err(Error::Config(format!("{name:?} is no name for a {what}"))) }
+}
+
+fn listen(address: &str) -> Result<std::net::TcpListener> {
+    let wrong = |error: std::io::Error| Error::Config(format!("peer address {address:?}: {error}"));
+    let addresses: Vec<_> = address.to_socket_addrs().map_err(wrong)?.collect();
+    std::net::TcpListener::bind(&addresses[..]).map_err(wrong)
+}

@@ -1,0 +1,354 @@
+//! A node: the handle that the program holds, and the threads behind it. Clones are handles to the same node; the last one
+//! to go stops it, from wherever it is dropped.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hypermnesia_replication::{Member, Outcome, Peer, Recovered, Replica, ReplicaConfig};
+use hypermnesia_store::{Incarnation, NodeId, Store, StoreConfig, TableBuilder, TableDef, TxId};
+
+use crate::async_transaction::{self, AsyncTransaction};
+use crate::builder::{NodeBuilder, Plan};
+use crate::core::{Core, Parts, wall_ms};
+use crate::error::{Error, Result};
+use crate::event::{EventDetail, Subscription, SystemEvents};
+use crate::life::Life;
+use crate::options::TxOptions;
+use crate::peer::Peers;
+use crate::record::Record;
+use crate::snapshot::Snapshot;
+use crate::status::Status;
+use crate::table::{DynTable, Table};
+use crate::transaction::{self, Transaction};
+use crate::wait::{Answer, deadline_in};
+use crate::{schema, survey};
+
+/// One member of a cluster, or an embedded node without a network. See the [crate's page](crate).
+#[derive(Clone)]
+pub struct Node {
+    pub(crate) core: Arc<Core>,
+    life: Arc<Life>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("name", &self.core.name).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Begins a configuration.
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder::default()
+    }
+
+    pub(crate) fn start(builder: NodeBuilder) -> Result<Node> {
+        let plan = builder.check()?;
+        let now_ms = wall_ms();
+        let store = Arc::new(Store::new(StoreConfig { wall_ms: now_ms }));
+        let me = Peer { node: plan.me, incarnation: Incarnation(now_ms) };
+        let config = ReplicaConfig {
+            node: plan.me,
+            incarnation: me.incarnation,
+            members: plan
+                .members
+                .iter()
+                .map(|(node, name, _)| Member { node: *node, name: name.clone() })
+                .collect(),
+            durable: false,
+        };
+        let replica = Replica::new(config, Arc::clone(&store), Recovered::default());
+        let Plan { name, cluster, members, listener, address, .. } = plan;
+        let core = Arc::new(Core::new(Parts {
+            name,
+            cluster,
+            peers: Peers::new(me.node, &members),
+            members: members.into_iter().map(|(node, name, _)| (node, name)).collect(),
+            store,
+            replica,
+            me,
+            disc: None,
+        }));
+        core.event(|core, now, out| core.replica.start(now, out));
+        let life = Arc::new(Life::begin(&core, listener, address)?);
+        Ok(Node { core, life })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.core.name
+    }
+
+    /// Its id, which follows from its name.
+    pub fn id(&self) -> NodeId {
+        self.core.me.node
+    }
+
+    /// Where it listens for the other members; `None` for an embedded node.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.life.address()
+    }
+
+    /// Whether reads are served: an epoch has opened and all tables with a copy here are loaded.
+    pub fn is_ready(&self) -> bool {
+        self.core.check_serving().is_ok()
+    }
+
+    /// Stops the node: no call begins any more, its threads end, its files are closed. Calls that are waiting hear
+    /// [`Error::Unknown`]. Dropping the last handle does the same.
+    pub fn close(self) {
+        self.life.end(&self.core);
+    }
+
+    /// Creates a table on all members. A definition without copies gets one in memory on every member.
+    ///
+    /// # Errors
+    /// [`Error::TableExists`], [`Error::Schema`]; otherwise as [`Node::transaction`]. All members have to be up.
+    pub fn create_table(&self, definition: TableBuilder) -> Result<DynTable> {
+        schema::create(&self.core, definition.build()?)
+    }
+
+    /// Creates the table of a record.
+    ///
+    /// # Errors
+    /// As [`Node::create_table`].
+    pub fn create_table_of<R: Record>(&self) -> Result<Table<R>> {
+        self.create_table(R::definition())?.of()
+    }
+
+    /// Drops a table and all its rows on all members.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`], [`Error::SystemTable`]; otherwise as [`Node::transaction`].
+    pub fn drop_table(&self, name: &str) -> Result<()> {
+        schema::drop_table(&self.core, name)
+    }
+
+    /// Adds an index to a table; when it returns, every member has it filled.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`], [`Error::NoSuchAttribute`], [`Error::IndexExists`], [`Error::Unique`] when rows that are
+    /// there have the same values; otherwise as [`Node::transaction`].
+    pub fn add_index(&self, table: &str, index: &str, attributes: &[&str], unique: bool) -> Result<()> {
+        schema::add_index(&self.core, table, index, attributes, unique)
+    }
+
+    /// Drops an index.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`], [`Error::NoSuchIndex`]; otherwise as [`Node::transaction`].
+    pub fn drop_index(&self, table: &str, index: &str) -> Result<()> {
+        schema::drop_index(&self.core, table, index)
+    }
+
+    /// The definitions of all tables, by name, the system's own left out.
+    pub fn tables(&self) -> Vec<TableDef> {
+        let mut tables: Vec<TableDef> =
+            self.core.store.tables().iter().map(|table| table.def().clone()).collect();
+        tables.retain(|def| !def.is_system());
+        tables.sort_by(|a, b| a.name.cmp(&b.name));
+        tables
+    }
+
+    /// A table of records: the one that the record names.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`], [`Error::Record`] when its attributes are not the record's.
+    pub fn table<R: Record>(&self) -> Result<Table<R>> {
+        self.dyn_table(R::TABLE)?.of()
+    }
+
+    /// A table of plain values.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`].
+    pub fn dyn_table(&self, name: &str) -> Result<DynTable> {
+        DynTable::named(&self.core, name)
+    }
+
+    /// Runs a transaction: the program may run several times (after conflicts), and what it wrote in its last run is
+    /// committed on every copy or nowhere. Strictly serializable. The program aborts by returning an error, for example
+    /// [`Error::abort`]; a panic aborts too. Blocks the thread; works from any thread, also inside a runtime.
+    ///
+    /// ```
+    /// use hypermnesia::{Error, Node, Record};
+    ///
+    /// #[derive(Record)]
+    /// struct Account {
+    ///     #[record(key)]
+    ///     id: i64,
+    ///     balance: i64,
+    /// }
+    ///
+    /// let node = Node::builder().build()?;
+    /// let accounts = node.create_table_of::<Account>()?;
+    /// accounts.insert_many(&[Account { id: 1, balance: 50 }, Account { id: 2, balance: 0 }])?;
+    /// node.transaction(|tx| {
+    ///     let mut from = tx.get(&accounts, &1)?.ok_or_else(|| Error::abort("no such account"))?;
+    ///     let mut to = tx.get(&accounts, &2)?.ok_or_else(|| Error::abort("no such account"))?;
+    ///     if from.balance < 20 {
+    ///         return Err(Error::abort("not enough money"));
+    ///     }
+    ///     from.balance -= 20;
+    ///     to.balance += 20;
+    ///     tx.insert(&accounts, &from)?;
+    ///     tx.insert(&accounts, &to)
+    /// })?;
+    /// assert_eq!(accounts.get(&2)?.map(|account| account.balance), Some(20));
+    /// # Ok::<(), hypermnesia::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The program's own, and: [`Error::Conflict`], [`Error::DeadlineExceeded`], [`Error::Unavailable`],
+    /// [`Error::Overloaded`], [`Error::NotReady`] (nothing changed), [`Error::Unique`], and [`Error::Unknown`] when nobody
+    /// knows.
+    pub fn transaction<T>(&self, program: impl FnMut(&mut Transaction) -> Result<T>) -> Result<T> {
+        transaction::run(&self.core, &TxOptions::default(), program)
+    }
+
+    /// As [`Node::transaction`], with options.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn transaction_with<T>(
+        &self,
+        options: &TxOptions,
+        program: impl FnMut(&mut Transaction) -> Result<T>,
+    ) -> Result<T> {
+        transaction::run(&self.core, options, program)
+    }
+
+    /// As [`Node::transaction_with`], for programs that abort with an error of their own type.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn try_transaction<T, E: From<Error>>(
+        &self,
+        options: &TxOptions,
+        program: impl FnMut(&mut Transaction) -> Result<T, E>,
+    ) -> Result<T, E> {
+        transaction::run(&self.core, options, program)
+    }
+
+    /// As [`Node::transaction`], for tasks of any runtime: nothing blocks. The program gets an owned handle, so that its
+    /// future can be spawned.
+    ///
+    /// ```
+    /// use hypermnesia::{Error, Node, TableDef, Type, Value};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// let node = Node::builder().build()?;
+    /// let hits = node.create_table(TableDef::builder("hits").attribute("page", Type::Text).attribute("n", Type::Int))?;
+    /// let key = [Value::from("/")];
+    /// node.transaction_async(|tx| {
+    ///     let (hits, key) = (hits.clone(), key.clone());
+    ///     async move {
+    ///         let n = tx.get(&hits, &key).await?.map_or(0, |row| if let Value::Int(n) = row[1] { n } else { 0 });
+    ///         tx.insert(&hits, &[key[0].clone(), Value::Int(n + 1)]).await
+    ///     }
+    /// })
+    /// .await?;
+    /// assert_eq!(hits.get(&key)?, Some(vec![key[0].clone(), Value::Int(1)]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Node::transaction`].
+    pub async fn transaction_async<T, F>(&self, program: impl FnMut(AsyncTransaction) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        async_transaction::run(&self.core, &TxOptions::default(), program).await
+    }
+
+    /// As [`Node::transaction_async`], with options and an error type of the program's own.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn try_transaction_async<T, E, F>(
+        &self,
+        options: &TxOptions,
+        program: impl FnMut(AsyncTransaction) -> F,
+    ) -> Result<T, E>
+    where
+        E: From<Error>,
+        F: Future<Output = Result<T, E>>,
+    {
+        async_transaction::run(&self.core, options, program).await
+    }
+
+    /// Begins a transaction that is committed by hand, for callers who decide step by step. It runs once; a conflict is
+    /// told and not retried.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`], [`Error::Closed`].
+    pub fn begin(&self, options: &TxOptions) -> Result<AsyncTransaction> {
+        AsyncTransaction::begin(&self.core, options)
+    }
+
+    /// Takes a snapshot of all tables: a read-only transaction. It waits, bounded, for what is being committed at this
+    /// moment, and for nothing afterwards; it sends nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`], [`Error::InDoubt`].
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        Snapshot::take(&self.core)
+    }
+
+    /// Changes of a table from now on. See [`Table::subscribe`].
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`], [`Error::NoCopy`], [`Error::NotReady`].
+    pub fn subscribe(&self, table: &str, detail: EventDetail) -> Result<Subscription> {
+        self.dyn_table(table)?.subscribe(detail)
+    }
+
+    /// Events of the node and its cluster from now on.
+    pub fn system_events(&self) -> SystemEvents {
+        self.core.events.subscribe()
+    }
+
+    /// What became of a transaction, as far as this node may say. "Unknown" may become known later.
+    pub fn outcome(&self, txid: TxId) -> Outcome {
+        self.core.outcome(txid)
+    }
+
+    /// Asks the other members about a transaction whose outcome is unknown here; the answer, if there is one, is an event
+    /// of [`Node::system_events`] and then known to [`Node::outcome`].
+    pub fn ask_outcome(&self, txid: TxId) {
+        self.core.event(|core, now, out| core.replica.ask(now, txid, out));
+    }
+
+    /// Where the node and its cluster stand. For people and dashboards, not for hot paths.
+    pub fn status(&self) -> Status {
+        survey::status(&self.core)
+    }
+
+    /// Waits until these tables exist and are loaded here (all that exist, when none are named). An embedded node is ready
+    /// at once.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`] with what is missing when the time is over; [`Error::NoSuchTable`] when all is loaded and one
+    /// does not exist.
+    pub fn wait_for_tables(&self, names: &[&str], timeout: Duration) -> Result<()> {
+        let deadline = deadline_in(timeout);
+        loop {
+            let missing = match self.core.check_serving() {
+                Ok(()) => match names.iter().find(|name| self.core.store.table_named(name).is_none()) {
+                    None => return Ok(()),
+                    Some(name) => Error::NoSuchTable { name: (*name).to_owned() },
+                },
+                Err(Error::NotReady { waits_for }) => Error::NotReady { waits_for },
+                Err(other) => return Err(other),
+            };
+            if Instant::now() >= deadline {
+                return Err(missing);
+            }
+            Answer::<()>::new().wait((Instant::now() + crate::limits::TICK).min(deadline));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Changes of the schema: transactions on the schema table, which has a copy on every member, so all members have to be
+//! up. Every change writes the schema table's row 0 as well, which holds the next table id: two changes never run at once,
+//! and an id is never used again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hypermnesia_store::work::{LockMode, Op, Write};
+use hypermnesia_store::{
+    IndexDef, IndexId, Row, SCHEMA_TABLE, SchemaVersion, Storage, Table as Open, TableCopy, TableDef,
+    TableId, Value, define, schema_key, undefine,
+};
+
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::options::TxOptions;
+use crate::table::DynTable;
+use crate::transaction::{self, Transaction};
+
+/// The row of the schema table that is no table.
+const COUNTER: TableId = TableId(0);
+
+/// The first id of a table that is not the system's.
+const FIRST_ID: u32 = 16;
+
+/// A change waits for the transactions in its way, and fills indexes.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+pub(crate) fn create(core: &Arc<Core>, mut def: TableDef) -> Result<DynTable> {
+    if def.is_system() {
+        return Err(Error::SystemTable { table: def.name });
+    }
+    if def.copies.is_empty() {
+        def.copies =
+            core.members.iter().map(|(node, _)| TableCopy { node: *node, storage: Storage::Ram }).collect();
+    }
+    if let Some(copy) =
+        def.copies.iter().find(|copy| !core.members.iter().any(|(node, _)| *node == copy.node))
+    {
+        return Err(Error::Config(format!(
+            "table {:?} has a copy on {}, which is no member",
+            def.name, copy.node
+        )));
+    }
+    change(core, |tx, schema, next| {
+        if core.store.table_named(&def.name).is_some() {
+            return Err(Error::TableExists { name: def.name.clone() });
+        }
+        def.id = TableId(next);
+        write(tx, schema, define(&def))?;
+        Ok(next + 1)
+    })?;
+    DynTable::named(core, &def.name)
+}
+
+pub(crate) fn drop_table(core: &Arc<Core>, name: &str) -> Result<()> {
+    change(core, |tx, schema, next| {
+        let def = existing(core, name)?;
+        write(tx, schema, undefine(def.id))?;
+        Ok(next)
+    })
+}
+
+pub(crate) fn add_index(
+    core: &Arc<Core>,
+    table: &str,
+    index: &str,
+    attributes: &[&str],
+    unique: bool,
+) -> Result<()> {
+    change(core, |tx, schema, next| {
+        let mut def = existing(core, table)?;
+        if def.index_named(index).is_some() {
+            return Err(Error::IndexExists { table: table.to_owned(), index: index.to_owned() });
+        }
+        let position = |name: &&str| {
+            let missing =
+                || Error::NoSuchAttribute { table: table.to_owned(), attribute: (*name).to_owned() };
+            def.position(name).ok_or_else(missing)
+        };
+        let attributes = attributes.iter().map(position).collect::<Result<Vec<usize>>>()?;
+        if attributes.is_empty() {
+            return Err(Error::Config(format!("index {index:?} of table {table:?} has no attributes")));
+        }
+        // Ids of dropped indexes are not used again while a later one exists; a new definition replaces the whole table.
+        let id = def.indexes.iter().map(|index| index.id.0 + 1).max().unwrap_or(1);
+        let new = IndexDef { id: IndexId(id), name: index.to_owned(), attributes, unique };
+        if unique {
+            check_unique(core, &def, &new)?;
+        }
+        def.indexes.push(new);
+        def.version = def.version.next();
+        write(tx, schema, define(&def))?;
+        Ok(next)
+    })
+}
+
+pub(crate) fn drop_index(core: &Arc<Core>, table: &str, index: &str) -> Result<()> {
+    change(core, |tx, schema, next| {
+        let mut def = existing(core, table)?;
+        let before = def.indexes.len();
+        def.indexes.retain(|known| known.name != index);
+        if def.indexes.len() == before {
+            return Err(Error::NoSuchIndex { table: table.to_owned(), index: index.to_owned() });
+        }
+        def.version = def.version.next();
+        write(tx, schema, define(&def))?;
+        Ok(next)
+    })
+}
+
+/// Runs a change with row 0 locked and noted; it is given the next table id and gives it back.
+fn change(
+    core: &Arc<Core>,
+    mut change: impl FnMut(&mut Transaction, &Arc<Open>, u32) -> Result<u32>,
+) -> Result<()> {
+    let schema = core.store.table(SCHEMA_TABLE).expect("every store has its schema table");
+    let options = TxOptions::new().deadline(DEADLINE);
+    transaction::run(core, &options, |tx| {
+        let key = schema_key(COUNTER);
+        let held = tx.step(|attempt, waker| attempt.read(&schema, &key, Some(LockMode::Write), waker))?;
+        let next = held.as_ref().and_then(|body| body.rows().first()).map_or(FIRST_ID, next_id);
+        let next = change(tx, &schema, next)?;
+        write(tx, &schema, counter(next))
+    })
+}
+
+fn next_id(row: &Row) -> u32 {
+    match row.attribute(2).to_value() {
+        Value::Bytes(bytes) => bytes.try_into().map_or(FIRST_ID, u32::from_le_bytes),
+        _ => FIRST_ID,
+    }
+}
+
+fn counter(next: u32) -> Write {
+    let values = [Value::Int(0), Value::from("_next"), Value::Bytes(next.to_le_bytes().to_vec())];
+    let row = Row::encode(SchemaVersion::FIRST, &values).expect("three short values are a row");
+    Write { table: SCHEMA_TABLE, key: schema_key(COUNTER), op: Op::Put(row) }
+}
+
+fn write(tx: &mut Transaction, schema: &Arc<Open>, write: Write) -> Result<()> {
+    tx.step(|attempt, _| attempt.write_system(schema, write.key.clone(), write.op.clone()))
+}
+
+fn existing(core: &Core, name: &str) -> Result<TableDef> {
+    let table = core.store.table_named(name).ok_or_else(|| Error::NoSuchTable { name: name.to_owned() })?;
+    if table.def().is_system() {
+        return Err(Error::SystemTable { table: name.to_owned() });
+    }
+    Ok(table.def().clone())
+}
+
+/// Whether the rows that are there may stand under a new unique index.
+fn check_unique(core: &Core, def: &TableDef, index: &IndexDef) -> Result<()> {
+    let Some(table) = core.store.table(def.id) else { return Ok(()) };
+    let mut seen = std::collections::HashSet::new();
+    let mut twice = None;
+    table.visit_newest(|_, body, _| {
+        for row in body.rows() {
+            if let Ok(Some(key)) = def.unique_key(index, row)
+                && !seen.insert(key.clone())
+            {
+                twice = Some(key);
+            }
+        }
+    });
+    twice.map_or(Ok(()), |key| {
+        Err(Error::Unique { table: def.name.clone(), index: index.name.clone(), key: key.to_string() })
+    })
+}

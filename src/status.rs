@@ -1,0 +1,81 @@
+//! What a node tells about itself: plain data, made to be shown and sent.
+
+use serde::{Deserialize, Serialize};
+
+/// Where a node and its cluster stand, as this node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// This node's name.
+    pub node: String,
+    /// The cluster's name.
+    pub cluster: String,
+    /// This process: milliseconds since 1970 at its start.
+    pub incarnation: u64,
+    /// The last opened epoch; 0 before the first.
+    pub epoch: u64,
+    /// Reads are served, and writes as far as this node is concerned.
+    pub ready: bool,
+    /// What it waits for, when it is not ready.
+    pub waits_for: Option<String>,
+    /// All members, by name.
+    pub members: Vec<MemberStatus>,
+    /// All tables, by name, the system's own left out.
+    pub tables: Vec<TableStatus>,
+    /// Prepared transactions without an outcome, oldest first. Their keys wait for it.
+    pub in_doubt: Vec<InDoubtStatus>,
+    /// Tables whose copies were all in memory when every process that had one ended: they came back empty.
+    pub came_back_empty: Vec<String>,
+    /// Locks held and requests waiting for one.
+    pub locks: (usize, usize),
+    /// Live snapshots.
+    pub snapshots: usize,
+}
+
+/// A member as a node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it listens for the others; empty for an embedded node.
+    pub peer_address: String,
+    /// Its process, once it was seen.
+    pub incarnation: Option<u64>,
+    /// There is a connection. True for the node itself.
+    pub connected: bool,
+    /// It serves all its tables in the present epoch.
+    pub ready: bool,
+    /// Bytes sent to it that it has not acknowledged.
+    pub unacknowledged_bytes: usize,
+}
+
+/// A table as a node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableStatus {
+    /// Its name.
+    pub name: String,
+    /// `set`, `ordered_set` or `bag`.
+    pub kind: String,
+    /// Rows here; 0 without a copy here.
+    pub rows: u64,
+    /// Bytes of keys and rows in memory here.
+    pub bytes: u64,
+    /// Where its copies are: member and `ram` or `disc`.
+    pub copies: Vec<(String, String)>,
+    /// How often its definition has changed, from 1.
+    pub version: u32,
+    /// Its rows here may be read.
+    pub loaded: bool,
+}
+
+/// A prepared transaction without an outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InDoubtStatus {
+    /// Its id, as text.
+    pub txid: String,
+    /// Since when, in milliseconds; 0 for one that was found in the log.
+    pub age_ms: u64,
+    /// How many keys it writes.
+    pub keys: usize,
+    /// The member that coordinates it.
+    pub coordinator: String,
+}

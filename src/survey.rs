@@ -1,0 +1,82 @@
+//! Puts a [`Status`] together from what the parts of a node know.
+
+use hypermnesia_store::{Kind, NodeId, Storage, TableDef};
+
+use crate::core::Core;
+use crate::status::{InDoubtStatus, MemberStatus, Status, TableStatus};
+
+pub(crate) fn status(core: &Core) -> Status {
+    let now = core.now();
+    let replica = core.replica.status(now);
+    let ready = core.check_serving().is_ok();
+    let name = |node: NodeId| core.member_name(node);
+    let mut members: Vec<MemberStatus> =
+        replica.members.iter().map(|member| one_member(core, member)).collect();
+    members.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut tables: Vec<TableStatus> = core
+        .store
+        .tables()
+        .iter()
+        .filter(|table| !table.def().is_system())
+        .map(|table| one_table(core, table, ready))
+        .collect();
+    tables.sort_by(|a, b| a.name.cmp(&b.name));
+    let in_doubt = core.replica.in_doubt(now).into_iter().map(|doubt| InDoubtStatus {
+        txid: doubt.txid.to_string(),
+        age_ms: doubt.age_ms,
+        keys: doubt.keys,
+        coordinator: name(doubt.holder),
+    });
+    Status {
+        node: core.name.clone(),
+        cluster: core.cluster.clone(),
+        incarnation: core.me.incarnation.0,
+        epoch: replica.epoch,
+        ready,
+        waits_for: (!ready).then(|| core.waits_for()),
+        members,
+        tables,
+        in_doubt: in_doubt.collect(),
+        came_back_empty: replica.came_back_empty.iter().map(|table| core.table_name(*table)).collect(),
+        locks: core.store.lock_counts(),
+        snapshots: core.store.snapshots_alive(),
+    }
+}
+
+fn one_member(core: &Core, member: &hypermnesia_replication::MemberStatus) -> MemberStatus {
+    let link = core.peers.link(member.node);
+    MemberStatus {
+        name: member.name.clone(),
+        peer_address: link.map(|link| link.address.clone()).unwrap_or_default(),
+        incarnation: member.incarnation.map(|life| life.0),
+        connected: member.connected,
+        ready: member.ready,
+        unacknowledged_bytes: link.map_or(0, |link| link.unacknowledged_bytes()),
+    }
+}
+
+fn one_table(core: &Core, table: &hypermnesia_store::Table, ready: bool) -> TableStatus {
+    let def: &TableDef = table.def();
+    let kind = match def.kind {
+        Kind::Set => "set",
+        Kind::OrderedSet => "ordered_set",
+        Kind::Bag => "bag",
+    };
+    let storage = |storage: Storage| match storage {
+        Storage::Ram => "ram",
+        Storage::Disc => "disc",
+    };
+    TableStatus {
+        name: def.name.clone(),
+        kind: kind.to_owned(),
+        rows: table.len(),
+        bytes: table.bytes(),
+        copies: def
+            .copies
+            .iter()
+            .map(|copy| (core.member_name(copy.node), storage(copy.storage).to_owned()))
+            .collect(),
+        version: def.version.0,
+        loaded: ready,
+    }
+}

@@ -1,0 +1,4 @@
+//! Three nodes in one process over loopback: what the library promises about a cluster.
+
+mod agree;
+mod trio;

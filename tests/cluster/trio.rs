@@ -1,0 +1,59 @@
+//! Three members on free ports of the loopback interface.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use hypermnesia::{Node, NodeBuilder};
+
+/// Long enough for any machine; every wait ends as soon as it can.
+pub(crate) const LONG: Duration = Duration::from_secs(30);
+
+/// The members of a cluster, by position; a place is empty while its member is down.
+pub(crate) struct Trio {
+    pub(crate) nodes: Vec<Option<Node>>,
+    addresses: Vec<(String, String)>,
+}
+
+impl Trio {
+    /// Starts three members and waits until all serve.
+    pub(crate) fn start() -> Trio {
+        let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+        let address = |at: usize| listeners[at].local_addr().expect("bound").to_string();
+        let addresses: Vec<_> = (0..3).map(|at| (format!("n{}", at + 1), address(at))).collect();
+        let start = |(at, listener)| {
+            let builder = Trio::builder(&addresses, at).peer_listener(listener);
+            Some(builder.build().expect("a good configuration"))
+        };
+        let nodes = listeners.into_iter().enumerate().map(start).collect();
+        let trio = Trio { nodes, addresses };
+        trio.settle();
+        trio
+    }
+
+    fn builder(addresses: &[(String, String)], at: usize) -> NodeBuilder {
+        Node::builder().name(&addresses[at].0).members(addresses.iter().cloned())
+    }
+
+    /// The member at a position, which must be up.
+    pub(crate) fn node(&self, at: usize) -> &Node {
+        self.nodes[at].as_ref().expect("it is up")
+    }
+
+    /// Drops a member without a clean stop.
+    pub(crate) fn kill(&mut self, at: usize) {
+        self.nodes[at] = None;
+    }
+
+    /// Starts a member that is down, as a new process would.
+    pub(crate) fn restart(&mut self, at: usize) {
+        let node = Trio::builder(&self.addresses, at).build().expect("its port is free again");
+        self.nodes[at] = Some(node);
+    }
+
+    /// Waits until all members that are up serve.
+    pub(crate) fn settle(&self) {
+        for node in self.nodes.iter().flatten() {
+            node.wait_for_tables(&[], LONG).expect("the members meet");
+        }
+    }
+}
