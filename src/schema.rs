@@ -115,7 +115,8 @@ fn change(
     mut change: impl FnMut(&mut Transaction, &Arc<Open>, u32) -> Result<u32>,
 ) -> Result<()> {
     let schema = core.store.table(SCHEMA_TABLE).expect("every store has its schema table");
-    let options = TxOptions::new().deadline(DEADLINE);
+    // Every member has followed it when it is told: the next call may go to another member.
+    let options = TxOptions::new().deadline(DEADLINE).sync();
     transaction::run(core, &options, |tx| {
         let key = schema_key(COUNTER);
         let held = tx.step(|attempt, waker| attempt.read(&schema, &key, Some(LockMode::Write), waker))?;
