@@ -269,16 +269,17 @@ impl Binder<'_> {
     }
 
     fn unknown(&self, name: &Name) -> Fault {
-        if let [only] = self.tables {
-            return no_column(&only.def, name);
-        }
-        let fault = Fault::new(ErrorKind::Name, name.span, format!("there is no column {:?}", name.text));
-        let known = self.tables.iter().flat_map(|table| table.def.attributes.iter().map(|a| a.name.as_str()));
-        let fault = with_suggestion(fault, &name.text, known);
-        if name.quoted && fault.hint.is_none() {
-            fault.hint("text is written in single quotes: 'like this'")
+        let fault = if let [only] = self.tables {
+            no_column(&only.def, name)
         } else {
-            fault
+            let fault = Fault::new(ErrorKind::Name, name.span, format!("there is no column {:?}", name.text));
+            let known =
+                self.tables.iter().flat_map(|table| table.def.attributes.iter().map(|a| a.name.as_str()));
+            with_suggestion(fault, &name.text, known)
+        };
+        match name.quoted && fault.hint.is_none() {
+            true => fault.hint("text is written in single quotes: 'like this'"),
+            false => fault,
         }
     }
 
@@ -382,7 +383,7 @@ impl Binder<'_> {
         }
         if arguments.len() < fewest || arguments.len() > most {
             let wanted = if fewest == most { fewest.to_string() } else { format!("{fewest} to {most}") };
-            let message = format!("{text} takes {wanted} arguments, {} were given", arguments.len());
+            let message = format!("arguments of {text}: {wanted}, given: {}", arguments.len());
             return Err(Fault::new(ErrorKind::Type, place.0, message));
         }
         let mut bound = arguments.iter().map(|each| self.expr(each)).collect::<Result<Vec<_>, Fault>>()?;

@@ -2,6 +2,7 @@
 //! accepted silently: a clause that would be ignored is an error.
 
 use sqlparser::ast;
+use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
@@ -34,17 +35,56 @@ fn parse(sql: &str) -> Parsed<(Statement, usize)> {
         })?;
     check_chains(&tokens)?;
     let parameters = number_parameters(&mut tokens)?;
+    let ends = Ends::of(&tokens);
+    let replace = replace_as_insert(&mut tokens);
     let mut parser = Parser::new(&HypermnesiaDialect)
         .with_recursion_limit(PARSE_DEPTH_MAX)
         .with_tokens_with_locations(tokens);
-    let parsed = parser.parse_statement().map_err(syntax_fault)?;
+    let parsed = parser.parse_statement().map_err(|error| syntax_fault(error, ends.last))?;
     while parser.consume_token(&Token::SemiColon) {}
     let next = parser.peek_token();
     if next.token != Token::EOF {
         let message = format!("expected the end of the statement, found {}", next.token);
         return Err(Fault::new(ErrorKind::Syntax, next.span.into(), message));
     }
-    Ok((convert(parsed)?, parameters))
+    let mut statement = convert(parsed).map_err(|fault| match fault.kind {
+        // Some clauses have no place of their own in the tree.
+        ErrorKind::Unsupported if fault.span.is_none() => Fault { span: ends.first, ..fault },
+        _ => fault,
+    })?;
+    if let (true, Statement::Insert(insert)) = (replace, &mut statement) {
+        insert.on_conflict = crate::syntax::OnConflict::Replace;
+    }
+    Ok((statement, parameters))
+}
+
+/// Places to show where an error has none of its own.
+struct Ends {
+    first: Span,
+    /// Behind the last word.
+    last: Span,
+}
+
+impl Ends {
+    fn of(tokens: &[TokenWithSpan]) -> Ends {
+        let words =
+            || tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF));
+        let first = words().next().map_or(Span::NONE, |token| token.span.into());
+        let last = words().next_back().map_or(Span::NONE, |token| at(token.span.end.line, token.span.end.column));
+        Ends { first, last }
+    }
+}
+
+/// sqlparser reads REPLACE INTO for some dialects only, so it is shown an INSERT. Whether it was a REPLACE.
+fn replace_as_insert(tokens: &mut [TokenWithSpan]) -> bool {
+    let first = tokens.iter_mut().find(|token| !matches!(token.token, Token::Whitespace(_)));
+    match first {
+        Some(token) if matches!(&token.token, Token::Word(word) if word.keyword == Keyword::REPLACE) => {
+            token.token = Token::make_keyword("INSERT");
+            true
+        }
+        _ => false,
+    }
 }
 
 /// See [`CHAIN_TOKENS_MAX`]: refuses text whose tree would be too deep to drop, before it is built.
@@ -163,7 +203,7 @@ fn convert(parsed: ast::Statement) -> Parsed<Statement> {
 }
 
 /// sqlparser puts the place into the text of its message.
-fn syntax_fault(error: ParserError) -> Fault {
+fn syntax_fault(error: ParserError, end: Span) -> Fault {
     let text = match error {
         ParserError::TokenizerError(text) | ParserError::ParserError(text) => text,
         ParserError::RecursionLimitExceeded => {
@@ -171,7 +211,7 @@ fn syntax_fault(error: ParserError) -> Fault {
         }
     };
     let Some((message, place)) = text.rsplit_once(" at Line: ") else {
-        return Fault::new(ErrorKind::Syntax, Span::NONE, plain(&text));
+        return Fault::new(ErrorKind::Syntax, end, plain(&text));
     };
     let mut numbers = place.split(", Column: ").map(|number| number.trim().parse::<u64>().unwrap_or(0));
     let (line, column) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));

@@ -138,7 +138,7 @@ impl Statement {
         if given.len() == wanted {
             return Ok(());
         }
-        let message = format!("the statement takes {wanted} parameters, {} were given", given.len());
+        let message = format!("parameters of the statement: {wanted}, given: {}", given.len());
         Err(Fault::new(ErrorKind::Parameters, crate::error::Span::NONE, message))
     }
 

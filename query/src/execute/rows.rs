@@ -76,8 +76,11 @@ impl<'a, A: Access> JoinedRows<'a, A> {
                 ControlFlow::Break(())
             }
         };
-        walk(self.access, def, &step.path, lookups, &mut visit).map_err(Stop::Access)?;
-        flow
+        let walked = walk(self.access, def, &step.path, lookups, &mut visit);
+        // What failed first is told: the visit ended the walk.
+        let flow = flow?;
+        walked.map_err(Stop::Access)?;
+        Ok(flow)
     }
 
     fn hash_step(
@@ -157,8 +160,9 @@ impl<'a, A: Access> JoinedRows<'a, A> {
             result = add(row);
             if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
-        walk(self.access, def, &step.path, lookups, &mut visit).map_err(Stop::Access)?;
+        let walked = walk(self.access, def, &step.path, lookups, &mut visit);
         result?;
+        walked.map_err(Stop::Access)?;
         Ok(hashed)
     }
 }

@@ -325,7 +325,7 @@ fn number(digits: &str, span: Span) -> Parsed<Value> {
 fn hex(digits: &str, span: Span) -> Parsed<Value> {
     let wrong =
         || Fault::new(ErrorKind::Syntax, span, "bytes are written as pairs of hexadecimal digits: x'00ff'");
-    if !digits.is_ascii() || digits.len() % 2 != 0 {
+    if !digits.is_ascii() || !digits.len().is_multiple_of(2) {
         return Err(wrong());
     }
     let pairs = (0..digits.len()).step_by(2).map(|i| u8::from_str_radix(&digits[i..i + 2], 16));

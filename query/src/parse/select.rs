@@ -10,7 +10,9 @@ use crate::syntax::{Item, Join, Name, On, Order, Select, Source};
 
 pub(super) fn query(query: ast::Query) -> Parsed<Select> {
     let none = Span::NONE;
-    refuse(query.with.is_some(), none, "WITH")?;
+    if let Some(with) = &query.with {
+        return Err(unsupported(with.with_token.0.span.into(), "WITH"));
+    }
     refuse(query.fetch.is_some(), none, "FETCH (use LIMIT)")?;
     refuse(!query.locks.is_empty(), none, "FOR UPDATE")?;
     refuse(
@@ -24,7 +26,13 @@ pub(super) fn query(query: ast::Query) -> Parsed<Select> {
         ast::SetExpr::Query(inner) if query.order_by.is_none() && query.limit_clause.is_none() => {
             return self::query(*inner);
         }
-        ast::SetExpr::SetOperation { op, .. } => return Err(unsupported(none, &op.to_string())),
+        ast::SetExpr::SetOperation { op, right, .. } => {
+            let span = match &*right {
+                ast::SetExpr::Select(select) => select.select_token.0.span.into(),
+                _ => none,
+            };
+            return Err(unsupported(span, &op.to_string()));
+        }
         _ => return Err(unsupported(none, "this query")),
     };
     if let Some(order_by) = query.order_by {

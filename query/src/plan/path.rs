@@ -60,7 +60,9 @@ pub(crate) enum Lookup {
 impl Path {
     /// All rows in the order of this key or index.
     pub(crate) fn whole(via: Via, count: f64) -> Path {
-        let cost = if via == Via::Key { count + 1.0 } else { 3.0 * count + 2.0 };
+        // The count may be late, so a small table is not scanned where a lookup is possible.
+        let most = count.max(100.0);
+        let cost = if via == Via::Key { most + 1.0 } else { 3.0 * most + 2.0 };
         Path { via, equal: Vec::new(), range: None, backward: false, rows: count, cost, used: Vec::new() }
     }
 
