@@ -84,6 +84,8 @@ pub(crate) struct Era {
     pub(crate) loading: Option<Loading>,
     pub(crate) serving: Vec<Serving>,
     pub(crate) generations: Generations,
+    /// When this node last told all peers where it stands, ns.
+    pub(crate) told_ns: u64,
     /// When marks went out last, ns.
     pub(crate) marked_ns: u64,
 }

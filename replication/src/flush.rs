@@ -26,7 +26,7 @@ use hypermnesia_store::{Ack, Timestamp, TxId};
 use crate::effect::{Fact, LogToken, Reply, Unavailable, Why};
 use crate::epoch::{Epoch, EpochFact, Stage, Standing, State, flush_needed, last_opened, leader};
 use crate::era::Era;
-use crate::limits::FLUSH_RETRY_NS;
+use crate::limits::{FLUSH_RETRY_NS, STATE_RETRY_NS};
 use crate::member::{NodeSet, Peer};
 use crate::message::{FlushStep, Message, Report};
 use crate::outcome::Outcome;
@@ -89,12 +89,25 @@ impl Replica {
         self.ask_all(era, FlushStep::Fence { members: lives }, turn);
     }
 
+    /// Who is in no open epoch says so again and again.
+    fn tell_state(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        if era.is_open() || turn.now.mono_ns.saturating_sub(era.told_ns) < STATE_RETRY_NS {
+            return;
+        }
+        era.told_ns = turn.now.mono_ns;
+        let connected = |at: &usize| *at != self.at && era.peers[*at].connected;
+        for at in (0..self.members.len()).filter(connected) {
+            turn.send(self.peer(era, at), Message::State(era.state()));
+        }
+    }
+
     /// An attempt that stands still is given up and started anew.
     pub(crate) fn retry_flush(&self, era: &mut Era, turn: &mut Turn<'_>) {
         let stuck = |one: &Leading| turn.now.mono_ns.saturating_sub(one.began_ns) > FLUSH_RETRY_NS;
         if era.leading.as_ref().is_some_and(stuck) {
             era.leading = None;
         }
+        self.tell_state(era, turn);
         self.consider_flush(era, turn);
     }
 

@@ -38,6 +38,10 @@ pub const MARK_NS: u64 = 1_000 * 1_000_000;
 /// and then it is the member's return that starts the next one; this is the net below that.
 pub const FLUSH_RETRY_NS: u64 = 5_000 * 1_000_000;
 
+/// How often a node that is in no open epoch says so to all peers, in nanoseconds. Whoever leads the next epoch change may
+/// have opened the last one after it last heard of this node.
+pub const STATE_RETRY_NS: u64 = 100 * 1_000_000;
+
 /// After this long without an answer a joiner asks its source again, in nanoseconds. A source that still loads its own
 /// schema does not answer.
 pub const COPY_RETRY_NS: u64 = 100 * 1_000_000;
