@@ -5,7 +5,7 @@
 //! differ. The schema comes first, since it says which tables there are. Rows that were here and are not in the chain are
 //! taken away and counted, never silently: see [`Event::RowsReplaced`].
 //!
-//! A joiner that dies while loading has said so in its log (`Opened` without `Complete`) and is nobody's first choice as a
+//! A joiner that dies while loading has said so in its log (opened, not complete, these tables loaded) and is nobody's first choice as a
 //! source. A source that dies leads to a new epoch, in which loading starts over, from whoever is the best then.
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use foldhash::fast::FixedState;
 use hypermnesia_store::{Ack, Body, Key, Storage, TableId, Timestamp};
 
 use crate::effect::{Event, Fact, LogToken};
-use crate::epoch::{EpochFact, source};
+use crate::epoch::{Standing, source};
 use crate::era::Era;
 use crate::limits::{COPY_CHUNK_BYTES, COPY_CHUNK_ROWS, COPY_RETRY_NS};
 use crate::member::NodeSet;
@@ -92,23 +92,27 @@ impl Replica {
 
     fn source_of(&self, era: &Era, table: TableId, turn: &mut Turn<'_>) -> Option<usize> {
         let standings = &era.staged.as_ref().expect("the open epoch was staged").standings;
-        let holders = self.holders_of(table);
-        let on_disc = if table == SCHEMA_TABLE {
-            NodeSet::first(self.members.len())
-        } else {
-            self.copies_where(table, |storage| storage == Storage::Disc)
-        };
-        let chosen = source(standings, holders, on_disc);
+        let chosen = self.source_in(standings, table);
         let began_before = standings.iter().any(|standing| standing.opened > 0);
         match chosen {
             None if began_before && table != SCHEMA_TABLE => turn.event(Event::CameBackEmpty { table }),
-            Some(at) if !standings[at].complete => turn.event(Event::SourceIncomplete { table }),
+            Some(at) if !standings[at].is_whole(table) => turn.event(Event::SourceIncomplete { table }),
             _ => {}
         }
         if chosen.is_none() && began_before && table != SCHEMA_TABLE {
             self.loads.lock().came_back_empty.push(table);
         }
         chosen
+    }
+
+    /// Every member comes to the same answer, from what the epoch was staged with.
+    pub(crate) fn source_in(&self, standings: &[Standing], table: TableId) -> Option<usize> {
+        let on_disc = if table == SCHEMA_TABLE {
+            NodeSet::first(self.members.len())
+        } else {
+            self.copies_where(table, |storage| storage == Storage::Disc)
+        };
+        source(standings, table, self.holders_of(table), on_disc)
     }
 
     /// Asks for what is awaited, for the first time or again.
@@ -269,6 +273,9 @@ impl Replica {
 
     fn loaded(&self, era: &mut Era, table: TableId, rows: u64, turn: &mut Turn<'_>) {
         turn.event(Event::Loaded { table, rows });
+        if era.loaded.insert(table) {
+            self.log_epoch(era, Ack::Memory, None, turn);
+        }
         if table == SCHEMA_TABLE {
             let tables = self.store.tables();
             let mut mine: Vec<TableId> = tables.iter().map(|one| one.id()).collect();
@@ -282,18 +289,17 @@ impl Replica {
 
     fn all_loaded(&self, era: &mut Era, turn: &mut Turn<'_>) {
         era.loading = None;
+        era.complete = true;
         let number = era.number();
         if self.durable {
-            let fact = Fact::Epoch(EpochFact::Complete { number }.encode());
-            turn.log(fact, Ack::Logged, Some(LogToken::Complete(number)));
+            self.log_epoch(era, Ack::Logged, Some(LogToken::Complete(number)), turn);
         } else {
             self.on_complete_logged(era, number, turn);
         }
     }
 
     pub(crate) fn on_complete_logged(&self, era: &mut Era, number: u64, turn: &mut Turn<'_>) {
-        if era.is_open() && era.number() == number && era.loading.is_none() {
-            era.complete = true;
+        if era.is_open() && era.number() == number && era.complete {
             self.become_ready(era, turn);
         }
     }

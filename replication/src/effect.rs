@@ -150,7 +150,8 @@ pub enum Fact {
         /// What it does.
         work: Arc<Work>,
     },
-    /// About epochs: opaque to the log, given back in order in [`Recovered`](crate::Recovered).
+    /// About epochs: opaque to the log, replaces every earlier one; the last one is given back in
+    /// [`Recovered`](crate::Recovered), also when the log behind it was trimmed.
     Epoch(Vec<u8>),
     /// Rows that a full copy put in place (`Some`) or took away (`None`).
     Loaded {

@@ -8,12 +8,11 @@
 //! opened, its decisions told, so it is taken as opened. When one decider lacks it, it never opened and never can: that
 //! decider has promised a higher number.
 
-use hypermnesia_store::{NodeId, Timestamp, codec};
+use hypermnesia_store::{NodeId, TableId, Timestamp, TxId, codec};
 use serde::{Deserialize, Serialize};
 
 use crate::member::{NodeSet, Peer};
 use crate::outcome::Outcome;
-use hypermnesia_store::TxId;
 
 /// One membership. The number is unique: a member promises a number to one leader only, and all must stage it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,18 +59,27 @@ impl State {
 }
 
 /// What the flush knows of one member as a source of data.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     /// A member of the last opened epoch in the same life.
     pub survivor: bool,
     /// It had loaded all its tables.
     pub complete: bool,
+    /// Else: those it had, and those of which its own copy counts as the truth of the last opened epoch.
+    pub loaded: Vec<TableId>,
     /// Whether its disc copies outlive a restart.
     pub durable: bool,
     /// The last epoch it knew to be opened.
     pub opened: u64,
     /// The highest commit timestamp it knew of.
     pub last_commit: Timestamp,
+}
+
+impl Standing {
+    /// Whether its copy of a table is as good as any in the last epoch that it opened.
+    pub fn is_whole(&self, table: TableId) -> bool {
+        self.complete || self.loaded.contains(&table)
+    }
 }
 
 /// Everything an epoch begins with. Staged by every member, applied by each when the epoch opens, void if it never does.
@@ -88,15 +96,16 @@ pub struct Stage {
     pub standings: Vec<Standing>,
 }
 
-/// What a node writes to its log about epochs. Read back after a restart, in order; the last of each kind counts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum EpochFact {
-    /// Synced before the leader hears that it is staged.
-    Staged(Stage),
-    /// Stands in the log before any record of the epoch. A joiner is not complete from here on, until it says so.
-    Opened { epoch: Epoch, complete: bool },
-    /// All tables were loaded in this epoch.
-    Complete { number: u64 },
+/// What a node writes to its log about epochs: each one replaces those before it.
+///
+/// The order in the log is what counts. A stage is synced before the leader hears of it. The opening stands before any
+/// record of the epoch; a joiner is not complete in it, until a later one says so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EpochFact {
+    pub(crate) staged: Option<Stage>,
+    pub(crate) opened: Option<Epoch>,
+    pub(crate) complete: bool,
+    pub(crate) loaded: Vec<TableId>,
 }
 
 impl EpochFact {
@@ -153,19 +162,19 @@ pub fn flush_needed(states: &[State], lives: &[Peer]) -> bool {
 /// The member to copy a table from, among its holders. `on_disc` are the holders that keep it on disc. `None`: nobody has
 /// any row of it, it is empty (all its copies were in memory and all their processes are gone, or nothing ever opened).
 ///
-/// A complete survivor has everything. Else every process that held it is gone: the disc copy of the member that saw the
+/// A survivor whose copy is whole has everything. Else every process that held it is gone: the disc copy of the member that saw the
 /// most; one that was interrupted while loading only when there is no whole one.
-pub fn source(standings: &[Standing], holders: NodeSet, on_disc: NodeSet) -> Option<usize> {
-    let whole = holders.iter().find(|at| standings[*at].survivor && standings[*at].complete);
+pub fn source(standings: &[Standing], table: TableId, holders: NodeSet, on_disc: NodeSet) -> Option<usize> {
+    let whole = holders.iter().find(|at| standings[*at].survivor && standings[*at].is_whole(table));
     if whole.is_some() {
         return whole;
     }
     let rank = |at: usize| {
-        let s = standings[at];
-        (s.complete, s.opened, s.last_commit, std::cmp::Reverse(at))
+        let s = &standings[at];
+        (s.is_whole(table), s.opened, s.last_commit, std::cmp::Reverse(at))
     };
     let usable = |at: &usize| {
-        let s = standings[*at];
+        let s = &standings[*at];
         s.opened > 0 && (s.survivor || (s.durable && on_disc.has(*at)))
     };
     holders.iter().filter(usable).max_by_key(|at| rank(*at))

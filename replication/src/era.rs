@@ -2,9 +2,10 @@
 //! of transactions hold the gate shared and find all of this still; connections, fences, flushes, marks and copies hold
 //! it alone. While somebody holds it alone no transaction is half-way through a handler.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hypermnesia_store::Incarnation;
+use hypermnesia_store::{Incarnation, TableId};
 
 use crate::catchup::{Loading, Serving};
 use crate::epoch::{Epoch, Stage, State};
@@ -78,6 +79,8 @@ pub(crate) struct Era {
     pub(crate) fenced: bool,
     /// All tables are loaded.
     pub(crate) complete: bool,
+    /// Else: those that are, and those of which this node's copy is the truth of this epoch.
+    pub(crate) loaded: BTreeSet<TableId>,
     /// By position, this node's own included.
     pub(crate) peers: Vec<Known>,
     pub(crate) leading: Option<Leading>,

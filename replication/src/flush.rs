@@ -23,8 +23,8 @@ use std::collections::HashMap;
 use foldhash::fast::FixedState;
 use hypermnesia_store::{Ack, Timestamp, TxId};
 
-use crate::effect::{Fact, LogToken, Reply, Unavailable, Why};
-use crate::epoch::{Epoch, EpochFact, Stage, Standing, State, flush_needed, last_opened, leader};
+use crate::effect::{LogToken, Reply, Unavailable, Why};
+use crate::epoch::{Epoch, Stage, Standing, State, flush_needed, last_opened, leader};
 use crate::era::Era;
 use crate::limits::{FLUSH_RETRY_NS, STATE_RETRY_NS};
 use crate::member::{NodeSet, Peer};
@@ -280,6 +280,7 @@ impl Replica {
         let standing = Standing {
             survivor,
             complete: era.complete,
+            loaded: era.loaded.iter().copied().collect(),
             durable: self.durable,
             opened: era.number(),
             last_commit: if era.live { clock } else { self.recovered_commit },
@@ -312,10 +313,9 @@ impl Replica {
     fn on_stage(&self, era: &mut Era, stage: Stage, turn: &mut Turn<'_>) {
         let number = stage.epoch.number;
         if self.durable {
-            let fact = Fact::Epoch(EpochFact::Staged(stage.clone()).encode());
             era.staged = Some(stage);
             era.stage_kept = false;
-            turn.log(fact, Ack::Synced, Some(LogToken::Staged(number)));
+            self.log_epoch(era, Ack::Synced, Some(LogToken::Staged(number)), turn);
         } else {
             era.staged = Some(stage);
             self.on_stage_kept(era, number, turn);
@@ -375,7 +375,7 @@ impl Replica {
             epoch: Epoch { number: leading.number, parent: leading.parent, members: leading.members.clone() },
             stamp,
             decisions: evidence(leading, stamp).settle(),
-            standings: leading.reports.iter().flatten().map(|report| report.standing).collect(),
+            standings: leading.reports.iter().flatten().map(|report| report.standing.clone()).collect(),
         };
         self.ask_all(era, FlushStep::Stage(stage), turn);
     }

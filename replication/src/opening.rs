@@ -4,7 +4,7 @@
 
 use hypermnesia_store::{Ack, Timestamp, TxId, Txn};
 
-use crate::effect::{Effect, Event, Fact, Reply, Unavailable, Why};
+use crate::effect::{Effect, Event, Fact, LogToken, Reply, Unavailable, Why};
 use crate::epoch::{EpochFact, Stage};
 use crate::era::{Era, Generations};
 use crate::message::Message;
@@ -19,15 +19,16 @@ impl Replica {
         // Also when this is read from a log: then its copy is as whole as it was in the life that staged.
         era.complete = era.complete && stage.standings[self.at].survivor;
         era.live = stage.epoch.members[self.at] == self.me;
-        if self.durable {
-            let fact = EpochFact::Opened { epoch: stage.epoch.clone(), complete: era.complete };
-            turn.log(Fact::Epoch(fact.encode()), Ack::Logged, None);
+        if !stage.standings[self.at].survivor {
+            era.loaded.clear();
         }
+        self.keep_the_truth(era, &stage);
+        era.opened = Some(stage.epoch.clone());
+        self.log_epoch(era, Ack::Logged, None, turn);
         self.follow_clock(self.me.node, stage.stamp, turn);
         let settled = self.apply_decisions(parent, &stage, turn);
         self.end_what_is_left(parent, turn);
         let number = stage.epoch.number;
-        era.opened = Some(stage.epoch);
         era.fenced = era.promised > number;
         era.generations = Generations::default();
         for (at, known) in era.peers.iter_mut().enumerate() {
@@ -42,6 +43,29 @@ impl Replica {
         turn.event(Event::EpochOpened { number, joiners, settled });
         if era.live && !era.fenced {
             self.enter(era, turn);
+        }
+    }
+
+    /// Writes down what is known of epochs.
+    pub(crate) fn log_epoch(&self, era: &Era, level: Ack, token: Option<LogToken>, turn: &mut Turn<'_>) {
+        if self.durable {
+            let fact = EpochFact {
+                staged: era.staged.clone(),
+                opened: era.opened.clone(),
+                complete: era.complete,
+                loaded: era.loaded.iter().copied().collect(),
+            };
+            turn.log(Fact::Epoch(fact.encode()), level, token);
+        }
+    }
+
+    /// The tables of which this node's copy was chosen as the one that all others load: nothing better exists, so it is
+    /// whole by definition, from this moment on and whoever leads the next epoch change.
+    fn keep_the_truth(&self, era: &mut Era, stage: &Stage) {
+        for table in self.store.tables() {
+            if self.source_in(&stage.standings, table.id()) == Some(self.at) {
+                era.loaded.insert(table.id());
+            }
         }
     }
 

@@ -53,9 +53,8 @@ pub struct Recovered {
     pub prepared: Vec<RecoveredPrepare>,
     /// What the log says of others: committed when, or aborted.
     pub outcomes: Vec<(TxId, Option<Timestamp>)>,
-    /// Every [`Fact::Epoch`] still in the log or the image, oldest first. At least the last of each kind: a trimmed log
-    /// keeps them elsewhere.
-    pub epochs: Vec<Vec<u8>>,
+    /// The last [`Fact::Epoch`].
+    pub epoch: Option<Vec<u8>>,
     /// The highest commit timestamp in the image and the log.
     pub last_commit: Timestamp,
 }
@@ -136,7 +135,7 @@ impl Replica {
         assert!(members.windows(2).all(|two| two[0].node < two[1].node), "a member is named twice");
         let at = position_of(&members, config.node).expect("the configuration names this node as a member");
         let me = Peer { node: config.node, incarnation: config.incarnation };
-        let era = recover_era(&recovered.epochs, me, at, members.len());
+        let era = recover_era(recovered.epoch.as_deref(), me, at, members.len());
         let shards = Shards::new();
         for (txid, ts) in &recovered.outcomes {
             let record = ts.map_or(Record::Aborted { sayable: false }, Record::Committed);
@@ -451,22 +450,15 @@ impl Replica {
     }
 }
 
-/// Reads the epochs back from the log. Nothing of them is live: this is another life.
-fn recover_era(epochs: &[Vec<u8>], me: Peer, at: usize, members: usize) -> Era {
+/// Reads back from the log what was known of epochs. Nothing of them is live: this is another life.
+fn recover_era(epoch: Option<&[u8]>, me: Peer, at: usize, members: usize) -> Era {
     let mut era = Era { complete: true, stage_kept: true, ..Era::default() };
     era.peers.resize_with(members, Known::default);
     era.peers[at].incarnation = Some(me.incarnation);
     era.peers[at].connected = true;
-    for fact in epochs.iter().filter_map(|bytes| EpochFact::decode(bytes)) {
-        match fact {
-            EpochFact::Staged(stage) => era.staged = Some(stage),
-            EpochFact::Opened { epoch, complete } => {
-                era.complete = complete;
-                era.opened = Some(epoch);
-            }
-            EpochFact::Complete { number } if number == era.number() => era.complete = true,
-            EpochFact::Complete { .. } => {}
-        }
+    if let Some(fact) = epoch.and_then(EpochFact::decode) {
+        (era.staged, era.opened, era.complete) = (fact.staged, fact.opened, fact.complete);
+        era.loaded = fact.loaded.into_iter().collect();
     }
     let staged = era.staged.as_ref().map_or(0, |stage| stage.epoch.number);
     era.promised = staged.max(era.number());

@@ -100,7 +100,7 @@ fn replay(log: &[Fact], store: &Store, at: usize, members: usize) -> Recovered {
                 recovered.last_commit = recovered.last_commit.max(*ts);
                 outcomes.insert(*txid, Some(*ts));
             }
-            Fact::Epoch(bytes) => recovered.epochs.push(bytes.clone()),
+            Fact::Epoch(bytes) => recovered.epoch = Some(bytes.clone()),
             Fact::Loaded { table, clear, rows } => {
                 if *clear {
                     store.clear(*table).expect("the schema is loaded before");
