@@ -96,7 +96,7 @@ impl Replica {
         let began_before = standings.iter().any(|standing| standing.opened > 0);
         match chosen {
             None if began_before && table != SCHEMA_TABLE => turn.event(Event::CameBackEmpty { table }),
-            Some(at) if !standings[at].is_whole(table) => turn.event(Event::SourceIncomplete { table }),
+            Some(at) if standings[at].as_of(table) == 0 => turn.event(Event::SourceIncomplete { table }),
             _ => {}
         }
         if chosen.is_none() && began_before && table != SCHEMA_TABLE {
@@ -178,10 +178,15 @@ impl Replica {
         last: bool,
         turn: &mut Turn<'_>,
     ) {
+        let current = era.loading.as_ref().and_then(|loading| loading.current.as_ref());
+        let table = current.expect("it is awaited").table;
+        let first = chunk == 0;
+        if first {
+            era.whole.remove(&table);
+            self.log_epoch(era, Ack::Memory, None, turn);
+        }
         let incoming =
             era.loading.as_mut().and_then(|loading| loading.current.as_mut()).expect("it is awaited");
-        let table = incoming.table;
-        let first = chunk == 0;
         if first {
             let own = self.newest_rows(table);
             incoming.own = own.into_iter().map(|(key, ts, body)| (key, (ts, body))).collect();
@@ -273,7 +278,8 @@ impl Replica {
 
     fn loaded(&self, era: &mut Era, table: TableId, rows: u64, turn: &mut Turn<'_>) {
         turn.event(Event::Loaded { table, rows });
-        if era.loaded.insert(table) {
+        let number = era.number();
+        if era.whole.insert(table, number) != Some(number) {
             self.log_epoch(era, Ack::Memory, None, turn);
         }
         if table == SCHEMA_TABLE {

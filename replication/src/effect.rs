@@ -179,6 +179,13 @@ pub enum LogToken {
     Staged(u64),
     /// All tables are loaded in this epoch.
     Complete(u64),
+    /// The opened epoch that a leader named is applied: the report may go out.
+    Collected {
+        /// The number of the attempt.
+        number: u64,
+        /// The opened epoch.
+        opened: u64,
+    },
     /// A mark of a coordinator.
     Marked {
         /// Position of the coordinator among the members.

@@ -65,8 +65,8 @@ pub struct Standing {
     pub survivor: bool,
     /// It had loaded all its tables.
     pub complete: bool,
-    /// Else: those it had, and those of which its own copy counts as the truth of the last opened epoch.
-    pub loaded: Vec<TableId>,
+    /// Else: which of them are as they were in which epoch; a table that is half loaded is not among them.
+    pub whole: Vec<(TableId, u64)>,
     /// Whether its disc copies outlive a restart.
     pub durable: bool,
     /// The last epoch it knew to be opened.
@@ -76,9 +76,14 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Whether its copy of a table is as good as any in the last epoch that it opened.
-    pub fn is_whole(&self, table: TableId) -> bool {
-        self.complete || self.loaded.contains(&table)
+    /// The last epoch whose commits in a table this member's copy has, all of them; 0 if it is half loaded or was never
+    /// there. Nothing was committed to a table after the epoch in which one of its copies stopped being whole: every
+    /// write needs every copy ready.
+    pub fn as_of(&self, table: TableId) -> u64 {
+        if self.complete {
+            return self.opened;
+        }
+        self.whole.iter().find(|(id, _)| *id == table).map_or(0, |(_, number)| *number)
     }
 }
 
@@ -103,9 +108,10 @@ pub struct Stage {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EpochFact {
     pub(crate) staged: Option<Stage>,
-    pub(crate) opened: Option<Epoch>,
+    /// The stage of the last opened epoch.
+    pub(crate) opened: Option<Stage>,
     pub(crate) complete: bool,
-    pub(crate) loaded: Vec<TableId>,
+    pub(crate) whole: Vec<(TableId, u64)>,
 }
 
 impl EpochFact {
@@ -162,16 +168,18 @@ pub fn flush_needed(states: &[State], lives: &[Peer]) -> bool {
 /// The member to copy a table from, among its holders. `on_disc` are the holders that keep it on disc. `None`: nobody has
 /// any row of it, it is empty (all its copies were in memory and all their processes are gone, or nothing ever opened).
 ///
-/// A survivor whose copy is whole has everything. Else every process that held it is gone: the disc copy of the member that saw the
-/// most; one that was interrupted while loading only when there is no whole one.
+/// A survivor whose copy is whole has everything. Else every process that had it whole is gone: the disc copy that is
+/// whole as of the latest epoch; one that was interrupted while loading only when there is no other.
 pub fn source(standings: &[Standing], table: TableId, holders: NodeSet, on_disc: NodeSet) -> Option<usize> {
-    let whole = holders.iter().find(|at| standings[*at].survivor && standings[*at].is_whole(table));
+    let present =
+        |at: &usize| standings[*at].survivor && standings[*at].as_of(table) == standings[*at].opened;
+    let whole = holders.iter().find(present);
     if whole.is_some() {
         return whole;
     }
     let rank = |at: usize| {
         let s = &standings[at];
-        (s.is_whole(table), s.opened, s.last_commit, std::cmp::Reverse(at))
+        (s.as_of(table), s.opened, s.last_commit, std::cmp::Reverse(at))
     };
     let usable = |at: &usize| {
         let s = &standings[*at];

@@ -2,7 +2,7 @@
 //! of transactions hold the gate shared and find all of this still; connections, fences, flushes, marks and copies hold
 //! it alone. While somebody holds it alone no transaction is half-way through a handler.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hypermnesia_store::{Incarnation, TableId};
@@ -66,6 +66,8 @@ impl Generations {
 pub(crate) struct Era {
     /// The last epoch that this node knows to be opened, by itself or from its log.
     pub(crate) opened: Option<Epoch>,
+    /// And what it began with.
+    pub(crate) opening: Option<Stage>,
     /// It opened in this life, so this node is a member of it.
     pub(crate) live: bool,
     /// The last stage; counts until a later one.
@@ -79,8 +81,8 @@ pub(crate) struct Era {
     pub(crate) fenced: bool,
     /// All tables are loaded.
     pub(crate) complete: bool,
-    /// Else: those that are, and those of which this node's copy is the truth of this epoch.
-    pub(crate) loaded: BTreeSet<TableId>,
+    /// Else: which of them are as they were in which epoch.
+    pub(crate) whole: BTreeMap<TableId, u64>,
     /// By position, this node's own included.
     pub(crate) peers: Vec<Known>,
     pub(crate) leading: Option<Leading>,

@@ -44,6 +44,7 @@ pub(crate) struct Leading {
     /// That step is the first.
     fencing: bool,
     states: Vec<State>,
+    stages: Vec<Stage>,
     reports: Vec<Option<Report>>,
     records: HashMap<TxId, Outcome, FixedState>,
     /// The last opened epoch, once all are fenced.
@@ -80,6 +81,7 @@ impl Replica {
             missing: NodeSet::first(lives.len()),
             fencing: true,
             states,
+            stages: Vec::new(),
             reports: lives.iter().map(|_| None).collect(),
             records: HashMap::default(),
             parent: 0,
@@ -170,8 +172,9 @@ impl Replica {
         leading.missing = leading.missing.without(from);
         let last = leading.missing.is_empty();
         match step {
-            FlushStep::Fenced(state) => {
+            FlushStep::Fenced { state, stages } => {
                 leading.states[from] = state;
+                leading.stages.extend(stages);
                 if last {
                     self.collect(era, turn);
                 }
@@ -222,8 +225,10 @@ impl Replica {
         }
         era.loading = None;
         self.withdraw_unvoted(turn);
+        let kept = era.staged.as_ref().filter(|_| era.stage_kept);
+        let stages = era.opening.iter().chain(kept).cloned().collect();
         let state = era.state();
-        self.answer(era, from, number, FlushStep::Fenced(state), turn);
+        self.answer(era, from, number, FlushStep::Fenced { state, stages }, turn);
     }
 
     /// Whatever has not voted never was: nobody outside this node can have counted on it.
@@ -256,12 +261,53 @@ impl Replica {
         }
     }
 
-    fn on_collect(&self, era: &mut Era, from: usize, number: u64, opened: u64, turn: &mut Turn<'_>) {
-        if era.number() < opened && era.staged.as_ref().is_some_and(|stage| stage.epoch.number == opened) {
+    /// Applies what counts as opened, in order: its own stage when that is the parent, then the one the leader sent. It
+    /// is synced before the report, so a member is never more than one epoch behind what was taken as opened.
+    fn on_collect(
+        &self,
+        era: &mut Era,
+        from: usize,
+        number: u64,
+        opened: Option<Box<Stage>>,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(opened) = opened.filter(|stage| era.number() < stage.epoch.number) else {
+            return self.send_report(era, from, number, turn);
+        };
+        let parent = opened.epoch.parent;
+        if era.staged.as_ref().is_some_and(|own| own.epoch.number == parent && era.number() < parent) {
             self.open_staged(era, turn);
         }
-        let report = self.report(era, opened);
-        self.answer(era, from, number, FlushStep::Report(report), turn);
+        let last = opened.epoch.number;
+        era.staged = Some(*opened);
+        era.stage_kept = true;
+        self.open_staged(era, turn);
+        if self.durable {
+            let token = LogToken::Collected { number, opened: last };
+            self.log_epoch(era, Ack::Synced, Some(token), turn);
+        } else {
+            self.send_report(era, from, number, turn);
+        }
+    }
+
+    pub(crate) fn on_collected(&self, era: &mut Era, number: u64, opened: u64, turn: &mut Turn<'_>) {
+        if era.promised == number && era.number() == opened {
+            let leader = era.leader.expect("it has promised to somebody");
+            if let Some(at) = self.at_of(era, leader) {
+                self.send_report(era, at, number, turn);
+            }
+        }
+    }
+
+    /// The position of the leader, while it is in the life that was promised to.
+    fn at_of(&self, era: &Era, leader: Peer) -> Option<usize> {
+        let at = crate::epoch::position_of(&self.members, leader.node);
+        at.filter(|at| era.peers[*at].incarnation == Some(leader.incarnation))
+    }
+
+    fn send_report(&self, era: &mut Era, to: usize, number: u64, turn: &mut Turn<'_>) {
+        let report = self.report(era, era.number());
+        self.answer(era, to, number, FlushStep::Report(report), turn);
     }
 
     fn report(&self, era: &Era, opened: u64) -> Report {
@@ -280,7 +326,7 @@ impl Replica {
         let standing = Standing {
             survivor,
             complete: era.complete,
-            loaded: era.loaded.iter().copied().collect(),
+            whole: era.whole.iter().map(|(table, number)| (*table, *number)).collect(),
             durable: self.durable,
             opened: era.number(),
             last_commit: if era.live { clock } else { self.recovered_commit },
@@ -327,12 +373,9 @@ impl Replica {
             return;
         }
         era.stage_kept = true;
-        let Some(leader) = era.leader.filter(|_| era.promised == number) else { return };
-        match crate::epoch::position_of(&self.members, leader.node) {
-            Some(at) if era.peers[at].incarnation == Some(leader.incarnation) => {
-                self.answer(era, at, number, FlushStep::Staged, turn);
-            }
-            _ => {}
+        let leader = era.leader.filter(|_| era.promised == number);
+        if let Some(at) = leader.and_then(|leader| self.at_of(era, leader)) {
+            self.answer(era, at, number, FlushStep::Staged, turn);
         }
     }
 
@@ -349,7 +392,10 @@ impl Replica {
         let leading = era.leading.as_mut().expect("only a leader collects");
         let opened = last_opened(&leading.states, &leading.members);
         (leading.parent, leading.fencing) = (opened, false);
-        self.ask_all(era, FlushStep::Collect { opened }, turn);
+        let stage = leading.stages.drain(..).find(|stage| stage.epoch.number == opened).map(Box::new);
+        leading.stages.clear();
+        assert!(opened == 0 || stage.is_some(), "who says that {opened} opened knows what it began with");
+        self.ask_all(era, FlushStep::Collect { opened: stage }, turn);
     }
 
     fn inquire(&self, era: &mut Era, turn: &mut Turn<'_>) {

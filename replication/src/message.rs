@@ -166,11 +166,16 @@ pub enum FlushStep {
         members: Vec<Peer>,
     },
     /// Promised and stopped.
-    Fenced(State),
-    /// This epoch counts as the last opened one: who has staged and not opened it does so now. Then report.
+    Fenced {
+        /// Where the sender stands.
+        state: State,
+        /// What it knows of the beginnings of epochs: of the one it knows to be opened, and of the one it staged last.
+        stages: Vec<Stage>,
+    },
+    /// This epoch counts as the last opened one, if there is one: who has not opened it does so now. Then report.
     Collect {
-        /// Its number; 0 if there is none.
-        opened: u64,
+        /// What it began with: a member that was not needed for its opening may never have heard of it.
+        opened: Option<Box<Stage>>,
     },
     /// What I have prepared, and where I stand.
     Report(Report),

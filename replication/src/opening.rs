@@ -16,14 +16,17 @@ impl Replica {
     pub(crate) fn open_staged(&self, era: &mut Era, turn: &mut Turn<'_>) {
         let stage = era.staged.clone().expect("the caller looked");
         let parent = era.number();
-        // Also when this is read from a log: then its copy is as whole as it was in the life that staged.
-        era.complete = era.complete && stage.standings[self.at].survivor;
-        era.live = stage.epoch.members[self.at] == self.me;
-        if !stage.standings[self.at].survivor {
-            era.loaded.clear();
+        let survivor = stage.standings[self.at].survivor;
+        if era.complete && !survivor {
+            // Whole as of the epoch before, and untouched since, until it begins to load.
+            let mine = self.store.tables().into_iter().map(|table| table.id());
+            era.whole = mine.map(|table| (table, parent)).collect();
+            era.complete = false;
         }
+        era.live = stage.epoch.members[self.at] == self.me;
         self.keep_the_truth(era, &stage);
         era.opened = Some(stage.epoch.clone());
+        era.opening = Some(stage.clone());
         self.log_epoch(era, Ack::Logged, None, turn);
         self.follow_clock(self.me.node, stage.stamp, turn);
         let settled = self.apply_decisions(parent, &stage, turn);
@@ -51,9 +54,9 @@ impl Replica {
         if self.durable {
             let fact = EpochFact {
                 staged: era.staged.clone(),
-                opened: era.opened.clone(),
+                opened: era.opening.clone(),
                 complete: era.complete,
-                loaded: era.loaded.iter().copied().collect(),
+                whole: era.whole.iter().map(|(table, number)| (*table, *number)).collect(),
             };
             turn.log(Fact::Epoch(fact.encode()), level, token);
         }
@@ -64,7 +67,7 @@ impl Replica {
     fn keep_the_truth(&self, era: &mut Era, stage: &Stage) {
         for table in self.store.tables() {
             if self.source_in(&stage.standings, table.id()) == Some(self.at) {
-                era.loaded.insert(table.id());
+                era.whole.insert(table.id(), stage.epoch.number);
             }
         }
     }

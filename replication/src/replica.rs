@@ -268,7 +268,10 @@ impl Replica {
                 self.on_applied_logged(&era, txid, &mut turn);
                 self.finish(&era, turn);
             }
-            LogToken::Staged(_) | LogToken::Complete(_) | LogToken::Marked { .. } => {
+            LogToken::Staged(_)
+            | LogToken::Complete(_)
+            | LogToken::Marked { .. }
+            | LogToken::Collected { .. } => {
                 let mut era = self.alone();
                 self.on_rare_logged(&mut era, token, &mut turn);
                 self.finish(&era, turn);
@@ -280,6 +283,7 @@ impl Replica {
         match token {
             LogToken::Staged(number) => self.on_stage_kept(era, number, turn),
             LogToken::Complete(number) => self.on_complete_logged(era, number, turn),
+            LogToken::Collected { number, opened } => self.on_collected(era, number, opened, turn),
             LogToken::Marked { coordinator, epoch, generation } if epoch == era.number() => {
                 turn.send(self.peer(era, coordinator), Message::Marked { epoch, generation });
             }
@@ -457,8 +461,9 @@ fn recover_era(epoch: Option<&[u8]>, me: Peer, at: usize, members: usize) -> Era
     era.peers[at].incarnation = Some(me.incarnation);
     era.peers[at].connected = true;
     if let Some(fact) = epoch.and_then(EpochFact::decode) {
-        (era.staged, era.opened, era.complete) = (fact.staged, fact.opened, fact.complete);
-        era.loaded = fact.loaded.into_iter().collect();
+        era.opened = fact.opened.as_ref().map(|stage| stage.epoch.clone());
+        (era.staged, era.opening, era.complete) = (fact.staged, fact.opened, fact.complete);
+        era.whole = fact.whole.into_iter().collect();
     }
     let staged = era.staged.as_ref().map_or(0, |stage| stage.epoch.number);
     era.promised = staged.max(era.number());
