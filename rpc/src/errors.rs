@@ -2,6 +2,9 @@
 //! standard `google.rpc.Status` with one detail, `hypermnesia.v1.Error`; a status without it (a proxy's, the transport's)
 //! is read by its code alone, and then nothing better than "maybe changed" is claimed.
 
+#[cfg(feature = "server")]
+mod node;
+
 use std::fmt;
 
 use prost::Message;

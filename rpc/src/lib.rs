@@ -12,6 +12,8 @@ pub mod client;
 pub mod errors;
 pub mod limits;
 pub mod proto;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod value;
 
 pub use errors::{Error, ErrorKind};

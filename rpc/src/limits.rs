@@ -60,3 +60,16 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest time that a stopping server waits for calls that are being worked on.
 pub const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// How long a request id is remembered.
+pub const REQUEST_ID_KEPT: Duration = Duration::from_secs(600);
+
+/// Most request ids remembered; more within [`REQUEST_ID_KEPT`] are refused, since forgetting one early could do its work
+/// twice. With small answers about 300 bytes each.
+pub const REQUEST_IDS_KEPT_MAX: usize = 200_000;
+
+/// How often the health service looks at the node: the time within which a load balancer may be a step behind.
+pub const HEALTH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Most bytes of rows that a query inside an interactive transaction answers: they are held until they are sent.
+pub const HELD_ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -33,7 +33,8 @@ impl Table {
         Ok(self.get(key).await?.into_iter().next())
     }
 
-    /// The newest committed rows of the connected member, waiting for no transaction that is being committed.
+    /// The newest committed row of the connected member (in a bag: the oldest row of the key), waiting for no transaction
+    /// that is being committed.
     pub async fn dirty_get(&self, key: impl Into<Values>) -> Result<Vec<Row>, Error> {
         self.read(key.into(), true).await
     }

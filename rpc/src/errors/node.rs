@@ -1,0 +1,52 @@
+//! The engine's errors as errors of the remote interface: the one place where that is decided. `docs/grpc.md` has the table.
+
+use hypermnesia::{Error as NodeError, TxId};
+
+use super::{Error, ErrorKind};
+use crate::server::transaction_message;
+
+impl From<NodeError> for Error {
+    fn from(error: NodeError) -> Error {
+        let text = error.to_string();
+        let out = Error::new(kind_of(&error), text);
+        match error {
+            NodeError::Unknown { txid } | NodeError::InDoubt { txid } => about(out, txid),
+            NodeError::Unavailable { member, .. } => out.with_member(member),
+            _ => out,
+        }
+    }
+}
+
+fn about(error: Error, id: TxId) -> Error {
+    error.with_transaction(transaction_message(id))
+}
+
+fn kind_of(error: &NodeError) -> ErrorKind {
+    match error {
+        NodeError::Row(_)
+        | NodeError::Value(_)
+        | NodeError::Schema(_)
+        | NodeError::Record { .. }
+        | NodeError::NoSuchAttribute { .. }
+        | NodeError::Query(_) => ErrorKind::Invalid,
+        NodeError::NoSuchTable { .. } | NodeError::NoSuchIndex { .. } => ErrorKind::NotFound,
+        NodeError::TableExists { .. } | NodeError::IndexExists { .. } => ErrorKind::AlreadyExists,
+        NodeError::Conflict { .. } => ErrorKind::Conflict,
+        NodeError::SchemaChanged { .. } => ErrorKind::SchemaChanged,
+        NodeError::Unique { .. } => ErrorKind::UniqueViolation,
+        NodeError::NoCopy { .. }
+        | NodeError::SystemTable { .. }
+        | NodeError::WrongKind { .. }
+        | NodeError::Aborted { .. } => ErrorKind::Refused,
+        NodeError::Unavailable { .. } | NodeError::NotReady { .. } | NodeError::Closed => {
+            ErrorKind::Unavailable
+        }
+        NodeError::DeadlineExceeded => ErrorKind::Deadline,
+        NodeError::Unknown { .. } => ErrorKind::OutcomeUnknown,
+        NodeError::InDoubt { .. } => ErrorKind::InDoubt,
+        NodeError::Ended => ErrorKind::Expired,
+        NodeError::Overloaded { .. } | NodeError::TooLarge { .. } => ErrorKind::Limit,
+        NodeError::Damaged { .. } | NodeError::Disc(_) => ErrorKind::Storage,
+        _ => ErrorKind::Internal,
+    }
+}

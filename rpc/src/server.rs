@@ -1,0 +1,119 @@
+//! The server: the services of `hypermnesia.v1` over a running node, with health and reflection beside them.
+//!
+//! It decodes and checks once, at the door; behind it nobody sees protobuf. It holds no data of its own but the outcomes of
+//! requests with a request id. The node's calls never run on a thread that serves sockets where they could wait: writes are
+//! awaited, scans, queries and interactive transactions have threads of their own, bounded in number.
+
+mod cluster;
+mod convert;
+mod door;
+mod interactive;
+mod operations;
+mod outlet;
+mod query;
+mod requests;
+mod scan;
+mod tables;
+mod transact;
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use hypermnesia::Node;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::limits::{
+    DRAIN_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MESSAGE_BYTES_MAX, STREAMS_PER_CONNECTION,
+};
+use crate::proto;
+use crate::proto::cluster_server::ClusterServer;
+use crate::proto::operations_server::OperationsServer;
+use crate::proto::query_server::QueryServer;
+use crate::proto::tables_server::TablesServer;
+use crate::proto::transactions_server::TransactionsServer;
+use door::Door;
+
+pub(crate) use convert::transaction_message;
+
+/// The services of `hypermnesia.v1` over one node. All of them share it.
+#[derive(Clone)]
+struct Services {
+    door: Arc<Door>,
+}
+
+/// Serves a node on a bound listener until `shutdown` is ready; then takes no more calls and waits up to 5 s for those that
+/// are being worked on. The node itself is not closed.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(node: Node, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    let (stopping, stopped) = oneshot::channel::<()>();
+    let signal = async move {
+        shutdown.await;
+        // Nobody waits for it when the server has failed already.
+        let _ = stopping.send(());
+    };
+    let serving = Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .max_concurrent_streams(Some(STREAMS_PER_CONNECTION))
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .add_routes(router(node))
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), signal);
+    let drained = async move {
+        if stopped.await.is_ok() {
+            tokio::time::sleep(DRAIN_MAX).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        result = serving => result.map_err(io::Error::other),
+        () = drained => Ok(()),
+    }
+}
+
+/// All services as routes, to be served beside others or under settings of one's own.
+pub fn router(node: Node) -> Routes {
+    let services = Services { door: Arc::new(Door::new(node)) };
+    let (reporter, health) = tonic_health::server::health_reporter();
+    tokio::spawn(door::report_health(Arc::downgrade(&services.door), reporter));
+    let mut routes = Routes::builder();
+    routes
+        .add_service(sized!(TablesServer, services))
+        .add_service(sized!(TransactionsServer, services))
+        .add_service(sized!(QueryServer, services))
+        .add_service(sized!(OperationsServer, services))
+        .add_service(sized!(ClusterServer, services))
+        .add_service(health);
+    if let Ok(reflection) = reflection().build_v1() {
+        routes.add_service(reflection);
+    }
+    if let Ok(reflection) = reflection().build_v1alpha() {
+        routes.add_service(reflection);
+    }
+    routes.routes()
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+/// A service with the bound on its messages.
+macro_rules! sized {
+    ($server:ident, $services:expr) => {
+        $server::new($services.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    };
+}
+use sized;

@@ -1,0 +1,227 @@
+//! The service `Cluster`, and what all services tell about tables: the node's status as messages.
+
+use hypermnesia::{Error as NodeError, NodeId, Outcome, TableDef, TxId};
+use tonic::{Request, Response, Status};
+
+use super::Services;
+use super::convert;
+use super::door::{Door, time};
+use crate::errors::{Error, ErrorKind};
+use crate::limits::TIMEOUT_DEFAULT;
+use crate::proto::cluster_server::Cluster;
+use crate::proto::{
+    self, InDoubtRequest, InDoubtResponse, MembersRequest, MembersResponse, OutcomeRequest, OutcomeResponse,
+    StatusRequest, StatusResponse, WaitForTablesRequest, WaitForTablesResponse,
+};
+
+#[tonic::async_trait]
+impl Cluster for Services {
+    async fn status(&self, _request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        Ok(Response::new(self.door.status()))
+    }
+
+    async fn members(&self, _request: Request<MembersRequest>) -> Result<Response<MembersResponse>, Status> {
+        Ok(Response::new(MembersResponse { members: self.door.status().members }))
+    }
+
+    async fn in_doubt(&self, _request: Request<InDoubtRequest>) -> Result<Response<InDoubtResponse>, Status> {
+        Ok(Response::new(InDoubtResponse { transactions: self.door.status().in_doubt }))
+    }
+
+    async fn outcome(&self, request: Request<OutcomeRequest>) -> Result<Response<OutcomeResponse>, Status> {
+        let id =
+            request.into_inner().transaction.ok_or_else(|| Error::invalid("transaction", "is required"))?;
+        Ok(Response::new(self.door.outcome(convert::transaction_id(id))))
+    }
+
+    async fn wait_for_tables(
+        &self,
+        request: Request<WaitForTablesRequest>,
+    ) -> Result<Response<WaitForTablesResponse>, Status> {
+        self.door.wait_for_tables(request.into_inner()).await?;
+        Ok(Response::new(WaitForTablesResponse {}))
+    }
+}
+
+impl Door {
+    pub(super) fn status(&self) -> StatusResponse {
+        let status = self.node.status();
+        let mut members: Vec<_> = status.members.into_iter().map(|member| self.member(member)).collect();
+        members.sort_unstable_by_key(|member| member.node);
+        let ready = status.ready && members.iter().all(|member| member.connected);
+        StatusResponse {
+            name: status.node,
+            node: self.node.id().0,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            epoch: status.epoch,
+            ready,
+            members,
+            tables: self.tables(),
+            in_doubt: status.in_doubt.into_iter().map(in_doubt).collect(),
+            uptime_ms: u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            waits_for: status.waits_for.unwrap_or_default(),
+            came_back_empty: status.came_back_empty,
+        }
+    }
+
+    fn member(&self, member: hypermnesia::status::MemberStatus) -> proto::Member {
+        let node = NodeId::of_name(&member.name);
+        proto::Member {
+            itself: node == self.node.id(),
+            name: member.name,
+            node: node.0,
+            connected: member.connected,
+            ready: member.ready,
+            peer_address: member.peer_address,
+        }
+    }
+
+    /// All tables, by name.
+    pub(super) fn tables(&self) -> Vec<proto::TableInfo> {
+        let sizes = self.node.status().tables;
+        self.node.tables().iter().map(|def| self.info(def, &sizes)).collect()
+    }
+
+    /// One table.
+    pub(super) fn describe(&self, name: &str) -> Result<proto::TableInfo, Error> {
+        let missing = || Error::from(NodeError::NoSuchTable { name: name.to_owned() });
+        self.tables()
+            .into_iter()
+            .find(|info| info.table.as_ref().is_some_and(|table| table.name == name))
+            .ok_or_else(missing)
+    }
+
+    fn info(&self, def: &TableDef, sizes: &[hypermnesia::status::TableStatus]) -> proto::TableInfo {
+        let size = sizes.iter().find(|size| size.name == def.name);
+        proto::TableInfo {
+            table: Some(self.table_message(def)),
+            rows: size.map_or(0, |size| size.rows),
+            bytes: size.map_or(0, |size| size.bytes),
+            loaded: size.is_some_and(|size| size.loaded),
+        }
+    }
+
+    /// A definition with the names of its members.
+    pub(super) fn table_message(&self, def: &TableDef) -> proto::Table {
+        let members = self.node.status().members;
+        let name_of = |id: NodeId| {
+            let member = members.iter().find(|member| NodeId::of_name(&member.name) == id);
+            member.map_or_else(|| id.to_string(), |member| member.name.clone())
+        };
+        convert::table_message(def, &name_of)
+    }
+
+    fn outcome(&self, id: TxId) -> OutcomeResponse {
+        let (outcome, committed_at) = match self.node.outcome(id) {
+            Outcome::Committed(at) => (proto::Outcome::Committed, at.0),
+            Outcome::Aborted => (proto::Outcome::Aborted, 0),
+            Outcome::Unknown => {
+                // The next call may know more.
+                self.node.ask_outcome(id);
+                (proto::Outcome::Unknown, 0)
+            }
+        };
+        OutcomeResponse { outcome: outcome.into(), committed_at }
+    }
+
+    async fn wait_for_tables(&self, request: WaitForTablesRequest) -> Result<(), Error> {
+        let wait = time(request.timeout_ms, TIMEOUT_DEFAULT);
+        let place = self.thread().await?;
+        let node = self.node.clone();
+        let waited = tokio::task::spawn_blocking(move || {
+            let names: Vec<_> = request.tables.iter().map(String::as_str).collect();
+            let result = node.wait_for_tables(&names, wait);
+            drop(place);
+            result
+        });
+        match waited.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(NodeError::NotReady { waits_for })) => Err(Error::new(ErrorKind::Deadline, waits_for)),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(Error::new(ErrorKind::Internal, "waiting for tables failed")),
+        }
+    }
+
+    /// Creates a table.
+    pub(super) async fn create_table(
+        &self,
+        request: proto::CreateTableRequest,
+    ) -> Result<proto::CreateTableResponse, Error> {
+        let table = request.table.ok_or_else(|| Error::invalid("table", "is required"))?;
+        let members: Vec<_> =
+            self.node.status().members.into_iter().map(|member| NodeId::of_name(&member.name)).collect();
+        let name = table.name.clone();
+        let definition = convert::definition(table, &members)?;
+        self.change_schema(name, move |node| node.create_table(definition).map(drop))
+            .await
+            .map(|table| proto::CreateTableResponse { table: Some(table) })
+    }
+
+    /// Drops a table.
+    pub(super) async fn drop_table(
+        &self,
+        request: proto::DropTableRequest,
+    ) -> Result<proto::DropTableResponse, Error> {
+        self.on_thread(move |node| node.drop_table(&request.table)).await?;
+        Ok(proto::DropTableResponse {})
+    }
+
+    /// Adds an index.
+    pub(super) async fn add_index(
+        &self,
+        request: proto::AddIndexRequest,
+    ) -> Result<proto::AddIndexResponse, Error> {
+        let index = request.index.ok_or_else(|| Error::invalid("index", "is required"))?;
+        let table = request.table.clone();
+        self.change_schema(request.table, move |node| {
+            let attributes: Vec<_> = index.attributes.iter().map(String::as_str).collect();
+            node.add_index(&table, &index.name, &attributes, index.unique)
+        })
+        .await
+        .map(|table| proto::AddIndexResponse { table: Some(table) })
+    }
+
+    /// Drops an index.
+    pub(super) async fn drop_index(
+        &self,
+        request: proto::DropIndexRequest,
+    ) -> Result<proto::DropIndexResponse, Error> {
+        let table = request.table.clone();
+        self.change_schema(request.table, move |node| node.drop_index(&table, &request.index))
+            .await
+            .map(|table| proto::DropIndexResponse { table: Some(table) })
+    }
+
+    async fn change_schema(
+        &self,
+        table: String,
+        change: impl FnOnce(&hypermnesia::Node) -> hypermnesia::Result<()> + Send + 'static,
+    ) -> Result<proto::Table, Error> {
+        self.on_thread(change).await?;
+        Ok(self.table_message(&self.table(&table)?.definition()?))
+    }
+
+    async fn on_thread(
+        &self,
+        change: impl FnOnce(&hypermnesia::Node) -> hypermnesia::Result<()> + Send + 'static,
+    ) -> Result<(), Error> {
+        let place = self.thread().await?;
+        let node = self.node.clone();
+        let changed = tokio::task::spawn_blocking(move || {
+            let result = change(&node);
+            drop(place);
+            result
+        });
+        changed.await.map_err(|_| Error::new(ErrorKind::Internal, "a change of the schema failed"))??;
+        Ok(())
+    }
+}
+
+fn in_doubt(status: hypermnesia::status::InDoubtStatus) -> proto::InDoubtTransaction {
+    proto::InDoubtTransaction {
+        transaction: status.txid.parse().ok().map(convert::transaction_message),
+        age_ms: status.age_ms,
+        keys: status.keys as u64,
+        coordinator: status.coordinator,
+    }
+}

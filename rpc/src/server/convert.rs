@@ -1,0 +1,274 @@
+//! Messages to the engine's values, ranges and definitions, and back. What comes in is checked here once, with the path of
+//! the field that is wrong; behind this door nobody sees protobuf.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use hypermnesia::{
+    Ack, Attribute, Key, KeyRange, Kind, NodeId, Span, Storage, TableBuilder, TableDef, Timestamp, TxId,
+    Type, ValueRef,
+};
+
+use crate::errors::Error;
+use crate::proto::{self, value::Kind as Wire};
+use crate::value::Value;
+
+/// The values of a row, a key or a parameter list; `field` is their path.
+pub(super) fn values(messages: Vec<proto::Value>, field: &str) -> Result<Vec<hypermnesia::Value>, Error> {
+    let values = crate::value::from_messages(messages, field)?;
+    let numbered = values.into_iter().enumerate();
+    numbered.map(|(n, value)| stored(value, &|| format!("{field}[{n}]"))).collect()
+}
+
+/// The values of a required row.
+pub(super) fn row(row: Option<proto::Row>, field: &str) -> Result<Vec<hypermnesia::Value>, Error> {
+    let row = row.ok_or_else(|| Error::invalid(field, "is required"))?;
+    values(row.values, &format!("{field}.values"))
+}
+
+/// The values of a required key.
+pub(super) fn key(key: Option<proto::Key>, field: &str) -> Result<Vec<hypermnesia::Value>, Error> {
+    let key = key.ok_or_else(|| Error::invalid(field, "is required"))?;
+    values(key.values, &format!("{field}.values"))
+}
+
+fn stored(value: Value, path: &dyn Fn() -> String) -> Result<hypermnesia::Value, Error> {
+    use hypermnesia::Value as Stored;
+    Ok(match value {
+        Value::Null => Stored::Null,
+        Value::Bool(b) => Stored::Bool(b),
+        Value::Int(n) => Stored::Int(n),
+        Value::Uint(n) => Stored::from(n),
+        Value::Float(x) => Stored::Float(x),
+        Value::Text(text) => Stored::Text(text),
+        Value::Bytes(bytes) => Stored::Bytes(bytes),
+        Value::Timestamp(us) => Stored::Timestamp(us),
+        Value::List(items) => {
+            Stored::List(items.into_iter().map(|item| stored(item, path)).collect::<Result<_, _>>()?)
+        }
+        Value::Map(entries) => {
+            let mut tree = BTreeMap::new();
+            for (key, value) in entries {
+                if tree.insert(stored(key, path)?, stored(value, path)?).is_some() {
+                    return Err(Error::invalid(path(), "a key of the map is given twice"));
+                }
+            }
+            Stored::Map(tree)
+        }
+    })
+}
+
+/// A row as a message.
+pub(super) fn values_message(values: &[hypermnesia::Value]) -> proto::Row {
+    proto::Row { values: values.iter().map(|value| value_message(value.as_ref())).collect() }
+}
+
+fn value_message(value: ValueRef<'_>) -> proto::Value {
+    let kind = match value {
+        ValueRef::Null => Wire::Null(proto::Null {}),
+        ValueRef::Bool(b) => Wire::Bool(b),
+        ValueRef::Int(n) => Wire::Int(n),
+        ValueRef::Uint(n) => Wire::Uint(n),
+        ValueRef::Float(x) => Wire::Float(x),
+        ValueRef::Text(text) => Wire::Text(text.to_owned()),
+        ValueRef::Bytes(bytes) => Wire::Bytes(bytes.to_vec()),
+        ValueRef::Timestamp(us) => Wire::TimestampUs(us),
+        ValueRef::List(items) => {
+            Wire::List(proto::List { values: items.iter().map(value_message).collect() })
+        }
+        ValueRef::Map(pairs) => Wire::Map(proto::Map {
+            entries: pairs
+                .iter()
+                .map(|(key, value)| proto::MapEntry {
+                    key: Some(value_message(key)),
+                    value: Some(value_message(value)),
+                })
+                .collect(),
+        }),
+    };
+    proto::Value { kind: Some(kind) }
+}
+
+/// Keys of a scan. A bound with fewer values than the key stands for all keys that begin with them.
+pub(super) fn range(range: Option<proto::Range>) -> Result<KeyRange, Error> {
+    let Some(range) = range else { return Ok(KeyRange::all()) };
+    if let Some(prefix) = range.prefix {
+        if range.start.is_some() || range.end.is_some() {
+            return Err(Error::invalid("range.prefix", "excludes start and end"));
+        }
+        return Ok(KeyRange::prefix(&encoded(prefix.values, "range.prefix")?));
+    }
+    let start = match range.start {
+        None => Bound::Unbounded,
+        Some(bound) if bound.exclusive => after(encoded(bound.values, "range.start")?),
+        Some(bound) => Bound::Included(encoded(bound.values, "range.start")?),
+    };
+    let end = match range.end {
+        None => Bound::Unbounded,
+        Some(bound) if bound.exclusive => Bound::Excluded(encoded(bound.values, "range.end")?),
+        Some(bound) => KeyRange::prefix(&encoded(bound.values, "range.end")?).end,
+    };
+    Ok(KeyRange { start, end })
+}
+
+/// Where keys begin that neither equal this one nor begin with it.
+fn after(key: Key) -> Bound<Key> {
+    match KeyRange::prefix(&key).end {
+        Bound::Excluded(next) => Bound::Included(next),
+        other => other,
+    }
+}
+
+fn encoded(messages: Vec<proto::Value>, field: &str) -> Result<Key, Error> {
+    if messages.is_empty() {
+        return Err(Error::invalid(field, "needs at least one value"));
+    }
+    let path = format!("{field}.values");
+    Key::encode(&values(messages, &path)?).map_err(|error| Error::invalid(path, error))
+}
+
+/// The definition of a new table. `members` are those that get a copy when the request names none.
+pub(super) fn definition(table: proto::Table, members: &[NodeId]) -> Result<TableBuilder, Error> {
+    let kind = match table.kind() {
+        proto::TableKind::OrderedSet => Kind::OrderedSet,
+        proto::TableKind::Bag => Kind::Bag,
+        proto::TableKind::Set | proto::TableKind::Unspecified => Kind::Set,
+    };
+    let ack = match table.acknowledge() {
+        proto::Acknowledge::Memory => Ack::Memory,
+        proto::Acknowledge::Synced => Ack::Synced,
+        proto::Acknowledge::Logged | proto::Acknowledge::Unspecified => Ack::Logged,
+    };
+    let everywhere = storage(table.storage());
+    let mut builder = TableDef::builder(table.name).kind(kind).ack(ack);
+    let first = table.attributes.first().map(|attribute| attribute.name.clone());
+    for attribute in table.attributes {
+        let attribute_type = attribute_type(attribute.r#type());
+        builder = match attribute.nullable {
+            true => builder.nullable(attribute.name, attribute_type),
+            false => builder.attribute(attribute.name, attribute_type),
+        };
+    }
+    let key = if table.key.is_empty() { first.into_iter().collect() } else { table.key };
+    builder = builder.key(key);
+    for index in table.indexes {
+        builder = match index.unique {
+            true => builder.unique_index(index.name, index.attributes),
+            false => builder.index(index.name, index.attributes),
+        };
+    }
+    if table.copies.is_empty() {
+        builder = members.iter().fold(builder, |builder, member| builder.copy(*member, everywhere));
+    }
+    for (n, copy) in table.copies.into_iter().enumerate() {
+        let node = NodeId::of_name(&copy.member);
+        if !members.contains(&node) {
+            return Err(Error::invalid(
+                format!("table.copies[{n}].member"),
+                format!("no member {:?}", copy.member),
+            ));
+        }
+        builder = builder.copy(node, storage(copy.storage()));
+    }
+    Ok(builder)
+}
+
+fn storage(storage: proto::Storage) -> Storage {
+    match storage {
+        proto::Storage::Disc => Storage::Disc,
+        proto::Storage::Ram | proto::Storage::Unspecified => Storage::Ram,
+    }
+}
+
+fn attribute_type(kind: proto::AttributeType) -> Type {
+    match kind {
+        proto::AttributeType::Unspecified | proto::AttributeType::Any => Type::Any,
+        proto::AttributeType::Bool => Type::Bool,
+        proto::AttributeType::Int => Type::Int,
+        proto::AttributeType::Float => Type::Float,
+        proto::AttributeType::Text => Type::Text,
+        proto::AttributeType::Bytes => Type::Bytes,
+        proto::AttributeType::Timestamp => Type::Timestamp,
+        proto::AttributeType::List => Type::List,
+        proto::AttributeType::Map => Type::Map,
+    }
+}
+
+/// A definition as a message; `name_of` tells the names of members.
+pub(super) fn table_message(def: &TableDef, name_of: &dyn Fn(NodeId) -> String) -> proto::Table {
+    let names =
+        |positions: &[usize]| positions.iter().map(|at| def.attributes[*at].name.clone()).collect::<Vec<_>>();
+    let index = |index: &hypermnesia::IndexDef| proto::Index {
+        name: index.name.clone(),
+        attributes: names(&index.attributes),
+        unique: index.unique,
+    };
+    let copy = |copy: &hypermnesia::TableCopy| proto::Copy {
+        member: name_of(copy.node),
+        storage: match copy.storage {
+            Storage::Ram => proto::Storage::Ram,
+            Storage::Disc => proto::Storage::Disc,
+        }
+        .into(),
+    };
+    proto::Table {
+        name: def.name.clone(),
+        kind: kind_message(def.kind).into(),
+        attributes: def.attributes.iter().map(attribute_message).collect(),
+        key: names(&def.key),
+        indexes: def.indexes.iter().map(index).collect(),
+        copies: def.copies.iter().map(copy).collect(),
+        acknowledge: match def.ack {
+            Ack::Memory => proto::Acknowledge::Memory,
+            Ack::Logged => proto::Acknowledge::Logged,
+            Ack::Synced => proto::Acknowledge::Synced,
+        }
+        .into(),
+        storage: proto::Storage::Unspecified.into(),
+        id: def.id.0,
+        version: def.version.0,
+    }
+}
+
+fn kind_message(kind: Kind) -> proto::TableKind {
+    match kind {
+        Kind::Set => proto::TableKind::Set,
+        Kind::OrderedSet => proto::TableKind::OrderedSet,
+        Kind::Bag => proto::TableKind::Bag,
+    }
+}
+
+fn attribute_message(attribute: &Attribute) -> proto::Attribute {
+    let kind = match attribute.ty {
+        Type::Any => proto::AttributeType::Any,
+        Type::Bool => proto::AttributeType::Bool,
+        Type::Int => proto::AttributeType::Int,
+        Type::Float => proto::AttributeType::Float,
+        Type::Text => proto::AttributeType::Text,
+        Type::Bytes => proto::AttributeType::Bytes,
+        Type::Timestamp => proto::AttributeType::Timestamp,
+        Type::List => proto::AttributeType::List,
+        Type::Map => proto::AttributeType::Map,
+    };
+    proto::Attribute { name: attribute.name.clone(), r#type: kind.into(), nullable: attribute.nullable }
+}
+
+/// A transaction's identity as a message.
+pub(crate) fn transaction_message(id: TxId) -> proto::TransactionId {
+    proto::TransactionId { age: id.age.0, node: id.node.0, sequence: id.sequence }
+}
+
+/// A transaction's identity from a message.
+pub(super) fn transaction_id(id: proto::TransactionId) -> TxId {
+    TxId { age: Timestamp(id.age), node: NodeId(id.node), sequence: id.sequence }
+}
+
+/// Which part of a table or an index a scan asks for.
+pub(super) fn span(request: &proto::ScanRequest) -> Result<Span, Error> {
+    let limit = match usize::try_from(request.limit) {
+        Ok(0) | Err(_) => usize::MAX,
+        Ok(limit) => limit,
+    };
+    let span = Span::of(range(request.range.clone())?).limit(limit);
+    Ok(if request.direction() == proto::Direction::Descending { span.backward() } else { span })
+}

@@ -1,0 +1,181 @@
+//! The door to the node: requests are checked, carried out, and answered. All services go through it, so that a call, the
+//! same operation on a stream, and the same step of a transaction mean the same.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hypermnesia::{DynTable, Node};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use super::convert;
+use super::requests::Requests;
+use super::transact::{Change, Plan};
+use crate::errors::{Error, ErrorKind};
+use crate::limits::{
+    BATCH_ITEMS_MAX, BLOCKING_CALLS_MAX, HEALTH_INTERVAL, INTERACTIVE_MAX, TIMEOUT_DEFAULT, TIMEOUT_MAX,
+};
+use crate::proto;
+
+/// See the file's header.
+pub(super) struct Door {
+    pub(super) node: Node,
+    pub(super) requests: Requests,
+    /// Threads for scans and queries.
+    blocking: Arc<Semaphore>,
+    /// Interactive transactions.
+    interactive: Arc<Semaphore>,
+    pub(super) since: Instant,
+}
+
+impl Door {
+    pub(super) fn new(node: Node) -> Door {
+        Door {
+            node,
+            requests: Requests::default(),
+            blocking: Arc::new(Semaphore::new(BLOCKING_CALLS_MAX)),
+            interactive: Arc::new(Semaphore::new(INTERACTIVE_MAX)),
+            since: Instant::now(),
+        }
+    }
+
+    /// A place among the scans and queries; waits for one as long as a call may take by default.
+    pub(super) async fn thread(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let place = tokio::time::timeout(TIMEOUT_DEFAULT, Arc::clone(&self.blocking).acquire_owned()).await;
+        let full =
+            || Error::new(ErrorKind::Limit, format!("{BLOCKING_CALLS_MAX} scans and queries are running"));
+        place.ok().and_then(Result::ok).ok_or_else(full)
+    }
+
+    /// A place among the interactive transactions.
+    pub(super) fn interactive_place(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let full =
+            |_| Error::new(ErrorKind::Limit, format!("{INTERACTIVE_MAX} interactive transactions are open"));
+        Arc::clone(&self.interactive).try_acquire_owned().map_err(full)
+    }
+
+    /// A handle on a table.
+    pub(super) fn table(&self, name: &str) -> Result<DynTable, Error> {
+        Ok(self.node.dyn_table(name)?)
+    }
+
+    pub(super) async fn get(&self, request: proto::GetRequest) -> Result<proto::GetResponse, Error> {
+        let (table, key) = (self.table(&request.table)?, convert::key(request.key, "key")?);
+        if request.dirty {
+            let row = table.dirty_get(&key)?;
+            return Ok(found(row.as_slice()));
+        }
+        let reads = vec![(table, key)];
+        let response = self.run(Plan { reads, ..Plan::new(TIMEOUT_DEFAULT) }).await?;
+        Ok(response.reads.into_iter().next().unwrap_or_default())
+    }
+
+    pub(super) async fn put(&self, request: proto::PutRequest) -> Result<proto::PutResponse, Error> {
+        let (table, row) = (self.table(&request.table)?, convert::row(request.row, "row")?);
+        if request.dirty {
+            blocking(|| table.dirty_put(&row))?;
+            return Ok(proto::PutResponse { committed_at: 0 });
+        }
+        let committed_at = self.change_all(vec![Change::Put(table, row)]).await?;
+        Ok(proto::PutResponse { committed_at })
+    }
+
+    pub(super) async fn delete(&self, request: proto::DeleteRequest) -> Result<proto::DeleteResponse, Error> {
+        let table = self.table(&request.table)?;
+        if request.row.is_some() {
+            if request.key.is_some() || request.dirty {
+                return Err(Error::invalid("row", "excludes key and dirty"));
+            }
+            let row = convert::row(request.row, "row")?;
+            let committed_at = self.change_all(vec![Change::DeleteRow(table, row)]).await?;
+            return Ok(proto::DeleteResponse { committed_at });
+        }
+        let key = convert::key(request.key, "key")?;
+        if request.dirty {
+            blocking(|| table.dirty_delete(&key))?;
+            return Ok(proto::DeleteResponse { committed_at: 0 });
+        }
+        let committed_at = self.change_all(vec![Change::Delete(table, key)]).await?;
+        Ok(proto::DeleteResponse { committed_at })
+    }
+
+    pub(super) async fn batch_get(
+        &self,
+        request: proto::BatchGetRequest,
+    ) -> Result<proto::BatchGetResponse, Error> {
+        check_items(request.keys.len(), "keys")?;
+        let table = self.table(&request.table)?;
+        let reads = keys(request.keys)?.into_iter().map(|key| (table.clone(), key)).collect();
+        let response = self.run(Plan { reads, ..Plan::new(TIMEOUT_DEFAULT) }).await?;
+        Ok(proto::BatchGetResponse { results: response.reads })
+    }
+
+    pub(super) async fn batch_put(
+        &self,
+        request: proto::BatchPutRequest,
+    ) -> Result<proto::BatchPutResponse, Error> {
+        check_items(request.rows.len(), "rows")?;
+        let table = self.table(&request.table)?;
+        let put = |(n, row): (usize, proto::Row)| {
+            Ok(Change::Put(table.clone(), convert::values(row.values, &format!("rows[{n}].values"))?))
+        };
+        let changes = request.rows.into_iter().enumerate().map(put).collect::<Result<_, Error>>()?;
+        Ok(proto::BatchPutResponse { committed_at: self.change_all(changes).await? })
+    }
+
+    pub(super) async fn batch_delete(
+        &self,
+        request: proto::BatchDeleteRequest,
+    ) -> Result<proto::BatchDeleteResponse, Error> {
+        check_items(request.keys.len(), "keys")?;
+        let table = self.table(&request.table)?;
+        let changes = keys(request.keys)?.into_iter().map(|key| Change::Delete(table.clone(), key)).collect();
+        Ok(proto::BatchDeleteResponse { committed_at: self.change_all(changes).await? })
+    }
+
+    async fn change_all(&self, changes: Vec<Change>) -> Result<u64, Error> {
+        Ok(self.run(Plan { changes, ..Plan::new(TIMEOUT_DEFAULT) }).await?.committed_at)
+    }
+}
+
+/// A call that may wait for other members: the runtime's other tasks go on on other threads meanwhile.
+fn blocking<T>(call: impl FnOnce() -> Result<T, hypermnesia::Error>) -> Result<T, Error> {
+    Ok(tokio::task::block_in_place(call)?)
+}
+
+/// Rows of one key as an answer.
+pub(super) fn found(rows: &[Vec<hypermnesia::Value>]) -> proto::GetResponse {
+    proto::GetResponse { rows: rows.iter().map(|row| convert::values_message(row)).collect() }
+}
+
+/// Refuses more items than one request may have.
+pub(super) fn check_items(count: usize, field: &str) -> Result<(), Error> {
+    if count <= BATCH_ITEMS_MAX {
+        return Ok(());
+    }
+    Err(Error::invalid(field, format!("{count} items, at most {BATCH_ITEMS_MAX} are possible")))
+}
+
+/// The time that a call may take: as named, within [`TIMEOUT_MAX`].
+pub(super) fn time(timeout_ms: u32, default: Duration) -> Duration {
+    if timeout_ms == 0 { default } else { Duration::from_millis(timeout_ms.into()).min(TIMEOUT_MAX) }
+}
+
+fn keys(keys: Vec<proto::Key>) -> Result<Vec<Vec<hypermnesia::Value>>, Error> {
+    let numbered = keys.into_iter().enumerate();
+    numbered.map(|(n, key)| convert::values(key.values, &format!("keys[{n}].values"))).collect()
+}
+
+/// Keeps the health service up to date for as long as it is served: looks at the node now and then, since it tells nobody
+/// when it becomes ready.
+pub(super) async fn report_health(door: std::sync::Weak<Door>, reporter: HealthReporter) {
+    loop {
+        let Some(ready) = door.upgrade().map(|door| door.node.status().ready) else { return };
+        let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in ["", "hypermnesia"] {
+            reporter.set_service_status(service, status).await;
+        }
+        tokio::time::sleep(HEALTH_INTERVAL).await;
+    }
+}

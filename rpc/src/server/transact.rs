@@ -1,0 +1,326 @@
+//! One-shot transactions. The request is checked and encoded once, outside the transaction, which may run several times.
+
+use std::cmp::Ordering;
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hypermnesia::{AsyncTransaction, DynTable, Outcome, TxOptions, Type, Value, ValueRef};
+use prost::Message;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Services;
+use super::convert;
+use super::door::{Door, check_items, found, time};
+use super::requests::Known;
+use crate::errors::{Error, ErrorKind};
+use crate::limits::TIMEOUT_DEFAULT;
+use crate::proto::transactions_server::Transactions;
+use crate::proto::{self, Comparison, TransactRequest, TransactResponse, condition, write};
+
+#[tonic::async_trait]
+impl Transactions for Services {
+    type InteractStream = super::interactive::Answers;
+
+    async fn transact(
+        &self,
+        request: Request<TransactRequest>,
+    ) -> Result<Response<TransactResponse>, Status> {
+        Ok(Response::new(self.door.transact(request.into_inner()).await?))
+    }
+
+    async fn interact(
+        &self,
+        request: Request<Streaming<proto::InteractRequest>>,
+    ) -> Result<Response<Self::InteractStream>, Status> {
+        Ok(Response::new(super::interactive::run(&self.door, request.into_inner())))
+    }
+}
+
+/// A write with its table and values.
+pub(super) enum Change {
+    Put(DynTable, Vec<Value>),
+    Delete(DynTable, Vec<Value>),
+    DeleteRow(DynTable, Vec<Value>),
+}
+
+/// What must hold.
+pub(super) struct Condition {
+    table: DynTable,
+    key: Vec<Value>,
+    test: Test,
+}
+
+enum Test {
+    Exists(bool),
+    Equals(Vec<Value>),
+    Attribute { position: usize, comparison: Comparison, value: Value },
+}
+
+/// A whole transaction, checked: conditions, then reads, then changes.
+pub(super) struct Plan {
+    pub(super) conditions: Vec<Condition>,
+    pub(super) reads: Vec<(DynTable, Vec<Value>)>,
+    pub(super) changes: Vec<Change>,
+    pub(super) options: TxOptions,
+}
+
+impl Door {
+    pub(super) async fn transact(&self, request: TransactRequest) -> Result<TransactResponse, Error> {
+        let id = request.options.as_ref().map(|options| options.request_id.clone()).unwrap_or_default();
+        if id.is_empty() {
+            let plan = self.plan(request)?;
+            return self.run(plan).await;
+        }
+        let digest = digest(&request);
+        let mut claim = self.requests.claim(&id, digest).await?;
+        match &*claim {
+            Known::Done(response) => return Ok(response.clone()),
+            Known::Unknown(transaction, why) => {
+                // What was read is gone with the first answer; that it was committed is what counts.
+                match self.node.outcome(*transaction) {
+                    Outcome::Committed(at) => {
+                        let reads = request.reads.iter().map(|_| proto::GetResponse::default()).collect();
+                        return Ok(TransactResponse {
+                            applied: true,
+                            failed_condition: 0,
+                            reads,
+                            committed_at: at.0,
+                        });
+                    }
+                    Outcome::Aborted => {}
+                    _ => {
+                        let error = Error::new(ErrorKind::OutcomeUnknown, why.clone());
+                        return Err(error.with_transaction(convert::transaction_message(*transaction)));
+                    }
+                }
+            }
+            Known::Nothing => {}
+        }
+        let plan = self.plan(request)?;
+        let result = self.run(plan).await;
+        *claim = match &result {
+            Ok(response) => Known::Done(response.clone()),
+            Err(error) => match error.transaction().filter(|_| error.kind() == ErrorKind::OutcomeUnknown) {
+                Some(id) => Known::Unknown(convert::transaction_id(id), error.message().to_owned()),
+                None => Known::Nothing,
+            },
+        };
+        result
+    }
+
+    /// Runs a plan as a transaction, several times if others are in the way.
+    pub(super) async fn run(&self, plan: Plan) -> Result<TransactResponse, Error> {
+        let (plan, last_run) = (Arc::new(plan), Arc::new(Mutex::new(None)));
+        let options = plan.options.clone();
+        let program = |tx: AsyncTransaction| {
+            *last_run.lock().unwrap_or_else(PoisonError::into_inner) = Some(tx.id());
+            let plan = Arc::clone(&plan);
+            async move { plan.run(&tx).await }
+        };
+        let mut response = self.node.try_transaction_async(&options, program).await?;
+        let last_run = last_run.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(id) = last_run.filter(|_| response.applied && !plan.changes.is_empty())
+            && let Outcome::Committed(at) = self.node.outcome(id)
+        {
+            response.committed_at = at.0;
+        }
+        Ok(response)
+    }
+
+    fn plan(&self, request: TransactRequest) -> Result<Plan, Error> {
+        check_items(request.conditions.len(), "conditions")?;
+        check_items(request.reads.len(), "reads")?;
+        check_items(request.writes.len(), "writes")?;
+        let conditions = request.conditions.into_iter().enumerate();
+        let reads = request.reads.into_iter().enumerate();
+        let writes = request.writes.into_iter().enumerate();
+        Ok(Plan {
+            conditions: conditions
+                .map(|(n, condition)| self.condition(condition, n))
+                .collect::<Result<_, _>>()?,
+            reads: reads
+                .map(|(n, read)| self.read(read, &format!("reads[{n}]")))
+                .collect::<Result<_, _>>()?,
+            changes: writes
+                .map(|(n, write)| self.change(write, &format!("writes[{n}]")))
+                .collect::<Result<_, _>>()?,
+            options: options(request.options.unwrap_or_default(), TIMEOUT_DEFAULT),
+        })
+    }
+
+    fn condition(&self, condition: proto::Condition, n: usize) -> Result<Condition, Error> {
+        let path = format!("conditions[{n}]");
+        let table = self.table(&condition.table)?;
+        let key = self.checked_key(&table, condition.key, &format!("{path}.key"))?;
+        let test = match condition
+            .test
+            .ok_or_else(|| Error::invalid(format!("{path}.test"), "is required"))?
+        {
+            condition::Test::Exists(exists) => Test::Exists(exists),
+            condition::Test::Equals(row) => {
+                Test::Equals(self.checked_row(&table, Some(row), &format!("{path}.equals"))?)
+            }
+            condition::Test::Attribute(test) => attribute_test(&table, test, &format!("{path}.attribute"))?,
+        };
+        Ok(Condition { table, key, test })
+    }
+
+    /// A read with its table and key.
+    pub(super) fn read(&self, read: proto::Read, path: &str) -> Result<(DynTable, Vec<Value>), Error> {
+        let table = self.table(&read.table)?;
+        let key = self.checked_key(&table, read.key, &format!("{path}.key"))?;
+        Ok((table, key))
+    }
+
+    /// A write with its table and values.
+    pub(super) fn change(&self, write: proto::Write, path: &str) -> Result<Change, Error> {
+        match write.write.ok_or_else(|| Error::invalid(format!("{path}.write"), "is required"))? {
+            write::Write::Put(put) => {
+                let table = self.table(&put.table)?;
+                let row = self.checked_row(&table, put.row, &format!("{path}.put.row"))?;
+                Ok(Change::Put(table, row))
+            }
+            write::Write::Delete(delete) => {
+                let table = self.table(&delete.table)?;
+                let key = self.checked_key(&table, delete.key, &format!("{path}.delete.key"))?;
+                Ok(Change::Delete(table, key))
+            }
+            write::Write::DeleteRow(delete) => {
+                let table = self.table(&delete.table)?;
+                let row = self.checked_row(&table, delete.row, &format!("{path}.delete_row.row"))?;
+                Ok(Change::DeleteRow(table, row))
+            }
+        }
+    }
+
+    fn checked_key(
+        &self,
+        table: &DynTable,
+        key: Option<proto::Key>,
+        path: &str,
+    ) -> Result<Vec<Value>, Error> {
+        let key = convert::key(key, path)?;
+        table.definition()?.encode_key(&key).map_err(|error| Error::invalid(path, error))?;
+        Ok(key)
+    }
+
+    fn checked_row(
+        &self,
+        table: &DynTable,
+        row: Option<proto::Row>,
+        path: &str,
+    ) -> Result<Vec<Value>, Error> {
+        let row = convert::row(row, path)?;
+        let stored = table.definition()?.encode_row(&row).map_err(|error| Error::invalid(path, error))?;
+        // As it will be stored: an int in an attribute of type float has become a float.
+        Ok(stored.to_values())
+    }
+}
+
+impl Plan {
+    /// One that does nothing yet, within this time.
+    pub(super) fn new(time: Duration) -> Plan {
+        let options = TxOptions::new().deadline(time);
+        Plan { conditions: Vec::new(), reads: Vec::new(), changes: Vec::new(), options }
+    }
+
+    async fn run(&self, tx: &AsyncTransaction) -> Result<TransactResponse, Error> {
+        let mut failed = None;
+        for (n, condition) in self.conditions.iter().enumerate() {
+            if !condition.holds(tx).await? {
+                failed = Some(n);
+                break;
+            }
+        }
+        let mut reads = Vec::with_capacity(self.reads.len());
+        for (table, key) in &self.reads {
+            reads.push(found(&tx.read(table, key).await?));
+        }
+        for change in self.changes.iter().filter(|_| failed.is_none()) {
+            change.make(tx).await?;
+        }
+        let failed_condition = failed.unwrap_or_default() as u32;
+        Ok(TransactResponse { applied: failed.is_none(), failed_condition, reads, committed_at: 0 })
+    }
+}
+
+impl Condition {
+    async fn holds(&self, tx: &AsyncTransaction) -> Result<bool, Error> {
+        let rows = tx.read(&self.table, &self.key).await?;
+        Ok(match &self.test {
+            Test::Exists(exists) => rows.is_empty() != *exists,
+            Test::Equals(row) => rows.contains(row),
+            Test::Attribute { position, comparison, value } => match rows.as_slice() {
+                [row] => compares(&row[*position], *comparison, value),
+                _ => false,
+            },
+        })
+    }
+}
+
+impl Change {
+    /// Buffers the write in the transaction.
+    pub(super) async fn make(&self, tx: &AsyncTransaction) -> Result<(), Error> {
+        match self {
+            Change::Put(table, row) => tx.insert(table, row).await?,
+            Change::Delete(table, key) => tx.delete(table, key).await?,
+            Change::DeleteRow(table, row) => drop(tx.delete_object(table, row).await?),
+        }
+        Ok(())
+    }
+}
+
+/// A hash of what a request asks for; only compared within this process.
+fn digest(request: &TransactRequest) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&request.encode_to_vec());
+    hasher.finish()
+}
+
+/// The engine's options for those of a request.
+pub(super) fn options(options: proto::TransactionOptions, default: Duration) -> TxOptions {
+    let mut wanted = TxOptions::new().deadline(time(options.timeout_ms, default));
+    if options.sync {
+        wanted = wanted.sync();
+    }
+    if options.retries > 0 {
+        wanted = wanted.retries(options.retries);
+    }
+    wanted
+}
+
+fn attribute_test(table: &DynTable, test: proto::AttributeTest, path: &str) -> Result<Test, Error> {
+    let missing =
+        || Error::invalid(format!("{path}.attribute"), format!("no attribute {:?}", test.attribute));
+    let position = table.definition()?.position(&test.attribute).ok_or_else(missing)?;
+    let comparison = test.comparison();
+    if comparison == Comparison::Unspecified {
+        return Err(Error::invalid(format!("{path}.comparison"), "is required"));
+    }
+    let value = convert::values(test.value.into_iter().collect(), &format!("{path}.value"))?.pop();
+    let value = value.ok_or_else(|| Error::invalid(format!("{path}.value"), "is required"))?;
+    Ok(Test::Attribute { position, comparison, value })
+}
+
+/// An int and a float that are worth the same; the order of values keeps them apart.
+fn same_number(a: &Value, b: &Value) -> bool {
+    let float = |value: &Value| match Type::Float.admit(value.as_ref()) {
+        Some(ValueRef::Float(x)) => Some(x),
+        _ => None,
+    };
+    float(a).is_some_and(|a| float(b) == Some(a))
+}
+
+fn compares(found: &Value, comparison: Comparison, value: &Value) -> bool {
+    let order = if same_number(found, value) { Ordering::Equal } else { found.cmp(value) };
+    match comparison {
+        Comparison::Equal => order == Ordering::Equal,
+        Comparison::NotEqual => order != Ordering::Equal,
+        Comparison::Less => order == Ordering::Less,
+        Comparison::LessOrEqual => order != Ordering::Greater,
+        Comparison::Greater => order == Ordering::Greater,
+        Comparison::GreaterOrEqual => order != Ordering::Less,
+        Comparison::Unspecified => false,
+    }
+}

@@ -1,0 +1,10 @@
+//! The server over a real embedded node, and the client, over a real connection on a free port of the loopback.
+
+mod interactive;
+mod limits;
+mod operations;
+mod queries;
+mod rows;
+mod served;
+mod services;
+mod transactions;

@@ -1,0 +1,168 @@
+//! Aim: every call of `Tables` does what its comment says, and wrong input is named. Method: one node, the Rust client.
+
+use hypermnesia_rpc::client::{AttributeType, Scan, Storage, TableKind, TableSpec};
+use hypermnesia_rpc::{ErrorKind, Value};
+
+use crate::served::Served;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_are_created_described_altered_and_dropped() {
+    let served = Served::start().await;
+    let client = &served.client;
+    let spec = TableSpec::ordered_set("cities")
+        .attribute("id", AttributeType::Int)
+        .attribute("country", AttributeType::Text)
+        .nullable("name", AttributeType::Text)
+        .key(["country", "id"]);
+    let made = client.create_table(spec.clone()).await.expect("new");
+    assert_eq!((made.kind(), made.key.len(), made.copies.len()), (TableKind::OrderedSet, 2, 1));
+    assert_eq!((made.copies[0].member.as_str(), made.copies[0].storage()), ("n1", Storage::Ram));
+    let again = client.create_table(spec).await.expect_err("the name is taken");
+    assert_eq!((again.kind(), again.changed_nothing()), (ErrorKind::AlreadyExists, true));
+
+    client.table("cities").put((1, "BE", "Ghent")).await.expect("fits");
+    let altered = client.add_index("cities", "by_name", ["name"], false).await.expect("new index");
+    assert_eq!(altered.indexes[0].attributes, ["name"]);
+    let found =
+        client.table("cities").scan(Scan::prefix("Ghent").index("by_name")).await.expect("index is there");
+    assert_eq!(found.collect().await.expect("one row").len(), 1);
+    let twice = client.add_index("cities", "by_name", ["id"], false).await.expect_err("the name is taken");
+    assert_eq!(twice.kind(), ErrorKind::AlreadyExists);
+    client.drop_index("cities", "by_name").await.expect("was there");
+    assert_eq!(client.drop_index("cities", "by_name").await.expect_err("gone").kind(), ErrorKind::NotFound);
+
+    let described = client.describe_table("cities").await.expect("there");
+    assert_eq!((described.rows, described.loaded), (1, true));
+    assert_eq!(client.tables().await.expect("a list").len(), 1);
+    client.drop_table("cities").await.expect("was there");
+    assert_eq!(client.describe_table("cities").await.expect_err("gone").kind(), ErrorKind::NotFound);
+    assert_eq!(client.drop_table("cities").await.expect_err("gone").kind(), ErrorKind::NotFound);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_value_comes_back_as_it_was() {
+    let served = Served::start().await;
+    let spec =
+        TableSpec::set("any").attribute("id", AttributeType::Int).nullable("value", AttributeType::Any);
+    served.client.create_table(spec).await.expect("new");
+    let any = served.client.table("any");
+    let values = [
+        Value::Null,
+        Value::Bool(true),
+        Value::Int(i64::MIN),
+        Value::Uint(u64::MAX),
+        Value::Float(0.1),
+        Value::from("tëxt"),
+        Value::Bytes(vec![0, 255]),
+        Value::Timestamp(-1),
+        Value::List(vec![Value::Int(1), Value::Null]),
+        Value::Map(vec![(Value::from("a"), Value::List(vec![])), (Value::from("b"), Value::Float(1.5))]),
+    ];
+    for (id, value) in values.iter().enumerate() {
+        any.put((id as u32, value.clone())).await.expect("fits");
+    }
+    for (id, value) in values.iter().enumerate() {
+        let row = any.get_one(id as u32).await.expect("readable").expect("there");
+        assert_eq!(row[1], *value);
+    }
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_put_read_and_deleted_alone_and_in_batches() {
+    let served = Served::with_accounts().await;
+    let accounts = served.client.table("accounts");
+    let first = accounts.put(("alice", 1)).await.expect("fits");
+    let second = accounts.put(("alice", 2)).await.expect("fits");
+    assert!(first > 0 && second > first, "commit timestamps grow: {first} {second}");
+    assert_eq!(accounts.get_one("alice").await.expect("read"), Some(vec!["alice".into(), 2.into()]));
+    assert_eq!(accounts.dirty_get("alice").await.expect("read").len(), 1);
+    assert_eq!(accounts.get_one("nobody").await.expect("read"), None);
+    accounts.dirty_put(("carol", 7)).await.expect("fits");
+    let many = accounts.get_many(["carol", "nobody", "bob"]).await.expect("read");
+    assert_eq!(many.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0, 1]);
+    accounts.delete("alice").await.expect("there");
+    accounts.delete("alice").await.expect("deleting what is not there succeeds");
+    accounts.dirty_delete("carol").await.expect("there");
+    accounts.delete_many(["bob", "nobody"]).await.expect("there");
+    assert_eq!(served.client.describe_table("accounts").await.expect("there").rows, 0);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bag_keeps_different_rows_of_one_key() {
+    let served = Served::start().await;
+    let spec =
+        TableSpec::bag("tags").attribute("item", AttributeType::Int).attribute("tag", AttributeType::Text);
+    served.client.create_table(spec).await.expect("new");
+    let tags = served.client.table("tags");
+    for tag in ["b", "a", "b"] {
+        tags.put((1, tag)).await.expect("fits");
+    }
+    let rows = tags.get(1).await.expect("read");
+    assert_eq!(
+        rows,
+        [vec![1.into(), "b".into()], vec![1.into(), "a".into()]],
+        "in the order they came, each once"
+    );
+    tags.delete_row((1, "b")).await.expect("there");
+    assert_eq!(tags.get(1).await.expect("read").len(), 1);
+    tags.delete(1).await.expect("there");
+    assert!(tags.get(1).await.expect("read").is_empty());
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scans_walk_ranges_both_ways_and_stop_at_their_limit() {
+    let served = Served::with_numbers(1_000).await;
+    let numbers = served.client.table("numbers");
+    let scan = async |scan: Scan| -> Vec<i64> {
+        let rows = numbers.scan(scan).await.expect("a scan").collect().await.expect("rows");
+        rows.into_iter().map(|row| if let Value::Int(n) = row[0] { n } else { -1 }).collect()
+    };
+    assert_eq!(scan(Scan::all()).await, (0..1_000).collect::<Vec<_>>());
+    assert_eq!(scan(Scan::all().descending().limit(3)).await, [999, 998, 997]);
+    assert_eq!(scan(Scan::all().from(300).before(900)).await, (300..900).collect::<Vec<_>>());
+    assert_eq!(scan(Scan::all().after(997).to(999)).await, [998, 999]);
+    assert_eq!(scan(Scan::all().from(700).before(100)).await, [0; 0], "an empty range is no error");
+    assert_eq!(scan(Scan::prefix("row 000000007").index("by_text")).await, [7]);
+    let indexed = scan(Scan::all().index("by_text").from("row 000000400").descending()).await;
+    assert_eq!(indexed, (400..1_000).rev().collect::<Vec<_>>());
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_input_is_named_and_changes_nothing() {
+    let served = Served::with_accounts().await;
+    let client = &served.client;
+    let accounts = client.table("accounts");
+    let kind = |result: Result<u64, hypermnesia_rpc::Error>, word: &str| {
+        let error = result.expect_err("refused");
+        assert!(error.message().contains(word), "{error} should name {word}");
+        assert!(error.changed_nothing());
+        error.kind()
+    };
+    assert_eq!(kind(client.table("nothing").put((1, 2)).await, "nothing"), ErrorKind::NotFound);
+    assert_eq!(kind(accounts.put(("alice", 1, 2)).await, "2 values, 3"), ErrorKind::Invalid);
+    assert_eq!(kind(accounts.put(("alice", "rich")).await, "balance"), ErrorKind::Invalid);
+    assert_eq!(kind(accounts.put(("alice", Value::Null)).await, "balance"), ErrorKind::Invalid);
+    assert_eq!(kind(accounts.put((1, 1)).await, "id"), ErrorKind::Invalid);
+    assert_eq!(kind(accounts.delete(("alice", 1)).await, "key"), ErrorKind::Invalid);
+    assert_eq!(kind(accounts.put(("k".repeat(20_000), 1)).await, "key is too large"), ErrorKind::Invalid);
+    let twice = Value::Map(vec![(1.into(), 1.into()), (1.into(), 2.into())]);
+    assert_eq!(kind(accounts.put(("alice", twice)).await, "row.values[1]"), ErrorKind::Invalid);
+    let index = accounts.scan(Scan::all().index("by_colour")).await.map(|_| 0);
+    let index = match index {
+        Ok(_) => panic!("a scan of no index began"),
+        Err(error) => error,
+    };
+    assert_eq!(index.kind(), ErrorKind::NotFound);
+    let none = client.create_table(TableSpec::set("empty")).await.expect_err("no attributes");
+    assert_eq!(none.kind(), ErrorKind::Invalid);
+    let where_to = TableSpec::set("far").attribute("id", AttributeType::Int).copy("n9", Storage::Ram);
+    let where_to = client.create_table(where_to).await.expect_err("no such member");
+    assert_eq!(where_to.field(), Some("table.copies[0].member"));
+    assert_eq!(accounts.get_one("alice").await.expect("read"), Some(vec!["alice".into(), 100.into()]));
+    served.stop().await;
+}
