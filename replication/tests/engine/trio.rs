@@ -1,0 +1,195 @@
+//! Members in one thread, messages carried by hand: what a test does not carry has not arrived.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hypermnesia_replication::{
+    CommitRequest, Effect, LogToken, Member, Message, Now, Peer, Recovered, Replica, ReplicaConfig, Reply,
+};
+use hypermnesia_store::{
+    Ack, Incarnation, Key, NodeId, Op, Row, SchemaVersion, Storage, Store, StoreConfig, TableDef, TableId,
+    Timestamp, TxId, Type, Value, Work, Write, define,
+};
+
+pub(crate) const TABLE: TableId = TableId(2);
+
+/// Some members and what they have said.
+pub(crate) struct Trio {
+    pub(crate) nodes: Vec<Replica>,
+    pub(crate) stores: Vec<Arc<Store>>,
+    pub(crate) peers: Vec<Peer>,
+    /// Messages not yet carried: from, to, what.
+    pub(crate) wire: VecDeque<(usize, usize, Message)>,
+    pub(crate) logged: Vec<(usize, LogToken)>,
+    pub(crate) replies: Vec<(TxId, Reply)>,
+    pub(crate) effects: Vec<(usize, Effect)>,
+    pub(crate) now: Now,
+    sequence: u64,
+}
+
+pub(crate) fn table(copies: &[NodeId], storage: Storage) -> TableDef {
+    let builder = TableDef::builder("t").attribute("id", Type::Int).attribute("value", Type::Int);
+    let builder = copies.iter().fold(builder, |builder, node| builder.copy(*node, storage));
+    let mut def = builder.build().expect("a good definition");
+    def.id = TABLE;
+    def
+}
+
+impl Trio {
+    /// Members 1 to `count`, table 2 on all of them; connected, and their first epoch open.
+    pub(crate) fn open(count: u32, durable: bool) -> Trio {
+        let mut trio = Trio::apart(count, durable);
+        trio.connect_all();
+        trio.carry_all();
+        for node in &trio.nodes {
+            let status = node.status(trio.now);
+            assert!(status.open && status.complete && status.epoch == 1, "{status:?}");
+        }
+        trio.effects.clear();
+        trio
+    }
+
+    pub(crate) fn apart(count: u32, durable: bool) -> Trio {
+        let members: Vec<Member> =
+            (1..=count).map(|n| Member { node: NodeId(n), name: format!("n{n}") }).collect();
+        let copies: Vec<NodeId> = members.iter().map(|member| member.node).collect();
+        let storage = if durable { Storage::Disc } else { Storage::Ram };
+        let mut trio = Trio {
+            nodes: Vec::new(),
+            stores: Vec::new(),
+            peers: Vec::new(),
+            wire: VecDeque::new(),
+            logged: Vec::new(),
+            replies: Vec::new(),
+            effects: Vec::new(),
+            now: Now { mono_ns: 1_000_000, wall_ms: 1_000 },
+            sequence: 1,
+        };
+        for member in &members {
+            let store = Arc::new(Store::new(StoreConfig { wall_ms: 1_000 }));
+            store.load_writes(Timestamp(1), &[define(&table(&copies, storage))]).expect("an empty store");
+            let incarnation = Incarnation(1);
+            let config = ReplicaConfig { node: member.node, incarnation, members: members.clone(), durable };
+            trio.nodes.push(Replica::new(config, Arc::clone(&store), Recovered::default()));
+            trio.stores.push(store);
+            trio.peers.push(Peer { node: member.node, incarnation });
+        }
+        for at in 0..count as usize {
+            trio.event(at, |replica, now, out| replica.start(now, out));
+        }
+        trio
+    }
+
+    pub(crate) fn connect_all(&mut self) {
+        for at in 0..self.nodes.len() {
+            for peer in (0..self.nodes.len()).filter(|peer| *peer != at) {
+                let peer = self.peers[peer];
+                self.event(at, |replica, now, out| replica.on_connected(now, peer, out));
+            }
+        }
+    }
+
+    /// One event at one node; its effects are sorted onto the wire, the log and the replies, and returned.
+    pub(crate) fn event(
+        &mut self,
+        at: usize,
+        event: impl FnOnce(&Replica, Now, &mut Vec<Effect>),
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        event(&self.nodes[at], self.now, &mut effects);
+        for effect in &effects {
+            match effect {
+                Effect::Send { to, message } => {
+                    let to = self.peers.iter().position(|peer| peer == to).expect("a living peer");
+                    self.wire.push_back((at, to, message.clone()));
+                }
+                Effect::Log { token: Some(token), .. } => self.logged.push((at, *token)),
+                Effect::Done { txid, reply } => self.replies.push((*txid, reply.clone())),
+                _ => {}
+            }
+            self.effects.push((at, effect.clone()));
+        }
+        effects
+    }
+
+    /// Carries the oldest message to this node (from anyone) and returns what comes of it.
+    pub(crate) fn carry_to(&mut self, to: usize) -> Vec<Effect> {
+        let at = self.wire.iter().position(|(_, target, _)| *target == to).expect("a message for it");
+        let (from, to, message) = self.wire.remove(at).expect("just found");
+        let peer = self.peers[from];
+        self.event(to, |replica, now, out| replica.on_message(now, peer, message, out))
+    }
+
+    /// Carries messages and completes log writes until nothing moves.
+    pub(crate) fn carry_all(&mut self) {
+        loop {
+            if let Some((_, to, _)) = self.wire.front() {
+                let to = *to;
+                self.carry_to(to);
+            } else if !self.logged.is_empty() {
+                let (at, token) = self.logged.remove(0);
+                self.event(at, |replica, now, out| replica.on_logged(now, token, out));
+            } else {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn pass_ms(&mut self, ms: u64) {
+        self.now.mono_ns += ms * 1_000_000;
+        self.now.wall_ms += ms;
+    }
+
+    pub(crate) fn tick(&mut self, at: usize) -> Vec<Effect> {
+        self.event(at, |replica, now, out| replica.on_tick(now, out))
+    }
+
+    pub(crate) fn txid(&mut self, at: usize) -> TxId {
+        self.sequence += 1;
+        TxId { age: self.stores[at].clock().read(), node: self.peers[at].node, sequence: self.sequence }
+    }
+
+    /// Commits a blind write of one key at a node, with a deadline of 400 ms.
+    pub(crate) fn commit(&mut self, at: usize, key: i64, value: i64) -> (TxId, Vec<Effect>) {
+        let txid = self.txid(at);
+        let txn = self.stores[at].begin(txid);
+        let request = CommitRequest {
+            work: Arc::new(put(key, value)),
+            ack: Ack::Logged,
+            sync: false,
+            deadline_ns: self.now.mono_ns + 400_000_000,
+        };
+        (txid, self.event(at, |replica, now, out| replica.commit(now, txn, request, out)))
+    }
+
+    pub(crate) fn reply(&self, txid: TxId) -> Option<&Reply> {
+        self.replies.iter().find(|(told, _)| *told == txid).map(|(_, reply)| reply)
+    }
+
+    pub(crate) fn value(&self, at: usize, wanted: i64) -> Option<Value> {
+        let found = self.stores[at].table(TABLE).expect("it exists").newest(&key(wanted));
+        found.map(|(body, _)| body.rows()[0].attribute(1).to_value())
+    }
+}
+
+pub(crate) fn key(number: i64) -> Key {
+    Key::encode(&[Value::Int(number)]).expect("a short key")
+}
+
+pub(crate) fn put(number: i64, value: i64) -> Work {
+    let row = Row::encode(SchemaVersion::FIRST, &[Value::Int(number), Value::Int(value)]).expect("short");
+    Work {
+        writes: vec![Write { table: TABLE, key: key(number), op: Op::Put(row) }],
+        schema: vec![(TABLE, SchemaVersion::FIRST)],
+        ..Work::default()
+    }
+}
+
+/// The messages among effects.
+pub(crate) fn sent(effects: &[Effect]) -> Vec<&Message> {
+    let message = |effect| match effect {
+        &Effect::Send { ref message, .. } => Some(message),
+        _ => None,
+    };
+    effects.iter().filter_map(message).collect()
+}
