@@ -71,6 +71,14 @@ pub trait Access {
         visit: &mut Visit<'_>,
     ) -> Result<(), Self::Error>;
 
+    /// Asked now and then while rows are joined that were read before, so that a deadline ends also what touches no table.
+    ///
+    /// # Errors
+    /// Whatever ends the execution; nothing by default.
+    fn check(&self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
     /// Puts the row under its key: replaces the row of a set, adds to a bag.
     ///
     /// # Errors

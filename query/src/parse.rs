@@ -70,7 +70,8 @@ impl Ends {
         let words =
             || tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF));
         let first = words().next().map_or(Span::NONE, |token| token.span.into());
-        let last = words().next_back().map_or(Span::NONE, |token| at(token.span.end.line, token.span.end.column));
+        let last =
+            words().next_back().map_or(Span::NONE, |token| at(token.span.end.line, token.span.end.column));
         Ends { first, last }
     }
 }

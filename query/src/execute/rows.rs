@@ -27,14 +27,20 @@ pub(crate) struct JoinedRows<'a, A> {
     steps: &'a [Step],
     hashed: Vec<OnceCell<Hashed>>,
     held: &'a Held,
+    /// Candidates so far.
+    candidates: Cell<u64>,
 }
+
+/// Between two calls of [`Access::check`]: a candidate takes some 100 ns, so the access is asked every 100 us.
+const CANDIDATES_PER_CHECK: u64 = 1024;
 
 /// What is done with a joined row.
 type Emit<'e, E> = dyn FnMut(&[Option<Row>]) -> Flow<E> + 'e;
 
 impl<'a, A: Access> JoinedRows<'a, A> {
     pub(crate) fn new(access: &'a A, tables: &'a [BoundTable], steps: &'a [Step], held: &'a Held) -> Self {
-        JoinedRows { access, tables, steps, hashed: steps.iter().map(|_| OnceCell::new()).collect(), held }
+        let hashed = steps.iter().map(|_| OnceCell::new()).collect();
+        JoinedRows { access, tables, steps, hashed, held, candidates: Cell::new(0) }
     }
 
     /// Gives each joined row to `emit`, until it breaks. Without tables there is one empty row.
@@ -119,6 +125,10 @@ impl<'a, A: Access> JoinedRows<'a, A> {
         partner: &mut bool,
         emit: &mut Emit<'_, A::Error>,
     ) -> Flow<A::Error> {
+        self.candidates.set(self.candidates.get() + 1);
+        if self.candidates.get().is_multiple_of(CANDIDATES_PER_CHECK) {
+            self.access.check().map_err(Stop::Access)?;
+        }
         let step = &self.steps[n];
         rows[step.slot] = Some(row.clone());
         if !self.all_hold(&step.on, rows)? {

@@ -16,6 +16,8 @@ pub(crate) struct Memory {
     tables: RefCell<BTreeMap<String, Table>>,
     /// Rows shown to visitors so far.
     pub(crate) visited: Cell<usize>,
+    /// From now on every check refuses.
+    pub(crate) expired: Cell<bool>,
 }
 
 struct Table {
@@ -188,6 +190,10 @@ impl Access for Memory {
             Direction::Backward => self.show(found.rev().flatten().copied(), visit),
         }
         Ok(())
+    }
+
+    fn check(&self) -> Result<(), Refused> {
+        if self.expired.get() { Err(Refused("expired")) } else { Ok(()) }
     }
 
     fn put(&self, table: &TableDef, key: &Key, row: Row) -> Result<(), Refused> {
