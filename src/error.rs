@@ -182,9 +182,9 @@ pub enum Error {
     /// there after a restart.
     #[error("disc: {0}")]
     Disc(String),
-    /// A query is wrong, with the place. Nothing changed.
-    #[error("{0}")]
-    Query(String),
+    /// A query is wrong, with the place in its text. Nothing changed.
+    #[error(transparent)]
+    Query(#[from] hypermnesia_query::QueryError),
     /// The node was closed. Nothing changed by this call.
     #[error("the node is closed")]
     Closed,

@@ -54,6 +54,7 @@ mod operation;
 mod options;
 mod overlay;
 mod peer;
+mod query;
 pub mod record;
 mod schema;
 pub mod shape;
@@ -77,6 +78,8 @@ pub use hypermnesia_store::{
 pub use node::Node;
 pub use operation::Count;
 pub use options::{Span, TxOptions, Walk};
+pub use hypermnesia_query::{Column, ErrorKind as QueryErrorKind, QueryError, Sink};
+pub use query::QueryResult;
 pub use record::Record;
 pub use shape::{Dynamic, Encoded};
 pub use snapshot::Snapshot;

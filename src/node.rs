@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hypermnesia_replication::{Member, Outcome, Peer, Recovered, Replica, ReplicaConfig};
-use hypermnesia_store::{Incarnation, NodeId, Store, StoreConfig, TableBuilder, TableDef, TxId};
+use hypermnesia_query::Sink;
+use hypermnesia_store::{Incarnation, NodeId, Store, StoreConfig, TableBuilder, TableDef, TxId, Value};
 
 use crate::async_transaction::{self, AsyncTransaction};
 use crate::builder::{NodeBuilder, Plan};
@@ -23,6 +24,7 @@ use crate::status::Status;
 use crate::table::{DynTable, Table};
 use crate::transaction::{self, Transaction};
 use crate::wait::{Answer, deadline_in};
+use crate::query::{self, QueryResult};
 use crate::{schema, survey};
 
 /// One member of a cluster, or an embedded node without a network. See the [crate's page](crate).
@@ -297,6 +299,40 @@ impl Node {
     /// [`Error::NotReady`], [`Error::InDoubt`].
     pub fn snapshot(&self) -> Result<Snapshot> {
         Snapshot::take(&self.core)
+    }
+
+    /// Runs one SQL statement: a read on one snapshot, a write as one transaction, a change of the schema.
+    ///
+    /// ```
+    /// use hypermnesia::{Node, Value};
+    ///
+    /// let node = Node::builder().build()?;
+    /// node.query("CREATE TABLE cities (id INT PRIMARY KEY, country TEXT, name TEXT)", &[])?;
+    /// node.query("INSERT INTO cities (id, country, name) VALUES (1, 'BE', 'Ghent'), (2, 'FR', 'Lyon')", &[])?;
+    /// let found = node.query("SELECT name FROM cities WHERE country = $1", &[Value::from("BE")])?;
+    /// assert_eq!(found.rows, [[Value::from("Ghent")]]);
+    /// # Ok::<(), hypermnesia::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Query`] with the place in the text; otherwise as [`Node::transaction`] and [`Node::create_table`].
+    pub fn query(&self, sql: &str, parameters: &[Value]) -> Result<QueryResult> {
+        query::collect(&self.core, sql, parameters, &TxOptions::default())
+    }
+
+    /// As [`Node::query`], with options for a write, and with rows given one at a time to a [`Sink`] instead of held: for
+    /// large results. Returns how many rows were given or changed.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn query_into(
+        &self,
+        sql: &str,
+        parameters: &[Value],
+        options: &TxOptions,
+        sink: &mut dyn Sink,
+    ) -> Result<u64> {
+        query::run(&self.core, sql, parameters, options, sink)
     }
 
     /// Changes of a table from now on. See [`Table::subscribe`].

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::limits::{NESTING_MAX, OPTIMISTIC_RUNS};
 use crate::operation::{self, Count, Expected};
 use crate::options::{Span, TxOptions};
+use crate::query::{self, QueryResult};
 use crate::shape::{Shape, ShapeKey};
 use crate::table::Table;
 use crate::wait::{Answer, Parker, deadline_in};
@@ -526,6 +527,18 @@ impl Transaction {
         let open = table.open()?;
         let row = self.step(|attempt, waker| operation::edge(attempt, waker, table, span, name))?;
         row.map(|row| S::decode(open.def(), &row)).transpose()
+    }
+
+    /// Runs one SQL statement that reads or writes rows; it sees this transaction's own writes.
+    ///
+    /// # Errors
+    /// [`Error::Query`]; otherwise as [`Transaction::get`]. A write that failed may have changed rows of this
+    /// transaction: pass the error on, or run it nested.
+    pub fn query(&mut self, sql: &str, parameters: &[Value]) -> Result<QueryResult> {
+        let mut rows = hypermnesia_query::Rows::default();
+        let statement = hypermnesia_query::Statement::parse(sql)?;
+        let count = query::execute(self, &statement, parameters, &mut rows)?;
+        Ok(QueryResult { columns: rows.columns, rows: rows.rows, count })
     }
 
     /// Deletes every row.
