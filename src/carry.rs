@@ -2,8 +2,6 @@
 //! sockets are written behind the handler, each once, by the thread that had the event. A reply wakes its caller directly.
 //! Never blocks and never calls back into the replica while a handler runs.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use hypermnesia_replication::message::Prepare;
 use hypermnesia_replication::{Effect, Message, Peer, Sink};
@@ -87,6 +85,3 @@ impl Sink for Carry<'_> {
         }
     }
 }
-
-/// A core that effects can be carried out on from a task of the I/O thread.
-pub(crate) type Shared = Arc<Core>;

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hypermnesia_replication::{Member, Outcome, Peer, Recovered, Replica, ReplicaConfig};
 use hypermnesia_query::Sink;
+use hypermnesia_replication::{Member, Outcome, Peer, Recovered, Replica, ReplicaConfig};
 use hypermnesia_store::{Incarnation, NodeId, Store, StoreConfig, TableBuilder, TableDef, TxId, Value};
 
 use crate::async_transaction::{self, AsyncTransaction};
@@ -18,13 +18,13 @@ use crate::event::{EventDetail, Subscription, SystemEvents};
 use crate::life::Life;
 use crate::options::TxOptions;
 use crate::peer::Peers;
+use crate::query::{self, QueryResult};
 use crate::record::Record;
 use crate::snapshot::Snapshot;
 use crate::status::Status;
 use crate::table::{DynTable, Table};
 use crate::transaction::{self, Transaction};
 use crate::wait::{Answer, deadline_in};
-use crate::query::{self, QueryResult};
 use crate::{schema, survey};
 
 /// One member of a cluster, or an embedded node without a network. See the [crate's page](crate).

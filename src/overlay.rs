@@ -79,11 +79,6 @@ impl Overlay {
         keys
     }
 
-    /// Whether anything in this table was written.
-    pub(crate) fn touches(&self, table: TableId) -> bool {
-        self.keys.get(&table).is_some_and(|of_table| !of_table.is_empty())
-    }
-
     /// What the key holds after the own writes alone, whatever was committed: `None` when that has to be looked up.
     pub(crate) fn alone(&self, table: TableId, kind: Kind, key: &Key) -> Option<Option<Body>> {
         let positions = self.keys.get(&table)?.get(key)?;
@@ -199,7 +194,7 @@ mod tests {
         overlay.cut(mark);
         assert_eq!(overlay.alone(TableId(7), Kind::Set, &key), Some(Some(Body::Row(row(1)))));
         overlay.cut(0);
-        assert!(overlay.is_empty() && !overlay.touches(TableId(7)));
+        assert!(overlay.is_empty() && overlay.written().is_empty());
         assert_eq!(overlay.bytes, 0);
     }
 }

@@ -6,11 +6,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use hypermnesia_query::{
-    Access, Column, CreateTable, Direction, Error as Stop, Limits, Rows, SchemaChange, Sink, Statement, StatementKind,
-    Visit,
+    Access, Column, CreateTable, Direction, Error as Stop, Limits, Rows, SchemaChange, Sink, Statement,
+    StatementKind, Visit,
 };
 use hypermnesia_store::work::Op;
-use hypermnesia_store::{Body, IndexDef, Key, KeyRange, NodeId, Row, Storage, Table as Open, TableDef, Value};
+use hypermnesia_store::{
+    Body, IndexDef, Key, KeyRange, NodeId, Row, Storage, Table as Open, TableDef, Value,
+};
 
 use crate::core::Core;
 use crate::error::{Error, Result};
@@ -42,10 +44,13 @@ pub(crate) fn run(
     match statement.kind() {
         StatementKind::Read => {
             let snapshot = Snapshot::take(core)?;
-            let outcome = statement.execute(&Reading { snapshot: &snapshot }, parameters, Limits::default(), sink);
+            let outcome =
+                statement.execute(&Reading { snapshot: &snapshot }, parameters, Limits::default(), sink);
             Ok(outcome.map_err(told)?.rows)
         }
-        StatementKind::Write => transaction::run(core, options, |tx| execute(tx, &statement, parameters, &mut Rows::default())),
+        StatementKind::Write => {
+            transaction::run(core, options, |tx| execute(tx, &statement, parameters, &mut Rows::default()))
+        }
         StatementKind::Schema => {
             let change = statement.schema_change().expect("a statement of this kind has one");
             alter(core, change).map(|()| 0)
@@ -54,7 +59,12 @@ pub(crate) fn run(
 }
 
 /// Runs a statement and holds its result.
-pub(crate) fn collect(core: &Arc<Core>, sql: &str, parameters: &[Value], options: &TxOptions) -> Result<QueryResult> {
+pub(crate) fn collect(
+    core: &Arc<Core>,
+    sql: &str,
+    parameters: &[Value],
+    options: &TxOptions,
+) -> Result<QueryResult> {
     let mut rows = Rows::default();
     let count = run(core, sql, parameters, options, &mut rows)?;
     Ok(QueryResult { columns: rows.columns, rows: rows.rows, count })
@@ -94,7 +104,8 @@ fn alter(core: &Arc<Core>, change: &SchemaChange) -> Result<()> {
         }
         SchemaChange::CreateIndex(create) => {
             let attributes: Vec<&str> = create.index.attributes.iter().map(String::as_str).collect();
-            let added = schema::add_index(core, &create.table, &create.index.name, &attributes, create.index.unique);
+            let added =
+                schema::add_index(core, &create.table, &create.index.name, &attributes, create.index.unique);
             pass(added, create.if_not_exists, |error| matches!(error, Error::IndexExists { .. }))
         }
         SchemaChange::DropIndex { name, table, if_exists } => {
@@ -113,7 +124,9 @@ fn table_of_index(core: &Core, table: Option<&str>, index: &str) -> Result<Strin
     let mut having = tables.iter().map(|table| table.def()).filter(|def| def.index_named(index).is_some());
     match (having.next(), having.next()) {
         (Some(only), None) => Ok(only.name.clone()),
-        (Some(_), Some(_)) => Err(Error::Config(format!("several tables have an index {index:?}: say ON table"))),
+        (Some(_), Some(_)) => {
+            Err(Error::Config(format!("several tables have an index {index:?}: say ON table")))
+        }
         (None, _) => Err(Error::NoSuchIndex { table: String::new(), index: index.to_owned() }),
     }
 }
@@ -210,7 +223,13 @@ impl Access for Reading<'_> {
         Ok(())
     }
 
-    fn scan(&self, table: &TableDef, range: &KeyRange, direction: Direction, visit: &mut Visit<'_>) -> Result<()> {
+    fn scan(
+        &self,
+        table: &TableDef,
+        range: &KeyRange,
+        direction: Direction,
+        visit: &mut Visit<'_>,
+    ) -> Result<()> {
         let open = same(&self.snapshot.core, table)?;
         self.snapshot.visit(&open, &span(range, direction), |_, body| show(body.rows(), visit))
     }
@@ -280,7 +299,13 @@ impl Access for Writing<'_> {
         Ok(())
     }
 
-    fn scan(&self, table: &TableDef, range: &KeyRange, direction: Direction, visit: &mut Visit<'_>) -> Result<()> {
+    fn scan(
+        &self,
+        table: &TableDef,
+        range: &KeyRange,
+        direction: Direction,
+        visit: &mut Visit<'_>,
+    ) -> Result<()> {
         let open = same(&self.core, table)?;
         let span = span(range, direction);
         let found = self.tx.borrow_mut().step(|attempt, waker| attempt.scan(&open, &span, waker))?;
@@ -298,7 +323,8 @@ impl Access for Writing<'_> {
     ) -> Result<()> {
         let open = same(&self.core, table)?;
         let span = span(range, direction);
-        let found = self.tx.borrow_mut().step(|attempt, waker| attempt.index_scan(&open, index, &span, waker))?;
+        let found =
+            self.tx.borrow_mut().step(|attempt, waker| attempt.index_scan(&open, index, &span, waker))?;
         let _ = found.iter().try_for_each(|(_, row)| visit(row));
         Ok(())
     }

@@ -18,9 +18,7 @@ use super::frame::{self, HEADER_BYTES};
 use super::hello::{HELLO_BYTES_MAX, Hello, Refused};
 use crate::carry::Carry;
 use crate::core::Core;
-use crate::limits::{
-    DIAL_WAIT_MAX, DIAL_WAIT_MIN, HELLO_WAIT_MAX, READ_CHUNK_BYTES, SILENCE_MAX, STRANGERS_MAX, TICK,
-};
+use crate::limits::{DIAL_WAIT_MAX, DIAL_WAIT_MIN, HELLO_WAIT_MAX, READ_CHUNK_BYTES, STRANGERS_MAX, TICK};
 
 /// Runs all connections and timers of a node until it is closed.
 pub(crate) async fn run(core: Arc<Core>, listener: Option<TcpListener>) {
@@ -47,6 +45,7 @@ pub(crate) async fn run(core: Arc<Core>, listener: Option<TcpListener>) {
 fn look_after(core: &Core, now: Instant) {
     for link in core.peers.links() {
         link.keep_alive(now);
+        link.drop_if_silent(now);
         if let Some(congested) = link.congestion_change() {
             core.replica.set_congested(link.node, congested);
         }
@@ -207,10 +206,6 @@ async fn read(core: &Arc<Core>, link: &Link, socket: &TcpStream, peer: Peer, con
         let ready = tokio::select! {
             ready = socket.readable() => ready,
             () = ended => continue,
-            () = sleep(SILENCE_MAX) => match link.silence(Instant::now()) {
-                silence if silence >= SILENCE_MAX => break IoError::other("nothing was heard for too long"),
-                _ => continue,
-            },
         };
         match ready.and_then(|()| take_frames(core, link, socket, peer, connection, &mut bytes)) {
             Ok(()) => {}

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::frame;
 use super::hello::Refused;
-use crate::limits::{ACKNOWLEDGE_EVERY, HEARTBEAT};
+use crate::limits::{ACKNOWLEDGE_EVERY, HEARTBEAT, SILENCE_MAX};
 
 /// Bytes that stand ready for the socket before more are taken from the stream: a few full socket buffers.
 const READY_BYTES: usize = 1024 * 1024;
@@ -50,6 +50,8 @@ struct State {
     last_heard: Option<Instant>,
     last_wrote: Option<Instant>,
     congested: bool,
+    /// The connection that was given up for its silence.
+    silenced: u64,
     closed: bool,
     /// The outbox would not take a message: the node cannot keep what it owes.
     overflowed: bool,
@@ -110,12 +112,7 @@ impl Link {
     /// Whether that connection is still in use.
     pub(crate) fn is_present(&self, connection: u64) -> bool {
         let state = self.state.lock();
-        state.connection == connection && state.socket.is_some()
-    }
-
-    /// Whether there is a connection.
-    pub(crate) fn is_up(&self) -> bool {
-        self.state.lock().socket.is_some()
+        state.connection == connection && state.socket.is_some() && state.silenced != connection
     }
 
     /// No connection any more, for good.
@@ -181,9 +178,14 @@ impl Link {
         }
     }
 
-    /// How long nothing was heard on the present connection.
-    pub(crate) fn silence(&self, now: Instant) -> std::time::Duration {
-        self.state.lock().last_heard.map_or_else(Default::default, |at| now.saturating_duration_since(at))
+    /// Gives the connection up when nothing was heard on it for too long: the peer may be gone without a word.
+    pub(crate) fn drop_if_silent(&self, now: Instant) {
+        let mut state = self.state.lock();
+        let silent = state.last_heard.is_some_and(|at| now.saturating_duration_since(at) >= SILENCE_MAX);
+        if silent && state.socket.is_some() {
+            state.silenced = state.connection;
+            self.ended.notify_waiters();
+        }
     }
 
     /// Whether the stream has become congested or is no longer, since the last call.

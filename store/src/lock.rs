@@ -5,7 +5,8 @@
 //! in its way; else it is refused. So every wait leads from old to young and there is no cycle. A transaction that holds
 //! nothing may wait whatever its age: nobody waits for what it holds, and who queues behind it is older than it *and* older
 //! than all it waits for, so a cycle through it would be one without it. Queues are first come, first served, which under
-//! this rule means the oldest comes last and nobody overtakes it. An upgrade goes to the front: it holds already.
+//! this rule means the oldest comes last and nobody overtakes it. An upgrade goes to the front: it holds already, this
+//! lock or one across the table border (its table's, or a key's of its table).
 //!
 //! Lock order: `Txn::gate`, then one shard, then `Txn::grants`. Never two shards at once.
 
@@ -168,7 +169,8 @@ impl Shard {
         if parked {
             return Locked::Parked;
         }
-        let upgrade = held.is_some();
+        // Whoever holds across the table border is in the way of those who wait here: behind them it would wait for itself.
+        let upgrade = held.is_some() || self.others(what).any(|entry| entry.mode_of(txn).is_some());
         self.tickets += 1;
         let ticket = if upgrade { 0 } else { self.tickets };
         if (upgrade || !queued) && self.grantable(what, txn, mode, ticket) {

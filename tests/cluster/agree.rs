@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use hypermnesia::{DynTable, Error, Node, TableDef, Type, TxOptions, Value};
+use hypermnesia::{DynTable, Error, Node, TableDef, TxOptions, Type, Value};
 
 use crate::trio::{LONG, Trio};
 
@@ -33,7 +33,9 @@ fn a_thousand_increments_from_three_nodes_are_a_thousand() {
                 for _ in 0..(if at == 0 { 334 } else { 333 }) {
                     let options = TxOptions::new().deadline(LONG).retries(u32::MAX);
                     let done = node.transaction_with(&options, |tx| {
-                        let Some(row) = tx.get(&table, &[Value::Int(1)])? else { return Err(Error::abort("gone")) };
+                        let Some(row) = tx.get(&table, &[Value::Int(1)])? else {
+                            return Err(Error::abort("gone"));
+                        };
                         let Value::Int(n) = row[1] else { return Err(Error::abort("no number")) };
                         tx.insert(&table, &[Value::Int(1), Value::Int(n + 1)])
                     });
@@ -43,7 +45,11 @@ fn a_thousand_increments_from_three_nodes_are_a_thousand() {
         }
     });
     for at in 0..3 {
-        assert_eq!(on(&trio, at).get(&[Value::Int(1)]).expect("served"), Some(row(1, 1000).to_vec()), "node {at}");
+        assert_eq!(
+            on(&trio, at).get(&[Value::Int(1)]).expect("served"),
+            Some(row(1, 1000).to_vec()),
+            "node {at}"
+        );
     }
 }
 

@@ -17,7 +17,8 @@ pub(crate) struct Trio {
 impl Trio {
     /// Starts three members and waits until all serve.
     pub(crate) fn start() -> Trio {
-        let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+        let listeners: Vec<_> =
+            (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
         let address = |at: usize| listeners[at].local_addr().expect("bound").to_string();
         let addresses: Vec<_> = (0..3).map(|at| (format!("n{}", at + 1), address(at))).collect();
         let start = |(at, listener)| {

@@ -18,7 +18,9 @@ fn every_change_is_heard_once_with_its_old_rows() {
         let mut heard = Vec::new();
         while let Some(next) = changes.try_next() {
             let Heard::Event(event) = next else { panic!("nothing was missed") };
-            let rows = |body: Option<Body>| body.map_or(vec![], |body| body.rows().iter().map(|r| r.to_values()).collect());
+            let rows = |body: Option<Body>| {
+                body.map_or(vec![], |body| body.rows().iter().map(|r| r.to_values()).collect())
+            };
             heard.push((rows(event.old), rows(event.new)));
         }
         let (a, b) = (row(1, 10).to_vec(), row(1, 11).to_vec());

@@ -83,7 +83,11 @@ fn deletes_and_objects_shadow_in_order_on_a_bag() {
     let node = node();
     let t = table(&node, Kind::Bag);
     t.insert_many([&row(1, 10)[..], &row(1, 11)[..], &row(1, 10)[..]]).expect("written");
-    assert_eq!(t.read(&key(1)).expect("read"), [row(1, 10).to_vec(), row(1, 11).to_vec()], "identical rows once");
+    assert_eq!(
+        t.read(&key(1)).expect("read"),
+        [row(1, 10).to_vec(), row(1, 11).to_vec()],
+        "identical rows once"
+    );
     node.transaction(|tx| {
         assert!(tx.delete_object(&t, &row(1, 10))?);
         assert!(!tx.delete_object(&t, &row(1, 99))?);

@@ -46,7 +46,8 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     assert!(matches!(t.first(), Err(Error::WrongKind { .. })));
     assert!(matches!(t.index_read("nope", &[]), Err(Error::NoSuchIndex { .. })));
     assert!(matches!(t.increment(&key(1), "nope", 1), Ok(None) | Err(Error::NoSuchAttribute { .. })));
-    let big = node.create_table(TableDef::builder("big").attribute("id", Type::Int).attribute("b", Type::Bytes));
+    let big =
+        node.create_table(TableDef::builder("big").attribute("id", Type::Int).attribute("b", Type::Bytes));
     let big = big.expect("it is new");
     let oversized = big.insert(&[Value::Int(1), Value::Bytes(vec![0; 9 * 1024 * 1024])]);
     assert!(matches!(oversized, Err(Error::Row(_) | Error::Value(_))), "{oversized:?}");
@@ -89,7 +90,10 @@ fn a_unique_value_refuses_a_second_row() {
         tx.insert(&users, &[Value::Int(3), Value::from("c@x")])?;
         tx.insert(&users, &[Value::Int(2), Value::from("a@x")])
     });
-    assert!(matches!(&second, Err(Error::Unique { table, index, .. }) if table == "users" && index == "by_mail"), "{second:?}");
+    assert!(
+        matches!(&second, Err(Error::Unique { table, index, .. }) if table == "users" && index == "by_mail"),
+        "{second:?}"
+    );
     assert_eq!(users.len().expect("read"), 1);
 }
 
