@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::command::{export, import, query, rows, status, table};
+use crate::command::{demo, dev, export, import, query, rows, serve, status, table};
 use crate::output::Format;
 
 const EXAMPLES: &str = "\
@@ -43,6 +43,11 @@ pub(crate) struct Global {
 }
 
 impl Global {
+    /// The options as they are by default, for another member.
+    pub(crate) fn for_member(addr: &str) -> Global {
+        Global { addr: addr.to_owned(), format: Format::Table, timeout: 10.0 }
+    }
+
     /// The time that a command has.
     pub(crate) fn deadline(&self) -> Duration {
         Duration::from_secs_f64(self.timeout)
@@ -59,6 +64,12 @@ fn seconds(text: &str) -> Result<f64, String> {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// See what it does: three members, import, transactions, SQL, a crash, and back.
+    Demo(demo::DemoArgs),
+    /// Run one member in the foreground.
+    Serve(serve::ServeArgs),
+    /// Run a cluster on this machine, in the foreground.
+    Dev(dev::DevArgs),
     /// The state of the cluster as one member sees it; exits 0 only when all is well.
     Status(status::StatusArgs),
     /// List, show, create and drop tables.

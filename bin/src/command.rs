@@ -1,10 +1,13 @@
 //! The commands, one file each. A command gets the global options and its own, talks to a member through the client,
 //! prints to the standard output, and fails with an error that says what to do.
 
+pub(crate) mod demo;
+pub(crate) mod dev;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod query;
 pub(crate) mod rows;
+pub(crate) mod serve;
 pub(crate) mod shell;
 pub(crate) mod status;
 pub(crate) mod table;

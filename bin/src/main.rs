@@ -4,6 +4,7 @@
 //! or 2 (wrong usage, said by the parser).
 
 mod args;
+mod child;
 mod command;
 mod file;
 mod infer;
@@ -35,6 +36,9 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<()> {
     let global = &cli.global;
     match cli.command {
+        Command::Demo(args) => command::demo::run(args).await,
+        Command::Serve(args) => command::serve::run(args).await,
+        Command::Dev(args) => command::dev::run(args).await,
         Command::Status(args) => command::status::run(global, args).await,
         Command::Table(command) => command::table::run(global, command).await,
         Command::Get(args) => command::rows::get(global, args).await,

@@ -1,0 +1,62 @@
+//! `dev`: a whole cluster of processes on this machine, in the foreground.
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::child::{Member, Spec, member_list};
+
+/// Ports between one member and the next.
+const PORTS_APART: u16 = 10;
+
+/// Run a cluster on this machine, in the foreground.
+#[derive(Debug, Args)]
+pub(crate) struct DevArgs {
+    /// How many members.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=7))]
+    nodes: u16,
+    /// Client port of the first member; the next has ten more. Each member's peer port is one above its client port.
+    #[arg(long, default_value_t = 7400, value_parser = clap::value_parser!(u16).range(1..=65_000))]
+    base_port: u16,
+}
+
+/// Runs the members until it is interrupted or one of them ends.
+pub(crate) async fn run(args: DevArgs) -> Result<()> {
+    let names: Vec<_> = (1..=args.nodes).map(|number| format!("n{number}")).collect();
+    let port = |number: usize| args.base_port + number as u16 * PORTS_APART;
+    let peers: Vec<_> = (0..names.len()).map(|number| format!("127.0.0.1:{}", port(number) + 1)).collect();
+    let members = member_list(&names, &peers);
+    let mut running = Vec::new();
+    for (number, name) in names.iter().enumerate() {
+        let client = format!("127.0.0.1:{}", port(number));
+        let member = Member::start(Spec { name: name.clone(), client, members: members.clone() }).await?;
+        println!("{} for clients at {}, process {}", member.spec.name, member.client, member.pid);
+        running.push(member);
+    }
+    println!("\nin another terminal:  hmn status --addr {}", running[0].client);
+    println!("                      hmn shell --addr {}", running[0].client);
+    println!("Ctrl-C stops all.");
+    let ended = tokio::select! {
+        signal = tokio::signal::ctrl_c() => { signal?; None }
+        name = first_to_end(&mut running) => Some(name),
+    };
+    for member in running {
+        member.stop().await?;
+    }
+    match ended {
+        None => Ok(()),
+        Some(name) => bail!("member {name} ended by itself; all others were stopped"),
+    }
+}
+
+async fn first_to_end(members: &mut [Member]) -> String {
+    let mut waits: Vec<_> = members.iter_mut().map(|member| Box::pin(member.ended())).collect();
+    std::future::poll_fn(|context| {
+        for wait in &mut waits {
+            if let std::task::Poll::Ready(name) = wait.as_mut().poll(context) {
+                return std::task::Poll::Ready(name);
+            }
+        }
+        std::task::Poll::Pending
+    })
+    .await
+}

@@ -1,0 +1,192 @@
+//! `serve`: one member in the foreground. It listens before it says so, serves clients from the first moment (what is not
+//! loaded yet answers "unavailable"), and stops cleanly on SIGTERM and Ctrl-C.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use hypermnesia::{Node, NodeBuilder};
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::child;
+
+/// Run one member in the foreground.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ServeArgs {
+    /// The member's name, kept for good.
+    #[arg(long)]
+    name: Option<String>,
+    /// Where clients reach it; port 0 takes a free one. Default: 127.0.0.1:7400.
+    #[arg(long, value_name = "ADDR")]
+    client: Option<SocketAddr>,
+    /// Where the other members reach it. Default: its address in the list of members.
+    #[arg(long, value_name = "ADDR")]
+    peer: Option<String>,
+    /// All members with the addresses at which they reach each other. Default: this one alone.
+    #[arg(long, value_delimiter = ',', value_name = "NAME=PEER_ADDR,...")]
+    members: Vec<String>,
+    /// The cluster's name; members of different clusters refuse each other.
+    #[arg(long)]
+    cluster: Option<String>,
+    /// Read these settings from a TOML file; options given here stand above it.
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    /// Allow addresses that other machines can reach. Connections are not encrypted and nobody is asked who they are.
+    #[arg(long)]
+    insecure: bool,
+    /// Stop when the standard input ends: for processes that start this one.
+    #[arg(long, hide = true)]
+    with_parent: bool,
+}
+
+/// The file of `--config`: the options by their names, members as a table.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    name: Option<String>,
+    client: Option<SocketAddr>,
+    peer: Option<String>,
+    #[serde(default)]
+    members: BTreeMap<String, String>,
+    cluster: Option<String>,
+    #[serde(default)]
+    insecure: bool,
+}
+
+/// Serves until it is told to stop.
+pub(crate) async fn run(args: ServeArgs) -> Result<()> {
+    let with_parent = args.with_parent;
+    let settings = settings(args)?;
+    let client = settings.client.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 7400)));
+    check_reach(&settings, client)?;
+    let listener =
+        TcpListener::bind(client).await.with_context(|| format!("cannot listen for clients on {client}"))?;
+    let client = listener.local_addr()?;
+    let node = builder(&settings).build()?;
+    println!("{}", ready_line(&node, client));
+    let server = hypermnesia_rpc::server::serve(node.clone(), listener, stop(with_parent)?);
+    server.await.context("the client service ended")?;
+    // Closing waits for the node's threads, so it is not done on a thread that runs tasks.
+    tokio::task::spawn_blocking(move || node.close()).await?;
+    Ok(())
+}
+
+/// The line that says that the member listens, and where: one JSON object.
+fn ready_line(node: &Node, client: SocketAddr) -> serde_json::Value {
+    serde_json::json!({
+        "ready": true,
+        "name": node.name(),
+        "client": client.to_string(),
+        "peer": node.peer_addr().map(|address| address.to_string()),
+        "pid": std::process::id(),
+    })
+}
+
+fn builder(settings: &Settings) -> NodeBuilder {
+    let mut builder = Node::builder().members(settings.members.clone());
+    if let Some(name) = &settings.name {
+        builder = builder.name(name);
+    }
+    if let Some(cluster) = &settings.cluster {
+        builder = builder.cluster(cluster);
+    }
+    if let Some(peer) = &settings.peer {
+        builder = builder.peer_addr(peer);
+    }
+    builder
+}
+
+fn settings(args: ServeArgs) -> Result<Settings> {
+    let mut settings = match &args.config {
+        None => Settings::default(),
+        Some(path) => {
+            let text =
+                std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            toml::from_str(&text).with_context(|| format!("{} is no configuration", path.display()))?
+        }
+    };
+    if !args.members.is_empty() {
+        settings.members.clear();
+    }
+    for member in &args.members {
+        let Some((name, address)) = member.split_once('=') else {
+            bail!("--members {member:?}: NAME=PEER_ADDR is wanted, as in n1=127.0.0.1:7401");
+        };
+        if settings.members.insert(name.to_owned(), address.to_owned()).is_some() {
+            bail!("--members names {name:?} twice");
+        }
+    }
+    settings.name = args.name.or(settings.name);
+    settings.client = args.client.or(settings.client);
+    settings.peer = args.peer.or(settings.peer);
+    settings.cluster = args.cluster.or(settings.cluster);
+    settings.insecure |= args.insecure;
+    Ok(settings)
+}
+
+/// Refuses addresses that other machines can reach, unless that is wanted.
+fn check_reach(settings: &Settings, client: SocketAddr) -> Result<()> {
+    let own = settings.name.as_ref().and_then(|name| settings.members.get(name));
+    let peer = settings.peer.as_ref().or(own);
+    let peer_open = peer.is_some_and(|address| !is_loopback(address));
+    if settings.insecure || (client.ip().is_loopback() && !peer_open) {
+        return Ok(());
+    }
+    let address =
+        if client.ip().is_loopback() { peer.cloned().unwrap_or_default() } else { client.to_string() };
+    bail!(
+        "{address} can be reached from other machines, and connections are not encrypted: give --insecure if that is meant"
+    );
+}
+
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Comes back when the process is told to stop.
+fn stop(with_parent: bool) -> Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = child::parent_gone(), if with_parent => {}
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_stand_above_the_file_and_strange_keys_are_refused() {
+        // Aim: one way to read settings. Method: a file with everything, options over it, then a misspelt key.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("n1.toml");
+        std::fs::write(&path, "name = 'n1'\nclient = '127.0.0.1:1'\n[members]\nn1 = 'a:1'\n").unwrap();
+        let args = ServeArgs { config: Some(path.clone()), name: Some("n2".into()), ..ServeArgs::default() };
+        let read = settings(args).unwrap();
+        assert_eq!((read.name.as_deref(), read.members.len()), (Some("n2"), 1));
+        std::fs::write(&path, "nam = 'n1'").unwrap();
+        let wrong = settings(ServeArgs { config: Some(path), ..ServeArgs::default() }).unwrap_err();
+        assert!(format!("{wrong:#}").contains("nam"), "{wrong:#}");
+    }
+
+    #[test]
+    fn only_loopback_is_served_without_being_asked() {
+        // Aim: nothing is open to a network by accident. Method: both addresses, both ways.
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 1));
+        let open = SocketAddr::from(([0, 0, 0, 0], 1));
+        let with_peer = |peer: &str| Settings { peer: Some(peer.into()), ..Settings::default() };
+        assert!(check_reach(&with_peer("[::1]:7"), loopback).is_ok());
+        assert!(check_reach(&with_peer("db7:7"), loopback).is_err());
+        assert!(check_reach(&Settings::default(), open).is_err());
+        assert!(check_reach(&Settings { insecure: true, ..Settings::default() }, open).is_ok());
+    }
+}
