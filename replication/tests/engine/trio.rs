@@ -187,9 +187,11 @@ pub(crate) fn put(number: i64, value: i64) -> Work {
 
 /// The messages among effects.
 pub(crate) fn sent(effects: &[Effect]) -> Vec<&Message> {
-    let message = |effect| match effect {
-        &Effect::Send { ref message, .. } => Some(message),
-        _ => None,
-    };
+    fn message(effect: &Effect) -> Option<&Message> {
+        match effect {
+            Effect::Send { message, .. } => Some(message),
+            _ => None,
+        }
+    }
     effects.iter().filter_map(message).collect()
 }
