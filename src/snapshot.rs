@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hypermnesia_store::work::Blocked;
-use hypermnesia_store::{Body, IndexDef, Key, Snapshot as Live, Table as Open, Timestamp, Value};
+use hypermnesia_store::{Body, IndexDef, Key, Row, Snapshot as Live, Table as Open, Timestamp, Value};
 
 use crate::core::Core;
 use crate::error::{Error, Result};
@@ -173,6 +173,47 @@ impl Snapshot {
             ControlFlow::Continue(())
         })?;
         failed.map_or(Ok(()), Err)
+    }
+
+    /// As [`Snapshot::each`], with rows as they are stored: nothing is decoded.
+    ///
+    /// # Errors
+    /// As [`Snapshot::each`].
+    pub fn each_stored<S: Shape>(
+        &self,
+        table: &Table<S>,
+        span: &Span,
+        mut show: impl FnMut(&Row) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let open = table.open()?;
+        ordered_unless_all(open.def(), &span.range, "a range")?;
+        self.visit(&open, span, |_, body| body.rows().iter().try_for_each(&mut show))
+    }
+
+    /// Shows every stored row whose entry in an index (its values with the key behind them) lies within a span, one at a
+    /// time, until told to stop.
+    ///
+    /// # Errors
+    /// As [`Snapshot::index_read`].
+    pub fn each_indexed<S: Shape>(
+        &self,
+        table: &Table<S>,
+        index: &str,
+        span: &Span,
+        mut show: impl FnMut(&Row) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let (open, index) = (table.open()?, table.index_named(index)?);
+        self.visit_index(&open, &index, span, |_, body| body.rows().iter().try_for_each(&mut show))
+    }
+
+    /// The stored rows of a key.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`].
+    pub fn stored<S: ShapeKey<Q>, Q: ?Sized>(&self, table: &Table<S>, key: &Q) -> Result<Vec<Row>> {
+        let open = table.open()?;
+        let body = self.body(&open, &S::encode_key(open.def(), key)?)?;
+        Ok(body.as_ref().map_or(&[][..], Body::rows).to_vec())
     }
 
     /// The rows within a span, with their encoded keys, at most `span.limit` keys: to be continued with a span behind the

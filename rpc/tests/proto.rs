@@ -37,11 +37,8 @@ fn everything_has_a_comment() {
     for file in set.file.iter().filter(|file| file.package() == "hypermnesia.v1") {
         let places = &file.source_code_info.as_ref().expect("comments are kept").location;
         // Declarations of messages (4), enums (5) and services (6), and what stands in them, but not parts of those.
-        let declared = places.iter().filter(|place| match place.path.as_slice() {
-            [4..=6, _] => true,
-            [4, _, 2, _] | [5, _, 2, _] | [6, _, 2, _] => true,
-            _ => false,
-        });
+        let declared =
+            places.iter().filter(|place| matches!(place.path.as_slice(), [4..=6, _] | [4..=6, _, 2, _]));
         for place in declared {
             let comment = place.leading_comments().trim();
             assert!(!comment.is_empty(), "{} line {} has no comment", file.name(), place.span[0] + 1);

@@ -58,7 +58,12 @@ fn stored(value: Value, path: &dyn Fn() -> String) -> Result<hypermnesia::Value,
     })
 }
 
-/// A row as a message.
+/// A stored row as a message.
+pub(super) fn row_message(row: &hypermnesia::Row) -> proto::Row {
+    proto::Row { values: row.iter().map(value_message).collect() }
+}
+
+/// A row of plain values as a message.
 pub(super) fn values_message(values: &[hypermnesia::Value]) -> proto::Row {
     proto::Row { values: values.iter().map(|value| value_message(value.as_ref())).collect() }
 }

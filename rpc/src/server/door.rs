@@ -74,7 +74,8 @@ impl Door {
     pub(super) async fn put(&self, request: proto::PutRequest) -> Result<proto::PutResponse, Error> {
         let (table, row) = (self.table(&request.table)?, convert::row(request.row, "row")?);
         if request.dirty {
-            blocking(|| table.dirty_put(&row))?;
+            // Where it waits for other members it lets the runtime's other tasks go on on another thread.
+            table.dirty_put(&row)?;
             return Ok(proto::PutResponse { committed_at: 0 });
         }
         let committed_at = self.change_all(vec![Change::Put(table, row)]).await?;
@@ -93,7 +94,7 @@ impl Door {
         }
         let key = convert::key(request.key, "key")?;
         if request.dirty {
-            blocking(|| table.dirty_delete(&key))?;
+            table.dirty_delete(&key)?;
             return Ok(proto::DeleteResponse { committed_at: 0 });
         }
         let committed_at = self.change_all(vec![Change::Delete(table, key)]).await?;
@@ -137,11 +138,6 @@ impl Door {
     async fn change_all(&self, changes: Vec<Change>) -> Result<u64, Error> {
         Ok(self.run(Plan { changes, ..Plan::new(TIMEOUT_DEFAULT) }).await?.committed_at)
     }
-}
-
-/// A call that may wait for other members: the runtime's other tasks go on on other threads meanwhile.
-fn blocking<T>(call: impl FnOnce() -> Result<T, hypermnesia::Error>) -> Result<T, Error> {
-    Ok(tokio::task::block_in_place(call)?)
 }
 
 /// Rows of one key as an answer.

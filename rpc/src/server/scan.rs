@@ -78,13 +78,10 @@ impl Door {
         let door = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
             let mut batch = Batch::new(outlet, |rows| ScanResponse { rows });
-            let mut show = |row: Vec<hypermnesia::Value>| batch.push(convert::values_message(&row));
+            let show = |row: &hypermnesia::Row| batch.push(convert::row_message(row));
             let result = door.node.snapshot().and_then(|snapshot| match request.index.is_empty() {
-                true => snapshot.each(&table, &span, show),
-                false => snapshot.index_range(&table, &request.index, &span).map(|rows| {
-                    // Broken off: nobody takes the rest.
-                    let _ = rows.into_iter().try_for_each(&mut show);
-                }),
+                true => snapshot.each_stored(&table, &span, show),
+                false => snapshot.each_indexed(&table, &request.index, &span, show),
             });
             batch.finish(result.map_err(Error::from));
             drop(place);

@@ -1,6 +1,7 @@
 //! Aim: queries stream what they found, wrong ones show where, and a stream that is left frees the server. Method: one
 //! node, the Rust client.
 
+use hypermnesia_rpc::client::{AttributeType, TableSpec};
 use hypermnesia_rpc::{ErrorKind, Value};
 
 use crate::served::Served;
@@ -51,5 +52,54 @@ async fn a_stream_that_is_left_half_way_ends_at_the_server() {
     }
     let count = served.client.query("SELECT count(*) FROM numbers", ()).await.expect("valid");
     assert_eq!(count.collect().await.expect("a row"), [[Value::Int(50_000)]]);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_is_changed_by_statements() {
+    let served = Served::start().await;
+    let run = async |statement: &str| served.client.query(statement, ()).await.expect("valid").finish().await;
+    run("CREATE TABLE cities (id INT PRIMARY KEY, name TEXT) WITH (kind = 'ordered_set')")
+        .await
+        .expect("new");
+    run("CREATE TABLE IF NOT EXISTS cities (id INT PRIMARY KEY)").await.expect("there");
+    run("CREATE INDEX by_name ON cities (name)").await.expect("new");
+    let table = served.client.describe_table("cities").await.expect("there").table.expect("described");
+    assert_eq!((table.indexes.len(), table.copies.len()), (1, 1));
+    run("DROP INDEX by_name").await.expect("there");
+    run("DROP TABLE cities").await.expect("there");
+    let gone = served.client.query("DROP TABLE cities", ()).await;
+    let gone = match gone {
+        Ok(rows) => rows.finish().await.expect_err("gone"),
+        Err(error) => error,
+    };
+    assert_eq!(gone.kind(), ErrorKind::NotFound);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_not_read_expires() {
+    let served = Served::start().await;
+    let spec = TableSpec::ordered_set("texts")
+        .attribute("n", AttributeType::Int)
+        .attribute("text", AttributeType::Text);
+    served.client.create_table(spec).await.expect("new");
+    let numbers = served.client.table("texts");
+    // 16 MB: more than all buffers on the way together.
+    for part in 0..32_i64 {
+        let rows = (0..16).map(|n| (part * 16 + n, "x".repeat(32_000)));
+        numbers.put_many(rows).await.expect("fits");
+    }
+    let mut rows = numbers.scan(hypermnesia_rpc::client::Scan::all()).await.expect("a scan");
+    rows.next().await.expect("a row").expect("not the end");
+    let patience = hypermnesia_rpc::limits::IDLE_MAX + std::time::Duration::from_secs(1);
+    tokio::time::sleep(patience).await;
+    let error = loop {
+        match rows.next().await {
+            Ok(row) => assert!(row.is_some(), "the scan ended as if it were complete"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((error.kind(), error.changed_nothing()), (ErrorKind::Expired, true));
     served.stop().await;
 }

@@ -22,7 +22,11 @@ pub(crate) struct Served {
 impl Served {
     /// Starts all three.
     pub(crate) async fn start() -> Served {
-        let node = Node::builder().name("n1").build().expect("an embedded node needs nothing");
+        Served::over(Node::builder().name("n1").build().expect("an embedded node needs nothing")).await
+    }
+
+    /// Starts server and client over a node.
+    pub(crate) async fn over(node: Node) -> Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound").to_string();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -65,6 +69,7 @@ impl Served {
     pub(crate) async fn stop(mut self) {
         let _ = self.stop.take().map(|stop| stop.send(()));
         drop(self.client);
+        self.node.close();
         self.server.await.expect("no panic").expect("no error");
     }
 }

@@ -6,9 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use hypermnesia::{
-    AsyncTransaction, DynTable, Dynamic, Encoded, Error, IndexDef, Key, KeyRange, Node, Result, Row,
-};
+use hypermnesia::{AsyncTransaction, DynTable, Encoded, Error, IndexDef, Key, KeyRange, Node, Result, Row};
 use hypermnesia::{Snapshot, Span, TableDef, Transaction, Value};
 use hypermnesia_query::{Access, Direction, Visit};
 use tokio::runtime::Handle;
@@ -16,8 +14,8 @@ use tokio::runtime::Handle;
 /// Rows between two looks at the clock and at the reader: a few hundred microseconds.
 const ROWS_PER_LOOK: u32 = 512;
 
-/// Rows as plain values, shown one at a time.
-type Show<'a> = dyn FnMut(Vec<Value>) -> ControlFlow<()> + 'a;
+/// Takes stored rows, one at a time.
+type Show<'a> = dyn FnMut(&Row) -> ControlFlow<()> + 'a;
 
 /// One state of all tables, and perhaps a place for changes. Writing to a snapshot is refused.
 pub(super) trait State {
@@ -51,7 +49,7 @@ impl<'a> Watch<'a> {
     fn goes_on(&self) -> bool {
         let rows = self.rows.get();
         self.rows.set(rows.wrapping_add(1));
-        if rows % ROWS_PER_LOOK == 0 && (Instant::now() >= self.deadline || (self.gone)()) {
+        if rows.is_multiple_of(ROWS_PER_LOOK) && (Instant::now() >= self.deadline || (self.gone)()) {
             self.stopped.set(true);
         }
         !self.stopped.get()
@@ -74,20 +72,7 @@ impl<S: State> Over<'_, S> {
         each: impl FnOnce(&DynTable, &mut Show<'_>) -> Result<()>,
     ) -> Result<()> {
         let table = self.node.dyn_table(&def.name)?;
-        let mut wrong = None;
-        each(&table, &mut |values| {
-            if !self.watch.goes_on() {
-                return ControlFlow::Break(());
-            }
-            match def.encode_row(&values) {
-                Ok(row) => visit(&row),
-                Err(error) => {
-                    wrong = Some(Error::from(error));
-                    ControlFlow::Break(())
-                }
-            }
-        })?;
-        wrong.map_or(Ok(()), Err)
+        each(&table, &mut |row| if self.watch.goes_on() { visit(row) } else { ControlFlow::Break(()) })
     }
 }
 
@@ -154,24 +139,30 @@ fn span(range: &KeyRange, direction: Direction) -> Span {
     }
 }
 
-/// Shows rows that are held already.
-fn show_all(rows: Vec<Vec<Value>>, show: &mut Show<'_>) -> Result<()> {
-    // Broken off: the query has what it wanted.
-    let _ = rows.into_iter().try_for_each(show);
+/// Shows rows that a transaction gave as plain values.
+fn show_all(table: &DynTable, rows: Vec<Vec<Value>>, show: &mut Show<'_>) -> Result<()> {
+    let def = table.definition()?;
+    for values in rows {
+        if show(&def.encode_row(&values)?).is_break() {
+            break;
+        }
+    }
     Ok(())
 }
 
 impl State for Snapshot {
     fn read(&self, table: &DynTable, key: Encoded, show: &mut Show<'_>) -> Result<()> {
-        show_all(Snapshot::read(self, table, &key)?, show)
+        // Broken off: the query has what it wanted.
+        let _ = self.stored(table, &key)?.iter().try_for_each(show);
+        Ok(())
     }
 
     fn range(&self, table: &DynTable, span: &Span, show: &mut Show<'_>) -> Result<()> {
-        self.each::<Dynamic>(table, span, show)
+        self.each_stored(table, span, show)
     }
 
     fn index_range(&self, table: &DynTable, index: &str, span: &Span, show: &mut Show<'_>) -> Result<()> {
-        show_all(Snapshot::index_range(self, table, index, span)?, show)
+        self.each_indexed(table, index, span, show)
     }
 
     fn insert(&self, _table: &DynTable, _row: &[Value]) -> Result<()> {
@@ -197,17 +188,17 @@ pub(super) type OnThread<'a> = RefCell<&'a mut Transaction>;
 impl State for OnThread<'_> {
     fn read(&self, table: &DynTable, key: Encoded, show: &mut Show<'_>) -> Result<()> {
         let rows = self.borrow_mut().read(table, &key)?;
-        show_all(rows, show)
+        show_all(table, rows, show)
     }
 
     fn range(&self, table: &DynTable, span: &Span, show: &mut Show<'_>) -> Result<()> {
         let rows = self.borrow_mut().range(table, span)?;
-        show_all(rows, show)
+        show_all(table, rows, show)
     }
 
     fn index_range(&self, table: &DynTable, index: &str, span: &Span, show: &mut Show<'_>) -> Result<()> {
         let rows = self.borrow_mut().index_range(table, index, span)?;
-        show_all(rows, show)
+        show_all(table, rows, show)
     }
 
     fn insert(&self, table: &DynTable, row: &[Value]) -> Result<()> {
@@ -231,15 +222,15 @@ pub(super) struct OfTask {
 
 impl State for OfTask {
     fn read(&self, table: &DynTable, key: Encoded, show: &mut Show<'_>) -> Result<()> {
-        show_all(self.runtime.block_on(self.tx.read(table, &key))?, show)
+        show_all(table, self.runtime.block_on(self.tx.read(table, &key))?, show)
     }
 
     fn range(&self, table: &DynTable, span: &Span, show: &mut Show<'_>) -> Result<()> {
-        show_all(self.runtime.block_on(self.tx.range(table, span))?, show)
+        show_all(table, self.runtime.block_on(self.tx.range(table, span))?, show)
     }
 
     fn index_range(&self, table: &DynTable, index: &str, span: &Span, show: &mut Show<'_>) -> Result<()> {
-        show_all(self.runtime.block_on(self.tx.index_range(table, index, span))?, show)
+        show_all(table, self.runtime.block_on(self.tx.index_range(table, index, span))?, show)
     }
 
     fn insert(&self, table: &DynTable, row: &[Value]) -> Result<()> {
