@@ -26,7 +26,9 @@
 
 use std::sync::Arc;
 
-use hypermnesia_store::{Ack, Conflict, Prepared, Role, Storage, TableId, Timestamp, TxId, Txn, Work};
+use hypermnesia_store::{
+    Ack, CommittedLocal, Conflict, Prepared, Role, Storage, TableId, Timestamp, TxId, Txn, Work,
+};
 
 use crate::effect::{Effect, Fact, LogToken, Reply, Unavailable, Why};
 use crate::era::Era;
@@ -53,6 +55,14 @@ struct Committed {
     ts: Timestamp,
 }
 
+/// What the caller hears of a refusal by this node's own store.
+fn refused(conflict: Conflict) -> Reply {
+    match conflict {
+        Conflict::SchemaChanged { .. } => Reply::SchemaChanged,
+        other => Reply::Conflict(other),
+    }
+}
+
 impl Replica {
     pub(crate) fn begin_commit(&self, era: &Era, txn: Arc<Txn>, request: CommitRequest, turn: &mut Turn<'_>) {
         let holders = self.holders(&request.work);
@@ -60,10 +70,17 @@ impl Replica {
         if let Err(unavailable) = self.missing(era, participants) {
             return self.refuse(&txn, Reply::Unavailable(unavailable), turn);
         }
+        let logging = self.logging(&holders, request.ack);
+        if participants == NodeSet::only(self.at)
+            && !logging.on
+            && self.commits_alone(era, &txn, &request, turn)
+        {
+            return;
+        }
         let now_ns = turn.now.mono_ns;
         let left_ns = request.deadline_ns.saturating_sub(now_ns).min(DEADLINE_NS_MAX);
         let coordinated = Coordinated {
-            logging: self.logging(&holders, request.ack),
+            logging,
             txn: Arc::clone(&txn),
             work: request.work,
             holders,
@@ -86,6 +103,26 @@ impl Replica {
             self.prepare_here(era, &txn.id, turn);
         } else {
             self.send_prepares(era, &txn.id, Timestamp::NEVER, turn);
+        }
+    }
+
+    /// A transaction that only this node takes part in and no log waits for: over before it is entered anywhere, unless it
+    /// must queue.
+    fn commits_alone(&self, era: &Era, txn: &Arc<Txn>, request: &CommitRequest, turn: &mut Turn<'_>) -> bool {
+        match self.store.commit_local(txn, &request.work, turn.now.wall_ms) {
+            CommittedLocal::Yes(ts, freed) => {
+                turn.freed.extend(freed);
+                let stamped = self.stamped(era, txn.id, self.at, turn.now);
+                self.shards.of(&txn.id).outcomes.remember(Record::Committed(ts), stamped);
+                turn.done(txn.id, Reply::Committed(ts));
+                true
+            }
+            CommittedLocal::Refused(conflict, freed) => {
+                turn.freed.extend(freed);
+                turn.done(txn.id, refused(conflict));
+                true
+            }
+            CommittedLocal::Parked => false,
         }
     }
 
@@ -139,11 +176,7 @@ impl Replica {
                 Prepared::Yes { proposal } => return self.prepared_here(era, txid, proposal, turn),
                 Prepared::Refused(conflict) => {
                     let _ = self.shards.of(txid).coordinated.remove(txid);
-                    let reply = match conflict {
-                        Conflict::SchemaChanged { .. } => Reply::SchemaChanged,
-                        other => Reply::Conflict(other),
-                    };
-                    return self.refuse(&txn, reply, turn);
+                    return self.refuse(&txn, refused(conflict), turn);
                 }
                 Prepared::Parked => {
                     let mut shard = self.shards.of(txid);

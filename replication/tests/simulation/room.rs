@@ -63,9 +63,10 @@ pub(crate) fn read(
     store.table(table(which)).expect("it exists").read(&key(number), at)
 }
 
-/// What a careless reader takes: the newest committed version, if it is not above its snapshot.
-pub(crate) fn below(store: &Store, which: Which, number: u64, _at: Timestamp) -> Option<(Body, Timestamp)> {
-    store.table(table(which)).expect("it exists").newest(&key(number))
+/// What a careless reader takes who finds something undecided or raised at its snapshot: the version before that.
+pub(crate) fn below(store: &Store, which: Which, number: u64, at: Timestamp) -> Option<(Body, Timestamp)> {
+    let earlier = (0..44).map(|shift| Timestamp(at.0.saturating_sub(1 << shift)));
+    earlier.filter_map(|at| read(store, which, number, at).ok()).next().flatten()
 }
 
 pub(crate) fn newest(store: &Store, which: Which, number: u64) -> Option<(Body, Timestamp)> {
