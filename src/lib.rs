@@ -69,6 +69,7 @@ pub use async_transaction::{AsyncTransaction, Mark};
 pub use builder::NodeBuilder;
 pub use error::{Error, Result};
 pub use event::{EventDetail, Heard, Subscription, SystemEvent, SystemEvents, TableEvent};
+pub use hypermnesia_query as sql;
 pub use hypermnesia_query::{Column, ErrorKind as QueryErrorKind, QueryError, Sink};
 pub use hypermnesia_replication::{Event as ClusterEvent, Outcome};
 pub use hypermnesia_store::work::LockMode;

@@ -1,6 +1,6 @@
 //! The engine's errors as errors of the remote interface: the one place where that is decided. `docs/grpc.md` has the table.
 
-use hypermnesia::{Error as NodeError, TxId};
+use hypermnesia::{Error as NodeError, QueryError, QueryErrorKind, TxId};
 
 use super::{Error, ErrorKind};
 use crate::server::transaction_message;
@@ -11,9 +11,25 @@ impl From<NodeError> for Error {
         let out = Error::new(kind_of(&error), text);
         match error {
             NodeError::Unknown { txid } | NodeError::InDoubt { txid } => about(out, txid),
+            NodeError::Query(error) => placed(out, &error),
             NodeError::Unavailable { member, .. } => out.with_member(member),
             _ => out,
         }
+    }
+}
+
+/// A wrong statement: the message shows its place with a caret, line and column tell it to programs.
+impl From<QueryError> for Error {
+    fn from(error: QueryError) -> Error {
+        NodeError::Query(error).into()
+    }
+}
+
+fn placed(out: Error, error: &QueryError) -> Error {
+    let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    match error.position {
+        Some(at) => out.with_position(number(at.line), number(at.column)),
+        None => out,
     }
 }
 
@@ -27,8 +43,9 @@ fn kind_of(error: &NodeError) -> ErrorKind {
         | NodeError::Value(_)
         | NodeError::Schema(_)
         | NodeError::Record { .. }
-        | NodeError::NoSuchAttribute { .. }
-        | NodeError::Query(_) => ErrorKind::Invalid,
+        | NodeError::NoSuchAttribute { .. } => ErrorKind::Invalid,
+        NodeError::Query(error) if error.kind == QueryErrorKind::Limit => ErrorKind::Limit,
+        NodeError::Query(_) => ErrorKind::Invalid,
         NodeError::NoSuchTable { .. } | NodeError::NoSuchIndex { .. } => ErrorKind::NotFound,
         NodeError::TableExists { .. } | NodeError::IndexExists { .. } => ErrorKind::AlreadyExists,
         NodeError::Conflict { .. } => ErrorKind::Conflict,

@@ -2,7 +2,6 @@
 //! snapshot, streaming; a change of rows as a transaction; a change of the schema by the calls for it.
 
 mod access;
-mod schema;
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
@@ -10,8 +9,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use hypermnesia::sql::{Column, Limits, Sink, Statement, StatementKind};
 use hypermnesia::{AsyncTransaction, Node, TxOptions, Value};
-use hypermnesia_query::{Column, Limits, QueryError, Sink, Statement, StatementKind};
 use prost::Message;
 use tokio::runtime::Handle;
 use tokio_stream::Stream;
@@ -69,8 +68,8 @@ impl Prepared {
         }
         match outcome {
             Ok(outcome) => Ok(outcome.rows),
-            Err(hypermnesia_query::Error::Query(error)) => Err(error.into()),
-            Err(hypermnesia_query::Error::Access(error)) => Err(error.into()),
+            Err(hypermnesia::sql::Error::Query(error)) => Err(error.into()),
+            Err(hypermnesia::sql::Error::Access(error)) => Err(error.into()),
         }
     }
 }
@@ -91,7 +90,7 @@ impl Door {
             let result = match prepared.statement.kind() {
                 StatementKind::Read => door.read_rows(&prepared, &watch, &mut answer),
                 StatementKind::Write => door.change_rows(&prepared, &watch, allowed),
-                StatementKind::Schema => schema::change(&door.node, &prepared.statement).map(|()| 0),
+                StatementKind::Schema => door.change_schema_by(&prepared),
             };
             answer.finish(result, started);
             drop(place);
@@ -104,6 +103,10 @@ impl Door {
         prepared.run(&self.node, &snapshot, watch, sink)
     }
 
+    fn change_schema_by(&self, prepared: &Prepared) -> Result<u64, Error> {
+        Ok(self.node.query(prepared.statement.text(), &prepared.parameters)?.count)
+    }
+
     fn change_rows(
         &self,
         prepared: &Prepared,
@@ -113,7 +116,7 @@ impl Door {
         let options = TxOptions::new().deadline(allowed);
         self.node.try_transaction(&options, |tx| {
             let state: OnThread<'_> = RefCell::new(tx);
-            prepared.run(&self.node, &state, watch, &mut hypermnesia_query::Rows::default())
+            prepared.run(&self.node, &state, watch, &mut hypermnesia::sql::Rows::default())
         })
     }
 }
@@ -226,19 +229,4 @@ fn header(columns: &[Column]) -> ExecuteResponse {
 fn summary(rows: u64, started: Instant) -> ExecuteResponse {
     let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     ExecuteResponse { part: Some(Part::Summary(QuerySummary { rows, elapsed_us })) }
-}
-
-/// A wrong statement, with its place; the message shows it with a caret.
-impl From<QueryError> for Error {
-    fn from(error: QueryError) -> Error {
-        let kind = match error.kind {
-            hypermnesia_query::ErrorKind::Limit => ErrorKind::Limit,
-            _ => ErrorKind::Invalid,
-        };
-        let out = Error::new(kind, error.to_string());
-        match error.position {
-            Some(at) => out.with_position(at.line as u32, at.column as u32),
-            None => out,
-        }
-    }
 }

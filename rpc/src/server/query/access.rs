@@ -6,9 +6,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
+use hypermnesia::sql::{Access, Direction, Visit};
 use hypermnesia::{AsyncTransaction, DynTable, Encoded, Error, IndexDef, Key, KeyRange, Node, Result, Row};
 use hypermnesia::{Snapshot, Span, TableDef, Transaction, Value};
-use hypermnesia_query::{Access, Direction, Visit};
 use tokio::runtime::Handle;
 
 /// Rows between two looks at the clock and at the reader: a few hundred microseconds.
