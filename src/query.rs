@@ -121,7 +121,10 @@ fn table_of_index(core: &Core, table: Option<&str>, index: &str) -> Result<Strin
         return Ok(table.to_owned());
     }
     let tables = core.store.tables();
-    let mut having = tables.iter().map(|table| table.def()).filter(|def| def.index_named(index).is_some());
+    let mut having = tables
+        .iter()
+        .map(|table| table.def())
+        .filter(|def| !def.is_system() && def.index_named(index).is_some());
     match (having.next(), having.next()) {
         (Some(only), None) => Ok(only.name.clone()),
         (Some(_), Some(_)) => {

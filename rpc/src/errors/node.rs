@@ -39,7 +39,8 @@ fn about(error: Error, id: TxId) -> Error {
 
 fn kind_of(error: &NodeError) -> ErrorKind {
     match error {
-        NodeError::Row(_)
+        NodeError::Config(_)
+        | NodeError::Row(_)
         | NodeError::Value(_)
         | NodeError::Schema(_)
         | NodeError::Record { .. }
