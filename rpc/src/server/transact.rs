@@ -66,39 +66,27 @@ pub(super) struct Plan {
 }
 
 impl Door {
-    pub(super) async fn transact(&self, request: TransactRequest) -> Result<TransactResponse, Error> {
-        let id = request.options.as_ref().map(|options| options.request_id.clone()).unwrap_or_default();
-        if id.is_empty() {
-            let plan = self.plan(request)?;
-            return self.run(plan).await;
+    pub(super) async fn transact(
+        self: &Arc<Door>,
+        request: TransactRequest,
+    ) -> Result<TransactResponse, Error> {
+        if request.options.as_ref().is_none_or(|options| options.request_id.is_empty()) {
+            return self.run(self.plan(request)?).await;
         }
-        let digest = digest(&request);
-        let mut claim = self.requests.claim(&id, digest).await?;
-        match &*claim {
-            Known::Done(response) => return Ok(response.clone()),
-            Known::Unknown(transaction, why) => {
-                // What was read is gone with the first answer; that it was committed is what counts.
-                match self.node.outcome(*transaction) {
-                    Outcome::Committed(at) => {
-                        let reads = request.reads.iter().map(|_| proto::GetResponse::default()).collect();
-                        return Ok(TransactResponse {
-                            applied: true,
-                            failed_condition: 0,
-                            reads,
-                            committed_at: at.0,
-                        });
-                    }
-                    Outcome::Aborted => {}
-                    _ => {
-                        let error = Error::new(ErrorKind::OutcomeUnknown, why.clone());
-                        return Err(error.with_transaction(convert::transaction_message(*transaction)));
-                    }
-                }
-            }
-            Known::Nothing => {}
+        // A task of its own: a caller that goes away in the middle must not take the memory of the outcome along.
+        let door = Arc::clone(self);
+        let task = tokio::spawn(async move { door.transact_once(request).await });
+        task.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the transaction panicked")))
+    }
+
+    /// A transaction with a request id.
+    async fn transact_once(&self, request: TransactRequest) -> Result<TransactResponse, Error> {
+        let id = request.options.as_ref().map_or("", |options| &options.request_id);
+        let mut claim = self.requests.claim(id, digest(&request)).await?;
+        if let Some(answer) = self.remembered(&claim, &request) {
+            return answer;
         }
-        let plan = self.plan(request)?;
-        let result = self.run(plan).await;
+        let result = self.run(self.plan(request)?).await;
         *claim = match &result {
             Ok(response) => Known::Done(response.clone()),
             Err(error) => match error.transaction().filter(|_| error.kind() == ErrorKind::OutcomeUnknown) {
@@ -107,6 +95,33 @@ impl Door {
             },
         };
         result
+    }
+
+    /// The answer to a request that was sent before; `None` when it has certainly changed nothing and may run.
+    fn remembered(
+        &self,
+        known: &Known,
+        request: &TransactRequest,
+    ) -> Option<Result<TransactResponse, Error>> {
+        let (id, why) = match known {
+            Known::Nothing => return None,
+            Known::Done(response) => return Some(Ok(response.clone())),
+            Known::Unknown(id, why) => (*id, why),
+        };
+        match self.node.outcome(id) {
+            Outcome::Aborted => None,
+            Outcome::Committed(at) => {
+                // What was read is gone with the first answer; that it was committed is what counts.
+                let reads = request.reads.iter().map(|_| proto::GetResponse::default()).collect();
+                Some(Ok(TransactResponse { applied: true, failed_condition: 0, reads, committed_at: at.0 }))
+            }
+            Outcome::Unknown => {
+                // The next time more may be known.
+                self.node.ask_outcome(id);
+                let error = Error::new(ErrorKind::OutcomeUnknown, why.clone());
+                Some(Err(error.with_transaction(convert::transaction_message(id))))
+            }
+        }
     }
 
     /// Runs a plan as a transaction, several times if others are in the way.

@@ -100,6 +100,27 @@ async fn a_request_id_is_done_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_sender_went_away_is_not_done_again() {
+    let served = Served::with_accounts().await;
+    for round in 0..40_i64 {
+        let request = move || {
+            let options = TransactionOptions::new().request_id(format!("round {round}"));
+            let (old, new) = (("alice", 100 + round), ("alice", 101 + round));
+            Transact::new().when_equals("accounts", "alice", old).put("accounts", new).options(options)
+        };
+        let client = served.client.clone();
+        let first = tokio::spawn(async move { client.transact(request()).await });
+        for _ in 0..round {
+            tokio::task::yield_now().await;
+        }
+        first.abort();
+        // Done a second time, the condition would not hold.
+        assert!(served.client.transact(request()).await.expect("it runs").applied(), "round {round}");
+    }
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn concurrent_compare_and_swap_loses_nothing() {
     let served = Served::with_accounts().await;
     let mut tasks = tokio::task::JoinSet::new();
