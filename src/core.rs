@@ -29,14 +29,17 @@ const SEQUENCE_BITS: u32 = 22;
 /// Parts of the table of waiting callers: well above the number of threads.
 const WAITING_PARTS: usize = 64;
 
-/// Callers that wait for the reply to a commit, by transaction.
+/// Callers by the sequence number of their transaction.
+type Callers = HashMap<u64, Arc<Answer<Reply>>>;
+
+/// Callers that wait for the reply to a commit.
 struct Waiting {
     /// Each guards one part; held for a map operation. A leaf lock.
-    parts: Box<[CachePadded<Mutex<HashMap<u64, Arc<Answer<Reply>>>>>]>,
+    parts: Box<[CachePadded<Mutex<Callers>>]>,
 }
 
 impl Waiting {
-    fn part(&self, txid: TxId) -> &Mutex<HashMap<u64, Arc<Answer<Reply>>>> {
+    fn part(&self, txid: TxId) -> &Mutex<Callers> {
         &self.parts[txid.sequence as usize % WAITING_PARTS]
     }
 }

@@ -8,6 +8,9 @@ use hypermnesia::{DynTable, Error, Kind, LockMode, Node, Result, Span, Transacti
 
 use crate::{key, node, row, table};
 
+/// A program and where it meets the other one in its first run.
+type Program<'a> = dyn Fn(&mut Transaction, &dyn Fn()) -> Result<()> + Sync + 'a;
+
 /// Runs two transactions whose first runs have both read before either commits; says how often each ran.
 fn collide(
     node: &Node,
@@ -16,7 +19,7 @@ fn collide(
 ) -> (u32, u32) {
     let meet = Barrier::new(2);
     let runs = (AtomicU32::new(0), AtomicU32::new(0));
-    let run = |count: &AtomicU32, program: &(dyn Fn(&mut Transaction, &dyn Fn()) -> Result<()> + Sync)| {
+    let run = |count: &AtomicU32, program: &Program<'_>| {
         node.transaction(|tx| {
             let first = count.fetch_add(1, Ordering::Relaxed) == 0;
             program(tx, &|| {
