@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 
 use hypermnesia_replication::limits::MEMBERS_MAX;
 use hypermnesia_store::NodeId;
@@ -39,6 +40,7 @@ pub struct NodeBuilder {
     pub(crate) members: Vec<(String, String)>,
     pub(crate) listener: Option<std::net::TcpListener>,
     pub(crate) listen: Option<String>,
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 /// What was checked.
@@ -48,6 +50,7 @@ pub(crate) struct Plan {
     pub(crate) me: NodeId,
     /// By id: id, name, address.
     pub(crate) members: Vec<(NodeId, String, String)>,
+    pub(crate) data_dir: Option<PathBuf>,
     /// Bound, when there are peers.
     pub(crate) listener: Option<std::net::TcpListener>,
     pub(crate) address: Option<SocketAddr>,
@@ -96,11 +99,20 @@ impl NodeBuilder {
         self
     }
 
+    /// Keeps a commit log in this directory, which is made if it is not there and belongs to this process alone while the
+    /// node lives. Tables with a copy on disc here are read from it at the start. Without it the node keeps nothing on
+    /// disc, whatever tables say.
+    pub fn data_dir(mut self, directory: impl Into<PathBuf>) -> NodeBuilder {
+        self.data_dir = Some(directory.into());
+        self
+    }
+
     /// Starts the node. An embedded one is ready at once; a member serves once all members have met and its tables are
     /// loaded ([`Node::wait_for_tables`]).
     ///
     /// # Errors
-    /// [`Error::Config`] when the configuration cannot work; nothing was started then.
+    /// [`Error::Config`] when the configuration cannot work, [`Error::Disc`] when the data directory is in use, damaged or
+    /// cannot be read; nothing was started then.
     pub fn build(self) -> Result<Node> {
         Node::start(self)
     }
@@ -140,7 +152,7 @@ impl NodeBuilder {
         };
         let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let members = members.into_iter().map(|(id, (name, address))| (id, name, address)).collect();
-        Ok(Plan { name, cluster, me, members, listener, address })
+        Ok(Plan { name, cluster, me, members, data_dir: self.data_dir, listener, address })
     }
 }
 

@@ -75,7 +75,7 @@ impl Sink for Carry<'_> {
             Effect::Send { to, message } => self.send(to, message),
             Effect::Log { fact, level, token } => {
                 if let Some(disc) = &self.core.disc {
-                    disc.queue(fact, level, token);
+                    disc.append(self.core, fact, level, token);
                     self.logged = true;
                 }
             }

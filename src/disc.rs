@@ -1,22 +1,199 @@
-//! The commit log's writer. No node has one yet.
+//! The commit log's writer. Records are appended in the order of the effects; then whoever has the event writes them with
+//! one write(2), everything that others have appended meanwhile included: no thread is woken for a commit at level
+//! `logged`. Only what has to be synced is left to a thread of its own, one fdatasync for all that wait.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 use hypermnesia_replication::{Fact, LogToken};
-use hypermnesia_store::Ack;
+use hypermnesia_store::disc::{DiscError, LockGuard, Log, LogWriter, Position, Record};
+use hypermnesia_store::{Ack, codec};
+use parking_lot::{Condvar, Mutex};
 
 use crate::carry::Carry;
 use crate::core::Core;
+use crate::error::Error;
+use crate::limits::TICK;
 
 /// A log and who writes it.
-pub(crate) enum Disc {}
+pub(crate) struct Disc {
+    /// Keeps other processes out of the directory until the node is closed. Held for a move.
+    lock: Mutex<Option<LockGuard>>,
+    log: Log,
+    /// Held for one write(2), or for taking a sync job. Whoever does not get it at once leaves its records to who has it.
+    writer: Mutex<LogWriter>,
+    /// What the replica wants to hear of, by position. Held for a push or a sweep; the append happens inside, so that
+    /// positions rise.
+    waiting: Mutex<VecDeque<Waiting>>,
+    /// Somebody waits for a sync. Held for a move.
+    wanted: Mutex<bool>,
+    sync: Condvar,
+}
+
+struct Waiting {
+    position: Position,
+    level: Ack,
+    token: LogToken,
+}
 
 impl Disc {
-    /// Takes a record.
-    pub(crate) fn queue(&self, _fact: Fact, _level: Ack, _token: Option<LogToken>) {
-        match *self {}
+    pub(crate) fn new(writer: LogWriter, lock: LockGuard) -> Disc {
+        Disc {
+            lock: Mutex::new(Some(lock)),
+            log: writer.log(),
+            writer: Mutex::new(writer),
+            waiting: Mutex::default(),
+            wanted: Mutex::default(),
+            sync: Condvar::new(),
+        }
+    }
+}
+
+impl Disc {
+    /// Appends a record; with a token the replica hears when it is as safe as it has to be.
+    pub(crate) fn append(&self, core: &Core, fact: Fact, level: Ack, token: Option<LogToken>) {
+        if core.is_closed() {
+            return;
+        }
+        let encoded = encode(&fact);
+        let payload: &[&[u8]] = &[&encoded];
+        let mut waiting = self.waiting.lock();
+        match self.log.append(payload) {
+            Ok(position) => waiting.extend(token.map(|token| Waiting { position, level, token })),
+            Err(error) => {
+                drop(waiting);
+                core.fail(Error::Disc(error.to_string()));
+            }
+        }
     }
 
-    /// Writes what was queued, and says so to the replica.
-    pub(crate) fn drain(&self, _core: &Core, _out: &mut Carry<'_>) {
-        match *self {}
+    /// Writes what was appended, unless another thread is at it, which then writes this too; and tells the replica.
+    pub(crate) fn drain(&self, core: &Core, out: &mut Carry<'_>) {
+        while let Some(mut writer) = self.writer.try_lock() {
+            let written = writer.write();
+            drop(writer);
+            match written {
+                Ok(position) => self.tell(core, position, Ack::Logged, out),
+                Err(_) if core.is_closed() => return,
+                Err(error) => return core.fail(Error::Disc(error.to_string())),
+            }
+            if self.log.backlog_bytes() == 0 {
+                break;
+            }
+        }
+        let syncs = self.waiting.lock().iter().any(|one| one.level == Ack::Synced);
+        if syncs {
+            *self.wanted.lock() = true;
+            self.sync.notify_one();
+        }
     }
+
+    /// Tells the replica of everything up to the position that asked for no more than this level.
+    fn tell(&self, core: &Core, position: Position, level: Ack, out: &mut Carry<'_>) {
+        let mut safe = Vec::new();
+        self.waiting.lock().retain(|one| {
+            let is_safe = one.position <= position && one.level <= level;
+            if is_safe {
+                safe.push(one.token);
+            }
+            !is_safe
+        });
+        safe.into_iter().for_each(|token| core.on_logged(token, out));
+    }
+
+    /// Writes and syncs everything: before the first acknowledgement of a new life, and at a clean stop.
+    pub(crate) fn settle(&self) -> Result<(), Error> {
+        let told = |error: DiscError| Error::Disc(error.to_string());
+        let mut writer = self.writer.lock();
+        writer.write().map_err(told)?;
+        writer.sync().map_err(told)?;
+        Ok(())
+    }
+
+    /// The node is closed and its threads have ended: writes what is there, and lets the next process in.
+    pub(crate) fn close(&self) {
+        let Some(lock) = self.lock.lock().take() else { return };
+        if let Err(error) = self.settle() {
+            tracing::error!(%error, "the log could not be written at the end");
+        }
+        // Whoever still holds the writer finds it refusing: the directory belongs to somebody else now.
+        self.log.poison(&DiscError::Poisoned { first: "the node was closed".into() });
+        drop(lock);
+    }
+
+    /// The life of the node that begins, so that the next one is another.
+    pub(crate) fn begin(&self, life: hypermnesia_store::Incarnation) -> Result<(), Error> {
+        let encoded = codec::encode(&Record::Started(life));
+        self.log.append(&[&encoded]).map_err(|error| Error::Disc(error.to_string()))?;
+        self.settle()
+    }
+
+    /// Makes the next segment ready before it is needed.
+    fn prepare_segment(&self) -> Result<(), Error> {
+        let told = |error: DiscError| Error::Disc(error.to_string());
+        let job = self.writer.lock().spare_job();
+        if let Some(job) = job {
+            let spare = job.run();
+            self.writer.lock().give_spare(spare).map_err(told)?;
+        }
+        Ok(())
+    }
+
+    /// The thread that syncs, until the node is closed.
+    pub(crate) fn sync_until_closed(&self, core: &Arc<Core>) {
+        while !core.is_closed() {
+            if let Err(error) = self.prepare_segment() {
+                return core.fail(error);
+            }
+            let mut wanted = self.wanted.lock();
+            if !std::mem::take(&mut *wanted) {
+                self.sync.wait_for(&mut wanted, TICK * 10);
+                continue;
+            }
+            drop(wanted);
+            if let Err(error) = self.sync_once(core)
+                && !core.is_closed()
+            {
+                core.fail(error);
+            }
+        }
+    }
+
+    /// Writes and syncs what is there and tells the replica.
+    pub(crate) fn sync_once(&self, core: &Core) -> Result<(), Error> {
+        let told = |error: DiscError| Error::Disc(error.to_string());
+        let job = {
+            let mut writer = self.writer.lock();
+            writer.write().map_err(told)?;
+            writer.begin_sync().map_err(told)?
+        };
+        let position = job.run().map_err(told)?;
+        let mut out = Carry::new(core);
+        self.tell(core, position, Ack::Synced, &mut out);
+        out.finish();
+        Ok(())
+    }
+}
+
+/// The frame of a fact. Nothing is encoded for a barrier: its place in the log is what counts.
+fn encode(fact: &Fact) -> Vec<u8> {
+    let record = match fact {
+        Fact::Prepared { txid, epoch, participants, work } => Record::Prepared {
+            txid: *txid,
+            epoch: *epoch,
+            participants: participants.as_slice().into(),
+            work: std::borrow::Cow::Borrowed(work),
+        },
+        Fact::Committed { txid, ts } => Record::Committed { txid: *txid, ts: *ts },
+        Fact::Aborted { txid } => Record::Aborted { txid: *txid },
+        Fact::Applied { txid, ts, work } => {
+            Record::Applied { txid: *txid, ts: *ts, writes: work.writes.as_slice().into() }
+        }
+        Fact::Epoch(bytes) => Record::Epoch(bytes.as_slice().into()),
+        Fact::Loaded { table, clear, rows } => {
+            Record::Loaded { table: *table, clear: *clear, rows: rows.as_slice().into() }
+        }
+        Fact::Barrier => return Vec::new(),
+    };
+    codec::encode(&record)
 }

@@ -45,7 +45,14 @@ impl Life {
         };
         let thread =
             thread.map_err(|error| Error::Config(format!("starting the node's threads: {error}")))?;
-        Ok(Life { core: Arc::clone(core), address, stop, threads: Mutex::new(vec![thread]) })
+        let mut threads = vec![thread];
+        if core.disc.is_some() {
+            let thread = sync_thread(Arc::clone(core));
+            threads.push(
+                thread.map_err(|error| Error::Config(format!("starting the node's threads: {error}")))?,
+            );
+        }
+        Ok(Life { core: Arc::clone(core), address, stop, threads: Mutex::new(threads) })
     }
 
     pub(crate) fn address(&self) -> Option<SocketAddr> {
@@ -65,6 +72,9 @@ impl Life {
                 let _ = thread.join();
             }
         }
+        if let Some(disc) = &core.disc {
+            disc.close();
+        }
     }
 }
 
@@ -80,6 +90,14 @@ fn timer_thread(core: Arc<Core>, stop: Arc<Stop>) -> std::io::Result<JoinHandle<
         while !*asked {
             stop.plain.wait_for(&mut asked, TICK);
             parking_lot::MutexGuard::unlocked(&mut asked, || core.tick());
+        }
+    })
+}
+
+fn sync_thread(core: Arc<Core>) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("hypermnesia-disc".into()).spawn(move || {
+        if let Some(disc) = &core.disc {
+            disc.sync_until_closed(&core);
         }
     })
 }

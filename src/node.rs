@@ -3,16 +3,19 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hypermnesia_query::Sink;
-use hypermnesia_replication::{Member, Outcome, Peer, Recovered, Replica, ReplicaConfig};
+use hypermnesia_replication::{Member, Outcome, Peer, Recovered, RecoveredPrepare, Replica, ReplicaConfig};
+use hypermnesia_store::disc::{DiscError, Opened, RealDisc, Replayed};
 use hypermnesia_store::{Incarnation, NodeId, Store, StoreConfig, TableBuilder, TableDef, TxId, Value};
 
 use crate::async_transaction::{self, AsyncTransaction};
 use crate::builder::{NodeBuilder, Plan};
 use crate::core::{Core, Parts, wall_ms};
+use crate::disc::Disc;
 use crate::error::{Error, Result};
 use crate::event::{EventDetail, Subscription, SystemEvents};
 use crate::life::Life;
@@ -50,7 +53,17 @@ impl Node {
         let plan = builder.check()?;
         let now_ms = wall_ms();
         let store = Arc::new(Store::new(StoreConfig { wall_ms: now_ms }));
-        let me = Peer { node: plan.me, incarnation: Incarnation(now_ms) };
+        let opened = plan.data_dir.as_ref().map(|directory| open(directory, &store, plan.me)).transpose()?;
+        let (log, replayed) =
+            opened.map_or((None, None), |opened| (Some((opened.writer, opened.lock)), Some(opened.replayed)));
+        let replayed = replayed.unwrap_or_default();
+        // Above the life before, whatever the wall clock says.
+        let incarnation = Incarnation(now_ms.max(replayed.incarnation.map_or(0, |last| last.0 + 1)));
+        let me = Peer { node: plan.me, incarnation };
+        let disc = log.map(|(writer, lock)| Disc::new(writer, lock));
+        if let Some(disc) = &disc {
+            disc.begin(incarnation)?;
+        }
         let config = ReplicaConfig {
             node: plan.me,
             incarnation: me.incarnation,
@@ -59,9 +72,9 @@ impl Node {
                 .iter()
                 .map(|(node, name, _)| Member { node: *node, name: name.clone() })
                 .collect(),
-            durable: false,
+            durable: disc.is_some(),
         };
-        let replica = Replica::new(config, Arc::clone(&store), Recovered::default());
+        let replica = Replica::new(config, Arc::clone(&store), recovered(replayed));
         let Plan { name, cluster, members, listener, address, .. } = plan;
         let core = Arc::new(Core::new(Parts {
             name,
@@ -71,9 +84,16 @@ impl Node {
             store,
             replica,
             me,
-            disc: None,
+            disc,
         }));
         core.event(|core, now, out| core.replica.start(now, out));
+        if let Some(disc) = core.disc.as_ref().filter(|_| core.members.len() == 1) {
+            // Alone: its first epoch opens as soon as it is on disc, which nobody else has to hear of.
+            while !core.replica.is_serving() && !core.is_closed() {
+                disc.sync_once(&core)?;
+            }
+        }
+        core.check_open()?;
         let life = Arc::new(Life::begin(&core, listener, address)?);
         Ok(Node { core, life })
     }
@@ -386,5 +406,21 @@ impl Node {
             }
             Answer::<()>::new().wait((Instant::now() + crate::limits::TICK).min(deadline));
         }
+    }
+}
+
+fn open(directory: &Path, store: &Store, me: NodeId) -> Result<Opened> {
+    let told = |error: DiscError| Error::Disc(error.to_string());
+    let disc = RealDisc::open(directory).map_err(told)?;
+    hypermnesia_store::disc::open(Arc::new(disc), store, me).map_err(told)
+}
+
+fn recovered(replayed: Replayed) -> Recovered {
+    let prepared = replayed.prepared.into_iter();
+    Recovered {
+        prepared: prepared.map(|(txid, epoch, work)| RecoveredPrepare { txid, epoch, work }).collect(),
+        outcomes: replayed.outcomes,
+        epoch: replayed.epoch,
+        last_commit: replayed.last_commit,
     }
 }

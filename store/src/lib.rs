@@ -16,6 +16,7 @@
 //! | [`work`], [`txn`] | what a transaction asks, and where it stands |
 //! | [`event`], [`load`], [`catalog`] | changes told; filling without transactions; tables from the schema table |
 //! | [`calendar`] | moments as text |
+//! | [`disc`] | the commit log, and reading it at the start |
 //! | [`limits`], [`error`] | every bound; what can be wrong with values and bytes |
 
 pub mod calendar;
@@ -26,6 +27,7 @@ pub mod clock;
 pub mod codec;
 mod commit;
 pub mod cursor;
+pub mod disc;
 pub mod error;
 pub mod event;
 mod flight;

@@ -1,4 +1,5 @@
 //! Three nodes in one process over loopback: what the library promises about a cluster.
 
 mod agree;
+mod disc;
 mod trio;

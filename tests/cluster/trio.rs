@@ -1,6 +1,7 @@
 //! Three members on free ports of the loopback interface.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hypermnesia::{Node, NodeBuilder};
@@ -12,27 +13,38 @@ pub(crate) const LONG: Duration = Duration::from_secs(30);
 pub(crate) struct Trio {
     pub(crate) nodes: Vec<Option<Node>>,
     addresses: Vec<(String, String)>,
+    /// One per member, when they keep logs.
+    homes: Option<Vec<PathBuf>>,
 }
 
 impl Trio {
     /// Starts three members and waits until all serve.
     pub(crate) fn start() -> Trio {
+        Trio::start_on(None)
+    }
+
+    /// The same, with a data directory for each.
+    pub(crate) fn start_on(homes: Option<Vec<PathBuf>>) -> Trio {
         let listeners: Vec<_> =
             (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
         let address = |at: usize| listeners[at].local_addr().expect("bound").to_string();
         let addresses: Vec<_> = (0..3).map(|at| (format!("n{}", at + 1), address(at))).collect();
         let start = |(at, listener)| {
-            let builder = Trio::builder(&addresses, at).peer_listener(listener);
+            let builder = Trio::builder(&addresses, homes.as_deref(), at).peer_listener(listener);
             Some(builder.build().expect("a good configuration"))
         };
         let nodes = listeners.into_iter().enumerate().map(start).collect();
-        let trio = Trio { nodes, addresses };
+        let trio = Trio { nodes, addresses, homes };
         trio.settle();
         trio
     }
 
-    fn builder(addresses: &[(String, String)], at: usize) -> NodeBuilder {
-        Node::builder().name(&addresses[at].0).members(addresses.iter().cloned())
+    fn builder(addresses: &[(String, String)], homes: Option<&[PathBuf]>, at: usize) -> NodeBuilder {
+        let builder = Node::builder().name(&addresses[at].0).members(addresses.iter().cloned());
+        match homes {
+            Some(homes) => builder.data_dir(&homes[at]),
+            None => builder,
+        }
     }
 
     /// The member at a position, which must be up.
@@ -47,7 +59,9 @@ impl Trio {
 
     /// Starts a member that is down, as a new process would.
     pub(crate) fn restart(&mut self, at: usize) {
-        let node = Trio::builder(&self.addresses, at).build().expect("its port is free again");
+        let node = Trio::builder(&self.addresses, self.homes.as_deref(), at)
+            .build()
+            .expect("its port is free again");
         self.nodes[at] = Some(node);
     }
 

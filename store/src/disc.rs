@@ -1,0 +1,27 @@
+//! What a node keeps on disc: the commit log and what is read from it at the start.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`file`], `real`, `mem` | the border to a disc; the real one; one that forgets, for crash tests |
+//! | [`log`], `segment` | appending, writing, syncing; the files |
+//! | [`record`], [`replay`] | what a frame says; reading all of them at the start |
+//! | [`error`], [`limits`] | what can go wrong; every bound |
+
+pub mod error;
+pub mod file;
+pub mod limits;
+pub mod log;
+mod mem;
+mod real;
+pub mod record;
+pub mod replay;
+mod segment;
+
+pub use error::{DiscError, Result};
+pub use file::{Disc, File, LockGuard};
+pub use log::{Log, LogWriter};
+pub use mem::{Crash, Fault, FaultKind, MemDisc};
+pub use real::RealDisc;
+pub use record::Record;
+pub use replay::{Opened, Replayed, open};
+pub use segment::Position;

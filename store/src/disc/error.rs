@@ -1,0 +1,113 @@
+//! What can go wrong with the files of a data directory, worded for whoever has to act on it.
+//!
+//! Three families, never mixed: the machine failed us (`Io`, `Full`, and `Poisoned` for everything after the
+//! first failure), the bytes are not what was written (`Corrupt`, `Version`), and the request cannot be served
+//! (`Locked`, `TooLarge`). After an `Io` or `Full` on the log or the image the outcome of that write is unknown:
+//! nothing is retried on the same handles, the node stops acknowledging, and reopening the directory finds out.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+/// The result of an operation on a data directory.
+pub type Result<T> = std::result::Result<T, DiscError>;
+
+/// Why a data directory could not be opened, read or written.
+#[derive(Debug, Clone, Error)]
+pub enum DiscError {
+    /// The operating system refused a file operation. Whether the bytes arrived is unknown; do not retry on the
+    /// same handle, stop and reopen the directory.
+    #[error("{doing} {}: {source}", file.display())]
+    Io {
+        /// The file the operation was for.
+        file: PathBuf,
+        /// What was being done, as a gerund ("writing", "syncing").
+        doing: &'static str,
+        /// What the operating system said.
+        source: Arc<io::Error>,
+    },
+
+    /// There is no room left on the disc. Nothing that was acknowledged is lost; free some space and start again.
+    #[error("disc full while {doing} {}: free some space, then start the node again; acknowledged data is safe", file.display())]
+    Full {
+        /// The file the operation was for.
+        file: PathBuf,
+        /// What was being done, as a gerund ("writing", "syncing").
+        doing: &'static str,
+    },
+
+    /// Bytes on disc are not those that were written. Nothing of the file was served.
+    #[error("{} is damaged at byte {offset}: {what}; {advice}", file.display())]
+    Corrupt {
+        /// The damaged file.
+        file: PathBuf,
+        /// Where in the file the damage was met, in bytes from its start.
+        offset: u64,
+        /// What was found there.
+        what: String,
+        /// What the operator can do.
+        advice: &'static str,
+    },
+
+    /// The file was written by another version of the program, or is no file of ours. Nothing was changed.
+    #[error("{} has format {found}, this program reads format {expected}: start the program that wrote it", file.display())]
+    Version {
+        /// The file of the other version.
+        file: PathBuf,
+        /// The format it states.
+        found: u32,
+        /// The format this program reads and writes.
+        expected: u32,
+    },
+
+    /// Another process has the data directory open. Nothing was changed.
+    #[error("data directory {} is in use by process {holder}: stop it, or give this node a directory of its own", path.display())]
+    Locked {
+        /// The data directory.
+        path: PathBuf,
+        /// The process that holds it, as far as the lock file tells.
+        holder: String,
+    },
+
+    /// An earlier write or sync failed, so everything after it is refused. Reopen the directory to go on.
+    #[error("the disc failed earlier ({first}); nothing is written until the node is started again")]
+    Poisoned {
+        /// The first failure, in words.
+        first: Arc<str>,
+    },
+
+    /// One record is larger than a log frame may be. Nothing was written.
+    #[error("a log record of {bytes} bytes is larger than the allowed {max}")]
+    TooLarge {
+        /// The size of the record.
+        bytes: u64,
+        /// The largest one allowed.
+        max: u64,
+    },
+}
+
+/// The advice that goes with damage nobody can repair locally.
+pub(crate) const ADVICE_RESTORE: &str = "move the data directory away and start the node empty so that it copies its tables from another member, or restore a backup";
+
+impl DiscError {
+    /// Wraps what the operating system said about `file`; a full disc becomes [`DiscError::Full`].
+    pub(crate) fn io(file: impl Into<PathBuf>, doing: &'static str, source: io::Error) -> Self {
+        let file = file.into();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DiscError::Full { file, doing },
+            _ => DiscError::Io { file, doing, source: Arc::new(source) },
+        }
+    }
+
+    /// Damage at `offset` of `file`.
+    pub(crate) fn corrupt(file: impl Into<PathBuf>, offset: u64, what: impl Into<String>) -> Self {
+        DiscError::Corrupt { file: file.into(), offset, what: what.into(), advice: ADVICE_RESTORE }
+    }
+
+    /// Whether this is damage or a foreign file rather than a failing machine.
+    pub fn is_corruption(&self) -> bool {
+        matches!(self, DiscError::Corrupt { .. } | DiscError::Version { .. })
+    }
+}

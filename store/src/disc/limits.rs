@@ -1,0 +1,12 @@
+//! The named bounds of the disc module, each with the sum behind the number.
+
+/// Size of one log segment. 16 MiB are written and synced in well under a second on a slow disc, so preparing one
+/// ahead is cheap, and at 200 bytes per record one segment still holds 80,000 transactions.
+pub const SEGMENT_BYTES: u64 = 16 << 20;
+
+/// Largest payload of one log frame. A transaction is held in memory several times over while it commits, so a
+/// larger one is refused before it can hurt; a frame above [`SEGMENT_BYTES`] gets a segment of its own size.
+pub const FRAME_PAYLOAD_BYTES_MAX: u64 = 64 << 20;
+
+/// Zero-filling a segment writes this much per call.
+pub(crate) const ZERO_CHUNK_BYTES: usize = 1 << 20;

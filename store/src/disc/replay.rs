@@ -1,0 +1,215 @@
+//! Reading the log at the start: every segment in order, every frame checked, every record applied to the store. The log
+//! ends at the first blank or broken frame; whatever stands behind it was never acknowledged, unless a later frame proves
+//! that the place had been synced: then the file is damaged and nothing of it is served.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::error::{DiscError, Result};
+use super::file::{Disc, LockGuard};
+use super::limits::SEGMENT_BYTES;
+use super::log::{Closed, Current, LogWriter};
+use super::record::Record;
+use super::segment::{
+    HEADER_BYTES, Header, Position, Spot, offset_at, position_at, proof_of_damage, segment_index,
+    segment_name, spot,
+};
+use crate::catalog::SCHEMA_TABLE;
+use crate::clock::Timestamp;
+use crate::codec;
+use crate::ids::{Incarnation, NodeId, TableId, TxId};
+use crate::limits::MESSAGE_BYTES_MAX;
+use crate::schema::Storage;
+use crate::store::Store;
+use crate::work::{Work, Write};
+
+/// A data directory that was opened: the store holds what it held.
+#[derive(Debug)]
+pub struct Opened {
+    /// Where the log goes on.
+    pub writer: LogWriter,
+    /// What else the log knew.
+    pub replayed: Replayed,
+    /// Keeps other processes out while it lives.
+    pub lock: LockGuard,
+}
+
+/// What the log knew beside the rows.
+#[derive(Debug, Default)]
+pub struct Replayed {
+    /// Prepared and without an outcome: transaction, epoch, work.
+    pub prepared: Vec<(TxId, u64, Arc<Work>)>,
+    /// Outcomes: committed when, or aborted.
+    pub outcomes: Vec<(TxId, Option<Timestamp>)>,
+    /// The last record about epochs.
+    pub epoch: Option<Vec<u8>>,
+    /// The highest commit timestamp.
+    pub last_commit: Timestamp,
+    /// The last life that wrote here.
+    pub incarnation: Option<Incarnation>,
+}
+
+/// Opens a data directory and reads it into a store that has nothing yet. Rows of tables that `me` keeps in memory only
+/// are passed over.
+///
+/// # Errors
+/// `Locked`, `Corrupt` with file and offset, `Version`, `Io`; the directory is as it was.
+pub fn open(disc: Arc<dyn Disc>, store: &Store, me: NodeId) -> Result<Opened> {
+    let lock = disc.lock()?;
+    let names = disc.list().map_err(|error| DiscError::io(disc.path(""), "listing", error))?;
+    let mut indexes: Vec<u64> = names.iter().filter_map(|name| segment_index(name)).collect();
+    indexes.sort_unstable();
+    let mut reader = Reader { store, me, open: HashMap::new(), replayed: Replayed::default() };
+    let Some(&last) = indexes.last() else {
+        let writer = LogWriter::begin(disc, SEGMENT_BYTES, 1, Position(0))?;
+        return Ok(Opened { writer, replayed: reader.replayed, lock });
+    };
+    let mut closed = VecDeque::new();
+    let mut next: Option<Position> = None;
+    for index in indexes {
+        let (header, bytes) = read_segment(&*disc, index)?;
+        let path = disc.path(&segment_name(index));
+        if header.index != index || next.is_some_and(|next| next != header.start) {
+            return Err(DiscError::corrupt(
+                path,
+                0,
+                "the segment does not go on where the one before it ends",
+            ));
+        }
+        let end = reader.segment(&bytes, &header, &path)?;
+        next = Some(end);
+        if index < last {
+            closed.push_back(Closed { index, end, bytes: header.capacity });
+            continue;
+        }
+        let file = disc.open(&segment_name(index)).map_err(|error| DiscError::io(&path, "opening", error))?;
+        let from = offset_at(end, header.start);
+        wipe(&*file, &bytes, from).map_err(|error| DiscError::io(&path, "clearing", error))?;
+        file.sync().map_err(|error| DiscError::io(&path, "syncing", error))?;
+        let current = Current { header, file };
+        let writer = LogWriter::resume(Arc::clone(&disc), SEGMENT_BYTES, closed, current, end);
+        return Ok(Opened { writer, replayed: reader.finish(), lock });
+    }
+    unreachable!("the last segment returns")
+}
+
+fn read_segment(disc: &dyn Disc, index: u64) -> Result<(Header, Vec<u8>)> {
+    let name = segment_name(index);
+    let path = disc.path(&name);
+    let read = || {
+        let file = disc.open(&name)?;
+        let mut bytes = vec![0; file.len()? as usize];
+        file.read_at(0, &mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|error| DiscError::io(&path, "reading", error))?;
+    Ok((Header::decode(&bytes, &path)?, bytes))
+}
+
+/// Zeros what stands behind the end: it was never acknowledged, and must not look like a record later.
+fn wipe(file: &dyn super::file::File, bytes: &[u8], from: u64) -> std::io::Result<()> {
+    let tail = &bytes[(from as usize).min(bytes.len())..];
+    let used = tail.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    if used > 0 { file.write_at(from, &vec![0; used]) } else { Ok(()) }
+}
+
+struct Reader<'s> {
+    store: &'s Store,
+    me: NodeId,
+    /// Prepared so far and without an outcome.
+    open: HashMap<TxId, (u64, Arc<Work>)>,
+    replayed: Replayed,
+}
+
+impl Reader<'_> {
+    /// Applies every record of a segment; the position behind the last one.
+    fn segment(&mut self, bytes: &[u8], header: &Header, path: &std::path::Path) -> Result<Position> {
+        let mut offset = HEADER_BYTES;
+        loop {
+            let position = position_at(offset, header.start);
+            let frame = match spot(bytes, offset, position) {
+                Spot::Frame(frame) => frame,
+                Spot::Blank | Spot::Broken(_) => {
+                    return match proof_of_damage(bytes, offset, header.start) {
+                        Some(later) => {
+                            let what = format!(
+                                "a synced record is missing here; a later one stands at byte {later}"
+                            );
+                            Err(DiscError::corrupt(path, offset, what))
+                        }
+                        None => Ok(position),
+                    };
+                }
+            };
+            if !frame.payload.is_empty() {
+                let record = codec::decode(frame.payload, MESSAGE_BYTES_MAX)
+                    .map_err(|error| DiscError::corrupt(path, offset, error.to_string()))?;
+                self.record(record).map_err(|what| DiscError::corrupt(path, offset, what))?;
+            }
+            offset += frame.bytes();
+        }
+    }
+
+    fn record(&mut self, record: Record<'_>) -> std::result::Result<(), String> {
+        match record {
+            Record::Started(life) => self.replayed.incarnation = Some(life),
+            Record::Prepared { txid, epoch, work, .. } => {
+                self.open.insert(txid, (epoch, Arc::new(work.into_owned())));
+            }
+            Record::Committed { txid, ts } => {
+                self.replayed.outcomes.push((txid, Some(ts)));
+                if let Some((_, work)) = self.open.remove(&txid) {
+                    self.apply(ts, &work.writes)?;
+                }
+            }
+            Record::Aborted { txid } => {
+                self.open.remove(&txid);
+                self.replayed.outcomes.push((txid, None));
+            }
+            Record::Applied { txid, ts, writes } => {
+                self.replayed.outcomes.push((txid, Some(ts)));
+                self.apply(ts, &writes)?;
+            }
+            Record::Epoch(bytes) => self.replayed.epoch = Some(bytes.into_owned()),
+            Record::Loaded { table, clear, rows } if self.is_kept(table) => {
+                if clear {
+                    self.store.clear(table).map_err(|error| error.to_string())?;
+                }
+                for (key, ts, body) in rows.iter() {
+                    self.saw(*ts);
+                    self.store.load_row(table, key, *ts, body.clone()).map_err(|error| error.to_string())?;
+                }
+            }
+            Record::Loaded { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, ts: Timestamp, writes: &[Write]) -> std::result::Result<(), String> {
+        self.saw(ts);
+        let schema: Vec<Write> = writes.iter().filter(|write| write.table == SCHEMA_TABLE).cloned().collect();
+        self.store.load_writes(ts, &schema).map_err(|error| error.to_string())?;
+        let kept = |write: &&Write| write.table != SCHEMA_TABLE && self.is_kept(write.table);
+        let rows: Vec<Write> = writes.iter().filter(kept).cloned().collect();
+        self.store.load_writes(ts, &rows).map_err(|error| error.to_string())
+    }
+
+    fn saw(&mut self, ts: Timestamp) {
+        self.replayed.last_commit = self.replayed.last_commit.max(ts);
+    }
+
+    /// Whether this node keeps the table on disc. One that was dropped later is not there any more and not kept.
+    fn is_kept(&self, table: TableId) -> bool {
+        table == SCHEMA_TABLE
+            || self.store.table(table).is_some_and(|open| {
+                open.def().copy_on(self.me).is_some_and(|copy| copy.storage == Storage::Disc)
+            })
+    }
+
+    fn finish(mut self) -> Replayed {
+        self.replayed.prepared =
+            self.open.into_iter().map(|(txid, (epoch, work))| (txid, epoch, work)).collect();
+        self.replayed.prepared.sort_by_key(|(txid, ..)| *txid);
+        self.replayed
+    }
+}
