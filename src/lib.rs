@@ -87,3 +87,8 @@ pub use snapshot::Snapshot;
 pub use status::Status;
 pub use table::{DynTable, Table};
 pub use transaction::Transaction;
+
+/// The README's example is compiled and run with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
