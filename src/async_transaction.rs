@@ -81,6 +81,7 @@ async fn commit(core: &Arc<Core>, runs: &Runs, attempt: Attempt) -> Result<Resul
 
 /// The reply to a commit; "unknown" when it does not come in time.
 async fn hear(core: &Arc<Core>, answer: &Arc<Answer<Reply>>, until: Instant) -> Reply {
+    let mut alarm = core.alarms.at(until);
     poll_fn(|context| {
         if let Some(reply) = answer.take(context.waker()) {
             return Poll::Ready(reply);
@@ -88,7 +89,7 @@ async fn hear(core: &Arc<Core>, answer: &Arc<Answer<Reply>>, until: Instant) -> 
         if Instant::now() >= until {
             return Poll::Ready(Reply::Unknown);
         }
-        core.alarms.at(until, context.waker());
+        alarm.wake(context.waker());
         Poll::Pending
     })
     .await
@@ -127,6 +128,7 @@ impl AsyncTransaction {
     }
 
     async fn step<T>(&self, mut step: impl FnMut(&mut Attempt, &Waker) -> Step<T>) -> Result<T> {
+        let mut alarm = self.inner.core.alarms.at(self.inner.deadline);
         poll_fn(|context| {
             let mut attempt = self.inner.attempt.lock();
             let Some(attempt) = attempt.as_mut() else { return Poll::Ready(Err(Error::Ended)) };
@@ -136,7 +138,7 @@ impl AsyncTransaction {
                     Poll::Ready(Err(too_late(waited_for)))
                 }
                 Err(Pause::Parked(_)) => {
-                    self.inner.core.alarms.at(self.inner.deadline, context.waker());
+                    alarm.wake(context.waker());
                     Poll::Pending
                 }
                 Err(other) => Poll::Ready(Err(told(other))),

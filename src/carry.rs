@@ -14,6 +14,8 @@ pub(crate) struct Carry<'a> {
     core: &'a Core,
     /// Links with something new in their queue, by position.
     touched: u64,
+    /// Something was queued that may wait for something to ride on.
+    lingers: bool,
     /// The last Prepare that was encoded: the same bytes go to every participant.
     prepare: Option<(TxId, Bytes)>,
     /// Records were queued for the log.
@@ -22,7 +24,7 @@ pub(crate) struct Carry<'a> {
 
 impl<'a> Carry<'a> {
     pub(crate) fn new(core: &'a Core) -> Carry<'a> {
-        Carry { core, touched: 0, prepare: None, logged: false }
+        Carry { core, touched: 0, lingers: false, prepare: None, logged: false }
     }
 
     /// Writes what was queued, and continues what the log has made safe until nothing is left.
@@ -45,6 +47,9 @@ impl<'a> Carry<'a> {
             touched &= touched - 1;
             self.core.peers.flush(at);
         }
+        if std::mem::take(&mut self.lingers) {
+            self.core.peers.linger();
+        }
     }
 
     fn send(&mut self, to: Peer, message: Message) {
@@ -52,8 +57,12 @@ impl<'a> Carry<'a> {
             Message::Prepare(prepare) => self.prepared(prepare, &message),
             _ => Bytes::from(codec::encode(&message)),
         };
-        if let Some(at) = self.core.peers.push(to, payload) {
-            self.touched |= 1 << at;
+        // Nobody waits for the arrival of a commit that asks for no answer: its caller has heard already.
+        let may_linger = matches!(message, Message::Commit { acknowledge: false, .. });
+        match self.core.peers.push(to, payload) {
+            Some(_) if may_linger => self.lingers = true,
+            Some(at) => self.touched |= 1 << at,
+            None => {}
         }
     }
 

@@ -53,6 +53,11 @@ pub const HEARTBEAT: Duration = Duration::from_millis(250);
 /// shorter silences happen for no reason.
 pub const SILENCE_MAX: Duration = Duration::from_secs(3);
 
+/// How long the word that a transaction is committed may wait for something to ride on, when nobody waits for its arrival.
+/// A thread that commits one transaction after another sends its next prepare within a wake-up, 10-20 us; a reader
+/// elsewhere that meets the pending row waits this much longer.
+pub const LINGER: Duration = Duration::from_micros(40);
+
 /// Frames taken from a peer before an acknowledgement goes out without waiting for something to carry it.
 pub const ACKNOWLEDGE_EVERY: u64 = 64;
 

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hypermnesia_replication::Peer;
 use hypermnesia_store::NodeId;
+use tokio::sync::Notify;
 
 pub(crate) use door::run;
 pub(crate) use link::Link;
@@ -22,6 +23,8 @@ pub(crate) use link::Link;
 /// All links, by the member's position among the members.
 pub(crate) struct Peers {
     links: Vec<Option<Arc<Link>>>,
+    /// Something that may linger was queued and not written.
+    lingering: Notify,
     nodes: Vec<NodeId>,
 }
 
@@ -33,6 +36,7 @@ impl Peers {
         };
         Peers {
             links: members.iter().map(link).collect(),
+            lingering: Notify::new(),
             nodes: members.iter().map(|(node, ..)| *node).collect(),
         }
     }
@@ -59,6 +63,16 @@ impl Peers {
         if let Some(link) = &self.links[at] {
             link.flush();
         }
+    }
+
+    /// What was queued may wait a moment for something to ride on; the I/O thread writes it at the latest.
+    pub(crate) fn linger(&self) {
+        self.lingering.notify_one();
+    }
+
+    /// Until something lingers.
+    pub(crate) async fn lingering(&self) {
+        self.lingering.notified().await;
     }
 
     /// Ends every connection.

@@ -2,8 +2,9 @@
 //! way. A thread parks; on a worker of a multi-thread runtime it tells the runtime first, so that other tasks go on.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -134,30 +135,49 @@ impl<T> Answer<T> {
 /// Wakers to be woken at a time, for tasks: threads have a clock of their own in `park_timeout`. The timer thread asks.
 #[derive(Default)]
 pub(crate) struct Alarms {
-    /// Few at a time: one per async call that really waits. Held for a push or a sweep.
-    set: Mutex<Vec<(Instant, Waker)>>,
+    /// One per async call that really waits, by time. Held for a map operation or a sweep.
+    set: Mutex<BTreeMap<(Instant, u64), Waker>>,
+    /// Tells alarms of one moment apart.
+    next: AtomicU64,
+}
+
+/// An alarm of one call; dropping it takes it back.
+pub(crate) struct Alarm<'a> {
+    alarms: &'a Alarms,
+    at: (Instant, u64),
+    set: bool,
 }
 
 impl Alarms {
-    /// Wakes the waker at the first tick after the moment. It may be woken though it no longer waits.
-    pub(crate) fn at(&self, moment: Instant, waker: &Waker) {
-        let mut set = self.set.lock();
-        if !set.iter().any(|(at, known)| *at == moment && known.will_wake(waker)) {
-            set.push((moment, waker.clone()));
-        }
+    /// An alarm at the first tick after the moment. It is set by the first [`Alarm::wake`].
+    pub(crate) fn at(&self, moment: Instant) -> Alarm<'_> {
+        Alarm { alarms: self, at: (moment, self.next.fetch_add(1, Ordering::Relaxed)), set: false }
     }
 
     /// Wakes those whose time has come.
     pub(crate) fn ring(&self, now: Instant) {
-        let mut due = Vec::new();
-        self.set.lock().retain(|(at, waker)| {
-            let rings = *at <= now;
-            if rings {
-                due.push(waker.clone());
-            }
-            !rings
-        });
-        due.into_iter().for_each(Waker::wake);
+        let due = {
+            let mut set = self.set.lock();
+            let later = set.split_off(&(now, u64::MAX));
+            std::mem::replace(&mut *set, later)
+        };
+        due.into_values().for_each(Waker::wake);
+    }
+}
+
+impl Alarm<'_> {
+    /// Wakes this waker then, and no earlier one.
+    pub(crate) fn wake(&mut self, waker: &Waker) {
+        self.set = true;
+        self.alarms.set.lock().insert(self.at, waker.clone());
+    }
+}
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if self.set {
+            self.alarms.set.lock().remove(&self.at);
+        }
     }
 }
 
@@ -186,6 +206,25 @@ mod tests {
                 assert_eq!(back.wait(deadline_in(Duration::from_secs(60))), Some(n as u32 + 1));
             }
         });
+    }
+
+    #[test]
+    fn alarms_ring_when_due_and_go_with_their_calls() {
+        // Aim: a call that ended leaves nothing behind. Method: one due, one later, one taken back.
+        let (alarms, parker, now) = (Alarms::default(), Parker::current(), Instant::now());
+        let mut due = alarms.at(now);
+        let mut later = alarms.at(now + Duration::from_secs(60));
+        let mut gone = alarms.at(now);
+        for alarm in [&mut due, &mut later, &mut gone] {
+            alarm.wake(parker.waker());
+        }
+        drop(gone);
+        assert_eq!(alarms.set.lock().len(), 2);
+        alarms.ring(now);
+        assert!(parker.park_until(now), "woken");
+        assert_eq!(alarms.set.lock().len(), 1);
+        drop(later);
+        assert!(alarms.set.lock().is_empty());
     }
 
     #[test]

@@ -18,13 +18,16 @@ use super::frame::{self, HEADER_BYTES};
 use super::hello::{HELLO_BYTES_MAX, Hello, Refused};
 use crate::carry::Carry;
 use crate::core::Core;
-use crate::limits::{DIAL_WAIT_MAX, DIAL_WAIT_MIN, HELLO_WAIT_MAX, READ_CHUNK_BYTES, STRANGERS_MAX, TICK};
+use crate::limits::{
+    DIAL_WAIT_MAX, DIAL_WAIT_MIN, HELLO_WAIT_MAX, LINGER, READ_CHUNK_BYTES, STRANGERS_MAX, TICK,
+};
 
 /// Runs all connections and timers of a node until it is closed.
 pub(crate) async fn run(core: Arc<Core>, listener: Option<TcpListener>) {
     if let Some(listener) = listener {
         tokio::spawn(listen(Arc::clone(&core), listener));
     }
+    tokio::spawn(write_lingering(Arc::clone(&core)));
     for link in core.peers.links() {
         tokio::spawn(write_rest(Arc::clone(&core), Arc::clone(link)));
         // The lower id dials, so there is one connection per pair.
@@ -64,6 +67,19 @@ async fn write_rest(core: Arc<Core>, link: Arc<Link>) {
                 break;
             }
         }
+    }
+}
+
+/// Writes what lingers once nothing came for it to ride on. Other tasks of the thread, the readers above all, go on
+/// meanwhile.
+async fn write_lingering(core: Arc<Core>) {
+    while !core.is_closed() {
+        core.peers.lingering().await;
+        let until = Instant::now() + LINGER;
+        while Instant::now() < until && core.peers.links().any(|link| link.has_unsent()) {
+            tokio::task::yield_now().await;
+        }
+        core.peers.links().filter(|link| link.has_unsent()).for_each(|link| link.flush());
     }
 }
 

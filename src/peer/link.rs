@@ -137,6 +137,12 @@ impl Link {
         state.socket.is_some()
     }
 
+    /// Whether something is queued that was not yet put out.
+    pub(crate) fn has_unsent(&self) -> bool {
+        let state = self.state.lock();
+        state.socket.is_some() && state.taken < state.outbox.last()
+    }
+
     /// Writes as much as the socket takes.
     pub(crate) fn flush(&self) {
         let mut state = self.state.lock();

@@ -406,11 +406,11 @@ mod tests {
 
     fn disc_with_unsynced_write() -> MemDisc {
         let disc = MemDisc::new();
-        let file = disc.create("f").unwrap();
-        disc.sync_names().unwrap();
-        file.write_at(0, &[1; 2048]).unwrap();
-        file.sync().unwrap();
-        file.write_at(0, &[2; 2048]).unwrap();
+        let file = disc.create("f").expect("no fault is planted");
+        disc.sync_names().expect("no fault is planted");
+        file.write_at(0, &[1; 2048]).expect("no fault is planted");
+        file.sync().expect("no fault is planted");
+        file.write_at(0, &[2; 2048]).expect("no fault is planted");
         disc
     }
 
@@ -418,12 +418,12 @@ mod tests {
     #[test]
     fn crash_keeps_synced_and_plays_with_the_rest() {
         let disc = disc_with_unsynced_write();
-        assert_eq!(disc.crash(Crash::Kill).bytes("f").unwrap(), [2; 2048]);
-        assert_eq!(disc.crash(Crash::KeepUnsynced).bytes("f").unwrap(), [2; 2048]);
-        assert_eq!(disc.crash(Crash::DropUnsynced).bytes("f").unwrap(), [1; 2048]);
+        assert_eq!(disc.crash(Crash::Kill).bytes("f").expect("no fault is planted"), [2; 2048]);
+        assert_eq!(disc.crash(Crash::KeepUnsynced).bytes("f").expect("no fault is planted"), [2; 2048]);
+        assert_eq!(disc.crash(Crash::DropUnsynced).bytes("f").expect("no fault is planted"), [1; 2048]);
         let mut seen = [false; 3];
         for seed in 0..64 {
-            let bytes = disc.crash(Crash::Torn(seed)).bytes("f").unwrap();
+            let bytes = disc.crash(Crash::Torn(seed)).bytes("f").expect("no fault is planted");
             let new = bytes.iter().filter(|b| **b == 2).count();
             assert_eq!(new % 512, 0);
             seen[match new {
@@ -439,19 +439,19 @@ mod tests {
     #[test]
     fn names_need_a_directory_sync() {
         let disc = disc_with_unsynced_write();
-        disc.create("g").unwrap();
-        disc.rename("f", "h").unwrap();
-        assert_eq!(disc.crash(Crash::DropUnsynced).list().unwrap(), ["f"]);
-        assert_eq!(disc.crash(Crash::Kill).list().unwrap(), ["g", "h"]);
-        disc.sync_names().unwrap();
-        assert_eq!(disc.crash(Crash::DropUnsynced).list().unwrap(), ["g", "h"]);
+        disc.create("g").expect("no fault is planted");
+        disc.rename("f", "h").expect("no fault is planted");
+        assert_eq!(disc.crash(Crash::DropUnsynced).list().expect("no fault is planted"), ["f"]);
+        assert_eq!(disc.crash(Crash::Kill).list().expect("no fault is planted"), ["g", "h"]);
+        disc.sync_names().expect("no fault is planted");
+        assert_eq!(disc.crash(Crash::DropUnsynced).list().expect("no fault is planted"), ["g", "h"]);
     }
 
     /// Aim: faults hit the named operation. Method: each kind at the next operation.
     #[test]
     fn faults_fire_where_set() {
         let disc = disc_with_unsynced_write();
-        let file = disc.open("f").unwrap();
+        let file = disc.open("f").expect("no fault is planted");
         let fault = |kind| disc.set_fault(Some(Fault { at: disc.operations(), kind }));
         fault(FaultKind::ErrorOnce);
         assert!(file.sync().is_err());

@@ -160,35 +160,35 @@ mod tests {
     /// Aim: a directory serves one holder at a time and names it. Method: lock twice, drop, lock again.
     #[test]
     fn second_holder_is_refused_and_told_who() {
-        let directory = tempfile::tempdir().unwrap();
-        let disc = RealDisc::open(directory.path().join("a/b")).unwrap();
-        let held = disc.lock().unwrap();
+        let directory = tempfile::tempdir().expect("no fault is planted");
+        let disc = RealDisc::open(directory.path().join("a/b")).expect("no fault is planted");
+        let held = disc.lock().expect("no fault is planted");
         let refused = disc.lock().unwrap_err();
         let text = refused.to_string();
         assert!(matches!(refused, DiscError::Locked { .. }), "{text}");
         assert!(text.contains(&std::process::id().to_string()) && text.contains("a/b"), "{text}");
         drop(held);
-        disc.lock().unwrap();
+        disc.lock().expect("no fault is planted");
     }
 
     /// Aim: files behave as the trait says. Method: one pass over every call.
     #[test]
     fn files_read_back_what_was_written() {
-        let directory = tempfile::tempdir().unwrap();
-        let disc = RealDisc::open(directory.path()).unwrap();
-        let file = disc.create("one").unwrap();
-        file.write_at(4, b"abcd").unwrap();
-        file.set_len(6).unwrap();
-        file.sync().unwrap();
-        disc.rename("one", "two").unwrap();
-        disc.sync_names().unwrap();
-        let file = disc.open("two").unwrap();
+        let directory = tempfile::tempdir().expect("no fault is planted");
+        let disc = RealDisc::open(directory.path()).expect("no fault is planted");
+        let file = disc.create("one").expect("no fault is planted");
+        file.write_at(4, b"abcd").expect("no fault is planted");
+        file.set_len(6).expect("no fault is planted");
+        file.sync().expect("no fault is planted");
+        disc.rename("one", "two").expect("no fault is planted");
+        disc.sync_names().expect("no fault is planted");
+        let file = disc.open("two").expect("no fault is planted");
         let mut bytes = vec![9; 6];
-        file.read_at(0, &mut bytes).unwrap();
+        file.read_at(0, &mut bytes).expect("no fault is planted");
         assert_eq!(bytes, b"\0\0\0\0ab");
         assert_eq!(file.read_at(0, &mut [0; 7]).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-        assert_eq!(disc.list().unwrap(), ["two"]);
-        disc.remove("two").unwrap();
+        assert_eq!(disc.list().expect("no fault is planted"), ["two"]);
+        disc.remove("two").expect("no fault is planted");
         assert_eq!(disc.open("two").unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

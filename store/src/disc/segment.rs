@@ -257,7 +257,7 @@ mod tests {
         let header = Header { index: 3, start: Position(77), capacity: 4096 };
         let path = Path::new("x.seg");
         let good = header.encode();
-        assert_eq!(Header::decode(&good, path).unwrap(), header);
+        assert_eq!(Header::decode(&good, path).expect("no fault is planted"), header);
         let mut newer = good;
         newer[8] = 9;
         assert!(matches!(Header::decode(&newer, path), Err(DiscError::Version { found: 9, .. })));
