@@ -2,13 +2,14 @@
 //! their standard input is a pipe that only the parent holds open.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 /// How long a member may take until it listens.
 const LISTENS_WITHIN: Duration = Duration::from_secs(10);
@@ -24,6 +25,8 @@ pub(crate) struct Spec {
     pub(crate) client: String,
     /// All members as `--members` takes them.
     pub(crate) members: String,
+    /// Its data directory, if it has one.
+    pub(crate) data: Option<PathBuf>,
 }
 
 /// A running member.
@@ -34,6 +37,9 @@ pub(crate) struct Member {
     pub(crate) client: String,
     pub(crate) pid: u32,
     child: Child,
+    /// The other end of its standard input: it ends when this is closed. Held apart from the child, whose `wait` would
+    /// close it.
+    lifeline: Option<ChildStdin>,
 }
 
 #[derive(Deserialize)]
@@ -46,9 +52,14 @@ impl Member {
     /// Starts a member and waits until it listens.
     pub(crate) async fn start(spec: Spec) -> Result<Member> {
         let program = std::env::current_exe().context("cannot find this program's file")?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        if let Some(data) = &spec.data {
+            command.arg("serve").arg("--data").arg(data);
+        } else {
+            command.arg("serve");
+        }
+        let mut child = command
             .args([
-                "serve",
                 "--with-parent",
                 "--name",
                 &spec.name,
@@ -62,6 +73,7 @@ impl Member {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot start member {}", spec.name))?;
+        let lifeline = child.stdin.take();
         let out = child.stdout.take().context("a piped output is there")?;
         let mut lines = BufReader::new(out).lines();
         let line = match tokio::time::timeout(LISTENS_WITHIN, lines.next_line()).await {
@@ -71,7 +83,7 @@ impl Member {
         let Some(line) = line else { bail!("member {} ended before it listened", spec.name) };
         let ready: ReadyLine =
             serde_json::from_str(&line).with_context(|| format!("member {} said {line:?}", spec.name))?;
-        Ok(Member { client: ready.client, pid: ready.pid, spec, child })
+        Ok(Member { client: ready.client, pid: ready.pid, spec, child, lifeline })
     }
 
     /// Kills it, as a crash would.
@@ -81,7 +93,7 @@ impl Member {
 
     /// Asks it to stop, and kills it when it does not.
     pub(crate) async fn stop(mut self) -> Result<()> {
-        drop(self.child.stdin.take());
+        drop(self.lifeline.take());
         if tokio::time::timeout(STOPS_WITHIN, self.child.wait()).await.is_err() {
             self.kill().await?;
         }

@@ -1,5 +1,7 @@
 //! `dev`: a whole cluster of processes on this machine, in the foreground.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 use clap::Args;
 
@@ -14,6 +16,9 @@ pub(crate) struct DevArgs {
     /// How many members.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=7))]
     nodes: u16,
+    /// Where the members keep tables on disc: a directory for each inside this one. Without it there are none on disc.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// Client port of the first member; the next has ten more. Each member's peer port is one above its client port.
     #[arg(long, default_value_t = 7400, value_parser = clap::value_parser!(u16).range(1..=65_000))]
     base_port: u16,
@@ -28,7 +33,9 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
     let mut running = Vec::new();
     for (number, name) in names.iter().enumerate() {
         let client = format!("127.0.0.1:{}", port(number));
-        let member = Member::start(Spec { name: name.clone(), client, members: members.clone() }).await?;
+        let data = args.data.as_ref().map(|folder| folder.join(name));
+        let member =
+            Member::start(Spec { name: name.clone(), client, members: members.clone(), data }).await?;
         println!("{} for clients at {}, process {}", member.spec.name, member.client, member.pid);
         running.push(member);
     }

@@ -20,6 +20,9 @@ pub(crate) struct ServeArgs {
     /// The member's name, kept for good.
     #[arg(long)]
     name: Option<String>,
+    /// Where tables on disc are kept. Without it tables on disc are refused and all is gone with the process.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// Where clients reach it; port 0 takes a free one. Default: 127.0.0.1:7400.
     #[arg(long, value_name = "ADDR")]
     client: Option<SocketAddr>,
@@ -48,6 +51,7 @@ pub(crate) struct ServeArgs {
 #[serde(deny_unknown_fields)]
 struct Settings {
     name: Option<String>,
+    data: Option<PathBuf>,
     client: Option<SocketAddr>,
     peer: Option<String>,
     #[serde(default)]
@@ -66,7 +70,8 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     let listener =
         TcpListener::bind(client).await.with_context(|| format!("cannot listen for clients on {client}"))?;
     let client = listener.local_addr()?;
-    let node = builder(&settings).build()?;
+    // Reading a data directory takes a while and blocks.
+    let node = tokio::task::spawn_blocking(move || builder(&settings).build()).await??;
     println!("{}", ready_line(&node, client));
     let server = hypermnesia_rpc::server::serve(node.clone(), listener, stop(with_parent)?);
     server.await.context("the client service ended")?;
@@ -90,6 +95,9 @@ fn builder(settings: &Settings) -> NodeBuilder {
     let mut builder = Node::builder().members(settings.members.clone());
     if let Some(name) = &settings.name {
         builder = builder.name(name);
+    }
+    if let Some(data) = &settings.data {
+        builder = builder.data_dir(data);
     }
     if let Some(cluster) = &settings.cluster {
         builder = builder.cluster(cluster);
@@ -121,6 +129,7 @@ fn settings(args: ServeArgs) -> Result<Settings> {
         }
     }
     settings.name = args.name.or(settings.name);
+    settings.data = args.data.or(settings.data);
     settings.client = args.client.or(settings.client);
     settings.peer = args.peer.or(settings.peer);
     settings.cluster = args.cluster.or(settings.cluster);
