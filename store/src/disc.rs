@@ -2,7 +2,7 @@
 //!
 //! | module | noun |
 //! |---|---|
-//! | [`file`], `real`, `mem` | the border to a disc; the real one; one that forgets, for crash tests |
+//! | [`mod@file`], `real`, `mem` | the border to a disc; the real one; one that forgets, for crash tests |
 //! | [`log`], `segment` | appending, writing, syncing; the files |
 //! | [`record`], [`replay`] | what a frame says; reading all of them at the start |
 //! | [`error`], [`limits`] | what can go wrong; every bound |
