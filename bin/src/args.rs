@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::command::{demo, dev, export, import, query, rows, serve, status, table};
+use crate::command::{demo, dev, exec, export, import, query, rows, serve, status, table};
 use crate::output::Format;
 
 const EXAMPLES: &str = "\
@@ -87,6 +87,8 @@ pub(crate) enum Command {
     Export(export::ExportArgs),
     /// Run one SQL statement.
     Query(query::QueryArgs),
+    /// Run transactions from JSON lines and answer each with a line.
+    Exec(exec::ExecArgs),
     /// Type statements and commands, with history.
     Shell,
 }

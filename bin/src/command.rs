@@ -3,6 +3,7 @@
 
 pub(crate) mod demo;
 pub(crate) mod dev;
+pub(crate) mod exec;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod query;

@@ -47,6 +47,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Import(args) => command::import::run(global, args).await,
         Command::Export(args) => command::export::run(global, args).await,
         Command::Query(args) => command::query::run(global, args).await,
+        Command::Exec(args) => command::exec::run(global, args).await,
         Command::Shell => command::shell::run(global).await,
     }
 }
