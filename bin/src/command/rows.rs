@@ -16,7 +16,7 @@ pub(crate) struct GetArgs {
     /// Name of the table.
     table: String,
     /// The key: a value for each key attribute.
-    #[arg(required = true, allow_hyphen_values = true)]
+    #[arg(required = true, allow_negative_numbers = true)]
     key: Vec<String>,
     /// Read the newest committed rows of the member itself, waiting for nothing.
     #[arg(long)]
@@ -29,7 +29,7 @@ pub(crate) struct PutArgs {
     /// Name of the table.
     table: String,
     /// A value for each attribute; an empty one is null.
-    #[arg(required = true, allow_hyphen_values = true)]
+    #[arg(required = true, allow_negative_numbers = true)]
     values: Vec<String>,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct DeleteArgs {
     /// Name of the table.
     table: String,
     /// The key: a value for each key attribute.
-    #[arg(required = true, allow_hyphen_values = true)]
+    #[arg(required = true, allow_negative_numbers = true)]
     key: Vec<String>,
 }
 
