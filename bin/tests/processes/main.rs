@@ -1,0 +1,6 @@
+//! The program as its users meet it: real processes, real sockets on free ports, own data directories. Every process is
+//! ended by its handle when a test ends, also when the test fails.
+
+mod cluster;
+mod program;
+mod single;

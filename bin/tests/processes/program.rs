@@ -1,0 +1,92 @@
+//! Starts `hmn` and reads what it says. A server is ended when its handle is dropped.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::process::{Child, Command, Output, Stdio};
+
+/// How long a command may wait for a member, in seconds, as an option.
+pub(crate) const WAIT: &str = "60";
+
+/// A running `hmn serve`.
+pub(crate) struct Server {
+    pub(crate) child: Child,
+    /// Where clients reach it.
+    pub(crate) addr: String,
+}
+
+impl Server {
+    /// Starts a member and returns when it has said where it listens.
+    pub(crate) fn start(arguments: &[&str]) -> Server {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_hmn"))
+            .arg("serve")
+            .args(arguments)
+            .args(["--client", "127.0.0.1:0", "--with-parent"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the test holds this");
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().expect("the test holds this"))
+            .read_line(&mut line)
+            .expect("the test holds this");
+        let ready: serde_json::Value =
+            serde_json::from_str(&line).unwrap_or_else(|_| panic!("said {line:?}"));
+        Server { addr: ready["client"].as_str().expect("the test holds this").to_owned(), child }
+    }
+
+    /// Runs a command against it.
+    pub(crate) fn hmn(&self, arguments: &[&str]) -> Output {
+        hmn(&[&["--addr", &self.addr], arguments].concat(), "")
+    }
+
+    /// What a command that must succeed prints.
+    pub(crate) fn says(&self, arguments: &[&str]) -> String {
+        said(self.hmn(arguments))
+    }
+
+    /// What `exec` answers to these lines.
+    pub(crate) fn exec(&self, lines: &str) -> Vec<serde_json::Value> {
+        let answers = said(hmn(&["--addr", &self.addr, "exec"], lines));
+        answers.lines().map(|line| serde_json::from_str(line).expect("the test holds this")).collect()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Runs a command to its end.
+pub(crate) fn hmn(arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_hmn"))
+        .args(arguments)
+        .env_remove("HMN_ADDR")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the test holds this");
+    // A command that reads nothing may have ended: its exit code tells the test.
+    drop(child.stdin.take().expect("the test holds this").write_all(input.as_bytes()));
+    child.wait_with_output().expect("the test holds this")
+}
+
+/// The standard output of a command that must have succeeded.
+pub(crate) fn said(output: Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).expect("the test holds this")
+}
+
+/// `--members` for n1, n2, ... with ports that are free now.
+pub(crate) fn members(count: usize) -> String {
+    let bound: Vec<_> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("the test holds this")).collect();
+    let each = bound.iter().enumerate();
+    let named: Vec<_> = each
+        .map(|(n, listener)| format!("n{}={}", n + 1, listener.local_addr().expect("the test holds this")))
+        .collect();
+    named.join(",")
+}

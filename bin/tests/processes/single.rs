@@ -1,0 +1,105 @@
+//! One member: rows, files, transactions as JSON lines, wrong inputs, stop.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::program::{Server, hmn};
+
+#[test]
+fn a_file_comes_back_as_it_went_in() {
+    // Aim: import keeps `NA` text and empty null, export gives it back. Method: there and back through a table.
+    let server = Server::start(&[]);
+    let dir = tempfile::tempdir().expect("the test holds this");
+    let file = dir.path().join("places.csv");
+    let text = "id,country,lat\n1,NA,1.5\n2,,2.5\n3,DE,\n";
+    std::fs::write(&file, text).expect("the test holds this");
+    let path = file.to_str().expect("the test holds this");
+    server.says(&["import", "places", path, "--key", "id", "--index", "country"]);
+    assert_eq!(server.says(&["query", "SELECT * FROM places ORDER BY id", "--format", "csv"]), text);
+    let found = server.says(&["query", "SELECT id FROM places WHERE country = 'NA'", "--format", "json"]);
+    assert_eq!(found, "{\"id\":1}\n");
+    let row = server.says(&["get", "places", "2", "--format", "json"]);
+    assert_eq!(row, "{\"id\":2,\"country\":null,\"lat\":2.5}\n");
+}
+
+#[test]
+fn transactions_as_json_lines() {
+    // Aim: each kind of line is one transaction with the right end. Method: lines in, all answers out.
+    let server = Server::start(&[]);
+    let answers = server.exec(concat!(
+        "{\"value\":[[\"append\",1,7],[\"r\",1,null],[\"w\",\"x\",3],[\"r\",\"x\",null],[\"r\",2,null]]}\n",
+        "{\"f\":\"add\",\"value\":5}\n",
+        "{\"f\":\"read\"}\n",
+        "{\"f\":\"setup\",\"value\":{\"accounts\":2,\"balance\":10}}\n",
+        "{\"f\":\"transfer\",\"value\":{\"from\":0,\"to\":1,\"amount\":4}}\n",
+        "{\"f\":\"transfer\",\"value\":{\"from\":0,\"to\":1,\"amount\":40}}\n",
+        "{\"f\":\"read\"}\n",
+        "not json\n",
+    ));
+    let reads = json!([["append", 1, 7], ["r", 1, [7]], ["w", "x", 3], ["r", "x", 3], ["r", 2, null]]);
+    assert_eq!(answers[0], json!({"type": "ok", "value": reads}));
+    assert_eq!(answers[2], json!({"type": "ok", "value": 5}));
+    assert_eq!(answers[5]["type"], "fail");
+    assert_eq!(answers[6], json!({"type": "ok", "value": {"0": 6, "1": 14}}));
+    assert_eq!(answers[7]["type"], "fail");
+    assert_eq!(answers.len(), 8);
+}
+
+#[test]
+fn counters_of_many_processes_add_up() {
+    // Aim: no increment is lost or doubled. Method: three processes, 50 additions each, one sum.
+    let server = Server::start(&[]);
+    server.exec("{\"f\":\"read\"}\n");
+    let lines = "{\"f\":\"add\",\"value\":1}\n".repeat(50);
+    let added: usize = std::thread::scope(|scope| {
+        let each: Vec<_> = (0..3).map(|_| scope.spawn(|| server.exec(&lines))).collect();
+        let ok = |answers: Vec<serde_json::Value>| answers.iter().filter(|a| a["type"] == "ok").count();
+        each.into_iter().map(|thread| ok(thread.join().expect("the test holds this"))).sum()
+    });
+    assert_eq!(server.exec("{\"f\":\"read\"}\n")[0]["value"], added);
+    assert!(added > 0);
+}
+
+#[test]
+fn exit_codes_and_refusals() {
+    // Aim: 2 for wrong usage, 1 for what failed, with the reason on stderr only. Method: one case of each.
+    let server = Server::start(&[]);
+    assert_eq!(hmn(&["no-such-command"], "").status.code(), Some(2));
+    let wrong = server.hmn(&["query", "SELEC 1"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(wrong.stdout.is_empty() && String::from_utf8_lossy(&wrong.stderr).contains('^'), "{wrong:?}");
+    assert_eq!(server.hmn(&["get", "nowhere", "1"]).status.code(), Some(1));
+    let open = hmn(&["serve", "--client", "0.0.0.0:0"], "");
+    assert_eq!(open.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&open.stderr).contains("--insecure"), "{open:?}");
+    assert!(server.hmn(&["status", "--wait", "10"]).status.success());
+}
+
+#[test]
+fn a_member_ends_with_its_parent() {
+    // Aim: nothing is left over when the starter is gone. Method: close the pipe that only the starter holds.
+    let mut server = Server::start(&[]);
+    drop(server.child.stdin.take());
+    let until = Instant::now() + Duration::from_secs(20);
+    while server.child.try_wait().expect("the test holds this").is_none() {
+        assert!(Instant::now() < until, "still running");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_data_directory_has_one_owner_and_keeps_its_rows() {
+    // Aim: a second process is refused, a kill loses nothing acknowledged. Method: two processes, kill, start again.
+    let dir = tempfile::tempdir().expect("the test holds this");
+    let data = dir.path().to_str().expect("the test holds this");
+    let mut server = Server::start(&["--data", data]);
+    server.says(&["table", "create", "t", "--attribute", "id:int", "--key", "id", "--storage", "disc"]);
+    server.says(&["put", "t", "1"]);
+    let second = hmn(&["serve", "--client", "127.0.0.1:0", "--data", data, "--with-parent"], "");
+    assert_eq!(second.status.code(), Some(1), "{second:?}");
+    server.child.kill().expect("the test holds this");
+    server.child.wait().expect("the test holds this");
+    let again = Server::start(&["--data", data]);
+    assert_eq!(again.says(&["get", "t", "1", "--format", "csv"]), "id\n1\n");
+}
