@@ -24,7 +24,7 @@ use crate::peer::Peers;
 use crate::query::{self, QueryResult};
 use crate::record::Record;
 use crate::snapshot::Snapshot;
-use crate::status::Status;
+use crate::status::{MemberStatus, Status};
 use crate::table::{DynTable, Table};
 use crate::transaction::{self, Transaction};
 use crate::wait::{Answer, deadline_in};
@@ -400,6 +400,37 @@ impl Node {
                 },
                 Err(Error::NotReady { waits_for }) => Error::NotReady { waits_for },
                 Err(other) => return Err(other),
+            };
+            if Instant::now() >= deadline {
+                return Err(missing);
+            }
+            Answer::<()>::new().wait((Instant::now() + crate::limits::TICK).min(deadline));
+        }
+    }
+
+    /// Waits until this node serves and every member is connected and serves too, so that writes are not refused for a
+    /// member that is still coming up. An embedded node is ready at once.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`], [`Error::Unavailable`] with a member that is missing when the time is over.
+    pub fn wait_for_members(&self, timeout: Duration) -> Result<()> {
+        let deadline = deadline_in(timeout);
+        loop {
+            self.core.check_open()?;
+            let missing = match self.core.check_serving() {
+                Ok(()) => {
+                    match self.status().members.into_iter().find(|member| !(member.connected && member.ready))
+                    {
+                        None => return Ok(()),
+                        Some(MemberStatus { name, connected: false, .. }) => {
+                            Error::Unavailable { member: name, why: "is not connected".into() }
+                        }
+                        Some(member) => {
+                            Error::Unavailable { member: member.name, why: "is loading its tables".into() }
+                        }
+                    }
+                }
+                Err(waiting) => waiting,
             };
             if Instant::now() >= deadline {
                 return Err(missing);

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::command::{demo, dev, exec, export, import, query, rows, serve, status, table};
+use crate::bench::member;
+use crate::command::{bench, demo, dev, exec, export, import, query, rows, serve, status, table};
 use crate::output::Format;
 
 const EXAMPLES: &str = "\
@@ -89,6 +90,11 @@ pub(crate) enum Command {
     Query(query::QueryArgs),
     /// Run transactions from JSON lines and answer each with a line.
     Exec(exec::ExecArgs),
+    /// Measure workloads on a cluster of its own, or on a running one.
+    Bench(bench::BenchArgs),
+    /// One member of a measured cluster, for the process that measures.
+    #[command(hide = true)]
+    BenchMember(member::MemberArgs),
     /// Type statements and commands, with history.
     Shell,
 }

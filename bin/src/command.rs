@@ -1,6 +1,7 @@
 //! The commands, one file each. A command gets the global options and its own, talks to a member through the client,
 //! prints to the standard output, and fails with an error that says what to do.
 
+pub(crate) mod bench;
 pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod exec;

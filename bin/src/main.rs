@@ -4,6 +4,7 @@
 //! or 2 (wrong usage, said by the parser).
 
 mod args;
+mod bench;
 mod child;
 mod command;
 mod file;
@@ -48,6 +49,8 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Export(args) => command::export::run(global, args).await,
         Command::Query(args) => command::query::run(global, args).await,
         Command::Exec(args) => command::exec::run(global, args).await,
+        Command::Bench(args) => command::bench::run(global, args).await,
+        Command::BenchMember(args) => tokio::task::spawn_blocking(|| bench::member::run(args)).await?,
         Command::Shell => command::shell::run(global).await,
     }
 }

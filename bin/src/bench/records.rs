@@ -1,0 +1,42 @@
+//! The table of the plain workloads: `{key, 100 bytes made anew for every write, small integer}`.
+
+use anyhow::Result;
+use hypermnesia::{Node, NodeId, Record, Storage, Table};
+
+/// Rows of one loading transaction.
+const LOADED_AT_ONCE: u64 = 1000;
+
+/// One row.
+#[derive(Clone, Debug, Record)]
+#[record(table = "bench_records")]
+pub(crate) struct Plain {
+    #[record(key)]
+    pub(crate) key: u64,
+    pub(crate) value: Vec<u8>,
+    pub(crate) small: i64,
+}
+
+impl Plain {
+    /// A row of the shape, its value a fresh allocation.
+    pub(crate) fn new(key: u64) -> Plain {
+        let mut value = vec![0; 100];
+        value[..8].copy_from_slice(&key.to_be_bytes());
+        Plain { key, value, small: 0 }
+    }
+}
+
+/// Creates a record's table with a copy of that storage on every member.
+pub(crate) fn create<R: Record>(node: &Node, storage: Storage) -> Result<Table<R>> {
+    let copies = node.status().members.into_iter().map(|member| NodeId::of_name(&member.name));
+    let definition = copies.fold(R::definition(), |definition, member| definition.copy(member, storage));
+    Ok(node.create_table(definition)?.of()?)
+}
+
+/// Writes these rows, a thousand at a time.
+pub(crate) fn load<R: Record>(table: &Table<R>, count: u64, row: impl Fn(u64) -> R) -> Result<()> {
+    for first in (0..count).step_by(LOADED_AT_ONCE as usize) {
+        let rows: Vec<R> = (first..count.min(first + LOADED_AT_ONCE)).map(&row).collect();
+        table.insert_many(&rows)?;
+    }
+    Ok(())
+}

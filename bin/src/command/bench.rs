@@ -1,0 +1,246 @@
+//! `bench`: measures workloads on a cluster of its own, or with `--addr` on a running one.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use hypermnesia::Storage;
+
+use crate::args::Global;
+use crate::bench::cluster::{Cluster, Placement, Wanted};
+use crate::bench::echo;
+use crate::bench::figure::{Figure, Setting, hundredth};
+use crate::bench::run::Clients;
+use crate::bench::workload::Workload;
+use crate::output;
+
+/// Alternations of echo and bench.
+const ECHO_ROUNDS: usize = 10;
+/// Length of each of their windows.
+const ECHO_WINDOW: Duration = Duration::from_secs(1);
+
+const ABOUT: &str = "\
+Without --addr it starts a cluster for the time of the run: the first node inside this process, where a program that
+embeds a node has it, the others as processes of their own. With --addr it measures that running cluster over gRPC, in
+tables of its own whose names begin with bench_ and which it drops at the end.
+
+Prints one JSON line per figure: operations per second, median and 99th percentile in microseconds, of the median of
+the repetitions. Workloads, fields and how other systems are measured alike: benches/peers/README.md.
+
+Examples:
+  hmn bench write_txn read_txn
+  hmn bench write_txn --nodes 3 --clients 1,64 --seconds 3 --storage disc --placement one,spread
+  hmn bench write_txn --clients 1 --echo
+  hmn bench dirty_read write_txn --clients 16 --addr 127.0.0.1:7400";
+
+/// Measure workloads on a cluster of its own, or on a running one.
+#[derive(Debug, Args)]
+#[command(after_help = ABOUT)]
+pub(crate) struct BenchArgs {
+    /// What to measure; all when none is named.
+    #[arg(value_enum, value_name = "WORKLOAD")]
+    workloads: Vec<Workload>,
+    /// Nodes of the cluster, each with a copy of every table.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=7))]
+    nodes: u16,
+    /// Clients at a time, each waiting for its answer before it asks again.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 64], value_parser = clap::value_parser!(u16).range(1..=4096))]
+    clients: Vec<u16>,
+    /// Length of a window.
+    #[arg(long, default_value_t = 3.0, value_name = "SECONDS", value_parser = seconds)]
+    seconds: f64,
+    /// Where the tables are.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [StorageArg::Ram])]
+    storage: Vec<StorageArg>,
+    /// Where the clients are: all in the first node, or spread over all.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Placement::One])]
+    placement: Vec<Placement>,
+    /// Records in the table of the plain workloads.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(2..=100_000_000))]
+    records: u64,
+    /// Branches of tpcb, each with 100,000 accounts.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
+    scale: u64,
+    /// Windows per figure.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    reps: u16,
+    /// What clients are. Default: threads up to 2 clients, tasks above.
+    #[arg(long, value_enum, value_name = "KIND")]
+    clients_as: Option<Clients>,
+    /// Where a cluster of its own keeps its logs. Default: a temporary directory.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Measure with one client only, alternating with an echo of 128 bytes over a loopback socket, and print the ratio of
+    /// the medians.
+    #[arg(long)]
+    echo: bool,
+}
+
+/// Where tables are, on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum StorageArg {
+    /// In memory.
+    Ram,
+    /// In memory and on disc, acknowledged once written to the operating system (level `logged`).
+    Disc,
+}
+
+impl StorageArg {
+    fn name(self) -> &'static str {
+        match self {
+            StorageArg::Ram => "ram",
+            StorageArg::Disc => "disc",
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.05..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a number of seconds from 0.05 to 3600 is wanted".to_owned()),
+    }
+}
+
+/// Measures what is asked for.
+pub(crate) async fn run(global: &Global, args: BenchArgs) -> Result<()> {
+    let _ = global;
+    // Blocks for its whole life, on a thread that runs no tasks.
+    let thread = std::thread::Builder::new().name("bench".into()).spawn(move || on_own_cluster(&args))?;
+    tokio::task::spawn_blocking(move || thread.join())
+        .await?
+        .map_err(|_| anyhow::anyhow!("the bench panicked"))?
+}
+
+fn on_own_cluster(args: &BenchArgs) -> Result<()> {
+    let workloads = args.workloads();
+    for storage in &args.storage {
+        // The bank's tables stand in a cluster of their own, as in the peers' runs.
+        let (bank, plain): (Vec<_>, Vec<_>) =
+            workloads.iter().partition(|workload| **workload == Workload::Tpcb);
+        for group in [plain, bank] {
+            if !group.is_empty() {
+                figures(args, *storage, &group)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The figures of some workloads on one cluster.
+fn figures(args: &BenchArgs, storage: StorageArg, workloads: &[Workload]) -> Result<()> {
+    let temporary = tempfile::tempdir().context("no temporary directory")?;
+    let data = (storage == StorageArg::Disc)
+        .then(|| args.data.as_ref().map_or(temporary.path(), |data| data.as_path()));
+    let mut cluster = Cluster::start(args.nodes.into(), data)?;
+    for workload in workloads {
+        for wanted in args.wanted(*workload) {
+            cluster
+                .prepare(&wanted, if storage == StorageArg::Disc { Storage::Disc } else { Storage::Ram })?;
+            let setting = args.setting(&wanted, storage);
+            if args.echo {
+                print(&against_echo(&mut cluster, &wanted, setting)?)?;
+            } else {
+                let windows: Result<Vec<_>> = (0..args.reps)
+                    .map(|rep| {
+                        note(&format!(
+                            "{} clients {} {}/{}",
+                            setting.workload,
+                            setting.threads,
+                            rep + 1,
+                            args.reps
+                        ));
+                        cluster.measure(&wanted)
+                    })
+                    .collect();
+                print(&Figure::of(setting, windows?))?;
+            }
+        }
+        cluster.check(*workload)?;
+    }
+    Ok(())
+}
+
+/// One-client medians against the bare socket's, in alternating windows.
+fn against_echo(cluster: &mut Cluster, wanted: &Wanted, setting: Setting) -> Result<serde_json::Value> {
+    let (mut echoes, mut ours) = (Vec::new(), Vec::new());
+    for round in 0..ECHO_ROUNDS {
+        note(&format!("{} and echo {}/{ECHO_ROUNDS}", setting.workload, round + 1));
+        echoes.push(echo::median_us(ECHO_WINDOW)?);
+        ours.push(cluster.measure(&Wanted { window: ECHO_WINDOW, ..*wanted })?.quantile_us(0.5));
+    }
+    let middle = |list: &[f64]| {
+        let mut sorted = list.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        (sorted[(sorted.len() - 1) / 2] + sorted[sorted.len() / 2]) / 2.0
+    };
+    let (echo, own) = (middle(&echoes), middle(&ours));
+    Ok(serde_json::json!({
+        "peer": "hypermnesia", "workload": setting.workload, "threads": 1, "nodes": setting.nodes,
+        "storage": setting.storage, "p50_us": hundredth(own), "echo_p50_us": hundredth(echo),
+        "echo_round_trips": hundredth(own / echo), "p50_us_rounds": ours, "echo_p50_us_rounds": echoes,
+    }))
+}
+
+impl BenchArgs {
+    fn workloads(&self) -> Vec<Workload> {
+        if self.workloads.is_empty() {
+            return <Workload as clap::ValueEnum>::value_variants().to_vec();
+        }
+        self.workloads.clone()
+    }
+
+    /// Every figure of a workload: clients by placement. One client is nowhere but on one node.
+    fn wanted(&self, workload: Workload) -> Vec<Wanted> {
+        let mut all = Vec::new();
+        let one = [1];
+        for clients in if self.echo { &one[..] } else { &self.clients } {
+            for placement in &self.placement {
+                let clients = usize::from(*clients);
+                if *placement == Placement::Spread
+                    && (clients == 1 || self.nodes == 1)
+                    && self.placement.len() > 1
+                {
+                    continue;
+                }
+                all.push(Wanted {
+                    workload,
+                    clients,
+                    kind: self.clients_as.unwrap_or(Clients::usual(clients)),
+                    placement: *placement,
+                    window: Duration::from_secs_f64(self.seconds),
+                    records: self.records,
+                    scale: self.scale,
+                });
+            }
+        }
+        all
+    }
+
+    fn setting(&self, wanted: &Wanted, storage: StorageArg) -> Setting {
+        Setting {
+            workload: wanted.workload.name(),
+            threads: wanted.clients,
+            nodes: self.nodes.into(),
+            storage: storage.name(),
+            placement: wanted.placement.name(),
+            records: wanted.records,
+            clients: wanted.kind.name(),
+        }
+    }
+}
+
+fn print(line: &impl serde::Serialize) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, line)?;
+    out.write_all(b"\n")?;
+    Ok(out.flush()?)
+}
+
+/// Says to whoever watches what is being measured.
+fn note(what: &str) {
+    if output::is_watched() {
+        eprintln!("measuring {what}");
+    }
+}
