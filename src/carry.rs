@@ -8,14 +8,16 @@ use hypermnesia_replication::{Effect, Message, Peer, Sink};
 use hypermnesia_store::{TxId, codec};
 
 use crate::core::Core;
+use crate::life::on_io_thread;
+use crate::limits::WRITERS_MAX;
 
 /// The effects of one event, or of all frames of one read.
 pub(crate) struct Carry<'a> {
     core: &'a Core,
     /// Links with something new in their queue, by position.
     touched: u64,
-    /// Something was queued that may wait for something to ride on.
-    lingers: bool,
+    /// Something was queued that may wait until the I/O thread comes by.
+    left: bool,
     /// The last Prepare that was encoded: the same bytes go to every participant.
     prepare: Option<(TxId, Bytes)>,
     /// Records were queued for the log.
@@ -24,7 +26,7 @@ pub(crate) struct Carry<'a> {
 
 impl<'a> Carry<'a> {
     pub(crate) fn new(core: &'a Core) -> Carry<'a> {
-        Carry { core, touched: 0, lingers: false, prepare: None, logged: false }
+        Carry { core, touched: 0, left: false, prepare: None, logged: false }
     }
 
     /// Writes what was queued, and continues what the log has made safe until nothing is left.
@@ -40,15 +42,23 @@ impl<'a> Carry<'a> {
         }
     }
 
+    /// Each socket once. With many commits under way it is left to the I/O thread, which then writes for many at once: a
+    /// write to a socket costs more than all else about a commit.
     fn flush(&mut self) {
         let mut touched = std::mem::take(&mut self.touched);
+        let mut left = std::mem::take(&mut self.left);
+        if touched != 0 && self.core.commits_under_way() > WRITERS_MAX && !on_io_thread() {
+            (touched, left) = (0, true);
+        }
         while touched != 0 {
             let at = touched.trailing_zeros() as usize;
             touched &= touched - 1;
             self.core.peers.flush(at);
         }
-        if std::mem::take(&mut self.lingers) {
-            self.core.peers.linger();
+        if left && on_io_thread() {
+            self.core.peers.flush_all();
+        } else if left {
+            self.core.peers.leave_to_io();
         }
     }
 
@@ -58,9 +68,9 @@ impl<'a> Carry<'a> {
             _ => Bytes::from(codec::encode(&message)),
         };
         // Nobody waits for the arrival of a commit that asks for no answer: its caller has heard already.
-        let may_linger = matches!(message, Message::Commit { acknowledge: false, .. });
+        let may_wait = matches!(message, Message::Commit { acknowledge: false, .. });
         match self.core.peers.push(to, payload) {
-            Some(_) if may_linger => self.lingers = true,
+            Some(_) if may_wait => self.left = true,
             Some(at) => self.touched |= 1 << at,
             None => {}
         }

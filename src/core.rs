@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam::utils::CachePadded;
@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use crate::carry::Carry;
 use crate::disc::Disc;
+use crate::drive::Seat;
 use crate::error::{Error, Result};
 use crate::event::Bus;
 use crate::limits::DEADLINE_DEFAULT;
@@ -36,6 +37,8 @@ type Callers = HashMap<u64, Arc<Answer<Reply>>>;
 struct Waiting {
     /// Each guards one part; held for a map operation. A leaf lock.
     parts: Box<[CachePadded<Mutex<Callers>>]>,
+    /// How many, more or less: a guess for whoever decides how to write.
+    count: CachePadded<AtomicUsize>,
 }
 
 impl Waiting {
@@ -56,6 +59,7 @@ pub(crate) struct Core {
     pub(crate) peers: Peers,
     pub(crate) disc: Option<Disc>,
     pub(crate) alarms: Alarms,
+    pub(crate) seat: Seat,
     pub(crate) events: Bus,
     waiting: Waiting,
     /// Zero of [`Now::mono_ns`].
@@ -83,6 +87,7 @@ pub(crate) struct Parts {
 impl Core {
     pub(crate) fn new(parts: Parts) -> Core {
         let Incarnation(life) = parts.me.incarnation;
+        let seat = Seat::new(parts.members.len());
         Core {
             name: parts.name,
             cluster: parts.cluster,
@@ -93,8 +98,12 @@ impl Core {
             peers: parts.peers,
             disc: parts.disc,
             alarms: Alarms::default(),
+            seat,
             events: Bus::default(),
-            waiting: Waiting { parts: (0..WAITING_PARTS).map(|_| CachePadded::default()).collect() },
+            waiting: Waiting {
+                parts: (0..WAITING_PARTS).map(|_| CachePadded::default()).collect(),
+                count: CachePadded::default(),
+            },
             started: Instant::now(),
             sequence: AtomicU64::new(life << SEQUENCE_BITS),
             closed: AtomicBool::new(false),
@@ -215,6 +224,7 @@ impl Core {
         let answer = Answer::new();
         let txid = txn.id;
         self.waiting.part(txid).lock().insert(txid.sequence, Arc::clone(&answer));
+        self.waiting.count.fetch_add(1, Ordering::Relaxed);
         self.event(|core, now, out| core.replica.commit(now, txn, request, out));
         answer
     }
@@ -228,8 +238,14 @@ impl Core {
     pub(crate) fn done(&self, txid: TxId, reply: Reply) {
         let answer = self.waiting.part(txid).lock().remove(&txid.sequence);
         if let Some(answer) = answer {
+            self.waiting.count.fetch_sub(1, Ordering::Relaxed);
             answer.give(reply);
         }
+    }
+
+    /// How many commits wait for their reply, more or less.
+    pub(crate) fn commits_under_way(&self) -> usize {
+        self.waiting.count.load(Ordering::Relaxed)
     }
 
     /// A message came in. The effects stay in `out`, so that a reader answers many frames with one write.

@@ -45,6 +45,7 @@ mod builder;
 mod carry;
 mod core;
 mod disc;
+mod drive;
 mod error;
 mod event;
 mod life;

@@ -2,6 +2,7 @@
 //! connections and timers; an embedded node has a plain timer thread. None of them runs on the caller's runtime, and all of
 //! them can be ended from any thread, a task of some runtime included.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -14,6 +15,16 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits::TICK;
 use crate::peer;
+
+thread_local! {
+    /// This is the I/O thread of a node.
+    static IO: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the caller is the I/O thread of a node.
+pub(crate) fn on_io_thread() -> bool {
+    IO.get()
+}
 
 /// See the file's header.
 pub(crate) struct Life {
@@ -110,6 +121,7 @@ fn io_thread(
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("hypermnesia-io".into()).spawn(move || {
+        IO.set(true);
         runtime.block_on(async {
             let listener = match TcpListener::from_std(listener) {
                 Ok(listener) => listener,

@@ -37,6 +37,16 @@ pub const FRAME_BYTES_MAX: usize = hypermnesia_store::limits::MESSAGE_BYTES_MAX 
 /// Bytes taken from a peer's socket at a time.
 pub const READ_CHUNK_BYTES: usize = 256 * 1024;
 
+/// Bytes that a glance at a socket takes: votes are less than a hundred.
+pub const GLANCE_BYTES: usize = 16 * 1024;
+
+/// How long a thread looks at the sockets itself before it parks: a round trip with one wake-up of an idle processor at the
+/// other end, 30-60 us, with some room.
+pub const DRIVE: Duration = Duration::from_micros(100);
+
+/// Most commits that park at once after driving did not help: at worst a commit in a thousand wastes [`DRIVE`].
+pub const DRIVE_SKIPS_MAX: u32 = 1024;
+
 /// First wait before a lost peer is dialled again; doubles up to [`DIAL_WAIT_MAX`].
 pub const DIAL_WAIT_MIN: Duration = Duration::from_millis(20);
 
@@ -53,10 +63,9 @@ pub const HEARTBEAT: Duration = Duration::from_millis(250);
 /// shorter silences happen for no reason.
 pub const SILENCE_MAX: Duration = Duration::from_secs(3);
 
-/// How long the word that a transaction is committed may wait for something to ride on, when nobody waits for its arrival.
-/// A thread that commits one transaction after another sends its next prepare within a wake-up, 10-20 us; a reader
-/// elsewhere that meets the pending row waits this much longer.
-pub const LINGER: Duration = Duration::from_micros(40);
+/// Commits under way above which their threads leave the writing to the I/O thread. A few threads write sooner themselves
+/// than another one wakes; many save a system call each.
+pub const WRITERS_MAX: usize = 4;
 
 /// Frames taken from a peer before an acknowledgement goes out without waiting for something to carry it.
 pub const ACKNOWLEDGE_EVERY: u64 = 64;

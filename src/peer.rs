@@ -9,6 +9,7 @@ mod door;
 mod frame;
 mod hello;
 mod link;
+mod reader;
 
 use std::sync::Arc;
 
@@ -23,8 +24,8 @@ pub(crate) use link::Link;
 /// All links, by the member's position among the members.
 pub(crate) struct Peers {
     links: Vec<Option<Arc<Link>>>,
-    /// Something that may linger was queued and not written.
-    lingering: Notify,
+    /// Something was queued and not written.
+    left: Notify,
     nodes: Vec<NodeId>,
 }
 
@@ -36,7 +37,7 @@ impl Peers {
         };
         Peers {
             links: members.iter().map(link).collect(),
-            lingering: Notify::new(),
+            left: Notify::new(),
             nodes: members.iter().map(|(node, ..)| *node).collect(),
         }
     }
@@ -65,14 +66,19 @@ impl Peers {
         }
     }
 
-    /// What was queued may wait a moment for something to ride on; the I/O thread writes it at the latest.
-    pub(crate) fn linger(&self) {
-        self.lingering.notify_one();
+    /// Writes whatever is queued anywhere.
+    pub(crate) fn flush_all(&self) {
+        self.links().filter(|link| link.has_unsent()).for_each(|link| link.flush());
     }
 
-    /// Until something lingers.
-    pub(crate) async fn lingering(&self) {
-        self.lingering.notified().await;
+    /// What is queued is written by the I/O thread when it comes by, unless something else takes it along before.
+    pub(crate) fn leave_to_io(&self) {
+        self.left.notify_one();
+    }
+
+    /// Until something is left.
+    pub(crate) async fn left(&self) {
+        self.left.notified().await;
     }
 
     /// Ends every connection.

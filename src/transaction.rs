@@ -142,6 +142,7 @@ impl Runs {
         match self.hand_over(attempt) {
             None => Ok(None),
             Some((id, answer)) => {
+                self.core.drive(&answer);
                 let reply = answer.wait(self.deadline + WORD_GRACE).unwrap_or(Reply::Unknown);
                 self.judge(id, reply).map(|verdict| verdict.err())
             }

@@ -109,6 +109,11 @@ impl<T> Answer<T> {
         }
     }
 
+    /// Whether it is there.
+    pub(crate) fn is_given(&self) -> bool {
+        self.slot.lock().0.is_some()
+    }
+
     /// The answer, or the waker is kept for it.
     pub(crate) fn take(&self, waker: &Waker) -> Option<T> {
         let mut slot = self.slot.lock();

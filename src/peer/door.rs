@@ -1,5 +1,5 @@
-//! Dialling, listening and reading, all on the I/O thread. A reader cuts frames out of what came in and has each message
-//! handled in place; what follows from all frames of one read is written once behind them.
+//! Dialling, listening, and waiting for sockets, all on the I/O thread. What a socket has is cut into frames and handled in
+//! place (see `reader`); what follows from all frames of one read is written once behind them.
 
 use std::io::{Error as IoError, ErrorKind, Result as IoResult};
 use std::sync::Arc;
@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::BytesMut;
-use hypermnesia_replication::{Arrival, Message, Peer};
-use hypermnesia_store::{codec, limits::MESSAGE_BYTES_MAX};
+use hypermnesia_replication::Peer;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -16,18 +15,16 @@ use tokio::time::{sleep, timeout};
 use super::Link;
 use super::frame::{self, HEADER_BYTES};
 use super::hello::{HELLO_BYTES_MAX, Hello, Refused};
-use crate::carry::Carry;
+use super::reader::Reader;
 use crate::core::Core;
-use crate::limits::{
-    DIAL_WAIT_MAX, DIAL_WAIT_MIN, HELLO_WAIT_MAX, LINGER, READ_CHUNK_BYTES, STRANGERS_MAX, TICK,
-};
+use crate::limits::{DIAL_WAIT_MAX, DIAL_WAIT_MIN, HELLO_WAIT_MAX, STRANGERS_MAX, TICK};
 
 /// Runs all connections and timers of a node until it is closed.
 pub(crate) async fn run(core: Arc<Core>, listener: Option<TcpListener>) {
     if let Some(listener) = listener {
         tokio::spawn(listen(Arc::clone(&core), listener));
     }
-    tokio::spawn(write_lingering(Arc::clone(&core)));
+    tokio::spawn(write_left(Arc::clone(&core)));
     for link in core.peers.links() {
         tokio::spawn(write_rest(Arc::clone(&core), Arc::clone(link)));
         // The lower id dials, so there is one connection per pair.
@@ -70,16 +67,12 @@ async fn write_rest(core: Arc<Core>, link: Arc<Link>) {
     }
 }
 
-/// Writes what lingers once nothing came for it to ride on. Other tasks of the thread, the readers above all, go on
-/// meanwhile.
-async fn write_lingering(core: Arc<Core>) {
+/// Writes what other threads left to this one, behind whatever else it has to do at the moment.
+async fn write_left(core: Arc<Core>) {
     while !core.is_closed() {
-        core.peers.lingering().await;
-        let until = Instant::now() + LINGER;
-        while Instant::now() < until && core.peers.links().any(|link| link.has_unsent()) {
-            tokio::task::yield_now().await;
-        }
-        core.peers.links().filter(|link| link.has_unsent()).for_each(|link| link.flush());
+        core.peers.left().await;
+        tokio::task::yield_now().await;
+        core.peers.flush_all();
     }
 }
 
@@ -212,8 +205,8 @@ async fn hear(core: &Core, socket: &mut TcpStream) -> IoResult<Hello> {
 }
 
 /// Reads until the connection ends, for whatever reason, and says so.
-async fn read(core: &Arc<Core>, link: &Link, socket: &TcpStream, peer: Peer, connection: u64) {
-    let mut bytes = BytesMut::with_capacity(READ_CHUNK_BYTES);
+async fn read(core: &Arc<Core>, link: &Link, socket: &Arc<TcpStream>, peer: Peer, connection: u64) {
+    link.begin_reading(Reader::new(Arc::clone(socket), peer, connection));
     let why = loop {
         let ended = link.ended.notified();
         if !link.is_present(connection) {
@@ -223,7 +216,7 @@ async fn read(core: &Arc<Core>, link: &Link, socket: &TcpStream, peer: Peer, con
             ready = socket.readable() => ready,
             () = ended => continue,
         };
-        match ready.and_then(|()| take_frames(core, link, socket, peer, connection, &mut bytes)) {
+        match ready.and_then(|()| link.read(core, connection)) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => break error,
@@ -233,48 +226,4 @@ async fn read(core: &Arc<Core>, link: &Link, socket: &TcpStream, peer: Peer, con
         tracing::info!(node = %core.name, member = %link.name, %why, "disconnected");
         core.on_disconnected(peer);
     }
-}
-
-/// Reads once and handles every whole frame.
-fn take_frames(
-    core: &Core,
-    link: &Link,
-    socket: &TcpStream,
-    peer: Peer,
-    connection: u64,
-    bytes: &mut BytesMut,
-) -> IoResult<()> {
-    bytes.reserve(READ_CHUNK_BYTES);
-    if socket.try_read_buf(bytes)? == 0 {
-        return Err(ErrorKind::UnexpectedEof.into());
-    }
-    let mut out = Carry::new(core);
-    let taken = take_whole(core, link, peer, connection, bytes, &mut out);
-    out.finish();
-    taken
-}
-
-fn take_whole(
-    core: &Core,
-    link: &Link,
-    peer: Peer,
-    connection: u64,
-    bytes: &mut BytesMut,
-    out: &mut Carry<'_>,
-) -> IoResult<()> {
-    while let Some(frame) = frame::cut(bytes).map_err(|bad| IoError::new(ErrorKind::InvalidData, bad))? {
-        if !link.is_present(connection) {
-            return Err(IoError::other("it was replaced or closed"));
-        }
-        match link.arrive(frame.number, frame.acknowledged) {
-            Arrival::Again => {}
-            Arrival::Gap => return Err(IoError::new(ErrorKind::InvalidData, "a message is missing")),
-            Arrival::Next => {
-                let message: Message = codec::decode(&frame.payload, MESSAGE_BYTES_MAX)
-                    .map_err(|error| IoError::new(ErrorKind::InvalidData, error))?;
-                core.on_message(peer, message, out);
-            }
-        }
-    }
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! The link to one member: the numbered stream to its present life, and the socket under it, which comes and goes. Any
 //! thread may write: under the link's small lock, straight to the non-blocking socket, until the socket is full.
 
-use std::io::ErrorKind;
+use std::io::{Error as IoError, ErrorKind, Result as IoResult};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,6 +14,8 @@ use tokio::sync::Notify;
 
 use super::frame;
 use super::hello::Refused;
+use super::reader::Reader;
+use crate::core::Core;
 use crate::limits::{ACKNOWLEDGE_EVERY, HEARTBEAT, SILENCE_MAX};
 
 /// Bytes that stand ready for the socket before more are taken from the stream: a few full socket buffers.
@@ -26,6 +28,9 @@ pub(crate) struct Link {
     pub(crate) address: String,
     /// Guards stream and socket; held for a push, or for a write that never blocks.
     state: Mutex<State>,
+    /// The reading end of the present connection, or of the last one. Held while what one read brought is handled, which
+    /// blocks nowhere. Taken before `state`, never under it.
+    reader: Mutex<Option<Reader>>,
     /// The socket did not take everything: the I/O thread goes on when it can.
     pub(crate) full: Notify,
     /// The connection ended, or the node.
@@ -50,7 +55,7 @@ struct State {
     last_heard: Option<Instant>,
     last_wrote: Option<Instant>,
     congested: bool,
-    /// The connection that was given up for its silence.
+    /// The connection that was given up, for its silence or for what it carried.
     silenced: u64,
     closed: bool,
     /// The outbox would not take a message: the node cannot keep what it owes.
@@ -59,7 +64,53 @@ struct State {
 
 impl Link {
     pub(crate) fn new(node: NodeId, name: String, address: String) -> Link {
-        Link { node, name, address, state: Mutex::default(), full: Notify::new(), ended: Notify::new() }
+        Link {
+            node,
+            name,
+            address,
+            state: Mutex::default(),
+            reader: Mutex::default(),
+            full: Notify::new(),
+            ended: Notify::new(),
+        }
+    }
+
+    /// A connection was taken into use and is to be read.
+    pub(crate) fn begin_reading(&self, reader: Reader) {
+        *self.reader.lock() = Some(reader);
+    }
+
+    /// Reads and handles what the socket has, for the I/O thread.
+    pub(crate) fn read(&self, core: &Core, connection: u64) -> IoResult<()> {
+        match &mut *self.reader.lock() {
+            Some(reader) if reader.connection() == connection => reader.take(core, self),
+            _ => Err(IoError::other("it was replaced")),
+        }
+    }
+
+    /// Reads and handles what the socket has, if anything and if nobody else is at it.
+    pub(crate) fn glance(&self, core: &Core) {
+        if let Some(mut reader) = self.reader.try_lock()
+            && let Some(reader) = &mut *reader
+        {
+            match reader.glance(core, self) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                // Bytes that are no frames: they are gone from the socket, so the I/O thread has to be told.
+                Err(error) if error.kind() == ErrorKind::InvalidData => self.give_up(reader.connection()),
+                // The I/O thread finds the same.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Ends a connection that cannot be trusted any more: its reader sees to the rest.
+    fn give_up(&self, connection: u64) {
+        let mut state = self.state.lock();
+        if state.connection == connection {
+            state.silenced = connection;
+            self.ended.notify_waiters();
+        }
     }
 
     /// What our hello says we know of the other end.

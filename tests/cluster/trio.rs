@@ -65,10 +65,10 @@ impl Trio {
         self.nodes[at] = Some(node);
     }
 
-    /// Waits until all members that are up serve.
+    /// Waits until all members are up and serve.
     pub(crate) fn settle(&self) {
         for node in self.nodes.iter().flatten() {
-            node.wait_for_tables(&[], LONG).expect("the members meet");
+            node.wait_for_members(LONG).expect("the members meet");
         }
     }
 }
