@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use hypermnesia_replication::Reply;
 use hypermnesia_store::work::LockMode;
-use hypermnesia_store::{Key, Timestamp, TxId, Value};
+use hypermnesia_store::{Key, Status, Timestamp, TxId, Value};
 use parking_lot::Mutex;
 
 use crate::attempt::{Attempt, Lost, Pause, Step};
@@ -20,6 +20,9 @@ use crate::shape::{Shape, ShapeKey};
 use crate::table::Table;
 use crate::transaction::{Runs, told, too_late};
 use crate::wait::Answer;
+
+/// Conflicts with unknown transactions after which a task only lets others run once.
+const YIELDS_MAX: u32 = 8;
 
 /// A transaction that is running in a task. Clones are handles to the same one; once it has ended they answer
 /// [`Error::Ended`]. Dropping the last one releases everything at once.
@@ -69,7 +72,7 @@ where
             },
         };
         runs.again(&lost)?;
-        yield_once().await;
+        breathe(core, &runs, &lost).await;
     }
 }
 
@@ -93,6 +96,34 @@ async fn hear(core: &Arc<Core>, answer: &Arc<Answer<Reply>>, until: Instant) -> 
         Poll::Pending
     })
     .await
+}
+
+/// Lets the others finish before the next run, as a thread does; a pause ends with a tick of the node's timer.
+async fn breathe(core: &Arc<Core>, runs: &Runs, lost: &Lost) {
+    if let Some(txn) = runs.in_the_way(lost) {
+        let mut alarm = core.alarms.at(runs.deadline);
+        return poll_fn(|context| {
+            if txn.status.subscribe(context.waker()) != Status::Pending || Instant::now() >= runs.deadline {
+                return Poll::Ready(());
+            }
+            alarm.wake(context.waker());
+            Poll::Pending
+        })
+        .await;
+    }
+    if runs.conflicts() <= YIELDS_MAX {
+        return yield_once().await;
+    }
+    let until = runs.moment_for_others();
+    let mut alarm = core.alarms.at(until);
+    poll_fn(|context| {
+        if Instant::now() >= until {
+            return Poll::Ready(());
+        }
+        alarm.wake(context.waker());
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Lets other tasks run once.
@@ -169,7 +200,7 @@ impl AsyncTransaction {
             },
         };
         Err(match lost {
-            Lost::Conflict => Error::Conflict { attempts: 1 },
+            Lost::Conflict(_) => Error::Conflict { attempts: 1 },
             Lost::Schema(table) => Error::SchemaChanged { table: self.inner.core.table_name(table) },
         })
     }

@@ -37,8 +37,8 @@ pub(crate) enum Pause {
 /// Why a run is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Lost {
-    /// Another transaction was in the way.
-    Conflict,
+    /// Another transaction was in the way: which one, where that is known.
+    Conflict(Option<TxId>),
     /// A definition changed since the first touch.
     Schema(TableId),
 }
@@ -63,6 +63,8 @@ pub(crate) struct Attempt {
     ranges: Vec<RangeNote>,
     schema: HashMap<TableId, Arc<Table>>,
     pub(crate) overlay: Overlay,
+    /// It is among the node's lockers.
+    locks: bool,
     /// Locks whatever it reads.
     locking: bool,
     /// Something was read without a lock, so the snapshot cannot move.
@@ -85,6 +87,7 @@ impl Attempt {
             ranges: Vec::new(),
             schema: HashMap::new(),
             overlay: Overlay::default(),
+            locks: false,
             locking,
             fixed: false,
             deadline,
@@ -96,6 +99,21 @@ impl Attempt {
     fn txn(&mut self) -> Arc<Txn> {
         let (core, id) = (&self.core, self.id);
         Arc::clone(self.txn.get_or_insert_with(|| core.store.begin(id)))
+    }
+
+    /// As [`Attempt::txn`], known to others of this node that may lose to it.
+    fn locker(&mut self) -> Arc<Txn> {
+        let txn = self.txn();
+        if !std::mem::replace(&mut self.locks, true) {
+            self.core.lockers.enter(&txn);
+        }
+        txn
+    }
+
+    fn leave_lockers(&mut self) {
+        if std::mem::take(&mut self.locks) {
+            self.core.lockers.leave(self.id);
+        }
     }
 
     /// Notes the definition at first touch; a later change of it loses the run.
@@ -136,7 +154,7 @@ impl Attempt {
                 self.snapshot.raise(to);
                 Ok(())
             }
-            Blocked::Raise(_) => Err(self.lose(Lost::Conflict)),
+            Blocked::Raise(_) => Err(self.lose(Lost::Conflict(None))),
             Blocked::SchemaChanged(table) => Err(self.lose(Lost::Schema(table))),
         }
     }
@@ -145,7 +163,10 @@ impl Attempt {
         match locked {
             Locked::Granted => Ok(()),
             Locked::Parked => Err(Pause::Parked(None)),
-            Locked::Refused(_) => Err(self.lose(Lost::Conflict)),
+            Locked::Refused(conflict) => {
+                let lost = lost_by(&conflict).unwrap_or(Lost::Conflict(None));
+                Err(self.lose(lost))
+            }
         }
     }
 
@@ -153,7 +174,7 @@ impl Attempt {
     pub(crate) fn lock(&mut self, table: &Arc<Table>, key: &Key, mode: LockMode, waker: &Waker) -> Step<()> {
         self.touch_copy(table)?;
         let def = table.def();
-        let txn = self.txn();
+        let txn = self.locker();
         let locked = self.core.store.lock(&txn, def.id, key, mode, waker);
         self.on_locked(locked)
     }
@@ -162,7 +183,7 @@ impl Attempt {
     pub(crate) fn lock_table(&mut self, table: &Arc<Table>, mode: LockMode, waker: &Waker) -> Step<()> {
         self.touch_copy(table)?;
         let def = table.def();
-        let txn = self.txn();
+        let txn = self.locker();
         let locked = self.core.store.lock_table(&txn, def.id, mode, waker);
         self.on_locked(locked)?;
         self.catch_up();
@@ -405,6 +426,7 @@ impl Attempt {
         let work = Work { reads, ranges: std::mem::take(&mut self.ranges), writes, schema };
         self.ended = true;
         self.txn = None;
+        self.leave_lockers();
         (txn, work, ack)
     }
 
@@ -424,6 +446,7 @@ impl Attempt {
     /// Ends it without a commit and lets go of every lock at once.
     pub(crate) fn end(&mut self) {
         self.ended = true;
+        self.leave_lockers();
         if let Some(txn) = self.txn.take() {
             self.core.abandon(&txn);
         }
@@ -457,6 +480,7 @@ pub(crate) fn lost_by(conflict: &Conflict) -> Option<Lost> {
         | Conflict::SchemaBehind { table }
         | Conflict::NoSuchTable { table } => Some(Lost::Schema(*table)),
         Conflict::Unique { .. } | Conflict::Unfit { .. } => None,
-        _ => Some(Lost::Conflict),
+        Conflict::Locked { holder, .. } => Some(Lost::Conflict(Some(*holder))),
+        Conflict::Read { .. } | Conflict::Range { .. } | Conflict::Aborted => Some(Lost::Conflict(None)),
     }
 }

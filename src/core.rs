@@ -21,6 +21,7 @@ use crate::drive::Seat;
 use crate::error::{Error, Result};
 use crate::event::Bus;
 use crate::limits::DEADLINE_DEFAULT;
+use crate::lockers::Lockers;
 use crate::peer::Peers;
 use crate::wait::{Alarms, Answer, Parker, deadline_in};
 
@@ -60,6 +61,7 @@ pub(crate) struct Core {
     pub(crate) disc: Option<Disc>,
     pub(crate) alarms: Alarms,
     pub(crate) seat: Seat,
+    pub(crate) lockers: Lockers,
     pub(crate) events: Bus,
     waiting: Waiting,
     /// Zero of [`Now::mono_ns`].
@@ -99,6 +101,7 @@ impl Core {
             disc: parts.disc,
             alarms: Alarms::default(),
             seat,
+            lockers: Lockers::new(),
             events: Bus::default(),
             waiting: Waiting {
                 parts: (0..WAITING_PARTS).map(|_| CachePadded::default()).collect(),

@@ -50,6 +50,7 @@ mod error;
 mod event;
 mod life;
 pub mod limits;
+mod lockers;
 mod node;
 mod operation;
 mod options;

@@ -6,9 +6,10 @@ use std::time::Duration;
 /// How long a transaction may take, retries included, when the caller says nothing.
 pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
 
-/// How often a transaction runs again after a conflict, when the caller says nothing. After the third conflict it locks
-/// as it reads at an age that only grows, so it ends long before; this bounds a program that conflicts with itself.
-pub const RETRIES_DEFAULT: u32 = 64;
+/// How often a transaction runs again after a conflict, when the caller says nothing. A run that lost waits for the one it
+/// lost to and keeps its age, so it ends long before; the deadline ends most of what does not, and this a program that
+/// conflicts with itself.
+pub const RETRIES_DEFAULT: u32 = 10_000;
 
 /// Conflicts after which a retry locks what it reads.
 pub const OPTIMISTIC_RUNS: u32 = 3;

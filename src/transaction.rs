@@ -1,6 +1,7 @@
 //! Transactions on the caller's thread: the closure runs, perhaps several times, and what it wrote is committed everywhere
-//! or nowhere. The rule of retries, which tasks use too: the age is kept; after the first conflict a run first queues on
-//! the keys that the last one wrote; after the third it locks as it reads, so that the oldest one ends.
+//! or nowhere. The rule of retries, which tasks use too: the age is kept; a run that lost waits, holding nothing, until the
+//! transaction it lost to has ended, if this node knows that one; then it first queues on the keys that the last run wrote;
+//! after the third conflict it locks as it reads, so that the oldest one ends.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hypermnesia_replication::{CommitRequest, Reply};
 use hypermnesia_store::work::{Conflict, LockMode};
-use hypermnesia_store::{Key, TableId, Timestamp, TxId, Value};
+use hypermnesia_store::{Key, TableId, Timestamp, TxId, Txn, Value};
 
 use crate::attempt::{Attempt, Lost, Pause, Step, lost_by};
 use crate::core::Core;
@@ -45,19 +46,20 @@ pub(crate) fn run<T, E: From<Error>>(
         let queued = keys.is_empty() || tx.step(|attempt, waker| attempt.queue(&keys, waker)).is_ok();
         let result = if queued { Some(program(&mut tx)) } else { None };
         runs.remember(&tx.attempt, keys);
-        match (tx.attempt.lost.clone(), result) {
+        let lost = match (tx.attempt.lost.clone(), result) {
             (Some(lost), _) => {
                 drop(tx);
-                runs.again(&lost)?;
+                lost
             }
             (None, Some(Err(error))) => return Err(error),
             (None, None) => return Err(Error::DeadlineExceeded.into()),
             (None, Some(Ok(value))) => match runs.commit(tx.attempt)? {
                 None => return Ok(value),
-                Some(lost) => runs.again(&lost)?,
+                Some(lost) => lost,
             },
-        }
-        runs.breathe();
+        };
+        runs.again(&lost)?;
+        runs.breathe(&lost);
     }
 }
 
@@ -108,17 +110,43 @@ impl Runs {
             return Ok(());
         }
         Err(match lost {
-            Lost::Conflict => Error::Conflict { attempts: self.conflicts },
+            Lost::Conflict(_) => Error::Conflict { attempts: self.conflicts },
             Lost::Schema(table) => Error::SchemaChanged { table: self.core.table_name(*table) },
         })
     }
 
-    /// Lets the others finish before the next run of a thread: nothing at first, then up to a few milliseconds.
-    fn breathe(&self) {
-        if self.conflicts > 1 {
-            let pause = Duration::from_micros(20 << self.conflicts.min(8));
-            Answer::<()>::new().wait((Instant::now() + pause).min(self.deadline));
+    /// Lets the others finish before the next run of a thread: the one that was in the way, if this node knows it; else for
+    /// nothing at first, then up to a few milliseconds.
+    fn breathe(&self, lost: &Lost) {
+        match self.in_the_way(lost) {
+            // In doubt until the deadline: the next run says so.
+            Some(txn) => drop(self.core.wait_for(&txn, &Parker::current(), self.deadline)),
+            None if self.conflicts > 1 => {
+                Answer::<()>::new().wait(self.moment_for_others());
+            }
+            None => {}
         }
+    }
+
+    /// The transaction that lost this one its run, as long as it is under way here.
+    pub(crate) fn in_the_way(&self, lost: &Lost) -> Option<Arc<Txn>> {
+        match lost {
+            Lost::Conflict(Some(holder)) => {
+                self.core.replica.under_way(*holder).or_else(|| self.core.lockers.get(*holder))
+            }
+            Lost::Conflict(None) | Lost::Schema(_) => None,
+        }
+    }
+
+    /// Until when to wait for others that are not known here.
+    pub(crate) fn moment_for_others(&self) -> Instant {
+        let pause = Duration::from_micros(20 << self.conflicts.min(8));
+        (Instant::now() + pause).min(self.deadline)
+    }
+
+    /// Conflicts so far.
+    pub(crate) fn conflicts(&self) -> u32 {
+        self.conflicts
     }
 
     /// Hands the writes over; nothing to wait for when there are none.

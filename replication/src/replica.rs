@@ -355,6 +355,13 @@ impl Replica {
         self.shards.of(&txid).outcomes.get(&txid).map_or(Outcome::Unknown, Record::told)
     }
 
+    /// A transaction that is being agreed on here and has no outcome yet, to wait for its status.
+    pub fn under_way(&self, txid: TxId) -> Option<Arc<Txn>> {
+        let shard = self.shards.of(&txid);
+        let held = shard.held.get(&txid).map(|held| &held.txn);
+        held.or_else(|| shard.coordinated.get(&txid).map(|one| &one.txn)).cloned()
+    }
+
     /// Asks the coordinator of a transaction what became of it; [`Effect::Settled`] brings the answer if there is one.
     pub fn ask(&self, now: Now, txid: TxId, out: &mut dyn Sink) {
         let era = self.shared();

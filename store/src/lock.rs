@@ -4,9 +4,11 @@
 //! Wait-die: a request that cannot be granted may wait only if its transaction is older than every holder and every waiter
 //! in its way; else it is refused. So every wait leads from old to young and there is no cycle. A transaction that holds
 //! nothing may wait whatever its age: nobody waits for what it holds, and who queues behind it is older than it *and* older
-//! than all it waits for, so a cycle through it would be one without it. Queues are first come, first served, which under
-//! this rule means the oldest comes last and nobody overtakes it. An upgrade goes to the front: it holds already, this
-//! lock or one across the table border (its table's, or a key's of its table).
+//! than all it waits for, so a cycle through it would be one without it. Queues are first come, first served, except that an
+//! older one goes ahead of younger ones that hold nothing: it makes them wait for it, which is always safe, and the oldest,
+//! which no other node refuses, has its turn first. Nobody goes ahead of one that holds something: that one would then wait
+//! for an older one, which may come to wait for it. An upgrade goes to the front: it holds already, this lock or one across
+//! the table border (its table's, or a key's of its table).
 //!
 //! Lock order: `Txn::gate`, then one shard, then `Txn::grants`. Never two shards at once.
 
@@ -69,6 +71,8 @@ struct Waiter {
     /// When it came, within the shard; 0 for an upgrade.
     ticket: u64,
     waker: Option<Waker>,
+    /// It holds nothing anywhere, so nobody waits for it whom it could wait for.
+    free: bool,
 }
 
 #[derive(Default)]
@@ -177,22 +181,36 @@ impl Shard {
             self.grant(at, what, txn, mode);
             return Locked::Granted;
         }
+        let free = request.may_queue_free && txn.grants.lock().is_empty();
         if let Some(holder) = self.in_the_way(what, txn, upgrade)
             && holder < txn.id
-            && !(request.may_queue_free && txn.grants.lock().is_empty())
+            && !free
         {
             let (Held::Key(LockKey { table, .. }) | Held::Table(table)) = what;
             return Locked::Refused(Conflict::Locked { table: *table, holder });
         }
-        let waiter = Waiter { txn: Arc::clone(txn), mode, ticket, waker: request.waker.cloned() };
-        let queue = &mut self.entry_mut(what).queue;
+        let waiter = Waiter { txn: Arc::clone(txn), mode, ticket, waker: request.waker.cloned(), free };
         if upgrade {
-            queue.push_front(waiter)
+            self.entry_mut(what).queue.push_front(waiter)
         } else {
-            queue.push_back(waiter)
+            self.enqueue(what, waiter)
         }
         txn.grants.lock().parked = Some((at, what.clone()));
         Locked::Parked
+    }
+
+    /// Puts a waiter behind all others, but ahead of younger ones that are free: it takes the ticket of the first of them.
+    /// Across the table border tickets are the only order, so with somebody waiting there nobody is overtaken.
+    fn enqueue(&mut self, what: &Held, mut waiter: Waiter) {
+        let awaited_across = self.others(what).any(|entry| !entry.queue.is_empty());
+        let queue = &mut self.entry_mut(what).queue;
+        let younger = |other: &&Waiter| other.free && other.txn.id > waiter.txn.id && !awaited_across;
+        let overtaken = queue.iter().rev().take_while(younger).count();
+        let at = queue.len() - overtaken;
+        if let Some(first) = queue.get(at) {
+            waiter.ticket = first.ticket;
+        }
+        queue.insert(at, waiter);
     }
 
     /// The oldest transaction that a request would wait for, directly or behind others.

@@ -489,6 +489,46 @@ fn a_young_one_that_holds_nothing_may_queue_and_can_be_withdrawn() {
 }
 
 #[test]
+fn an_older_one_goes_ahead_of_younger_ones_that_hold_nothing_and_of_nobody_else() {
+    // Aim: the oldest, which no other node refuses, has its turn first, and nobody waits for an older one while it holds
+    // something. Method: free waiters come youngest first; then an old one arrives behind one that holds a lock.
+    let bench = Bench::new(Kind::Set);
+    let txns: Vec<_> = (0..5).map(|_| bench.begin()).collect();
+    let work = Arc::new(writes(vec![put(1, 1)]));
+    let ask = |txn: &Arc<Txn>| bench.store.prepare(txn, &work, WALL, Role::Coordinator);
+    let grants = |from: &Arc<Txn>| {
+        let freed = bench.store.commit(from, from.proposal().expect("prepared"));
+        freed.ready.iter().map(|txn| txn.id.sequence).collect::<Vec<_>>()
+    };
+    assert!(matches!(ask(&txns[0]), Prepared::Yes { .. }));
+    for young_first in [3, 2, 4] {
+        assert_eq!(ask(&txns[young_first]), Prepared::Parked);
+    }
+    assert_eq!(grants(&txns[0]), [txns[2].id.sequence]);
+    assert!(matches!(ask(&txns[2]), Prepared::Yes { .. }));
+    // Older than all here, so it may wait although it holds another lock; the oldest then does not go ahead of it.
+    let other = bench.store.lock(&txns[1], TableId(77), &key(9), LockMode::Write, Waker::noop());
+    assert_eq!(other, Locked::Granted);
+    assert_eq!(bench.store.lock(&txns[1], T, &key(1), LockMode::Write, Waker::noop()), Locked::Parked);
+    assert_eq!(grants(&txns[2]), [txns[1].id.sequence], "ahead of 3 and 4, which hold nothing");
+    let holds = bench.begin();
+    let old = bench.store.begin(TxId { age: Timestamp::NEVER, node: NodeId(1), sequence: 99 });
+    assert_eq!(bench.store.abort(&txns[3]).ready.len() + bench.store.abort(&txns[4]).ready.len(), 0);
+    let _ = bench.store.lock(&holds, TableId(77), &key(8), LockMode::Write, Waker::noop());
+    assert!(matches!(
+        bench.store.lock(&holds, T, &key(1), LockMode::Write, Waker::noop()),
+        Locked::Refused(Conflict::Locked { .. })
+    ));
+    assert_eq!(ask(&old), Prepared::Parked);
+    let freed = bench.store.abort(&txns[1]);
+    assert_eq!(freed.ready.iter().map(|txn| txn.id.sequence).collect::<Vec<_>>(), [99]);
+    for txn in [&holds, &old] {
+        let _ = bench.store.abort(txn);
+    }
+    assert_eq!(bench.store.lock_counts(), (0, 0));
+}
+
+#[test]
 fn locks_are_reentrant_and_upgrade() {
     // Aim: a read lock becomes a write lock when its holder is alone, waits for other readers when older, and two that
     // both want to upgrade do not wait for each other. Method: each.
