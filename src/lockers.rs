@@ -11,10 +11,13 @@ use parking_lot::Mutex;
 /// Parts of the table: above the number of threads.
 const PARTS: usize = 16;
 
+/// Transactions by sequence number.
+type Running = HashMap<u64, Arc<Txn>>;
+
 /// See the file's header.
 pub(crate) struct Lockers {
-    /// By sequence number. Each guards one part; held for a map operation. A leaf lock.
-    parts: Box<[CachePadded<Mutex<HashMap<u64, Arc<Txn>>>>]>,
+    /// Each guards one part; held for a map operation. A leaf lock.
+    parts: Box<[CachePadded<Mutex<Running>>]>,
 }
 
 impl Lockers {
@@ -22,7 +25,7 @@ impl Lockers {
         Lockers { parts: (0..PARTS).map(|_| CachePadded::default()).collect() }
     }
 
-    fn part(&self, txid: TxId) -> &Mutex<HashMap<u64, Arc<Txn>>> {
+    fn part(&self, txid: TxId) -> &Mutex<Running> {
         &self.parts[txid.sequence as usize % PARTS]
     }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::bench::member;
 use crate::command::{bench, demo, dev, exec, export, import, query, rows, serve, status, table};
@@ -41,12 +42,27 @@ pub(crate) struct Global {
     /// How long to wait for an answer or a loading table, in seconds.
     #[arg(long, global = true, default_value_t = 10.0, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) timeout: f64,
+    /// The address stands on the command line.
+    #[arg(skip)]
+    pub(crate) addr_given: bool,
+}
+
+impl Cli {
+    /// Reads the command line, or ends the process with what is wrong with it.
+    pub(crate) fn read() -> Cli {
+        let matches = Cli::command().get_matches();
+        let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        let stands = |matches: &ArgMatches| matches.value_source("addr") == Some(ValueSource::CommandLine);
+        cli.global.addr_given =
+            stands(&matches) || matches.subcommand().is_some_and(|(_, matches)| stands(matches));
+        cli
+    }
 }
 
 impl Global {
     /// The options as they are by default, for another member.
     pub(crate) fn for_member(addr: &str) -> Global {
-        Global { addr: addr.to_owned(), format: Format::Table, timeout: 10.0 }
+        Global { addr: addr.to_owned(), format: Format::Table, timeout: 10.0, addr_given: true }
     }
 
     /// The time that a command has.

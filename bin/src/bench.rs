@@ -7,6 +7,7 @@ pub(crate) mod echo;
 pub(crate) mod figure;
 pub(crate) mod member;
 pub(crate) mod records;
+pub(crate) mod remote;
 pub(crate) mod run;
 pub(crate) mod tasks;
 pub(crate) mod threads;

@@ -4,14 +4,16 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use hypermnesia::Storage;
+use hypermnesia_rpc::client;
 
 use crate::args::Global;
 use crate::bench::cluster::{Cluster, Placement, Wanted};
 use crate::bench::echo;
 use crate::bench::figure::{Figure, Setting, hundredth};
+use crate::bench::remote::Remote;
 use crate::bench::run::Clients;
 use crate::bench::workload::Workload;
 use crate::output;
@@ -94,6 +96,20 @@ impl StorageArg {
             StorageArg::Disc => "disc",
         }
     }
+
+    fn own(self) -> Storage {
+        match self {
+            StorageArg::Ram => Storage::Ram,
+            StorageArg::Disc => Storage::Disc,
+        }
+    }
+
+    fn remote(self) -> client::Storage {
+        match self {
+            StorageArg::Ram => client::Storage::Ram,
+            StorageArg::Disc => client::Storage::Disc,
+        }
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -105,12 +121,50 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 /// Measures what is asked for.
 pub(crate) async fn run(global: &Global, args: BenchArgs) -> Result<()> {
-    let _ = global;
+    if global.addr_given {
+        return on_running_cluster(&global.addr, &args).await;
+    }
     // Blocks for its whole life, on a thread that runs no tasks.
     let thread = std::thread::Builder::new().name("bench".into()).spawn(move || on_own_cluster(&args))?;
-    tokio::task::spawn_blocking(move || thread.join())
-        .await?
-        .map_err(|_| anyhow::anyhow!("the bench panicked"))?
+    tokio::task::spawn_blocking(move || thread.join()).await?.map_err(|_| anyhow!("the bench panicked"))?
+}
+
+/// The figures over gRPC. The tables go again also when something fails.
+async fn on_running_cluster(address: &str, args: &BenchArgs) -> Result<()> {
+    ensure!(!args.echo, "--echo compares with a cluster of its own: leave --addr away");
+    let most = args.clients.iter().copied().max().unwrap_or(1);
+    let mut remote = Remote::connect(address, most.into()).await?;
+    let measured = measure_remote(&mut remote, args).await;
+    let cleared = remote.clear().await;
+    measured.and(cleared)
+}
+
+async fn measure_remote(remote: &mut Remote, args: &BenchArgs) -> Result<()> {
+    let nodes = remote.members().await?;
+    for storage in &args.storage {
+        for workload in args.workloads() {
+            for wanted in
+                args.wanted(workload).into_iter().filter(|wanted| wanted.placement == Placement::One)
+            {
+                remote.prepare(&wanted, storage.remote()).await?;
+                let setting = Setting { nodes, clients: "grpc", ..args.setting(&wanted, *storage) };
+                let mut windows = Vec::new();
+                for rep in 0..args.reps {
+                    note(&format!(
+                        "{} clients {} {}/{}",
+                        setting.workload,
+                        setting.threads,
+                        rep + 1,
+                        args.reps
+                    ));
+                    windows.push(remote.measure(&wanted).await?);
+                }
+                print(&Figure::of(setting, windows))?;
+            }
+        }
+        remote.clear().await?;
+    }
+    Ok(())
 }
 
 fn on_own_cluster(args: &BenchArgs) -> Result<()> {
