@@ -9,6 +9,7 @@ use hypermnesia_store::NodeId;
 
 use crate::error::{Error, Result};
 use crate::node::Node;
+use crate::options::DiscOptions;
 
 /// Longest name of a member or a cluster, in bytes.
 const NAME_BYTES_MAX: usize = 128;
@@ -41,6 +42,7 @@ pub struct NodeBuilder {
     pub(crate) listener: Option<std::net::TcpListener>,
     pub(crate) listen: Option<String>,
     pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) disc: DiscOptions,
 }
 
 /// What was checked.
@@ -51,6 +53,7 @@ pub(crate) struct Plan {
     /// By id: id, name, address.
     pub(crate) members: Vec<(NodeId, String, String)>,
     pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) disc: DiscOptions,
     /// Bound, when there are peers.
     pub(crate) listener: Option<std::net::TcpListener>,
     pub(crate) address: Option<SocketAddr>,
@@ -99,11 +102,17 @@ impl NodeBuilder {
         self
     }
 
-    /// Keeps a commit log in this directory, which is made if it is not there and belongs to this process alone while the
+    /// Keeps a commit log and an image of the tables on disc in this directory, which is made if it is not there and belongs to this process alone while the
     /// node lives. Tables with a copy on disc here are read from it at the start. Without it the node keeps nothing on
     /// disc, whatever tables say.
     pub fn data_dir(mut self, directory: impl Into<PathBuf>) -> NodeBuilder {
         self.data_dir = Some(directory.into());
+        self
+    }
+
+    /// How the data directory is written. The defaults suit nearly everybody.
+    pub fn disc_options(mut self, options: DiscOptions) -> NodeBuilder {
+        self.disc = options;
         self
     }
 
@@ -152,7 +161,9 @@ impl NodeBuilder {
         };
         let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let members = members.into_iter().map(|(id, (name, address))| (id, name, address)).collect();
-        Ok(Plan { name, cluster, me, members, data_dir: self.data_dir, listener, address })
+        let disc = self.disc;
+        disc.check()?;
+        Ok(Plan { name, cluster, me, members, data_dir: self.data_dir, disc, listener, address })
     }
 }
 

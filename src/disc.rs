@@ -1,19 +1,20 @@
 //! The commit log's writer. Records are appended in the order of the effects; then whoever has the event writes them with
 //! one write(2), everything that others have appended meanwhile included: no thread is woken for a commit at level
-//! `logged`. Only what has to be synced is left to a thread of its own, one fdatasync for all that wait.
+//! `logged`. Only what has to be synced is left to a thread of its own, one fdatasync for all that wait. Another thread
+//! takes full segments into the image.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hypermnesia_replication::{Fact, LogToken};
-use hypermnesia_store::disc::{DiscError, LockGuard, Log, LogWriter, Position, Record};
+use hypermnesia_store::disc::{Checkpointer, DiscError, LockGuard, Log, LogWriter, Position, Record};
 use hypermnesia_store::{Ack, codec};
 use parking_lot::{Condvar, Mutex};
 
 use crate::carry::Carry;
 use crate::core::Core;
 use crate::error::Error;
-use crate::limits::TICK;
+use crate::limits::{CHECKPOINT_LOOK, TICK};
 
 /// A log and who writes it.
 pub(crate) struct Disc {
@@ -25,6 +26,10 @@ pub(crate) struct Disc {
     /// What the replica wants to hear of, by position. Held for a push or a sweep; the append happens inside, so that
     /// positions rise.
     waiting: Mutex<VecDeque<Waiting>>,
+    /// Keeps the image behind the log. Held for a checkpoint, by the one thread that makes them.
+    checkpointer: Mutex<Checkpointer>,
+    /// Bytes of full segments that are worth a checkpoint.
+    checkpoint_bytes: u64,
     /// Somebody waits for a sync. Held for a move.
     wanted: Mutex<bool>,
     sync: Condvar,
@@ -37,11 +42,18 @@ struct Waiting {
 }
 
 impl Disc {
-    pub(crate) fn new(writer: LogWriter, lock: LockGuard) -> Disc {
+    pub(crate) fn new(
+        writer: LogWriter,
+        checkpointer: Checkpointer,
+        lock: LockGuard,
+        checkpoint_bytes: u64,
+    ) -> Disc {
         Disc {
             lock: Mutex::new(Some(lock)),
             log: writer.log(),
             writer: Mutex::new(writer),
+            checkpointer: Mutex::new(checkpointer),
+            checkpoint_bytes,
             waiting: Mutex::default(),
             wanted: Mutex::default(),
             sync: Condvar::new(),
@@ -157,6 +169,41 @@ impl Disc {
                 core.fail(error);
             }
         }
+    }
+
+    /// The thread that makes checkpoints, until the node is closed.
+    pub(crate) fn checkpoint_until_closed(&self, core: &Arc<Core>) {
+        while !core.is_closed() {
+            if let Err(error) = self.checkpoint_if_due(core)
+                && !core.is_closed()
+            {
+                return core.fail(error);
+            }
+            std::thread::park_timeout(CHECKPOINT_LOOK);
+        }
+    }
+
+    /// Takes full segments into the image once there are enough of them, and removes those that nobody needs any more.
+    /// Writers are stopped for no longer than it takes to look at the list of segments, or to remove a file.
+    fn checkpoint_if_due(&self, core: &Core) -> Result<(), Error> {
+        let told = |error: DiscError| Error::Disc(error.to_string());
+        let mut checkpointer = self.checkpointer.lock();
+        let mut closed = self.writer.lock().closed();
+        let read_to = checkpointer.read_to();
+        closed.retain(|(_, end)| *end > read_to);
+        let Some((_, last)) = closed.last() else { return Ok(()) };
+        if last.0 - read_to.0 < self.checkpoint_bytes {
+            return Ok(());
+        }
+        for (index, _) in closed {
+            if core.is_closed() {
+                return Ok(());
+            }
+            checkpointer.take(index).map_err(told)?;
+            let freed = self.writer.lock().trim(checkpointer.applied()).map_err(told)?;
+            tracing::debug!(node = %core.name, segment = index, freed, "the image has taken a log segment");
+        }
+        Ok(())
     }
 
     /// Writes and syncs what is there and tells the replica.

@@ -81,7 +81,7 @@ pub use hypermnesia_store::{
 };
 pub use node::Node;
 pub use operation::Count;
-pub use options::{Span, TxOptions, Walk};
+pub use options::{DiscOptions, Span, TxOptions, Walk};
 pub use query::QueryResult;
 pub use record::Record;
 pub use shape::{Dynamic, Encoded};

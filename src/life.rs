@@ -58,10 +58,11 @@ impl Life {
             thread.map_err(|error| Error::Config(format!("starting the node's threads: {error}")))?;
         let mut threads = vec![thread];
         if core.disc.is_some() {
-            let thread = sync_thread(Arc::clone(core));
-            threads.push(
-                thread.map_err(|error| Error::Config(format!("starting the node's threads: {error}")))?,
-            );
+            for thread in [sync_thread(Arc::clone(core)), checkpoint_thread(Arc::clone(core))] {
+                threads.push(
+                    thread.map_err(|error| Error::Config(format!("starting the node's threads: {error}")))?,
+                );
+            }
         }
         Ok(Life { core: Arc::clone(core), address, stop, threads: Mutex::new(threads) })
     }
@@ -79,6 +80,7 @@ impl Life {
         let threads = std::mem::take(&mut *self.threads.lock());
         for thread in threads {
             if thread.thread().id() != std::thread::current().id() {
+                thread.thread().unpark();
                 // A thread that panicked has said so; there is nothing left to do for it.
                 let _ = thread.join();
             }
@@ -109,6 +111,14 @@ fn sync_thread(core: Arc<Core>) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("hypermnesia-disc".into()).spawn(move || {
         if let Some(disc) = &core.disc {
             disc.sync_until_closed(&core);
+        }
+    })
+}
+
+fn checkpoint_thread(core: Arc<Core>) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("hypermnesia-image".into()).spawn(move || {
+        if let Some(disc) = &core.disc {
+            disc.checkpoint_until_closed(&core);
         }
     })
 }

@@ -74,11 +74,17 @@ pub const ACKNOWLEDGE_EVERY: u64 = 64;
 /// Connections that have not said hello yet, at most; more are closed at once.
 pub const STRANGERS_MAX: usize = 64;
 
-/// Records queued for the log writer before an appender waits for it.
-pub const LOG_QUEUE_MAX: usize = 65_536;
+/// Bytes of full log segments after which they go into the image, when nobody says otherwise: read again in a second.
+pub const CHECKPOINT_BYTES: u64 = 64 << 20;
 
-/// How often the image on disc catches up with the log.
-pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
+/// Smallest segment of the commit log: its header and some records.
+pub const SEGMENT_BYTES_MIN: u64 = 4 << 10;
+
+/// Largest segment of the commit log: it is held in memory while it is read.
+pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
+/// How often it is looked whether the image should follow the log.
+pub const CHECKPOINT_LOOK: Duration = Duration::from_millis(100);
 
 /// Events that wait for one slow subscriber; older ones are dropped and counted.
 pub const SUBSCRIPTION_EVENTS: usize = 4_096;

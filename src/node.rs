@@ -19,7 +19,7 @@ use crate::disc::Disc;
 use crate::error::{Error, Result};
 use crate::event::{EventDetail, Subscription, SystemEvents};
 use crate::life::Life;
-use crate::options::TxOptions;
+use crate::options::{DiscOptions, TxOptions};
 use crate::peer::Peers;
 use crate::query::{self, QueryResult};
 use crate::record::Record;
@@ -53,14 +53,23 @@ impl Node {
         let plan = builder.check()?;
         let now_ms = wall_ms();
         let store = Arc::new(Store::new(StoreConfig { wall_ms: now_ms }));
-        let opened = plan.data_dir.as_ref().map(|directory| open(directory, &store, plan.me)).transpose()?;
-        let (log, replayed) =
-            opened.map_or((None, None), |opened| (Some((opened.writer, opened.lock)), Some(opened.replayed)));
-        let replayed = replayed.unwrap_or_default();
+        let opened = plan
+            .data_dir
+            .as_ref()
+            .map(|directory| open(directory, &store, plan.me, plan.disc))
+            .transpose()?;
+        let (parts, replayed) = match opened {
+            Some(Opened { writer, checkpointer, replayed, lock }) => {
+                (Some((writer, checkpointer, lock)), replayed)
+            }
+            None => (None, Replayed::default()),
+        };
         // Above the life before, whatever the wall clock says.
         let incarnation = Incarnation(now_ms.max(replayed.incarnation.map_or(0, |last| last.0 + 1)));
         let me = Peer { node: plan.me, incarnation };
-        let disc = log.map(|(writer, lock)| Disc::new(writer, lock));
+        let checkpoint_bytes = plan.disc.checkpoint_bytes;
+        let disc =
+            parts.map(|(writer, checkpointer, lock)| Disc::new(writer, checkpointer, lock, checkpoint_bytes));
         if let Some(disc) = &disc {
             disc.begin(incarnation)?;
         }
@@ -440,10 +449,10 @@ impl Node {
     }
 }
 
-fn open(directory: &Path, store: &Store, me: NodeId) -> Result<Opened> {
+fn open(directory: &Path, store: &Store, me: NodeId, options: DiscOptions) -> Result<Opened> {
     let told = |error: DiscError| Error::Disc(error.to_string());
     let disc = RealDisc::open(directory).map_err(told)?;
-    hypermnesia_store::disc::open(Arc::new(disc), store, me).map_err(told)
+    hypermnesia_store::disc::open(Arc::new(disc), store, me, options.segment_bytes).map_err(told)
 }
 
 fn recovered(replayed: Replayed) -> Recovered {

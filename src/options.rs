@@ -3,9 +3,70 @@
 use std::ops::{Bound, RangeBounds};
 use std::time::Duration;
 
+use hypermnesia_store::disc::limits::SEGMENT_BYTES;
 use hypermnesia_store::{Ack, Key, KeyRange};
 
-use crate::limits::{DEADLINE_DEFAULT, RETRIES_DEFAULT};
+use crate::error::{Error, Result};
+use crate::limits::{
+    CHECKPOINT_BYTES, DEADLINE_DEFAULT, RETRIES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+};
+
+/// How a data directory is written.
+///
+/// ```
+/// use hypermnesia::{DiscOptions, Node};
+/// let home = tempfile::tempdir()?;
+/// let small = DiscOptions::new().segment_bytes(1 << 20).checkpoint_bytes(4 << 20);
+/// let node = Node::builder().data_dir(home.path()).disc_options(small).build()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DiscOptions {
+    /// Bytes of one segment of the commit log, a file that is allocated at once.
+    pub segment_bytes: u64,
+    /// Bytes of full segments after which they go into the image and are removed. A restart reads at most about this much
+    /// and one segment of the log.
+    pub checkpoint_bytes: u64,
+}
+
+impl Default for DiscOptions {
+    fn default() -> DiscOptions {
+        DiscOptions { segment_bytes: SEGMENT_BYTES, checkpoint_bytes: CHECKPOINT_BYTES }
+    }
+}
+
+impl DiscOptions {
+    /// The defaults: 16 MiB and 64 MiB.
+    pub fn new() -> DiscOptions {
+        DiscOptions::default()
+    }
+
+    /// Sets [`DiscOptions::segment_bytes`].
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: u64) -> DiscOptions {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// Sets [`DiscOptions::checkpoint_bytes`].
+    #[must_use]
+    pub fn checkpoint_bytes(mut self, bytes: u64) -> DiscOptions {
+        self.checkpoint_bytes = bytes;
+        self
+    }
+
+    pub(crate) fn check(self) -> Result<()> {
+        let (least, most) = (SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+        if (least..=most).contains(&self.segment_bytes) {
+            return Ok(());
+        }
+        Err(Error::Config(format!(
+            "log segments of {} bytes, from {least} to {most} are possible",
+            self.segment_bytes
+        )))
+    }
+}
 
 /// Options of one transaction.
 ///

@@ -1,14 +1,18 @@
-//! What a node keeps on disc: the commit log and what is read from it at the start.
+//! What a node keeps on disc: the commit log, the image behind it, and what is read from them at the start.
 //!
 //! | module | noun |
 //! |---|---|
 //! | [`mod@file`], `real`, `mem` | the border to a disc; the real one; one that forgets, for crash tests |
 //! | [`log`], `segment` | appending, writing, syncing; the files |
 //! | [`record`], [`replay`] | what a frame says; reading all of them at the start |
+//! | `image`, `backend`, [`checkpoint`] | what tables held at a position of the log; bringing it forward |
 //! | [`error`], [`limits`] | what can go wrong; every bound |
 
+mod backend;
+pub mod checkpoint;
 pub mod error;
 pub mod file;
+mod image;
 pub mod limits;
 pub mod log;
 mod mem;
@@ -17,6 +21,7 @@ pub mod record;
 pub mod replay;
 mod segment;
 
+pub use checkpoint::Checkpointer;
 pub use error::{DiscError, Result};
 pub use file::{Disc, File, LockGuard};
 pub use log::{Log, LogWriter};

@@ -190,8 +190,7 @@ fn figures(args: &BenchArgs, storage: StorageArg, workloads: &[Workload]) -> Res
     let mut cluster = Cluster::start(args.nodes.into(), data)?;
     for workload in workloads {
         for wanted in args.wanted(*workload) {
-            cluster
-                .prepare(&wanted, if storage == StorageArg::Disc { Storage::Disc } else { Storage::Ram })?;
+            cluster.prepare(&wanted, storage.own())?;
             let setting = args.setting(&wanted, storage);
             if args.echo {
                 print(&against_echo(&mut cluster, &wanted, setting)?)?;

@@ -10,3 +10,11 @@ pub const FRAME_PAYLOAD_BYTES_MAX: u64 = 64 << 20;
 
 /// Zero-filling a segment writes this much per call.
 pub(crate) const ZERO_CHUNK_BYTES: usize = 1 << 20;
+
+/// Bytes of the image that redb keeps in memory: the image is read once at the start and written behind the log, so a
+/// cache only has to hold the inner pages.
+pub(crate) const IMAGE_CACHE_BYTES: usize = 16 << 20;
+
+/// Outcomes that the image remembers at least, newest first, for members that were in doubt while this node went on: what
+/// a busy cluster does in some ten seconds. Six megabytes.
+pub(crate) const OUTCOMES_KEPT: usize = 200_000;

@@ -250,6 +250,11 @@ impl LogWriter {
         Ok(freed)
     }
 
+    /// Closed segments by index, with the position behind each, oldest first: what a checkpoint may take.
+    pub fn closed(&self) -> Vec<(u64, Position)> {
+        self.closed.iter().map(|segment| (segment.index, segment.end)).collect()
+    }
+
     /// Bytes of disc the log takes, the prepared next segment included.
     pub fn disc_bytes(&self) -> u64 {
         let closed: u64 = self.closed.iter().map(|s| s.bytes).sum();

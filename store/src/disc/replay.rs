@@ -1,18 +1,19 @@
-//! Reading the log at the start: every segment in order, every frame checked, every record applied to the store. The log
+//! Reading a data directory at the start: the image, then the log from the image's position on: every segment in order, every frame checked, every record applied to the store. The log
 //! ends at the first blank or broken frame; whatever stands behind it was never acknowledged, unless a later frame proves
 //! that the place had been synced: then the file is damaged and nothing of it is served.
 
 use std::collections::{HashMap, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 
+use super::checkpoint::Checkpointer;
 use super::error::{DiscError, Result};
 use super::file::{Disc, LockGuard};
-use super::limits::SEGMENT_BYTES;
+use super::image::{IMAGE_NAME, Image, State};
 use super::log::{Closed, Current, LogWriter};
 use super::record::Record;
 use super::segment::{
-    HEADER_BYTES, Header, Position, Spot, offset_at, position_at, proof_of_damage, segment_index,
-    segment_name, spot,
+    Header, Position, Spot, offset_at, position_at, proof_of_damage, segment_index, segment_name, spot,
 };
 use crate::catalog::SCHEMA_TABLE;
 use crate::clock::Timestamp;
@@ -28,13 +29,15 @@ use crate::work::{Work, Write};
 pub struct Opened {
     /// Where the log goes on.
     pub writer: LogWriter,
-    /// What else the log knew.
+    /// Keeps the image behind the log.
+    pub checkpointer: Checkpointer,
+    /// What else image and log knew.
     pub replayed: Replayed,
     /// Keeps other processes out while it lives.
     pub lock: LockGuard,
 }
 
-/// What the log knew beside the rows.
+/// What image and log knew beside the rows.
 #[derive(Debug, Default)]
 pub struct Replayed {
     /// Prepared and without an outcome: transaction, epoch, work.
@@ -49,51 +52,48 @@ pub struct Replayed {
     pub incarnation: Option<Incarnation>,
 }
 
-/// Opens a data directory and reads it into a store that has nothing yet. Rows of tables that `me` keeps in memory only
-/// are passed over.
+/// Opens a data directory and reads it into a store that has nothing yet: the image, then the log behind it. New segments
+/// get this size. Rows of tables that `me` keeps in memory only are passed over.
 ///
 /// # Errors
 /// `Locked`, `Corrupt` with file and offset, `Version`, `Io`; the directory is as it was.
-pub fn open(disc: Arc<dyn Disc>, store: &Store, me: NodeId) -> Result<Opened> {
+pub fn open(disc: Arc<dyn Disc>, store: &Store, me: NodeId, segment_bytes: u64) -> Result<Opened> {
     let lock = disc.lock()?;
     let names = disc.list().map_err(|error| DiscError::io(disc.path(""), "listing", error))?;
     let mut indexes: Vec<u64> = names.iter().filter_map(|name| segment_index(name)).collect();
     indexes.sort_unstable();
+    check_pair(&*disc, &names, &indexes)?;
+    let image = Image::open(&*disc)?;
     let mut reader = Reader { store, me, open: HashMap::new(), replayed: Replayed::default() };
-    let Some(&last) = indexes.last() else {
-        let writer = LogWriter::begin(disc, SEGMENT_BYTES, 1, Position(0))?;
-        return Ok(Opened { writer, replayed: reader.replayed, lock });
+    reader.image(&image)?;
+    let applied = image.state().applied;
+    let checkpointer = Checkpointer::new(Arc::clone(&disc), image, me)?;
+    let writer = match indexes.is_empty() {
+        true => LogWriter::begin(disc, segment_bytes, 1, Position(0))?,
+        false => reader.segments(disc, &indexes, applied, segment_bytes)?,
     };
-    let mut closed = VecDeque::new();
-    let mut next: Option<Position> = None;
-    for index in indexes {
-        let (header, bytes) = read_segment(&*disc, index)?;
-        let path = disc.path(&segment_name(index));
-        if header.index != index || next.is_some_and(|next| next != header.start) {
-            return Err(DiscError::corrupt(
-                path,
-                0,
-                "the segment does not go on where the one before it ends",
-            ));
-        }
-        let end = reader.segment(&bytes, &header, &path)?;
-        next = Some(end);
-        if index < last {
-            closed.push_back(Closed { index, end, bytes: header.capacity });
-            continue;
-        }
-        let file = disc.open(&segment_name(index)).map_err(|error| DiscError::io(&path, "opening", error))?;
-        let from = offset_at(end, header.start);
-        wipe(&*file, &bytes, from).map_err(|error| DiscError::io(&path, "clearing", error))?;
-        file.sync().map_err(|error| DiscError::io(&path, "syncing", error))?;
-        let current = Current { header, file };
-        let writer = LogWriter::resume(Arc::clone(&disc), SEGMENT_BYTES, closed, current, end);
-        return Ok(Opened { writer, replayed: reader.finish(), lock });
-    }
-    unreachable!("the last segment returns")
+    Ok(Opened { writer, checkpointer, replayed: reader.finish(), lock })
 }
 
-fn read_segment(disc: &dyn Disc, index: u64) -> Result<(Header, Vec<u8>)> {
+/// An image without its log, or a log whose beginning went into an image that is not there, is no data directory.
+fn check_pair(disc: &dyn Disc, names: &[String], indexes: &[u64]) -> Result<()> {
+    let image = names.iter().any(|name| name == IMAGE_NAME);
+    match (image, indexes.first()) {
+        (false, None) | (false, Some(1)) | (true, Some(_)) => Ok(()),
+        (true, None) => {
+            // Made before the first segment: a crash between the two leaves an image that says nothing.
+            let unused = Image::open(disc)?.state() == &State::default();
+            let what = "there is no log segment, and the image has rows: the log is missing";
+            if unused { Ok(()) } else { Err(DiscError::corrupt(disc.path(&segment_name(1)), 0, what)) }
+        }
+        (false, Some(_)) => {
+            let what = "the log begins in its middle, and the image that holds what came before is missing";
+            Err(DiscError::corrupt(disc.path(IMAGE_NAME), 0, what))
+        }
+    }
+}
+
+pub(super) fn read_segment(disc: &dyn Disc, index: u64) -> Result<(Header, Vec<u8>)> {
     let name = segment_name(index);
     let path = disc.path(&name);
     let read = || {
@@ -104,6 +104,39 @@ fn read_segment(disc: &dyn Disc, index: u64) -> Result<(Header, Vec<u8>)> {
     };
     let bytes = read().map_err(|error| DiscError::io(&path, "reading", error))?;
     Ok((Header::decode(&bytes, &path)?, bytes))
+}
+
+/// Shows every record of a segment from a position on; the position behind the last one.
+pub(super) fn each_record(
+    bytes: &[u8],
+    header: &Header,
+    from: Position,
+    path: &Path,
+    mut show: impl FnMut(Position, Record<'_>) -> Result<()>,
+) -> Result<Position> {
+    let mut offset = offset_at(from, header.start);
+    loop {
+        let position = position_at(offset, header.start);
+        let frame = match spot(bytes, offset, position) {
+            Spot::Frame(frame) => frame,
+            Spot::Blank | Spot::Broken(_) => {
+                return match proof_of_damage(bytes, offset, header.start) {
+                    Some(later) => {
+                        let what =
+                            format!("a synced record is missing here; a later one stands at byte {later}");
+                        Err(DiscError::corrupt(path, offset, what))
+                    }
+                    None => Ok(position),
+                };
+            }
+        };
+        if !frame.payload.is_empty() {
+            let record = codec::decode(frame.payload, MESSAGE_BYTES_MAX)
+                .map_err(|error| DiscError::corrupt(path, offset, error.to_string()))?;
+            show(position, record)?;
+        }
+        offset += frame.bytes();
+    }
 }
 
 /// Zeros what stands behind the end: it was never acknowledged, and must not look like a record later.
@@ -122,32 +155,67 @@ struct Reader<'s> {
 }
 
 impl Reader<'_> {
-    /// Applies every record of a segment; the position behind the last one.
-    fn segment(&mut self, bytes: &[u8], header: &Header, path: &std::path::Path) -> Result<Position> {
-        let mut offset = HEADER_BYTES;
-        loop {
-            let position = position_at(offset, header.start);
-            let frame = match spot(bytes, offset, position) {
-                Spot::Frame(frame) => frame,
-                Spot::Blank | Spot::Broken(_) => {
-                    return match proof_of_damage(bytes, offset, header.start) {
-                        Some(later) => {
-                            let what = format!(
-                                "a synced record is missing here; a later one stands at byte {later}"
-                            );
-                            Err(DiscError::corrupt(path, offset, what))
-                        }
-                        None => Ok(position),
-                    };
-                }
-            };
-            if !frame.payload.is_empty() {
-                let record = codec::decode(frame.payload, MESSAGE_BYTES_MAX)
-                    .map_err(|error| DiscError::corrupt(path, offset, error.to_string()))?;
-                self.record(record).map_err(|what| DiscError::corrupt(path, offset, what))?;
+    /// Loads what the image holds.
+    fn image(&mut self, image: &Image) -> Result<()> {
+        let state = image.state();
+        self.replayed.epoch.clone_from(&state.epoch);
+        self.replayed.incarnation = state.incarnation;
+        self.replayed.outcomes = image.outcomes()?;
+        self.saw(state.last_commit);
+        image.each_row(|table, key, ts, body| match self.is_kept(table) {
+            true => self.store.load_row(table, &key, ts, Some(body)).map_err(|error| error.to_string()),
+            false => Ok(()),
+        })
+    }
+
+    /// Applies the segments from a position on, and says where writing goes on.
+    fn segments(
+        &mut self,
+        disc: Arc<dyn Disc>,
+        indexes: &[u64],
+        applied: Position,
+        segment_bytes: u64,
+    ) -> Result<LogWriter> {
+        let mut closed = VecDeque::new();
+        let mut next: Option<Position> = None;
+        let mut last: Option<(Current, Vec<u8>)> = None;
+        for &index in indexes {
+            let (header, bytes) = read_segment(&*disc, index)?;
+            let path = disc.path(&segment_name(index));
+            let misplaced = header.index != index || next.is_some_and(|next| next != header.start);
+            if misplaced || (next.is_none() && header.start > applied) {
+                let what = "the segment does not go on where the one before it, or the image, ends";
+                return Err(DiscError::corrupt(path, 0, what));
             }
-            offset += frame.bytes();
+            if let (Some((before, _)), Some(end)) = (last.take(), next) {
+                let Header { index, capacity, .. } = before.header;
+                closed.push_back(Closed { index, end, bytes: capacity });
+            }
+            // Read whole also where the image has it: its end is what the next one must go on from.
+            let end = each_record(&bytes, &header, header.start, &path, |position, record| {
+                if position < applied {
+                    return Ok(());
+                }
+                let offset = offset_at(position, header.start);
+                self.record(record).map_err(|what| DiscError::corrupt(&path, offset, what))
+            })?;
+            next = Some(end);
+            let file =
+                disc.open(&segment_name(index)).map_err(|error| DiscError::io(&path, "opening", error))?;
+            last = Some((Current { header, file }, bytes));
         }
+        let (Some((current, bytes)), Some(end)) = (last, next) else {
+            return Err(DiscError::corrupt(disc.path(""), 0, "there is no segment"));
+        };
+        let path = disc.path(&segment_name(current.header.index));
+        if end < applied {
+            let offset = offset_at(end, current.header.start);
+            return Err(DiscError::corrupt(path, offset, "the log ends before what the image has of it"));
+        }
+        let from = offset_at(end, current.header.start);
+        wipe(&*current.file, &bytes, from).map_err(|error| DiscError::io(&path, "clearing", error))?;
+        current.file.sync().map_err(|error| DiscError::io(&path, "syncing", error))?;
+        Ok(LogWriter::resume(disc, segment_bytes, closed, current, end))
     }
 
     fn record(&mut self, record: Record<'_>) -> std::result::Result<(), String> {

@@ -1,0 +1,230 @@
+//! The checkpoint: closed segments of the log are read again and put into the image, one step per segment, so that they can
+//! be trimmed. Nothing of the tables in memory is touched, so no writer ever waits for it, and what the image says follows
+//! from the log alone.
+//!
+//! The image's position is where a restart goes on reading: behind all that was read, but not behind a prepare that has no
+//! outcome yet. What lies behind it may be in the image already. Reading it again changes nothing: a row that has a newer
+//! timestamp stays, and a row that was deleted meanwhile is deleted again by the same records, which all come again, since
+//! a key stays locked from prepare to outcome.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::error::{DiscError, Result};
+use super::file::Disc;
+use super::image::{Image, Outcomes, Rows, State};
+use super::record::Record;
+use super::replay::{each_record, read_segment};
+use super::segment::{Position, segment_name};
+use crate::catalog::{SCHEMA_TABLE, defined_by, table_of_schema_key};
+use crate::change::change;
+use crate::clock::Timestamp;
+use crate::ids::{NodeId, TableId, TxId};
+use crate::key::Key;
+use crate::row::Body;
+use crate::schema::{Kind, Storage};
+use crate::work::{Work, Write};
+
+/// Keeps the image behind the log. Owned by one thread.
+#[derive(Debug)]
+pub struct Checkpointer {
+    disc: Arc<dyn Disc>,
+    image: Image,
+    progress: Progress,
+}
+
+/// What was read so far.
+#[derive(Debug)]
+struct Progress {
+    me: NodeId,
+    /// The next record stands here.
+    read_to: Position,
+    /// Prepared, without an outcome yet, and where.
+    open: HashMap<TxId, (Position, Arc<Work>)>,
+    /// Tables that the schema knows: kind, and whether this node keeps them on disc.
+    tables: HashMap<TableId, (Kind, bool)>,
+    /// Outcomes since the last step.
+    outcomes: Outcomes,
+}
+
+/// What stops the reading of a segment.
+enum Stop {
+    Damage(String),
+    Failed(DiscError),
+}
+
+impl From<DiscError> for Stop {
+    fn from(error: DiscError) -> Stop {
+        Stop::Failed(error)
+    }
+}
+
+impl Checkpointer {
+    pub(super) fn new(disc: Arc<dyn Disc>, mut image: Image, me: NodeId) -> Result<Checkpointer> {
+        let mut progress = Progress {
+            me,
+            read_to: image.state().applied,
+            open: HashMap::new(),
+            tables: HashMap::from([(SCHEMA_TABLE, (Kind::Set, true))]),
+            outcomes: Outcomes::new(),
+        };
+        // Nothing is changed by this step: it only reads, and is dropped.
+        image.step()?.rows(|rows| {
+            rows.each(SCHEMA_TABLE, |key, body| {
+                // It defines a table, so none goes.
+                let _ = progress.follow(key, Some(body));
+            })
+        })?;
+        Ok(Checkpointer { disc, image, progress })
+    }
+
+    /// Up to where records were read: segments that end at or before it have nothing more to give.
+    pub fn read_to(&self) -> Position {
+        self.progress.read_to
+    }
+
+    /// Up to where the log can be trimmed.
+    pub fn applied(&self) -> Position {
+        self.image.state().applied
+    }
+
+    /// Puts the closed segment of this index into the image, in one step.
+    ///
+    /// # Errors
+    /// `Io`, `Full`, `Corrupt`: the image is as it was or as it should be; the log is untouched.
+    pub fn take(&mut self, index: u64) -> Result<()> {
+        let (header, bytes) = read_segment(&*self.disc, index)?;
+        let path = self.disc.path(&segment_name(index));
+        let progress = &mut self.progress;
+        let from = progress.read_to.max(header.start);
+        let mut step = self.image.step()?;
+        let mut said = step.state().clone();
+        let end = step.rows(|rows| {
+            each_record(&bytes, &header, from, &path, |position, record| {
+                match progress.record(rows, &mut said, position, record) {
+                    Ok(()) => Ok(()),
+                    Err(Stop::Damage(what)) => Err(DiscError::corrupt(&path, position.0, what)),
+                    Err(Stop::Failed(error)) => Err(error),
+                }
+            })
+        })?;
+        let oldest = progress.open.values().map(|(position, _)| *position).min();
+        let state = step.state();
+        // The rows have counted themselves.
+        *state = State { applied: oldest.unwrap_or(end), rows: state.rows, sum: state.sum, ..said };
+        step.commit(end, &progress.outcomes)?;
+        progress.read_to = end;
+        progress.outcomes.clear();
+        Ok(())
+    }
+}
+
+impl Progress {
+    fn record(
+        &mut self,
+        rows: &mut Rows<'_>,
+        state: &mut State,
+        position: Position,
+        record: Record<'_>,
+    ) -> std::result::Result<(), Stop> {
+        match record {
+            Record::Started(life) => state.incarnation = Some(life),
+            Record::Prepared { txid, work, .. } => {
+                self.open.insert(txid, (position, Arc::new(work.into_owned())));
+            }
+            Record::Committed { txid, ts } => {
+                self.outcomes.push((txid, Some(ts)));
+                if let Some((_, work)) = self.open.remove(&txid) {
+                    self.apply(rows, ts, &work.writes)?;
+                }
+                state.last_commit = state.last_commit.max(ts);
+            }
+            Record::Aborted { txid } => {
+                self.open.remove(&txid);
+                self.outcomes.push((txid, None));
+            }
+            Record::Applied { txid, ts, writes } => {
+                self.outcomes.push((txid, Some(ts)));
+                self.apply(rows, ts, &writes)?;
+                state.last_commit = state.last_commit.max(ts);
+            }
+            Record::Epoch(bytes) => state.epoch = Some(bytes.into_owned()),
+            Record::Loaded { table, clear, rows: loaded } if self.is_kept(table) => {
+                if clear {
+                    rows.clear(table)?;
+                }
+                for (key, ts, body) in loaded.iter() {
+                    state.last_commit = state.last_commit.max(*ts);
+                    self.put(rows, table, key, *ts, |_, _| body.clone())?;
+                }
+            }
+            Record::Loaded { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// The writes of a transaction: those to the schema first, as the replay does it.
+    fn apply(
+        &mut self,
+        rows: &mut Rows<'_>,
+        ts: Timestamp,
+        writes: &[Write],
+    ) -> std::result::Result<(), Stop> {
+        let mut order: Vec<&Write> = writes.iter().collect();
+        order.sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
+        for same in order.chunk_by(|a, b| a.table == b.table && a.key == b.key) {
+            let (table, key) = (same[0].table, &same[0].key);
+            if self.is_kept(table) {
+                let held = |kind, old| same.iter().fold(old, |held, write| change(kind, held, &write.op));
+                self.put(rows, table, key, ts, held)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put(
+        &mut self,
+        rows: &mut Rows<'_>,
+        table: TableId,
+        key: &Key,
+        ts: Timestamp,
+        body: impl FnOnce(Kind, Option<Body>) -> Option<Body>,
+    ) -> std::result::Result<(), Stop> {
+        let Some((kind, _)) = self.tables.get(&table) else {
+            return Err(Stop::Damage(format!("a row of {table}, which the schema does not know")));
+        };
+        let old = rows.get(table, key)?;
+        if old.as_ref().is_some_and(|(newest, _)| *newest >= ts) {
+            return Ok(());
+        }
+        let new = body(*kind, old.map(|(_, body)| body));
+        rows.put(table, key, ts, new.as_ref())?;
+        if table == SCHEMA_TABLE {
+            let gone = self.follow(key, new.as_ref());
+            if let Some(gone) = gone {
+                rows.clear(gone)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows a change of the schema; names a table that is no more.
+    fn follow(&mut self, key: &Key, body: Option<&Body>) -> Option<TableId> {
+        match body.and_then(|body| body.rows().first()).and_then(defined_by) {
+            Some(def) => {
+                let kept = def.copy_on(self.me).is_some_and(|copy| copy.storage == Storage::Disc);
+                self.tables.insert(def.id, (def.kind, kept));
+                None
+            }
+            None => {
+                let gone = table_of_schema_key(key)?;
+                self.tables.remove(&gone)?;
+                Some(gone)
+            }
+        }
+    }
+
+    fn is_kept(&self, table: TableId) -> bool {
+        self.tables.get(&table).is_some_and(|(_, kept)| *kept)
+    }
+}
