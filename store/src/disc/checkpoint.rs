@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::error::{DiscError, Result};
 use super::file::Disc;
-use super::image::{Image, Outcomes, Rows, State};
+use super::image::{IMAGE_NAME, Image, Outcomes, Rows, State, guarded};
 use super::record::Record;
 use super::replay::{each_record, read_segment};
 use super::segment::{Position, segment_name};
@@ -69,10 +69,13 @@ impl Checkpointer {
             outcomes: Outcomes::new(),
         };
         // Nothing is changed by this step: it only reads, and is dropped.
-        image.step()?.rows(|rows| {
-            rows.each(SCHEMA_TABLE, |key, body| {
-                // It defines a table, so none goes.
-                let _ = progress.follow(key, Some(body));
+        let path = disc.path(IMAGE_NAME);
+        guarded(&path, || {
+            image.step()?.rows(|rows| {
+                rows.each(SCHEMA_TABLE, |key, body| {
+                    // It defines a table, so none goes.
+                    let _ = progress.follow(key, Some(body));
+                })
             })
         })?;
         Ok(Checkpointer { disc, image, progress })
@@ -93,6 +96,11 @@ impl Checkpointer {
     /// # Errors
     /// `Io`, `Full`, `Corrupt`: the image is as it was or as it should be; the log is untouched.
     pub fn take(&mut self, index: u64) -> Result<()> {
+        let path = self.disc.path(IMAGE_NAME);
+        guarded(&path, || self.take_guarded(index))
+    }
+
+    fn take_guarded(&mut self, index: u64) -> Result<()> {
         let (header, bytes) = read_segment(&*self.disc, index)?;
         let path = self.disc.path(&segment_name(index));
         let progress = &mut self.progress;

@@ -10,6 +10,8 @@
 //! redb's own checksums are looked at after a crash only, so every value carries one, and the state counts the rows and
 //! adds up their checksums: what is damaged or gone is noticed before anything is served.
 
+use std::io::ErrorKind;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,7 +67,8 @@ pub(super) struct State {
 /// An open image.
 #[derive(Debug)]
 pub(super) struct Image {
-    db: Database,
+    /// Dropped under guard: redb writes when it is closed.
+    db: ManuallyDrop<Database>,
     path: PathBuf,
     state: State,
 }
@@ -91,15 +94,20 @@ impl Image {
         let path = disc.path(IMAGE_NAME);
         match disc.open(IMAGE_NAME) {
             Ok(file) => {
-                let db = guarded(&path, || {
+                let (db, state) = guarded(&path, || {
                     let mut builder = Database::builder();
                     builder.set_cache_size(IMAGE_CACHE_BYTES);
-                    builder.create_with_backend(Backend(file)).map_err(|error| told(&path, "opening", error))
+                    let db = builder.create_with_backend(Backend(file));
+                    let mut db = ManuallyDrop::new(db.map_err(|error| told(&path, "opening", error))?);
+                    // Reads the whole file: pages that say what is free carry no checksum of ours, and a wrong one would
+                    // have rows overwritten later. What it can mend it mends.
+                    db.check_integrity().map_err(|error| told(&path, "checking", error))?;
+                    let state = read_state(&db, &path)?;
+                    Ok((db, state))
                 })?;
-                let state = guarded(&path, || read_state(&db, &path))?;
                 Ok(Image { db, path, state })
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Image::make(disc, path),
+            Err(error) if error.kind() == ErrorKind::NotFound => Image::make(disc, path),
             Err(error) => Err(DiscError::io(path, "opening", error)),
         }
     }
@@ -116,7 +124,7 @@ impl Image {
         let db = builder
             .create_with_backend(Backend(Arc::clone(&file)))
             .map_err(|error| told(&path, "creating", error))?;
-        let mut image = Image { db, path: path.clone(), state: State::default() };
+        let mut image = Image { db: ManuallyDrop::new(db), path: path.clone(), state: State::default() };
         image.step()?.commit(Position(0), &Outcomes::new())?;
         file.sync().map_err(failed("syncing"))?;
         disc.rename(NEW_NAME, IMAGE_NAME).map_err(failed("naming"))?;
@@ -179,6 +187,15 @@ impl Image {
 
     fn damaged(&self, what: &str) -> DiscError {
         DiscError::corrupt(&self.path, 0, what)
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        // SAFETY: it is not used again: this is the only place that takes it, and it runs once.
+        let db = unsafe { ManuallyDrop::take(&mut self.db) };
+        // What goes wrong here is found at the next opening.
+        drop(catch_unwind(AssertUnwindSafe(|| drop(db))));
     }
 }
 
@@ -388,6 +405,12 @@ fn decode_row(place: &[u8], value: &[u8]) -> std::result::Result<Found, String> 
 /// What redb says, in our words.
 fn told(path: &PathBuf, doing: &'static str, error: impl Into<redb::Error>) -> DiscError {
     match error.into() {
+        // The disc did what it was asked to: what it gave is not what was written.
+        redb::Error::Io(error)
+            if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
+        {
+            DiscError::corrupt(path, 0, error.to_string())
+        }
         redb::Error::Io(error) => DiscError::io(path, doing, error),
         redb::Error::Corrupted(what) => DiscError::corrupt(path, 0, what),
         other => DiscError::corrupt(path, 0, other.to_string()),
@@ -395,7 +418,7 @@ fn told(path: &PathBuf, doing: &'static str, error: impl Into<redb::Error>) -> D
 }
 
 /// redb asserts on pages that are not what they should be: that is damage, and no end of the process.
-fn guarded<T>(path: &PathBuf, read: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn guarded<T>(path: &PathBuf, read: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(read))
         .unwrap_or_else(|_| Err(DiscError::corrupt(path, 0, "a page of the image is not what it should be")))
 }

@@ -13,7 +13,8 @@ use super::image::{IMAGE_NAME, Image, State};
 use super::log::{Closed, Current, LogWriter};
 use super::record::Record;
 use super::segment::{
-    Header, Position, Spot, offset_at, position_at, proof_of_damage, segment_index, segment_name, spot,
+    HEADER_BYTES, Header, Position, Spot, offset_at, position_at, proof_of_damage, segment_index,
+    segment_name, spot,
 };
 use crate::catalog::SCHEMA_TABLE;
 use crate::clock::Timestamp;
@@ -93,6 +94,38 @@ fn check_pair(disc: &dyn Disc, names: &[String], indexes: &[u64]) -> Result<()> 
     }
 }
 
+/// Segments that the image has whole, to be removed at the next trimming, and the others. Of those that were being removed
+/// when the machine stopped any may be left, so nothing is asked of them.
+fn leftovers<'i>(
+    disc: &dyn Disc,
+    indexes: &'i [u64],
+    applied: Position,
+) -> Result<(VecDeque<Closed>, &'i [u64])> {
+    let mut headers = Vec::new();
+    for &index in indexes {
+        headers.push(read_header(disc, index)?);
+    }
+    let first = headers.iter().rposition(|header| header.start <= applied).unwrap_or(0);
+    let (whole, rest) = indexes.split_at(first);
+    let closed = whole.iter().zip(&headers);
+    let closed =
+        closed.map(|(index, header)| Closed { index: *index, end: header.start, bytes: header.capacity });
+    Ok((closed.collect(), rest))
+}
+
+fn read_header(disc: &dyn Disc, index: u64) -> Result<Header> {
+    let name = segment_name(index);
+    let path = disc.path(&name);
+    let read = || {
+        let file = disc.open(&name)?;
+        let mut bytes = vec![0; file.len()?.min(HEADER_BYTES) as usize];
+        file.read_at(0, &mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|error| DiscError::io(&path, "reading", error))?;
+    Header::decode(&bytes, &path)
+}
+
 pub(super) fn read_segment(disc: &dyn Disc, index: u64) -> Result<(Header, Vec<u8>)> {
     let name = segment_name(index);
     let path = disc.path(&name);
@@ -103,7 +136,13 @@ pub(super) fn read_segment(disc: &dyn Disc, index: u64) -> Result<(Header, Vec<u
         Ok(bytes)
     };
     let bytes = read().map_err(|error| DiscError::io(&path, "reading", error))?;
-    Ok((Header::decode(&bytes, &path)?, bytes))
+    let header = Header::decode(&bytes, &path)?;
+    // It had its whole length before it had its name.
+    if bytes.len() as u64 != header.capacity {
+        let what = format!("the file has {} bytes and was made with {}", bytes.len(), header.capacity);
+        return Err(DiscError::corrupt(path, bytes.len() as u64, what));
+    }
+    Ok((header, bytes))
 }
 
 /// Shows every record of a segment from a position on; the position behind the last one.
@@ -176,7 +215,7 @@ impl Reader<'_> {
         applied: Position,
         segment_bytes: u64,
     ) -> Result<LogWriter> {
-        let mut closed = VecDeque::new();
+        let (mut closed, indexes) = leftovers(&*disc, indexes, applied)?;
         let mut next: Option<Position> = None;
         let mut last: Option<(Current, Vec<u8>)> = None;
         for &index in indexes {
@@ -191,7 +230,7 @@ impl Reader<'_> {
                 let Header { index, capacity, .. } = before.header;
                 closed.push_back(Closed { index, end, bytes: capacity });
             }
-            // Read whole also where the image has it: its end is what the next one must go on from.
+            // Read from its beginning also where the image has it: its end is what the next one must go on from.
             let end = each_record(&bytes, &header, header.start, &path, |position, record| {
                 if position < applied {
                     return Ok(());

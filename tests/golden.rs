@@ -1,0 +1,152 @@
+//! Data directories that earlier versions wrote stay readable. Method: the directory of each version is copied, opened, and
+//! everything in it is looked at; then it is written to and opened again. `GOLDEN_WRITE=1` writes the directory of the
+//! present version where there is none yet; one that was released is never written again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hypermnesia::{DiscOptions, Kind, Node, NodeId, Storage, TableBuilder, TableDef, Type, Value};
+
+/// Rows of the set; the others have less.
+const ROWS: i64 = 200;
+
+fn build(home: &Path) -> Node {
+    let small = DiscOptions::new().segment_bytes(16 << 10).checkpoint_bytes(16 << 10);
+    Node::builder().name("golden").data_dir(home).disc_options(small).build().expect("it opens")
+}
+
+fn definitions() -> [TableBuilder; 3] {
+    let table = |name: &str, kind| {
+        let builder = TableDef::builder(name).kind(kind).copy(NodeId::of_name("golden"), Storage::Disc);
+        builder.attribute("id", Type::Int).attribute("name", Type::Text).nullable("note", Type::Any)
+    };
+    [
+        table("people", Kind::Set).unique_index("by_name", ["name"]).index("by_note", ["note"]),
+        table("places", Kind::OrderedSet).index("by_name", ["name"]),
+        table("notes", Kind::Bag),
+    ]
+}
+
+/// Every kind of value stands in some note.
+fn note(id: i64) -> Value {
+    match id % 9 {
+        0 => Value::Null,
+        1 => Value::Bool(id % 2 == 0),
+        2 => Value::Int(-id),
+        3 => Value::Uint(u64::MAX - id as u64),
+        4 => Value::Float(id as f64 / 8.0),
+        5 => Value::Text(format!("Straße {id}\0\u{1f600}")),
+        6 => Value::Bytes(vec![0, 255, id as u8]),
+        7 => Value::List(vec![Value::Int(id), Value::Null, Value::Text("x".into())]),
+        _ => Value::Timestamp(1_700_000_000_000_000 + id),
+    }
+}
+
+fn row(id: i64) -> Vec<Value> {
+    vec![Value::Int(id), Value::Text(format!("name {id}")), note(id)]
+}
+
+/// What is written, in two parts: the first reaches the image.
+fn write(node: &Node, ids: std::ops::Range<i64>) {
+    let [people, places, notes] =
+        ["people", "places", "notes"].map(|name| node.dyn_table(name).expect("it is there"));
+    for id in ids {
+        people.insert(&row(id)).expect("written");
+        if id % 2 == 0 {
+            places.insert(&row(id)).expect("written");
+        }
+        if id % 5 == 0 {
+            people.delete(&[Value::Int(id)]).expect("deleted");
+        }
+        let many = [Value::Int(id % 7), Value::Text("many".into()), note(id)];
+        notes.insert(&many).expect("written");
+    }
+}
+
+fn check(node: &Node, what: &str) {
+    let tables: Vec<_> =
+        node.tables().into_iter().map(|def| (def.name.clone(), def.kind, def.indexes.len())).collect();
+    let wanted = [("notes", Kind::Bag, 0), ("people", Kind::Set, 2), ("places", Kind::OrderedSet, 1)];
+    assert_eq!(tables, wanted.map(|(name, kind, indexes)| (name.to_owned(), kind, indexes)), "{what}");
+    let [people, places, notes] =
+        ["people", "places", "notes"].map(|name| node.dyn_table(name).expect("it is there"));
+    for id in 0..ROWS {
+        let expected = (id % 5 != 0).then(|| row(id));
+        assert_eq!(people.get(&[Value::Int(id)]).expect("read"), expected, "{what}: person {id}");
+        let by_name = people.index_read("by_name", &[Value::Text(format!("name {id}"))]).expect("read");
+        assert_eq!(by_name, expected.into_iter().collect::<Vec<_>>(), "{what}: person {id} by name");
+    }
+    let ordered: Vec<_> = (0..ROWS).filter(|id| id % 2 == 0).map(row).collect();
+    assert_eq!(places.to_vec().expect("read"), ordered, "{what}");
+    let bag = notes.read(&[Value::Int(3)]).expect("read");
+    let expected = (0..ROWS)
+        .filter(|id| id % 7 == 3)
+        .map(|id| vec![Value::Int(3), Value::Text("many".into()), note(id)]);
+    let mut seen = Vec::new();
+    expected.for_each(|row| {
+        if !seen.contains(&row) {
+            seen.push(row)
+        }
+    });
+    assert_eq!(bag, seen, "{what}: in the order they came");
+}
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+fn has_image_and_log(home: &Path) -> bool {
+    let names: Vec<_> = fs::read_dir(home)
+        .expect("a directory")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
+        .collect();
+    let first = "log-000000000001.seg";
+    names.iter().any(|name| name == "image.redb") && !names.iter().any(|name| name == first)
+}
+
+fn write_directory(home: &Path) {
+    let node = build(home);
+    definitions().into_iter().for_each(|table| drop(node.create_table(table).expect("created")));
+    write(&node, 0..ROWS - 20);
+    let until = Instant::now() + Duration::from_secs(20);
+    while !has_image_and_log(home) {
+        assert!(Instant::now() < until, "a checkpoint is made");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    write(&node, ROWS - 20..ROWS);
+    node.close();
+    for leftover in ["LOCK", "log-spare.tmp"] {
+        let _ = fs::remove_file(home.join(leftover));
+    }
+}
+
+#[test]
+fn directories_of_every_version_are_read() {
+    if std::env::var_os("GOLDEN_WRITE").is_some() && !golden().join("v1").exists() {
+        write_directory(&golden().join("v1"));
+    }
+    for version in ["v1"] {
+        let home = tempfile::tempdir().expect("a directory");
+        for entry in fs::read_dir(golden().join(version)).expect("it is part of the project") {
+            let entry = entry.expect("an entry");
+            fs::copy(entry.path(), home.path().join(entry.file_name())).expect("copied");
+        }
+        assert!(has_image_and_log(home.path()), "{version} has both");
+        check(&build(home.path()), version);
+        let node = build(home.path());
+        let people = node.dyn_table("people").expect("it is there");
+        people.insert(&row(ROWS + 1)).expect("it can be written to");
+        people.delete(&[Value::Int(ROWS + 1)]).expect("deleted");
+        drop((people, node));
+        check(&build(home.path()), &format!("{version}, written to"));
+    }
+}
+
+#[test]
+fn what_this_version_writes_it_reads() {
+    // Aim: the same through a checkpoint of the library, and the log stays small. Method: write, restart, look.
+    let home = tempfile::tempdir().expect("a directory");
+    write_directory(home.path());
+    check(&build(home.path()), "written now");
+}
