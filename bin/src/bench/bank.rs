@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 
 use anyhow::{Result, ensure};
-use hypermnesia::{Node, Record, Snapshot, Span, Storage, Table};
+use hypermnesia::{Node, Record, Snapshot, Span, Table};
 
-use super::records::{create, load};
+use super::records::{Kept, create, load};
 
 /// Accounts of one branch.
 pub(crate) const ACCOUNTS: u64 = 100_000;
@@ -113,12 +113,12 @@ impl Bank {
     }
 
     /// Creates and fills them.
-    pub(crate) fn create(node: &Node, storage: Storage, scale: u64) -> Result<Bank> {
+    pub(crate) fn create(node: &Node, kept: Kept, scale: u64) -> Result<Bank> {
         let bank = Bank {
-            branches: create(node, storage)?,
-            tellers: create(node, storage)?,
-            accounts: create(node, storage)?,
-            history: create(node, storage)?,
+            branches: create(node, kept)?,
+            tellers: create(node, kept)?,
+            accounts: create(node, kept)?,
+            history: create(node, kept)?,
         };
         let filler = || vec![0; FILLER_BYTES];
         load(&bank.branches, scale, |id| Branch { id, balance: 0, filler: filler() })?;

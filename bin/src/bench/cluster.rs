@@ -7,11 +7,11 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use hypermnesia::{Node, Storage};
+use hypermnesia::Node;
 
 use super::bank::Bank;
 use super::member::{Order, Report};
-use super::records::{self, Plain};
+use super::records::{self, Kept, Plain};
 use super::run::{self, Clients, Done, Job, wall_ms};
 use super::threads::Tables;
 use super::workload::Workload;
@@ -94,19 +94,19 @@ impl Cluster {
     }
 
     /// Creates and fills the tables of the workload, unless they are there.
-    pub(crate) fn prepare(&mut self, wanted: &Wanted, storage: Storage) -> Result<()> {
+    pub(crate) fn prepare(&mut self, wanted: &Wanted, kept: Kept) -> Result<()> {
         let node = self.tables.node.clone();
         let names: &[&str] = if wanted.workload == Workload::Tpcb {
             if self.tables.bank.is_some() {
                 return Ok(());
             }
-            self.tables.bank = Some(Bank::create(&node, storage, wanted.scale)?);
+            self.tables.bank = Some(Bank::create(&node, kept, wanted.scale)?);
             &["bench_branches", "bench_tellers", "bench_accounts", "bench_history"]
         } else {
             if self.tables.plain.is_some() {
                 return Ok(());
             }
-            let table = records::create(&node, storage)?;
+            let table = records::create(&node, kept)?;
             records::load(&table, wanted.records, Plain::new)?;
             self.tables.plain = Some(table);
             &["bench_records"]

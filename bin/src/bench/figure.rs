@@ -20,6 +20,8 @@ pub(crate) struct Figure {
     pub(crate) reps: usize,
     pub(crate) loadavg: Option<f64>,
     pub(crate) storage: &'static str,
+    /// Of tables on disc.
+    pub(crate) ack: Option<&'static str>,
     pub(crate) placement: &'static str,
     pub(crate) records: u64,
     /// `threads`, `tasks` or `grpc`.
@@ -33,6 +35,7 @@ pub(crate) struct Setting {
     pub(crate) threads: usize,
     pub(crate) nodes: usize,
     pub(crate) storage: &'static str,
+    pub(crate) ack: Option<&'static str>,
     pub(crate) placement: &'static str,
     pub(crate) records: u64,
     pub(crate) clients: &'static str,
@@ -59,6 +62,7 @@ impl Figure {
             reps: windows.len(),
             loadavg: load(),
             storage: setting.storage,
+            ack: setting.ack,
             placement: setting.placement,
             records: setting.records,
             clients: setting.clients,

@@ -1,7 +1,7 @@
 //! The table of the plain workloads: `{key, 100 bytes made anew for every write, small integer}`.
 
 use anyhow::Result;
-use hypermnesia::{Node, NodeId, Record, Storage, Table};
+use hypermnesia::{Ack, Node, NodeId, Record, Storage, Table};
 
 /// Rows of one loading transaction.
 const LOADED_AT_ONCE: u64 = 1000;
@@ -25,10 +25,18 @@ impl Plain {
     }
 }
 
+/// How tables are kept: where, and what has happened when a write is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) storage: Storage,
+    pub(crate) ack: Ack,
+}
+
 /// Creates a record's table with a copy of that storage on every member.
-pub(crate) fn create<R: Record>(node: &Node, storage: Storage) -> Result<Table<R>> {
+pub(crate) fn create<R: Record>(node: &Node, kept: Kept) -> Result<Table<R>> {
     let copies = node.status().members.into_iter().map(|member| NodeId::of_name(&member.name));
-    let definition = copies.fold(R::definition(), |definition, member| definition.copy(member, storage));
+    let definition = copies
+        .fold(R::definition().ack(kept.ack), |definition, member| definition.copy(member, kept.storage));
     Ok(node.create_table(definition)?.of()?)
 }
 

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
-use hypermnesia::Storage;
+use hypermnesia::{Ack, Storage};
 use hypermnesia_rpc::client;
 
 use crate::args::Global;
 use crate::bench::cluster::{Cluster, Placement, Wanted};
 use crate::bench::echo;
 use crate::bench::figure::{Figure, Setting, hundredth};
+use crate::bench::records::Kept;
 use crate::bench::remote::Remote;
 use crate::bench::run::Clients;
 use crate::bench::workload::Workload;
@@ -56,6 +57,9 @@ pub(crate) struct BenchArgs {
     /// Where the tables are.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [StorageArg::Ram])]
     storage: Vec<StorageArg>,
+    /// What has happened on every copy on disc when a write is acknowledged; a cluster of its own only.
+    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = AckArg::Logged)]
+    ack: AckArg,
     /// Where the clients are: all in the first node, or spread over all.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Placement::One])]
     placement: Vec<Placement>,
@@ -80,12 +84,41 @@ pub(crate) struct BenchArgs {
     echo: bool,
 }
 
+/// Ack levels, on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum AckArg {
+    /// It is in the memory of every copy.
+    Memory,
+    /// It was handed to the operating system: survives the end of all processes.
+    Logged,
+    /// It is on the disc: survives the loss of power.
+    Synced,
+}
+
+impl AckArg {
+    fn name(self) -> &'static str {
+        match self {
+            AckArg::Memory => "memory",
+            AckArg::Logged => "logged",
+            AckArg::Synced => "synced",
+        }
+    }
+
+    fn own(self) -> Ack {
+        match self {
+            AckArg::Memory => Ack::Memory,
+            AckArg::Logged => Ack::Logged,
+            AckArg::Synced => Ack::Synced,
+        }
+    }
+}
+
 /// Where tables are, on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum StorageArg {
     /// In memory.
     Ram,
-    /// In memory and on disc, acknowledged once written to the operating system (level `logged`).
+    /// In memory and on disc.
     Disc,
 }
 
@@ -147,7 +180,8 @@ async fn measure_remote(remote: &mut Remote, args: &BenchArgs) -> Result<()> {
                 args.wanted(workload).into_iter().filter(|wanted| wanted.placement == Placement::One)
             {
                 remote.prepare(&wanted, storage.remote()).await?;
-                let setting = Setting { nodes, clients: "grpc", ..args.setting(&wanted, *storage) };
+                let setting =
+                    Setting { nodes, clients: "grpc", ack: None, ..args.setting(&wanted, *storage) };
                 let mut windows = Vec::new();
                 for rep in 0..args.reps {
                     note(&format!(
@@ -190,7 +224,7 @@ fn figures(args: &BenchArgs, storage: StorageArg, workloads: &[Workload]) -> Res
     let mut cluster = Cluster::start(args.nodes.into(), data)?;
     for workload in workloads {
         for wanted in args.wanted(*workload) {
-            cluster.prepare(&wanted, storage.own())?;
+            cluster.prepare(&wanted, Kept { storage: storage.own(), ack: args.ack.own() })?;
             let setting = args.setting(&wanted, storage);
             if args.echo {
                 print(&against_echo(&mut cluster, &wanted, setting)?)?;
@@ -277,6 +311,7 @@ impl BenchArgs {
             threads: wanted.clients,
             nodes: self.nodes.into(),
             storage: storage.name(),
+            ack: (storage == StorageArg::Disc).then(|| self.ack.name()),
             placement: wanted.placement.name(),
             records: wanted.records,
             clients: wanted.kind.name(),
