@@ -20,7 +20,7 @@ pub(crate) struct Carry<'a> {
     left: bool,
     /// The last Prepare that was encoded: the same bytes go to every participant.
     prepare: Option<(TxId, Bytes)>,
-    /// Records were queued for the log.
+    /// Records were queued for the log and are not to wait.
     logged: bool,
 }
 
@@ -94,8 +94,7 @@ impl Sink for Carry<'_> {
             Effect::Send { to, message } => self.send(to, message),
             Effect::Log { fact, level, token } => {
                 if let Some(disc) = &self.core.disc {
-                    disc.append(self.core, fact, level, token);
-                    self.logged = true;
+                    self.logged |= disc.append(self.core, fact, level, token);
                 }
             }
             Effect::Done { txid, reply } => self.core.done(txid, reply),

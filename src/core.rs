@@ -276,6 +276,9 @@ impl Core {
         let now = self.now();
         self.store.clock().advance(now.wall_ms);
         self.event(|core, now, out| core.replica.on_tick(now, out));
+        if let Some(disc) = &self.disc {
+            disc.tick(self);
+        }
         self.alarms.ring(Instant::now());
     }
 

@@ -14,7 +14,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::carry::Carry;
 use crate::core::Core;
 use crate::error::Error;
-use crate::limits::{CHECKPOINT_LOOK, TICK};
+use crate::limits::{CHECKPOINT_LOOK, LOG_BACKLOG_BYTES, TICK};
 
 /// A log and who writes it.
 pub(crate) struct Disc {
@@ -62,11 +62,14 @@ impl Disc {
 }
 
 impl Disc {
-    /// Appends a record; with a token the replica hears when it is as safe as it has to be.
-    pub(crate) fn append(&self, core: &Core, fact: Fact, level: Ack, token: Option<LogToken>) {
+    /// Appends a record; with a token the replica hears when it is as safe as it has to be. True when it should be written
+    /// now: somebody waits for it, or much has come together. What nobody waits for goes with the next write, or with the
+    /// next tick; a record that is written has all before it written too.
+    pub(crate) fn append(&self, core: &Core, fact: Fact, level: Ack, token: Option<LogToken>) -> bool {
         if core.is_closed() {
-            return;
+            return false;
         }
+        let awaited = token.is_some();
         let encoded = encode(&fact);
         let payload: &[&[u8]] = &[&encoded];
         let mut waiting = self.waiting.lock();
@@ -75,7 +78,19 @@ impl Disc {
             Err(error) => {
                 drop(waiting);
                 core.fail(Error::Disc(error.to_string()));
+                return false;
             }
+        }
+        drop(waiting);
+        awaited || self.log.backlog_bytes() >= LOG_BACKLOG_BYTES
+    }
+
+    /// Writes what was appended and not awaited.
+    pub(crate) fn tick(&self, core: &Core) {
+        if self.log.backlog_bytes() > 0 {
+            let mut out = Carry::new(core);
+            self.drain(core, &mut out);
+            out.finish();
         }
     }
 

@@ -83,6 +83,9 @@ pub const SEGMENT_BYTES_MIN: u64 = 4 << 10;
 /// Largest segment of the commit log: it is held in memory while it is read.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
+/// Bytes of log records that nobody waits for, above which they are written before the next tick.
+pub const LOG_BACKLOG_BYTES: u64 = 1 << 20;
+
 /// How often it is looked whether the image should follow the log.
 pub const CHECKPOINT_LOOK: Duration = Duration::from_millis(100);
 
