@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 /// Longest line of JSON that is read, in bytes: a row cannot be longer than 8 MiB.
 const JSON_LINE_BYTES_MAX: u64 = 16 << 20;
@@ -33,7 +33,7 @@ pub(crate) enum Fields {
 
 /// A file that is read line by line.
 pub(crate) enum Reader {
-    Csv(csv::Reader<File>, Vec<String>),
+    Csv { csv: csv::Reader<File>, columns: Vec<String>, path: String },
     Json { lines: BufReader<File>, number: u64, end: u64, path: String },
 }
 
@@ -54,14 +54,14 @@ pub(crate) fn open(path: &Path) -> Result<Reader> {
     if let Some(twice) = columns.iter().find(|name| name.is_empty() || !seen.insert(name.as_str())) {
         bail!("{}: the header line has an empty or repeated column name ({twice:?})", path.display());
     }
-    Ok(Reader::Csv(csv, columns))
+    Ok(Reader::Csv { csv, columns, path: path.display().to_string() })
 }
 
 impl Reader {
     /// The columns that the header names; none for JSON lines, whose columns show as they come.
     pub(crate) fn columns(&self) -> Vec<String> {
         match self {
-            Reader::Csv(_, columns) => columns.clone(),
+            Reader::Csv { columns, .. } => columns.clone(),
             Reader::Json { .. } => Vec::new(),
         }
     }
@@ -69,21 +69,32 @@ impl Reader {
     /// The next row.
     pub(crate) fn next(&mut self) -> Result<Option<Line>> {
         match self {
-            Reader::Csv(csv, _) => next_csv(csv),
+            Reader::Csv { csv, path, .. } => next_csv(csv, path),
             Reader::Json { lines, number, end, path } => next_json(lines, number, end, path),
         }
     }
 }
 
-fn next_csv(csv: &mut csv::Reader<File>) -> Result<Option<Line>> {
+fn next_csv(csv: &mut csv::Reader<File>, path: &str) -> Result<Option<Line>> {
     let mut record = csv::StringRecord::new();
-    // The error of the reader names the line and what is wrong with it.
-    if !csv.read_record(&mut record)? {
+    if !csv.read_record(&mut record).map_err(|error| bad_record(&error, path))? {
         return Ok(None);
     }
     let number = record.position().map_or(0, csv::Position::line);
     let fields = Fields::Text(record.iter().map(str::to_owned).collect());
     Ok(Some(Line { number, end: csv.position().byte(), fields }))
+}
+
+/// What is wrong, and on which line.
+fn bad_record(error: &csv::Error, path: &str) -> anyhow::Error {
+    let line = error.position().map_or(0, csv::Position::line);
+    match error.kind() {
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            anyhow!("{path}, line {line}: {len} fields, and the header has {expected_len}")
+        }
+        csv::ErrorKind::Utf8 { err, .. } => anyhow!("{path}, line {line}: {err}"),
+        _ => anyhow!("{path}: {error}"),
+    }
 }
 
 fn next_json(

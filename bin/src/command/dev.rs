@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::child::{Member, Spec, member_list};
 
@@ -42,8 +43,10 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
     println!("\nin another terminal:  hmn status --addr {}", running[0].client);
     println!("                      hmn shell --addr {}", running[0].client);
     println!("Ctrl-C stops all.");
+    let mut terminate = signal(SignalKind::terminate())?;
     let ended = tokio::select! {
         signal = tokio::signal::ctrl_c() => { signal?; None }
+        _ = terminate.recv() => None,
         name = first_to_end(&mut running) => Some(name),
     };
     for member in running {

@@ -1,9 +1,10 @@
 //! `shell`: SQL and a few commands, typed by a person. Statements end with `;` and may span lines; commands begin with `\`.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use hypermnesia_rpc::client::Client;
 use rustyline::error::ReadlineError;
 use rustyline::{Config, DefaultEditor};
@@ -28,6 +29,8 @@ struct Shell {
     client: Client,
     global: Global,
     timing: bool,
+    /// Statements and commands that failed.
+    failed: usize,
 }
 
 /// Reads and runs until the end of the input.
@@ -35,7 +38,7 @@ pub(crate) async fn run(global: &Global) -> Result<()> {
     let client = connect(global).await?;
     let status = client.status().await?;
     eprintln!("hmn {} at {} ({}). \\? for help.", status.version, status.name, global.addr);
-    let shell = Shell { client, global: global.clone(), timing: false };
+    let shell = Shell { client, global: global.clone(), timing: false, failed: 0 };
     // Reading a line blocks its thread; statements run on the runtime.
     let runtime = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || shell.read_all(&runtime)).await?
@@ -71,7 +74,13 @@ impl Shell {
                     typed.clear();
                     continue;
                 }
-                Err(ReadlineError::Eof) => break,
+                Err(ReadlineError::Eof) => {
+                    // A script whose last statement has no `;`.
+                    if !typed.trim().is_empty() {
+                        runtime.block_on(self.one(typed.trim()));
+                    }
+                    break;
+                }
                 Err(error) => return Err(error.into()),
             }
             let said = typed.trim();
@@ -90,7 +99,12 @@ impl Shell {
         {
             eprintln!("the history was not saved to {}: {error}", file.display());
         }
-        Ok(())
+        // A person has seen what failed; a script is told at the end.
+        match self.failed {
+            0 => Ok(()),
+            _ if std::io::stdin().is_terminal() => Ok(()),
+            failed => bail!("{failed} of the statements failed"),
+        }
     }
 
     /// Runs one statement or command; false when it was the last.
@@ -105,6 +119,7 @@ impl Shell {
         };
         if let Err(error) = outcome {
             eprintln!("{error:#}");
+            self.failed += 1;
         }
         if self.timing {
             eprintln!("{}", elapsed(begin.elapsed()));

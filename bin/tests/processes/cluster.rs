@@ -1,6 +1,9 @@
 //! Three members: what is written on one is read on all, what is refused when one is gone, and that it comes back equal.
 
-use crate::program::{Server, WAIT, members};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::program::{Server, WAIT, hmn, members, said};
 
 #[test]
 fn three_members_agree_lose_one_and_agree_again() {
@@ -28,4 +31,37 @@ fn three_members_agree_lose_one_and_agree_again() {
     }
     two.says(&["put", "t", "2", "Bob"]);
     assert_eq!(three.says(&["query", "SELECT id FROM t ORDER BY id", "--format", "csv"]), "id\n1\n2\n");
+}
+
+#[test]
+fn what_nobody_knows_is_said_to_be_unknown() {
+    // Aim: `exec` answers info, not fail, when a member may have taken part and does not answer. Method: stop a member's
+    // process between two transactions, and let it go on; then all agree on what became of it.
+    let list = members(3);
+    let start = |name: &str| Server::start(&["--name", name, "--members", &list]);
+    let servers = [start("n1"), start("n2"), start("n3")];
+    servers.iter().for_each(|server| drop(server.says(&["status", "--wait", WAIT])));
+    servers[0].exec("{\"f\":\"add\",\"value\":1}\n");
+    let signal = |name: &str| {
+        let pid = servers[2].child.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().expect("the test holds this").success());
+    };
+    signal("-STOP");
+    let one_second = ["--addr", &servers[0].addr, "--timeout", "1", "exec"];
+    let answer = said(hmn(&one_second, "{\"f\":\"add\",\"value\":10}\n"));
+    signal("-CONT");
+    let answer: serde_json::Value = serde_json::from_str(answer.trim()).expect("one line");
+    assert_eq!(answer["type"], "info", "{answer}");
+    servers.iter().for_each(|server| drop(server.says(&["status", "--wait", WAIT])));
+    let until = Instant::now() + Duration::from_secs(30);
+    let read = |server: &Server| server.exec("{\"f\":\"read\"}\n")[0].clone();
+    loop {
+        let read: Vec<_> = servers.iter().map(read).collect();
+        let agreed = read.windows(2).all(|pair| pair[0] == pair[1]);
+        if agreed && (read[0]["value"] == 1 || read[0]["value"] == 11) {
+            break;
+        }
+        assert!(Instant::now() < until, "{read:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }

@@ -2,5 +2,7 @@
 //! ended by its handle when a test ends, also when the test fails.
 
 mod cluster;
+mod commands;
+mod development;
 mod program;
 mod single;

@@ -1,0 +1,170 @@
+//! Commands against one member: formats, the shell by a pipe, configuration files, imports with bad lines, figures.
+
+use crate::program::{Server, hmn, said};
+
+fn table_of_two(server: &Server) {
+    server.says(&[
+        "table",
+        "create",
+        "t",
+        "--attribute",
+        "id:int",
+        "--attribute",
+        "name:text",
+        "--key",
+        "id",
+    ]);
+    server.says(&["put", "t", "1", "Ada"]);
+    server.says(&["put", "t", "2", "Bob, \"the\" builder"]);
+}
+
+#[test]
+fn every_command_that_prints_data_has_three_formats() {
+    // Aim: table for people, one JSON object a line, CSV with a header, and options on both sides. Method: each command.
+    let server = Server::start(&[]);
+    table_of_two(&server);
+    let commands: [&[&str]; 5] = [
+        &["get", "t", "1"],
+        &["query", "SELECT * FROM t ORDER BY id"],
+        &["export", "t"],
+        &["table", "list"],
+        &["status"],
+    ];
+    for command in commands {
+        let json = server.says(&[command, &["--format", "json"]].concat());
+        assert!(json.lines().count() > 0, "{command:?}");
+        for line in json.lines() {
+            let object: serde_json::Value =
+                serde_json::from_str(line).unwrap_or_else(|_| panic!("{command:?}: {line}"));
+            assert!(object.is_object(), "{command:?}: {line}");
+        }
+        let before = said(hmn(&[&["--format", "json", "--addr", &server.addr], command].concat(), ""));
+        if command[0] != "status" {
+            assert_eq!(before, json, "{command:?}");
+        }
+        let csv = server.says(&[command, &["--format", "csv"]].concat());
+        let header = csv.lines().next().unwrap_or_default();
+        assert!(!header.is_empty() && !header.contains('{'), "{command:?}: {csv}");
+        assert!(!server.says(command).is_empty());
+    }
+    let quoted = server.says(&["get", "t", "2", "--format", "csv"]);
+    assert_eq!(quoted, "id,name\n2,\"Bob, \"\"the\"\" builder\"\n");
+}
+
+#[test]
+fn the_shell_takes_a_script() {
+    // Aim: several lines, commands, errors with a caret, an exit code. Method: what a person types, by a pipe.
+    let server = Server::start(&[]);
+    table_of_two(&server);
+    let shell = |script: &str| hmn(&["shell", "--addr", &server.addr, "--format", "csv"], script);
+    let good = said(shell(
+        "SELECT name\nFROM t\nWHERE id = 1;\n\\d\n\\d t\n\\format json\nSELECT id FROM t WHERE id = 2",
+    ));
+    assert!(good.contains("name\nAda\n") && good.contains("{\"id\":2}"), "{good}");
+    assert!(good.contains("t,set"), "the list of tables: {good}");
+    let bad = shell("SELECT nme FROM t;\n\\x\nSELECT count(*) FROM t;\n");
+    assert_eq!(bad.status.code(), Some(1), "{bad:?}");
+    let (out, err) = (String::from_utf8_lossy(&bad.stdout), String::from_utf8_lossy(&bad.stderr));
+    assert!(out.contains('2'), "it went on: {out}");
+    assert!(err.contains('^') && err.contains("nme") && err.contains("\\x"), "{err}");
+}
+
+#[test]
+fn a_member_by_its_configuration_file() {
+    // Aim: settings from a file, and a wrong one is named with its line. Method: a good file, a misspelt key, no file.
+    let home = tempfile::tempdir().expect("the test holds this");
+    let path = home.path().join("n1.toml");
+    let config = path.to_str().expect("the test holds this");
+    std::fs::write(&path, format!("name = \"alone\"\ndata = {:?}\n", home.path().join("data")))
+        .expect("written");
+    let server = Server::start(&["--config", config]);
+    assert!(server.says(&["status"]).contains("alone"));
+    server.says(&["table", "create", "t", "--attribute", "id:int", "--key", "id", "--storage", "disc"]);
+    drop(server);
+    std::fs::write(&path, "name = \"alone\"\nclint = \"127.0.0.1:0\"\n").expect("written");
+    let wrong = hmn(&["serve", "--config", config], "");
+    let text = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert_eq!(wrong.status.code(), Some(1), "{text}");
+    assert!(text.contains("clint") && text.contains("line 2"), "{text}");
+    let none = hmn(&["serve", "--config", "no-such-file.toml"], "");
+    assert!(String::from_utf8_lossy(&none.stderr).contains("no-such-file.toml"));
+}
+
+#[test]
+fn a_bad_line_is_named_and_what_came_before_it_is_told() {
+    // Aim: no row is lost without a word. Method: a bad line in CSV and in JSON lines, against a table with types.
+    let server = Server::start(&[]);
+    let home = tempfile::tempdir().expect("the test holds this");
+    server.says(&["table", "create", "t", "--attribute", "id:int", "--attribute", "n:float", "--key", "id"]);
+    let cases = [
+        ("a.csv", "id,n\n1,1.5\n2,2.5\nthree,3.5\n4,4.5\n", "line 4"),
+        ("b.csv", "id,n\n11,1.5\n12,1.5,9\n", "line 3"),
+        ("c.jsonl", "{\"id\":21,\"n\":1.5}\n{\"id\":22,\"n\":\n", "line 2"),
+    ];
+    for (name, text, line) in cases {
+        let file = home.path().join(name);
+        std::fs::write(&file, text).expect("written");
+        let failed = server.hmn(&["import", "t", file.to_str().expect("a name"), "--key", "id"]);
+        let said = String::from_utf8_lossy(&failed.stderr).into_owned();
+        assert_eq!(failed.status.code(), Some(1), "{said}");
+        assert!(said.contains(name) && said.contains(line), "{said}");
+    }
+    let file = home.path().join("d.jsonl");
+    std::fs::write(&file, "{\"id\":31,\"country\":\"NA\"}\n{\"id\":32,\"country\":null}\n{\"id\":33}\n")
+        .expect("written");
+    server.says(&["import", "j", file.to_str().expect("a name"), "--key", "id"]);
+    let rows = server.says(&["query", "SELECT * FROM j ORDER BY id", "--format", "json"]);
+    let wanted =
+        "{\"id\":31,\"country\":\"NA\"}\n{\"id\":32,\"country\":null}\n{\"id\":33,\"country\":null}\n";
+    assert_eq!(rows, wanted);
+}
+
+#[test]
+fn figures_have_the_format_of_the_peers() {
+    // Aim: one JSON object per figure with every field, on one node, on three with spread clients, and over gRPC; tpcb
+    // checks its sums. Method: short windows.
+    let short = ["--seconds", "0.1", "--reps", "1", "--records", "500"];
+    let figures = |arguments: &[&str]| -> Vec<serde_json::Value> {
+        let out = said(hmn(&[&["bench"], arguments, &short].concat(), ""));
+        out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
+    };
+    let check = |figures: &[serde_json::Value], workloads: &[&str], nodes: u64| {
+        let named: Vec<_> =
+            figures.iter().map(|figure| figure["workload"].as_str().expect("a name")).collect();
+        assert_eq!(named, workloads);
+        for figure in figures {
+            assert_eq!(
+                (&figure["peer"], &figure["nodes"]),
+                (&"hypermnesia".into(), &nodes.into()),
+                "{figure}"
+            );
+            assert!(figure["ops_per_s"].as_f64().is_some_and(|rate| rate > 0.0), "{figure}");
+            for field in ["threads", "p50_us", "p99_us", "ops_min", "ops_max", "reps", "storage", "placement"]
+            {
+                assert!(!figure[field].is_null(), "{field} in {figure}");
+            }
+            assert!(figure.get("bytes_per_record").is_some_and(serde_json::Value::is_null), "{figure}");
+        }
+    };
+    let all = [
+        "write_txn",
+        "read_txn",
+        "rmw_txn_uniform",
+        "rmw_txn_1key",
+        "write10_txn",
+        "dirty_read",
+        "dirty_write",
+        "tpcb",
+    ];
+    check(&figures(&[&all[..7], &["--nodes", "1", "--clients", "4"]].concat()), &all[..7], 1);
+    check(
+        &figures(&["write_txn", "--clients", "6", "--placement", "spread", "--storage", "disc"]),
+        &["write_txn"],
+        3,
+    );
+    let server = Server::start(&[]);
+    let remote =
+        figures(&["write_txn", "rmw_txn_1key", "dirty_read", "--clients", "2", "--addr", &server.addr]);
+    check(&remote, &["write_txn", "rmw_txn_1key", "dirty_read"], 1);
+    assert_eq!(server.says(&["table", "list", "--format", "csv"]).lines().count(), 1, "its tables are gone");
+}
