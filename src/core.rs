@@ -53,6 +53,8 @@ pub(crate) struct Core {
     pub(crate) name: String,
     pub(crate) cluster: String,
     pub(crate) me: Peer,
+    /// Where it listens for the other members; empty when it has none.
+    pub(crate) peer_address: String,
     /// All members, by id, this one among them.
     pub(crate) members: Vec<(NodeId, String)>,
     pub(crate) store: Arc<Store>,
@@ -78,6 +80,7 @@ pub(crate) struct Core {
 pub(crate) struct Parts {
     pub(crate) name: String,
     pub(crate) cluster: String,
+    pub(crate) peer_address: String,
     pub(crate) members: Vec<(NodeId, String)>,
     pub(crate) store: Arc<Store>,
     pub(crate) replica: Replica,
@@ -94,6 +97,7 @@ impl Core {
             name: parts.name,
             cluster: parts.cluster,
             me: parts.me,
+            peer_address: parts.peer_address,
             members: parts.members,
             store: parts.store,
             replica: parts.replica,

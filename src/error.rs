@@ -1,6 +1,7 @@
 //! What can go wrong for a caller. Every variant says whether state changed and whether a retry is safe. A refusal inside
 //! the commit protocol never gets here as it is: the engine retries it, and what is left over is one of these.
 
+use hypermnesia_store::limits::KEY_BYTES_MAX;
 use hypermnesia_store::{NodeId, RowError, SchemaError, TxId, ValueError};
 
 /// Result of most calls.
@@ -165,6 +166,16 @@ pub enum Error {
         what: &'static str,
         /// The bound.
         bound: usize,
+    },
+    /// What a row would put into an index is longer than an entry may be. Nothing changed; a shorter value passes.
+    #[error(
+        "table {table:?}, key {key}: the indexed values are too long, an index entry has at most {KEY_BYTES_MAX} bytes"
+    )]
+    IndexEntryTooLong {
+        /// The table.
+        table: String,
+        /// The row's key.
+        key: String,
     },
     /// The transaction has ended. Nothing changed by this call.
     #[error("the transaction has ended")]

@@ -88,6 +88,7 @@ impl Node {
         let core = Arc::new(Core::new(Parts {
             name,
             cluster,
+            peer_address: address.map(|address| address.to_string()).unwrap_or_default(),
             peers: Peers::new(me.node, &members),
             members: members.into_iter().map(|(node, name, _)| (node, name)).collect(),
             store,

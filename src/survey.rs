@@ -47,7 +47,7 @@ fn one_member(core: &Core, member: &hypermnesia_replication::MemberStatus) -> Me
     let link = core.peers.link(member.node);
     MemberStatus {
         name: member.name.clone(),
-        peer_address: link.map(|link| link.address.clone()).unwrap_or_default(),
+        peer_address: link.map_or_else(|| core.peer_address.clone(), |link| link.address.clone()),
         incarnation: member.incarnation.map(|life| life.0),
         connected: member.connected,
         ready: member.ready,

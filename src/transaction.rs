@@ -200,6 +200,9 @@ impl Runs {
                 index: self.core.index_name(*table, *index),
                 key: value.to_string(),
             },
+            Conflict::Unfit { table, key } => {
+                Error::IndexEntryTooLong { table: self.core.table_name(*table), key: key.to_string() }
+            }
             other => Error::abort(other.to_string()),
         }
     }

@@ -3,6 +3,7 @@
 mod callers;
 mod isolation;
 mod listen;
+mod refusals;
 mod shadows;
 mod tables;
 

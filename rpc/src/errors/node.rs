@@ -63,7 +63,9 @@ fn kind_of(error: &NodeError) -> ErrorKind {
         NodeError::Unknown { .. } => ErrorKind::OutcomeUnknown,
         NodeError::InDoubt { .. } => ErrorKind::InDoubt,
         NodeError::Ended => ErrorKind::Expired,
-        NodeError::Overloaded { .. } | NodeError::TooLarge { .. } => ErrorKind::Limit,
+        NodeError::Overloaded { .. } | NodeError::TooLarge { .. } | NodeError::IndexEntryTooLong { .. } => {
+            ErrorKind::Limit
+        }
         NodeError::Damaged { .. } | NodeError::Disc(_) => ErrorKind::Storage,
         _ => ErrorKind::Internal,
     }
