@@ -122,3 +122,33 @@ fn a_port_in_use_is_named() {
     assert!(text.contains(&(base + 10).to_string()) && text.contains("n2"), "{text}");
     drop(taken);
 }
+
+#[test]
+fn the_demo_leaves_a_cluster_when_asked_to() {
+    // Aim: every step of the demo passes, it prints how to talk to the cluster, and the cluster ends with it. Method: run it
+    // with --keep, talk to what it names, kill it hard.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_hmn"))
+        .args(["demo", "--keep"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the test holds this");
+    let out = BufReader::new(child.stdout.take().expect("the test holds this"));
+    let mut demo = Dev { child, addresses: Vec::new(), processes: Vec::new() };
+    let mut steps = 0;
+    for line in out.lines().map_while(Result::ok) {
+        steps += u32::from(line.starts_with(|first: char| first.is_ascii_digit()));
+        if let Some((_, addr)) = line.rsplit_once("--addr ") {
+            demo.addresses.push(addr.trim().to_owned());
+        }
+        if demo.addresses.len() == 2 {
+            break;
+        }
+    }
+    assert_eq!((steps, demo.addresses.len()), (8, 2), "all steps, and two addresses");
+    let counted = ["query", "SELECT count(*) AS n FROM cities", "--format", "json"];
+    assert_eq!(demo.says(0, &counted), demo.says(1, &counted));
+    demo.child.kill().expect("the test holds this");
+    demo.child.wait().expect("the test holds this");
+    demo.until_all_gone();
+}
