@@ -14,7 +14,7 @@ pub(crate) fn guess(text: &str) -> Value {
     }
 }
 
-/// Reads text as a value of an attribute; empty text is null, except that it stays text where text is wanted.
+/// Reads text as a value of an attribute; empty text is null.
 pub(crate) fn of_type(text: &str, wanted: AttributeType) -> Result<Value> {
     use AttributeType as T;
     if text.is_empty() {

@@ -76,6 +76,7 @@ pub(crate) enum KindArg {
     /// One row per key.
     Set,
     /// One row per key, in the order of keys.
+    #[value(name = "ordered_set", alias = "ordered-set")]
     OrderedSet,
     /// Any number of different rows per key.
     Bag,
