@@ -45,6 +45,9 @@ pub(crate) struct Global {
     /// The address stands on the command line.
     #[arg(skip)]
     pub(crate) addr_given: bool,
+    /// The format does.
+    #[arg(skip)]
+    pub(crate) format_given: bool,
 }
 
 impl Cli {
@@ -52,9 +55,12 @@ impl Cli {
     pub(crate) fn read() -> Cli {
         let matches = Cli::command().get_matches();
         let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-        let stands = |matches: &ArgMatches| matches.value_source("addr") == Some(ValueSource::CommandLine);
-        cli.global.addr_given =
-            stands(&matches) || matches.subcommand().is_some_and(|(_, matches)| stands(matches));
+        let behind = matches.subcommand().map(|(_, matches)| matches);
+        let stands = |option: &str| {
+            let here = |matches: &ArgMatches| matches.value_source(option) == Some(ValueSource::CommandLine);
+            here(&matches) || behind.is_some_and(here)
+        };
+        (cli.global.addr_given, cli.global.format_given) = (stands("addr"), stands("format"));
         cli
     }
 }
@@ -62,7 +68,13 @@ impl Cli {
 impl Global {
     /// The options as they are by default, for another member.
     pub(crate) fn for_member(addr: &str) -> Global {
-        Global { addr: addr.to_owned(), format: Format::Table, timeout: 10.0, addr_given: true }
+        Global {
+            addr: addr.to_owned(),
+            format: Format::Table,
+            timeout: 10.0,
+            addr_given: true,
+            format_given: true,
+        }
     }
 
     /// The time that a command has.

@@ -17,7 +17,8 @@ use crate::bench::records::Kept;
 use crate::bench::remote::Remote;
 use crate::bench::run::Clients;
 use crate::bench::workload::Workload;
-use crate::output;
+use crate::literal;
+use crate::output::{self, Format};
 
 /// Alternations of echo and bench.
 const ECHO_ROUNDS: usize = 10;
@@ -29,7 +30,7 @@ Without --addr it starts a cluster for the time of the run: the first node insid
 embeds a node has it, the others as processes of their own. With --addr it measures that running cluster over gRPC, in
 tables of its own whose names begin with bench_ and which it drops at the end.
 
-Prints one JSON line per figure: operations per second, median and 99th percentile in microseconds, of the median of
+Prints one JSON line per figure, or a table or CSV at the end if --format asks for it: operations per second, median and 99th percentile in microseconds, of the median of
 the repetitions. Workloads, fields and how other systems are measured alike: benches/peers/README.md.
 
 Examples:
@@ -155,24 +156,27 @@ fn seconds(text: &str) -> Result<f64, String> {
 /// Measures what is asked for.
 pub(crate) async fn run(global: &Global, args: BenchArgs) -> Result<()> {
     if global.addr_given {
-        return on_running_cluster(&global.addr, &args).await;
+        return on_running_cluster(global, &args).await;
     }
+    let printer = Printer::new(global);
     // Blocks for its whole life, on a thread that runs no tasks.
-    let thread = std::thread::Builder::new().name("bench".into()).spawn(move || on_own_cluster(&args))?;
+    let thread =
+        std::thread::Builder::new().name("bench".into()).spawn(move || on_own_cluster(&args, printer))?;
     tokio::task::spawn_blocking(move || thread.join()).await?.map_err(|_| anyhow!("the bench panicked"))?
 }
 
 /// The figures over gRPC. The tables go again also when something fails.
-async fn on_running_cluster(address: &str, args: &BenchArgs) -> Result<()> {
+async fn on_running_cluster(global: &Global, args: &BenchArgs) -> Result<()> {
     ensure!(!args.echo, "--echo compares with a cluster of its own: leave --addr away");
     let most = args.clients.iter().copied().max().unwrap_or(1);
-    let mut remote = Remote::connect(address, most.into()).await?;
-    let measured = measure_remote(&mut remote, args).await;
+    let mut remote = Remote::connect(&global.addr, most.into()).await?;
+    let mut printer = Printer::new(global);
+    let measured = measure_remote(&mut remote, args, &mut printer).await;
     let cleared = remote.clear().await;
-    measured.and(cleared)
+    measured.and(cleared).and(printer.finish())
 }
 
-async fn measure_remote(remote: &mut Remote, args: &BenchArgs) -> Result<()> {
+async fn measure_remote(remote: &mut Remote, args: &BenchArgs, printer: &mut Printer) -> Result<()> {
     let nodes = remote.members().await?;
     for storage in &args.storage {
         for workload in args.workloads() {
@@ -193,7 +197,7 @@ async fn measure_remote(remote: &mut Remote, args: &BenchArgs) -> Result<()> {
                     ));
                     windows.push(remote.measure(&wanted).await?);
                 }
-                print(&Figure::of(setting, windows))?;
+                printer.print(&Figure::of(setting, windows))?;
             }
         }
         remote.clear().await?;
@@ -201,7 +205,7 @@ async fn measure_remote(remote: &mut Remote, args: &BenchArgs) -> Result<()> {
     Ok(())
 }
 
-fn on_own_cluster(args: &BenchArgs) -> Result<()> {
+fn on_own_cluster(args: &BenchArgs, mut printer: Printer) -> Result<()> {
     let workloads = args.workloads();
     for storage in &args.storage {
         // The bank's tables stand in a cluster of their own, as in the peers' runs.
@@ -209,15 +213,20 @@ fn on_own_cluster(args: &BenchArgs) -> Result<()> {
             workloads.iter().partition(|workload| **workload == Workload::Tpcb);
         for group in [plain, bank] {
             if !group.is_empty() {
-                figures(args, *storage, &group)?;
+                figures(args, *storage, &group, &mut printer)?;
             }
         }
     }
-    Ok(())
+    printer.finish()
 }
 
 /// The figures of some workloads on one cluster.
-fn figures(args: &BenchArgs, storage: StorageArg, workloads: &[Workload]) -> Result<()> {
+fn figures(
+    args: &BenchArgs,
+    storage: StorageArg,
+    workloads: &[Workload],
+    printer: &mut Printer,
+) -> Result<()> {
     let temporary = tempfile::tempdir().context("no temporary directory")?;
     let data = (storage == StorageArg::Disc)
         .then(|| args.data.as_ref().map_or(temporary.path(), |data| data.as_path()));
@@ -227,7 +236,7 @@ fn figures(args: &BenchArgs, storage: StorageArg, workloads: &[Workload]) -> Res
             cluster.prepare(&wanted, Kept { storage: storage.own(), ack: args.ack.own() })?;
             let setting = args.setting(&wanted, storage);
             if args.echo {
-                print(&against_echo(&mut cluster, &wanted, setting)?)?;
+                printer.print(&against_echo(&mut cluster, &wanted, setting)?)?;
             } else {
                 let windows: Result<Vec<_>> = (0..args.reps)
                     .map(|rep| {
@@ -241,7 +250,7 @@ fn figures(args: &BenchArgs, storage: StorageArg, workloads: &[Workload]) -> Res
                         cluster.measure(&wanted)
                     })
                     .collect();
-                print(&Figure::of(setting, windows?))?;
+                printer.print(&Figure::of(setting, windows?))?;
             }
         }
         cluster.check(*workload)?;
@@ -319,11 +328,42 @@ impl BenchArgs {
     }
 }
 
-fn print(line: &impl serde::Serialize) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer(&mut out, line)?;
-    out.write_all(b"\n")?;
-    Ok(out.flush()?)
+/// Where figures go: JSON lines as they come, unless another format was asked for, which is printed at the end.
+struct Printer {
+    format: Format,
+    later: Vec<serde_json::Map<String, serde_json::Value>>,
+}
+
+impl Printer {
+    fn new(global: &Global) -> Printer {
+        let format = if global.format_given { global.format } else { Format::Json };
+        Printer { format, later: Vec::new() }
+    }
+
+    fn print(&mut self, line: &impl serde::Serialize) -> Result<()> {
+        if self.format != Format::Json {
+            if let serde_json::Value::Object(line) = serde_json::to_value(line)? {
+                self.later.push(line);
+            }
+            return Ok(());
+        }
+        let mut out = std::io::stdout().lock();
+        serde_json::to_writer(&mut out, line)?;
+        out.write_all(b"\n")?;
+        Ok(out.flush()?)
+    }
+
+    fn finish(self) -> Result<()> {
+        let Some(first) = self.later.first() else { return Ok(()) };
+        let columns: Vec<&str> = first.keys().map(String::as_str).collect();
+        let mut out = output::stdout(self.format, &columns)?;
+        for line in &self.later {
+            let null = serde_json::Value::Null;
+            let cells = columns.iter().map(|column| literal::from_json(line.get(*column).unwrap_or(&null)));
+            out.row(&cells.collect::<Vec<_>>())?;
+        }
+        out.finish()
+    }
 }
 
 /// Says to whoever watches what is being measured.
