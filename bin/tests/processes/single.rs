@@ -103,3 +103,36 @@ fn a_data_directory_has_one_owner_and_keeps_its_rows() {
     let again = Server::start(&["--data", data]);
     assert_eq!(again.says(&["get", "t", "1", "--format", "csv"]), "id\n1\n");
 }
+
+#[test]
+fn every_place_of_a_file_is_counted_in_its_country() {
+    // Aim: a real file goes in whole, texts that look like something else included. Method: import the places that come with
+    // the project, or the file that HMN_CITIES names, and count by country here and there.
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/data/cities.csv").to_owned();
+    let file = std::env::var("HMN_CITIES").unwrap_or(shipped);
+    let mut counted = std::collections::BTreeMap::<String, u64>::new();
+    let mut reader = csv::Reader::from_path(&file).expect("the file is there");
+    let column =
+        reader.headers().expect("a header").iter().position(|name| name == "country").expect("a column");
+    for record in reader.records() {
+        *counted.entry(record.expect("a row")[column].to_owned()).or_default() += 1;
+    }
+    let server = Server::start(&[]);
+    server.says(&["import", "cities", &file, "--key", "id", "--index", "country", "--timeout", "120"]);
+    let query = "SELECT country, count(*) FROM cities GROUP BY country ORDER BY country";
+    let said = server.says(&["query", query, "--format", "csv", "--timeout", "120"]);
+    let expected: String = counted.iter().map(|(country, count)| format!("{country},{count}\n")).collect();
+    assert_eq!(said.split_once('\n').expect("a header").1, expected);
+    // The same one by one, by the index.
+    for (country, count) in counted.iter().take(5) {
+        let one = server.says(&[
+            "query",
+            "SELECT count(*) FROM cities WHERE country = ?",
+            "-p",
+            country,
+            "--format",
+            "csv",
+        ]);
+        assert_eq!(one, format!("count(*)\n{count}\n"));
+    }
+}
