@@ -14,7 +14,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::carry::Carry;
 use crate::core::Core;
 use crate::error::Error;
-use crate::limits::{CHECKPOINT_LOOK, LOG_BACKLOG_BYTES, TICK};
+use crate::limits::{CHECKPOINT_BATCH_BYTES, CHECKPOINT_LOOK, LOG_BACKLOG_BYTES, TICK};
 
 /// A log and who writes it.
 pub(crate) struct Disc {
@@ -210,13 +210,20 @@ impl Disc {
         if last.0 - read_to.0 < self.checkpoint_bytes {
             return Ok(());
         }
-        for (index, _) in closed {
+        let (mut batch, mut from) = (Vec::new(), read_to);
+        for (at, (index, end)) in closed.iter().enumerate() {
+            batch.push(*index);
+            let is_last = at + 1 == closed.len();
+            if end.0 - from.0 < self.checkpoint_bytes.min(CHECKPOINT_BATCH_BYTES) && !is_last {
+                continue;
+            }
             if core.is_closed() {
                 return Ok(());
             }
-            checkpointer.take(index).map_err(told)?;
+            checkpointer.take(&batch).map_err(told)?;
             let freed = self.writer.lock().trim(checkpointer.applied()).map_err(told)?;
-            tracing::debug!(node = %core.name, segment = index, freed, "the image has taken a log segment");
+            tracing::debug!(node = %core.name, segments = batch.len(), freed, "the image has taken log segments");
+            (batch, from) = (Vec::new(), *end);
         }
         Ok(())
     }

@@ -77,6 +77,9 @@ pub const STRANGERS_MAX: usize = 64;
 /// Bytes of full log segments after which they go into the image, when nobody says otherwise: read again in a second.
 pub const CHECKPOINT_BYTES: u64 = 64 << 20;
 
+/// Bytes of log that go into the image in one step: their keys are held in memory meanwhile.
+pub const CHECKPOINT_BATCH_BYTES: u64 = 64 << 20;
+
 /// Smallest segment of the commit log: its header and some records.
 pub const SEGMENT_BYTES_MIN: u64 = 4 << 10;
 

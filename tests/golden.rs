@@ -116,7 +116,7 @@ fn write_directory(home: &Path) {
     }
     write(&node, ROWS - 20..ROWS);
     node.close();
-    for leftover in ["LOCK", "log-spare.tmp"] {
+    for leftover in ["LOCK", "log-spare.tmp", "log-next.tmp"] {
         let _ = fs::remove_file(home.join(leftover));
     }
 }

@@ -1,6 +1,7 @@
-//! The checkpoint: closed segments of the log are read again and put into the image, one step per segment, so that they can
+//! The checkpoint: closed segments of the log are read again and put into the image, several in one step, so that they can
 //! be trimmed. Nothing of the tables in memory is touched, so no writer ever waits for it, and what the image says follows
-//! from the log alone.
+//! from the log alone. A step gathers the last state of every key before it writes, in order: keys that change often are
+//! written once, and neighbours together.
 //!
 //! The image's position is where a restart goes on reading: behind all that was read, but not behind a prepare that has no
 //! outcome yet. What lies behind it may be in the image already. Reading it again changes nothing: a row that has a newer
@@ -9,6 +10,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::fast::FixedState;
 
 use super::error::{DiscError, Result};
 use super::file::Disc;
@@ -23,7 +26,7 @@ use crate::ids::{NodeId, TableId, TxId};
 use crate::key::Key;
 use crate::row::Body;
 use crate::schema::{Kind, Storage};
-use crate::work::{Work, Write};
+use crate::work::{Op, Work, Write};
 
 /// Keeps the image behind the log. Owned by one thread.
 #[derive(Debug)]
@@ -45,6 +48,10 @@ struct Progress {
     tables: HashMap<TableId, (Kind, bool)>,
     /// Outcomes since the last step.
     outcomes: Outcomes,
+    /// What keys hold after the records of this step.
+    gathered: HashMap<(TableId, Key), (Timestamp, Option<Body>), FixedState>,
+    /// From here on every record is new to the image, so a row there is older.
+    new_from: Position,
 }
 
 /// What stops the reading of a segment.
@@ -67,6 +74,8 @@ impl Checkpointer {
             open: HashMap::new(),
             tables: HashMap::from([(SCHEMA_TABLE, (Kind::Set, true))]),
             outcomes: Outcomes::new(),
+            gathered: HashMap::default(),
+            new_from: image.state().read_to,
         };
         // Nothing is changed by this step: it only reads, and is dropped.
         let path = disc.path(IMAGE_NAME);
@@ -91,43 +100,70 @@ impl Checkpointer {
         self.image.state().applied
     }
 
-    /// Puts the closed segment of this index into the image, in one step.
+    /// Puts the closed segments of these indexes, which follow each other, into the image, in one step.
     ///
     /// # Errors
-    /// `Io`, `Full`, `Corrupt`: the image is as it was or as it should be; the log is untouched.
-    pub fn take(&mut self, index: u64) -> Result<()> {
+    /// `Io`, `Full`, `Corrupt`: the image is as it was or as it should be; the log is untouched. This checkpointer has to be
+    /// given up.
+    pub fn take(&mut self, indexes: &[u64]) -> Result<()> {
         let path = self.disc.path(IMAGE_NAME);
-        guarded(&path, || self.take_guarded(index))
+        guarded(&path, || self.take_guarded(indexes))
     }
 
-    fn take_guarded(&mut self, index: u64) -> Result<()> {
-        let (header, bytes) = read_segment(&*self.disc, index)?;
-        let path = self.disc.path(&segment_name(index));
+    fn take_guarded(&mut self, indexes: &[u64]) -> Result<()> {
         let progress = &mut self.progress;
-        let from = progress.read_to.max(header.start);
         let mut step = self.image.step()?;
         let mut said = step.state().clone();
-        let end = step.rows(|rows| {
-            each_record(&bytes, &header, from, &path, |position, record| {
-                match progress.record(rows, &mut said, position, record) {
-                    Ok(()) => Ok(()),
-                    Err(Stop::Damage(what)) => Err(DiscError::corrupt(&path, position.0, what)),
-                    Err(Stop::Failed(error)) => Err(error),
-                }
-            })
+        step.rows(|rows| {
+            for &index in indexes {
+                progress.segment(rows, &mut said, &*self.disc, index)?;
+            }
+            progress.write(rows)
         })?;
         let oldest = progress.open.values().map(|(position, _)| *position).min();
+        let end = progress.read_to;
         let state = step.state();
         // The rows have counted themselves.
-        *state = State { applied: oldest.unwrap_or(end), rows: state.rows, sum: state.sum, ..said };
+        *state =
+            State { applied: oldest.unwrap_or(end), read_to: end, rows: state.rows, sum: state.sum, ..said };
         step.commit(end, &progress.outcomes)?;
-        progress.read_to = end;
         progress.outcomes.clear();
+        progress.new_from = end;
         Ok(())
     }
 }
 
 impl Progress {
+    fn segment(&mut self, rows: &mut Rows<'_>, said: &mut State, disc: &dyn Disc, index: u64) -> Result<()> {
+        let (header, bytes) = read_segment(disc, index)?;
+        let path = disc.path(&segment_name(index));
+        let from = self.read_to.max(header.start);
+        let end = each_record(&bytes, &header, from, &path, |position, record| {
+            match self.record(rows, said, position, record) {
+                Ok(()) => Ok(()),
+                Err(Stop::Damage(what)) => Err(DiscError::corrupt(&path, position.0, what)),
+                Err(Stop::Failed(error)) => Err(error),
+            }
+        })?;
+        self.read_to = end;
+        Ok(())
+    }
+
+    /// Writes what was gathered, in the order of the image.
+    fn write(&mut self, rows: &mut Rows<'_>) -> Result<()> {
+        let mut gathered: Vec<_> = self.gathered.drain().collect();
+        gathered.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        for ((table, key), (ts, body)) in gathered {
+            rows.put(table, &key, ts, body.as_ref())?;
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self, rows: &mut Rows<'_>, table: TableId) -> Result<()> {
+        self.gathered.retain(|(of, _), _| *of != table);
+        rows.clear(table)
+    }
+
     fn record(
         &mut self,
         rows: &mut Rows<'_>,
@@ -143,7 +179,7 @@ impl Progress {
             Record::Committed { txid, ts } => {
                 self.outcomes.push((txid, Some(ts)));
                 if let Some((_, work)) = self.open.remove(&txid) {
-                    self.apply(rows, ts, &work.writes)?;
+                    self.apply(rows, position, ts, &work.writes)?;
                 }
                 state.last_commit = state.last_commit.max(ts);
             }
@@ -153,17 +189,17 @@ impl Progress {
             }
             Record::Applied { txid, ts, writes } => {
                 self.outcomes.push((txid, Some(ts)));
-                self.apply(rows, ts, &writes)?;
+                self.apply(rows, position, ts, &writes)?;
                 state.last_commit = state.last_commit.max(ts);
             }
             Record::Epoch(bytes) => state.epoch = Some(bytes.into_owned()),
             Record::Loaded { table, clear, rows: loaded } if self.is_kept(table) => {
                 if clear {
-                    rows.clear(table)?;
+                    self.clear(rows, table)?;
                 }
                 for (key, ts, body) in loaded.iter() {
                     state.last_commit = state.last_commit.max(*ts);
-                    self.put(rows, table, key, *ts, |_, _| body.clone())?;
+                    self.put(rows, table, key, *ts, true, |_, _| body.clone())?;
                 }
             }
             Record::Loaded { .. } => {}
@@ -171,10 +207,11 @@ impl Progress {
         Ok(())
     }
 
-    /// The writes of a transaction: those to the schema first, as the replay does it.
+    /// The writes of a transaction, whose outcome stands at this position.
     fn apply(
         &mut self,
         rows: &mut Rows<'_>,
+        position: Position,
         ts: Timestamp,
         writes: &[Write],
     ) -> std::result::Result<(), Stop> {
@@ -182,10 +219,12 @@ impl Progress {
         order.sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
         for same in order.chunk_by(|a, b| a.table == b.table && a.key == b.key) {
             let (table, key) = (same[0].table, &same[0].key);
-            if self.is_kept(table) {
-                let held = |kind, old| same.iter().fold(old, |held, write| change(kind, held, &write.op));
-                self.put(rows, table, key, ts, held)?;
-            }
+            let Some((kind, true)) = self.tables.get(&table).copied() else { continue };
+            // What is there matters to bags, to conditional removal, and where the record may have been read before.
+            let replaces = kind != Kind::Bag && !matches!(same[0].op, Op::BagRemove(_));
+            let looks = !replaces || position < self.new_from;
+            let held = |kind, old| same.iter().fold(old, |held, write| change(kind, held, &write.op));
+            self.put(rows, table, key, ts, looks, held)?;
         }
         Ok(())
     }
@@ -196,23 +235,28 @@ impl Progress {
         table: TableId,
         key: &Key,
         ts: Timestamp,
+        looks: bool,
         body: impl FnOnce(Kind, Option<Body>) -> Option<Body>,
     ) -> std::result::Result<(), Stop> {
-        let Some((kind, _)) = self.tables.get(&table) else {
+        let Some((kind, _)) = self.tables.get(&table).copied() else {
             return Err(Stop::Damage(format!("a row of {table}, which the schema does not know")));
         };
-        let old = rows.get(table, key)?;
+        let place = (table, key.clone());
+        let old = match self.gathered.get(&place) {
+            Some((newest, body)) => Some((*newest, body.clone())),
+            None if looks => rows.get(table, key)?.map(|(newest, body)| (newest, Some(body))),
+            None => None,
+        };
         if old.as_ref().is_some_and(|(newest, _)| *newest >= ts) {
             return Ok(());
         }
-        let new = body(*kind, old.map(|(_, body)| body));
-        rows.put(table, key, ts, new.as_ref())?;
-        if table == SCHEMA_TABLE {
-            let gone = self.follow(key, new.as_ref());
-            if let Some(gone) = gone {
-                rows.clear(gone)?;
-            }
+        let new = body(kind, old.and_then(|(_, body)| body));
+        if table == SCHEMA_TABLE
+            && let Some(gone) = self.follow(key, new.as_ref())
+        {
+            self.clear(rows, gone)?;
         }
+        self.gathered.insert(place, (ts, new));
         Ok(())
     }
 

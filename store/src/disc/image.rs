@@ -52,6 +52,8 @@ pub(super) type Outcomes = Vec<(TxId, Option<Timestamp>)>;
 pub(super) struct State {
     /// The log is to be read from here on. Everything before it is in the image, and maybe some of what follows.
     pub(super) applied: Position,
+    /// Nothing from here on is in the image.
+    pub(super) read_to: Position,
     /// The last record about epochs.
     pub(super) epoch: Option<Vec<u8>>,
     /// The last life.

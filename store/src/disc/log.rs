@@ -25,8 +25,12 @@ use super::segment::{
     FRAME_HEADER_BYTES, HEADER_BYTES, Header, Position, encode_frame, offset_at, segment_name, u32_at,
 };
 
-/// The name under which the next segment is made ready.
+/// The name under which the next segment is made ready ahead of time.
 pub(crate) const SPARE_NAME: &str = "log-spare.tmp";
+
+/// The name under which rotation makes a segment when none is ready: another one, since the job that makes the spare may be
+/// at work at that moment.
+const NEXT_NAME: &str = "log-next.tmp";
 
 /// The front of the commit log; clones are handles to the same log.
 #[derive(Debug, Clone)]
@@ -174,7 +178,7 @@ impl LogWriter {
         index: u64,
         start: Position,
     ) -> Result<Self> {
-        let spare = Spare::make(&*disc, segment_bytes)?;
+        let spare = Spare::make(&*disc, NEXT_NAME, segment_bytes)?;
         let current = spare.install(&*disc, index, start)?;
         Ok(LogWriter::resume(disc, segment_bytes, VecDeque::new(), current, start))
     }
@@ -320,7 +324,7 @@ impl LogWriter {
         let needed = HEADER_BYTES + frame;
         let spare = match self.spare.take() {
             Some(spare) if spare.bytes >= needed => spare,
-            _ => Spare::make(&*self.disc, self.segment_bytes.max(needed))?,
+            _ => Spare::make(&*self.disc, NEXT_NAME, self.segment_bytes.max(needed))?,
         };
         self.current = spare.install(&*self.disc, index + 1, start)?;
         self.closed.push_back(Closed { index, end: start, bytes: capacity });
@@ -366,7 +370,7 @@ impl SpareJob {
     /// # Errors
     /// `Io` and `Full`; to be handed to [`LogWriter::give_spare`].
     pub fn run(self) -> Result<Spare> {
-        Spare::make(&*self.disc, self.bytes)
+        Spare::make(&*self.disc, SPARE_NAME, self.bytes)
     }
 }
 
@@ -374,13 +378,15 @@ impl SpareJob {
 #[derive(Debug)]
 pub struct Spare {
     file: Arc<dyn File>,
+    /// Its name until it is installed.
+    name: &'static str,
     bytes: u64,
 }
 
 impl Spare {
-    fn make(disc: &dyn Disc, bytes: u64) -> Result<Spare> {
-        let failed = |doing| move |e| DiscError::io(disc.path(SPARE_NAME), doing, e);
-        let file = disc.create(SPARE_NAME).map_err(failed("creating"))?;
+    fn make(disc: &dyn Disc, name: &'static str, bytes: u64) -> Result<Spare> {
+        let failed = |doing| move |e| DiscError::io(disc.path(name), doing, e);
+        let file = disc.create(name).map_err(failed("creating"))?;
         let zeros = vec![0; ZERO_CHUNK_BYTES.min(bytes as usize)];
         let mut at = 0;
         while at < bytes {
@@ -389,7 +395,7 @@ impl Spare {
             at += chunk;
         }
         file.sync().map_err(failed("syncing"))?;
-        Ok(Spare { file, bytes })
+        Ok(Spare { file, name, bytes })
     }
 
     fn install(self, disc: &dyn Disc, index: u64, start: Position) -> Result<Current> {
@@ -398,7 +404,7 @@ impl Spare {
         let place = || -> std::io::Result<()> {
             self.file.write_at(0, &header.encode())?;
             self.file.sync()?;
-            disc.rename(SPARE_NAME, &name)?;
+            disc.rename(self.name, &name)?;
             disc.sync_names()
         };
         place().map_err(|e| DiscError::io(disc.path(&name), "creating", e))?;
