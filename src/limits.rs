@@ -80,6 +80,9 @@ pub const CHECKPOINT_BYTES: u64 = 64 << 20;
 /// Bytes of log that go into the image in one step: their keys are held in memory meanwhile.
 pub const CHECKPOINT_BATCH_BYTES: u64 = 64 << 20;
 
+/// How far the thread that makes the image stands back behind others (nice).
+pub const IMAGE_NICENESS: i32 = 10;
+
 /// Smallest segment of the commit log: its header and some records.
 pub const SEGMENT_BYTES_MIN: u64 = 4 << 10;
 
