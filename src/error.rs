@@ -167,6 +167,15 @@ pub enum Error {
         /// The bound.
         bound: usize,
     },
+    /// A table is to have a copy on disc here, and this node was started without a data directory. Nothing changed; give the
+    /// node a directory, or keep the copy in memory.
+    #[error(
+        "table {table:?} is to be kept on disc, and this node has no data directory: start it with one, or choose ram"
+    )]
+    NoDataDirectory {
+        /// The table.
+        table: String,
+    },
     /// What a row would put into an index is longer than an entry may be. Nothing changed; a shorter value passes.
     #[error(
         "table {table:?}, key {key}: the indexed values are too long, an index entry has at most {KEY_BYTES_MAX} bytes"

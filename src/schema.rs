@@ -42,6 +42,9 @@ pub(crate) fn create(core: &Arc<Core>, mut def: TableDef) -> Result<DynTable> {
             def.name, copy.node
         )));
     }
+    if core.disc.is_none() && def.copy_on(core.me.node).is_some_and(|copy| copy.storage == Storage::Disc) {
+        return Err(Error::NoDataDirectory { table: def.name });
+    }
     change(core, |tx, schema, next| {
         if core.store.table_named(&def.name).is_some() {
             return Err(Error::TableExists { name: def.name.clone() });

@@ -1,6 +1,6 @@
 //! What is refused says what, where and what to do.
 
-use hypermnesia::{Error, Node, TableDef, Type, Value};
+use hypermnesia::{Error, Node, NodeId, Storage, TableDef, Type, Value};
 
 #[test]
 fn a_text_too_long_for_its_index_is_refused_by_name() {
@@ -18,6 +18,20 @@ fn a_text_too_long_for_its_index_is_refused_by_name() {
     assert!(notes.is_empty().expect("read"));
     node.drop_index("notes", "by_text").expect("dropped");
     notes.insert(&long).expect("a row may be that long");
+}
+
+#[test]
+fn a_table_on_disc_needs_a_data_directory() {
+    // Aim: nothing that was to be kept is silently kept in memory only. Method: a node without a directory, and one with.
+    let kept =
+        || TableDef::builder("kept").attribute("id", Type::Int).copy(NodeId::of_name("n1"), Storage::Disc);
+    let node = Node::builder().build().expect("embedded");
+    let refused = node.create_table(kept()).expect_err("there is nowhere to keep it");
+    assert!(matches!(&refused, Error::NoDataDirectory { table } if table == "kept"), "{refused}");
+    assert!(node.tables().is_empty());
+    let home = tempfile::tempdir().expect("a directory");
+    let node = Node::builder().data_dir(home.path()).build().expect("embedded");
+    node.create_table(kept()).expect("here it can be kept");
 }
 
 #[test]

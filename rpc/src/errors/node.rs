@@ -55,6 +55,7 @@ fn kind_of(error: &NodeError) -> ErrorKind {
         NodeError::NoCopy { .. }
         | NodeError::SystemTable { .. }
         | NodeError::WrongKind { .. }
+        | NodeError::NoDataDirectory { .. }
         | NodeError::Aborted { .. } => ErrorKind::Refused,
         NodeError::Unavailable { .. } | NodeError::NotReady { .. } | NodeError::Closed => {
             ErrorKind::Unavailable
