@@ -12,7 +12,7 @@ use crate::output::Format;
 const EXAMPLES: &str = "\
 Examples:
   hmn status --addr 127.0.0.1:7400
-  hmn table create accounts --attribute id:int --attribute owner:text --attribute balance:int --key id
+  hmn table create accounts -a id:int -a owner:text -a balance:int --key id
   hmn put accounts 1 Ada 100
   hmn get accounts 1
   hmn import cities cities.csv --key id --index country --storage disc

@@ -26,12 +26,15 @@ const ECHO_ROUNDS: usize = 10;
 const ECHO_WINDOW: Duration = Duration::from_secs(1);
 
 const ABOUT: &str = "\
-Without --addr it starts a cluster for the time of the run: the first node inside this process, where a program that
-embeds a node has it, the others as processes of their own. With --addr it measures that running cluster over gRPC, in
+Unless --addr is given it starts a cluster for the time of the run: the first node
+inside this process, where a program that embeds a node has it, the others as
+processes of their own. With --addr it measures that running cluster over gRPC, in
 tables of its own whose names begin with bench_ and which it drops at the end.
 
-Prints one JSON line per figure, or a table or CSV at the end if --format asks for it: operations per second, median and 99th percentile in microseconds, of the median of
-the repetitions. Workloads, fields and how other systems are measured alike: benches/peers/README.md.
+Prints one JSON line per figure (or a table or CSV at the end, if --format is given):
+operations per second, median and 99th percentile in microseconds, of the median of
+the repetitions. Workloads, fields, and how other systems are measured alike:
+benches/peers/README.md.
 
 Examples:
   hmn bench write_txn read_txn

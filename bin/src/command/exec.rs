@@ -24,12 +24,17 @@ const BALANCE: i64 = 10;
 
 const LINES: &str = "\
 Lines in, each one transaction:
-  {\"value\":[[\"append\",K,V],[\"r\",K,null],[\"w\",K,V]]}        append to a list, read, write a register
-  {\"f\":\"setup\",\"value\":{\"accounts\":8,\"balance\":10}}        open accounts 0 to 7 (value may be left out)
-  {\"f\":\"transfer\",\"value\":{\"from\":A,\"to\":B,\"amount\":N}}   fails rather than overdraw A
-  {\"f\":\"add\",\"value\":N}                                  add to the counter
-  {\"f\":\"read\"}                                           all accounts if there are any, else the counter
-                                                         (\"value\":\"accounts\" or \"counter\" to choose)
+  {\"value\":[[\"append\",K,V],[\"r\",K,null],[\"w\",K,V]]}
+      append to a list, read, write a register
+  {\"f\":\"setup\",\"value\":{\"accounts\":8,\"balance\":10}}
+      open accounts 0 to 7 (value may be left out)
+  {\"f\":\"transfer\",\"value\":{\"from\":A,\"to\":B,\"amount\":N}}
+      fails rather than overdraw A
+  {\"f\":\"add\",\"value\":N}
+      add to the counter
+  {\"f\":\"read\"}
+      all accounts if there are any, else the counter
+      (\"value\":\"accounts\" or \"counter\" to choose)
 Lines out, in the same order:
   {\"type\":\"ok\",\"value\":...}     it happened; reads are filled in
   {\"type\":\"fail\",\"error\":...}   it certainly did not happen
