@@ -73,7 +73,7 @@ impl Global {
             format: Format::Table,
             timeout: 10.0,
             addr_given: true,
-            format_given: true,
+            format_given: false,
         }
     }
 
@@ -89,6 +89,25 @@ fn seconds(text: &str) -> Result<f64, String> {
         _ => Err("a number of seconds from 0.001 to 3600 is wanted".to_owned()),
     }
 }
+
+/// Wrong usage that only the command itself can see; it ends the process as the parser's findings do.
+#[derive(Debug)]
+pub(crate) struct Usage(String);
+
+impl Usage {
+    /// An error that says what would be right.
+    pub(crate) fn error(what: impl Into<String>) -> anyhow::Error {
+        anyhow::Error::new(Usage(what.into()))
+    }
+}
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
 
 /// What to do.
 #[derive(Debug, Subcommand)]

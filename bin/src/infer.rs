@@ -2,31 +2,36 @@
 //! of it has: integer, float, true or false, else text. Empty fields are null and say nothing about the type. Words that a
 //! parser could take for numbers (`NA`, `nan`, `inf`, `007`) are text.
 
+use anyhow::{Context, Result};
+use hypermnesia_rpc::Value;
 use hypermnesia_rpc::client::AttributeType;
 
 use crate::command::table::AttributeSpec;
 use crate::file::{Fields, Line};
-use crate::literal;
+use crate::{json, literal};
 
 /// What is known of the columns so far.
 pub(crate) struct Inference {
     names: Vec<String>,
     columns: Vec<Column>,
-    rows: u64,
+    /// Types that are not inferred, by name: from options, or from the table that is there.
+    stated: Vec<(String, AttributeType)>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Column {
     ty: Option<AttributeType>,
     stated: Option<AttributeType>,
-    /// Rows in which it had a value.
-    values: u64,
 }
 
 impl Inference {
     /// Nothing seen of these columns.
-    pub(crate) fn new(names: Vec<String>) -> Inference {
-        Inference { columns: vec![Column::default(); names.len()], names, rows: 0 }
+    pub(crate) fn new(names: Vec<String>, stated: Vec<(String, AttributeType)>) -> Inference {
+        let mut inference = Inference { names: Vec::new(), columns: Vec::new(), stated };
+        for name in names {
+            inference.column(&name);
+        }
+        inference
     }
 
     /// The columns, in order.
@@ -34,34 +39,30 @@ impl Inference {
         &self.names
     }
 
-    /// Looks at a row.
-    pub(crate) fn see(&mut self, line: &Line) {
-        self.rows += 1;
+    /// Looks at a row. Fails where JSON says something that no table can hold as it is.
+    pub(crate) fn see(&mut self, line: &Line) -> Result<()> {
         match &line.fields {
-            Fields::Text(texts) => {
-                for (column, text) in self.columns.iter_mut().zip(texts).filter(|(_, text)| !text.is_empty())
-                {
-                    column.see(type_of_text(text, column.ty));
+            Fields::Text(cells) => {
+                let filled = self.columns.iter_mut().zip(cells);
+                for (column, cell) in filled.filter(|(column, _)| column.stated.is_none()) {
+                    if let Some(text) = cell.as_deref().filter(|text| !text.is_empty()) {
+                        column.see(type_of_text(text, column.ty));
+                    }
                 }
             }
             Fields::Json(object) => {
-                for (name, json) in object {
-                    let column = self.column(name);
-                    if let Some(ty) = type_of_json(json) {
-                        self.columns[column].see(ty);
+                for (name, raw) in &object.0 {
+                    let at = self.column(name);
+                    let column = &mut self.columns[at];
+                    let stated = column.stated.unwrap_or(AttributeType::Any);
+                    let value = json::of_type(raw, stated).with_context(|| format!("column {name:?}"))?;
+                    if let Some(ty) = type_of_value(&value) {
+                        column.see(ty);
                     }
                 }
             }
         }
-    }
-
-    /// Says the type of a column; false when there is no such column.
-    pub(crate) fn state(&mut self, name: &str, ty: AttributeType) -> bool {
-        let column = self.names.iter().position(|known| known == name);
-        column.is_some_and(|at| {
-            self.columns[at].stated = Some(ty);
-            true
-        })
+        Ok(())
     }
 
     /// The attributes of a table for these columns. Those of the key are never null; the others may be, so that a later
@@ -78,8 +79,9 @@ impl Inference {
 
     fn column(&mut self, name: &str) -> usize {
         self.names.iter().position(|known| known == name).unwrap_or_else(|| {
+            let stated = self.stated.iter().find(|(known, _)| known == name).map(|(_, ty)| *ty);
             self.names.push(name.to_owned());
-            self.columns.push(Column::default());
+            self.columns.push(Column { ty: None, stated });
             self.names.len() - 1
         })
     }
@@ -87,19 +89,18 @@ impl Inference {
 
 impl Column {
     fn see(&mut self, ty: AttributeType) {
-        self.values += 1;
         self.ty = Some(self.ty.map_or(ty, |known| join(known, ty)));
     }
 }
 
 /// The narrowest type that holds both.
 fn join(a: AttributeType, b: AttributeType) -> AttributeType {
-    use AttributeType::{Any, Float, Int, List, Map, Text};
+    use AttributeType::{Bool, Float, Int, Text};
     match (a, b) {
         _ if a == b => a,
         (Int, Float) | (Float, Int) => Float,
-        (List | Map | Any, _) | (_, List | Map | Any) => Any,
-        _ => Text,
+        (Bool | Float | Int | Text, Bool | Float | Int | Text) => Text,
+        _ => AttributeType::Any,
     }
 }
 
@@ -118,15 +119,17 @@ fn type_of_text(text: &str, known: Option<AttributeType>) -> AttributeType {
     }
 }
 
-fn type_of_json(json: &serde_json::Value) -> Option<AttributeType> {
-    Some(match json {
-        serde_json::Value::Null => return None,
-        serde_json::Value::Bool(_) => AttributeType::Bool,
-        serde_json::Value::Number(n) if literal::integer(&n.to_string()).is_some() => AttributeType::Int,
-        serde_json::Value::Number(_) => AttributeType::Float,
-        serde_json::Value::String(_) => AttributeType::Text,
-        serde_json::Value::Array(_) => AttributeType::List,
-        serde_json::Value::Object(_) => AttributeType::Map,
+fn type_of_value(value: &Value) -> Option<AttributeType> {
+    Some(match value {
+        Value::Null => return None,
+        Value::Bool(_) => AttributeType::Bool,
+        Value::Int(_) | Value::Uint(_) => AttributeType::Int,
+        Value::Float(_) => AttributeType::Float,
+        Value::Text(_) => AttributeType::Text,
+        Value::Bytes(_) => AttributeType::Bytes,
+        Value::Timestamp(_) => AttributeType::Timestamp,
+        Value::List(_) => AttributeType::List,
+        Value::Map(_) => AttributeType::Map,
     })
 }
 
@@ -135,9 +138,10 @@ mod tests {
     use super::*;
 
     fn inferred(texts: &[&str]) -> AttributeType {
-        let mut inference = Inference::new(vec!["c".into()]);
+        let mut inference = Inference::new(vec!["c".into()], Vec::new());
         for text in texts {
-            inference.see(&Line { number: 0, end: 0, fields: Fields::Text(vec![(*text).to_owned()]) });
+            let fields = Fields::Text(vec![Some((*text).to_owned())]);
+            inference.see(&Line { number: 0, end: 0, fields }).unwrap();
         }
         inference.attributes(&[])[0].ty
     }

@@ -5,12 +5,14 @@ use anyhow::{Result, anyhow, bail};
 use hypermnesia_rpc::Value;
 use hypermnesia_rpc::client::AttributeType;
 
-/// Reads text as what it looks like.
-pub(crate) fn guess(text: &str) -> Value {
+use crate::json;
+
+/// Reads text as what it looks like. Only JSON that says something no table can hold is wrong.
+pub(crate) fn guess(text: &str) -> Result<Value> {
     let looks_like_json = text.starts_with(['"', '[', '{']) || matches!(text, "null" | "true" | "false");
-    match serde_json::from_str::<serde_json::Value>(text) {
-        Ok(json) if looks_like_json => from_json(&json),
-        _ => number(text).unwrap_or_else(|| text.into()),
+    match looks_like_json.then(|| json::read(text)).flatten() {
+        Some(read) => read,
+        None => Ok(number(text).unwrap_or_else(|| text.into())),
     }
 }
 
@@ -22,7 +24,7 @@ pub(crate) fn of_type(text: &str, wanted: AttributeType) -> Result<Value> {
     }
     let wrong = |what: &str| anyhow!("{text:?} is not {what}");
     Ok(match wanted {
-        T::Unspecified | T::Any => guess(text),
+        T::Unspecified | T::Any => guess(text)?,
         T::Text => text.into(),
         T::Bool => match text.to_ascii_lowercase().as_str() {
             "true" | "t" | "yes" | "1" => true.into(),
@@ -34,10 +36,10 @@ pub(crate) fn of_type(text: &str, wanted: AttributeType) -> Result<Value> {
         T::Timestamp => {
             text.parse().map(Value::Timestamp).map_err(|_| wrong("a number of microseconds since 1970"))?
         }
-        T::Bytes => Value::Bytes(hex(text).ok_or_else(|| wrong("an even number of hexadecimal digits"))?),
-        T::List | T::Map => match (serde_json::from_str(text).map(|json| from_json(&json)), wanted) {
-            (Ok(list @ Value::List(_)), T::List) => list,
-            (Ok(map @ Value::Map(_)), T::Map) => map,
+        T::Bytes => bytes(text)?,
+        T::List | T::Map => match (json::read(text).transpose()?, wanted) {
+            (Some(list @ Value::List(_)), T::List) => list,
+            (Some(map @ Value::Map(_)), T::Map) => map,
             _ => bail!(wrong(if wanted == T::List { "a JSON list" } else { "a JSON object" })),
         },
     })
@@ -68,28 +70,24 @@ pub(crate) fn number(text: &str) -> Option<Value> {
     })
 }
 
-/// JSON as a value.
-pub(crate) fn from_json(json: &serde_json::Value) -> Value {
-    match json {
-        serde_json::Value::Null => Value::Null,
-        serde_json::Value::Bool(b) => (*b).into(),
-        serde_json::Value::Number(n) => {
-            let text = n.to_string();
-            integer(&text).unwrap_or_else(|| Value::Float(n.as_f64().unwrap_or(f64::NAN)))
-        }
-        serde_json::Value::String(text) => text.as_str().into(),
-        serde_json::Value::Array(values) => Value::List(values.iter().map(from_json).collect()),
-        serde_json::Value::Object(fields) => {
-            Value::Map(fields.iter().map(|(name, value)| (name.as_str().into(), from_json(value))).collect())
-        }
+/// Bytes from hexadecimal digits.
+pub(crate) fn bytes(digits: &str) -> Result<Value> {
+    let wrong = || anyhow!("{digits:?} is not an even number of hexadecimal digits");
+    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) || !digits.len().is_multiple_of(2) {
+        bail!(wrong());
     }
+    let pairs = (0..digits.len()).step_by(2);
+    let bytes: Result<Vec<u8>, _> = pairs.map(|at| u8::from_str_radix(&digits[at..at + 2], 16)).collect();
+    Ok(Value::Bytes(bytes.map_err(|_| wrong())?))
 }
 
-fn hex(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || !text.len().is_multiple_of(2) {
-        return None;
-    }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut digits, byte| {
+        let _ = write!(digits, "{byte:02x}"); // writing into a text cannot fail
+        digits
+    })
 }
 
 #[cfg(test)]
@@ -112,9 +110,10 @@ mod tests {
             ("[1, \"a\"]", Value::List(vec![Value::Int(1), "a".into()])),
             ("null", Value::Null),
             ("AD.03", "AD.03".into()),
+            ("[draft", "[draft".into()),
             ("", "".into()),
         ] {
-            assert_eq!(guess(text), value, "{text:?}");
+            assert_eq!(guess(text).unwrap(), value, "{text:?}");
         }
     }
 

@@ -1,33 +1,34 @@
 //! `hmn`: serves, queries and looks after a Hypermnesia cluster from the command line.
 //!
 //! The story of the process: read the command line, run the command, say what went wrong and end with 0 (done), 1 (failed)
-//! or 2 (wrong usage, said by the parser).
+//! or 2 (wrong usage).
 
 mod args;
 mod bench;
 mod child;
 mod command;
+mod csv;
 mod file;
 mod infer;
+mod json;
 mod literal;
 mod output;
 mod progress;
 
-use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use args::{Cli, Command};
+use args::{Cli, Command, Usage};
 
 fn main() -> ExitCode {
     let cli = Cli::read();
     match tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(run(cli))) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads our output has seen enough (`hmn query ... | head`): no failure of ours.
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hmn: {error:#}");
-            ExitCode::FAILURE
+            output::note(format_args!("hmn: {error:#}"));
+            if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -51,11 +52,4 @@ async fn run(cli: Cli) -> Result<()> {
         Command::BenchMember(args) => tokio::task::spawn_blocking(|| bench::member::run(args)).await?,
         Command::Shell => command::shell::run(global).await,
     }
-}
-
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|io| io.kind() == ErrorKind::BrokenPipe)
 }

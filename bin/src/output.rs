@@ -6,6 +6,9 @@ use std::io::{self, IsTerminal, Write};
 use anyhow::Result;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use hypermnesia_rpc::Value;
+use hypermnesia_rpc::client::AttributeType;
+
+use crate::{csv, json, literal};
 
 /// How data is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -22,13 +25,15 @@ pub(crate) enum Format {
 /// Rows on their way out. [`Output::finish`] must be called: tables are printed as a whole.
 pub(crate) struct Output<W: Write> {
     columns: Vec<String>,
+    /// By column, whether a value says its own type, since the table says none. Where this ends, none does.
+    any: Vec<bool>,
     sink: Sink<W>,
 }
 
 enum Sink<W: Write> {
     Table(Box<Table>, W),
     Json(W),
-    Csv(Box<csv::Writer<W>>),
+    Csv(W),
 }
 
 /// Output to the standard output.
@@ -42,47 +47,88 @@ pub(crate) fn stdout(format: Format, columns: &[&str]) -> Result<Output<io::BufW
 
 impl<W: Write> Output<W> {
     /// Output with these columns to `writer`.
-    pub(crate) fn new(format: Format, columns: Vec<String>, writer: W) -> Result<Output<W>> {
+    pub(crate) fn new(format: Format, columns: Vec<String>, mut writer: W) -> Result<Output<W>> {
         let sink = match format {
             Format::Table => Sink::Table(Box::new(empty_table(&columns)), writer),
             Format::Json => Sink::Json(writer),
             Format::Csv => {
-                let mut csv = csv::Writer::from_writer(writer);
-                csv.write_record(&columns)?;
-                Sink::Csv(Box::new(csv))
+                csv::write(&mut writer, columns.iter().map(|name| Some(name.as_str())))?;
+                Sink::Csv(writer)
             }
         };
-        Ok(Output { columns, sink })
+        Ok(Output { columns, any: Vec::new(), sink })
+    }
+
+    /// The same with columns of these types: values in columns that hold any type are written so that `import` finds their
+    /// type again.
+    pub(crate) fn of_types(mut self, types: impl IntoIterator<Item = AttributeType>) -> Output<W> {
+        self.any = types.into_iter().map(|ty| ty == AttributeType::Any).collect();
+        self
     }
 
     /// Prints one row.
     pub(crate) fn row(&mut self, values: &[Value]) -> Result<()> {
+        let any = self.any.iter().copied().chain(std::iter::repeat(false));
         match &mut self.sink {
             Sink::Table(table, _) => {
                 table.add_row(values.iter().map(cell));
             }
             Sink::Json(writer) => {
-                // Not through a JSON object, which would sort the columns.
-                let fields = self.columns.iter().zip(values.iter().map(json));
-                serde::Serializer::collect_map(&mut serde_json::Serializer::new(&mut *writer), fields)?;
-                writer.write_all(b"\n")?;
+                let each = values.iter().zip(any);
+                let each = each.map(|(value, any)| if any { json::of(value) } else { json::of_typed(value) });
+                // By way of a buffer, so that a failing writer's error stays what it is.
+                let mut line = Vec::new();
+                let fields = self.columns.iter().zip(each);
+                serde::Serializer::collect_map(&mut serde_json::Serializer::new(&mut line), fields)?;
+                line.push(b'\n');
+                writer.write_all(&line)?;
             }
-            Sink::Csv(csv) => csv.write_record(values.iter().map(plain))?,
+            Sink::Csv(writer) => {
+                let each = values.iter().zip(any);
+                let cells: Vec<_> =
+                    each.map(|(value, any)| if any { any_cell(value) } else { typed_cell(value) }).collect();
+                csv::write(writer, cells.iter().map(Option::as_deref))?;
+            }
         }
         Ok(())
     }
 
     /// Prints what is left.
-    pub(crate) fn finish(self) -> Result<()> {
-        match self.sink {
+    pub(crate) fn finish(self) -> Result<W> {
+        let mut writer = match self.sink {
             Sink::Table(table, mut writer) => {
                 writeln!(writer, "{table}")?;
-                writer.flush()?;
+                writer
             }
-            Sink::Json(mut writer) => writer.flush()?,
-            Sink::Csv(mut csv) => csv.flush()?,
-        }
-        Ok(())
+            Sink::Json(writer) | Sink::Csv(writer) => writer,
+        };
+        writer.flush()?;
+        Ok(writer)
+    }
+}
+
+/// A CSV cell whose column says its type.
+fn typed_cell(value: &Value) -> csv::Cell {
+    match value {
+        Value::Null => None,
+        Value::Text(text) => Some(text.clone()),
+        Value::Bytes(bytes) => Some(literal::hex(bytes)),
+        Value::Timestamp(us) => Some(us.to_string()),
+        Value::List(_) | Value::Map(_) => Some(json::of(value).to_string()),
+        Value::Bool(_) | Value::Int(_) | Value::Uint(_) | Value::Float(_) => Some(value.to_string()),
+    }
+}
+
+/// A CSV cell that must say its type itself: plain where it is read back as the same, else JSON.
+fn any_cell(value: &Value) -> csv::Cell {
+    match value {
+        Value::Null => None,
+        Value::Text(text) => match literal::guess(text) {
+            Ok(Value::Text(same)) if same == *text => Some(text.clone()),
+            _ => Some(json::of(value).to_string()),
+        },
+        Value::Int(_) | Value::Uint(_) => Some(value.to_string()),
+        other => Some(json::of(other).to_string()),
     }
 }
 
@@ -90,19 +136,33 @@ fn empty_table(columns: &[String]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(columns);
+    table.set_header(columns.iter().map(|name| visible(name)));
     table
 }
 
 fn cell(value: &Value) -> comfy_table::Cell {
-    let cell = comfy_table::Cell::new(plain(value));
+    let cell = comfy_table::Cell::new(visible(&plain(value)));
     match value {
         Value::Int(_) | Value::Uint(_) | Value::Float(_) => cell.set_alignment(CellAlignment::Right),
         _ => cell,
     }
 }
 
-/// A value as people and spreadsheets read it: no quotes around text, nothing for null.
+/// Text that cannot command a terminal: control characters and those that turn the direction of writing are shown by their
+/// escapes. Ends of lines stay, the table has lines for them.
+pub(crate) fn visible(text: &str) -> String {
+    let commands = |c: char| {
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if commands(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}
+
+/// A value as people read it: no quotes around text, nothing for null.
 pub(crate) fn plain(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -111,23 +171,20 @@ pub(crate) fn plain(value: &Value) -> String {
     }
 }
 
-/// A value as JSON. Bytes become hexadecimal text, timestamps microseconds, maps objects.
-pub(crate) fn json(value: &Value) -> serde_json::Value {
-    match value {
-        Value::Null => serde_json::Value::Null,
-        Value::Bool(b) => (*b).into(),
-        Value::Int(n) | Value::Timestamp(n) => (*n).into(),
-        Value::Uint(n) => (*n).into(),
-        Value::Float(x) => serde_json::Number::from_f64(*x).map_or(serde_json::Value::Null, Into::into),
-        Value::Text(text) => text.clone().into(),
-        Value::Bytes(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
-        Value::List(values) => values.iter().map(json).collect::<Vec<_>>().into(),
-        Value::Map(pairs) => {
-            let object: serde_json::Map<_, _> =
-                pairs.iter().map(|(key, value)| (plain(key), json(value))).collect();
-            object.into()
-        }
-    }
+/// Prints a line on the standard output.
+pub(crate) fn say(line: impl std::fmt::Display) -> Result<()> {
+    Ok(writeln!(io::stdout(), "{line}")?)
+}
+
+/// Prints a line on the standard error. Where that is closed nobody is left to be told: no reason to fail.
+pub(crate) fn note(line: impl std::fmt::Display) {
+    drop(writeln!(io::stderr(), "{line}"));
+}
+
+/// Whether a failure is only that the reader of our output has seen enough (`hmn query ... | head`).
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|io| io.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Whether a person is looking at the standard error, where progress is shown.
@@ -161,6 +218,44 @@ mod tests {
     fn csv_quotes_what_must_be_quoted() {
         // Aim: a spreadsheet reads it back. Method: quotes and a comma in one field, an empty one for null.
         assert_eq!(printed(Format::Csv), "id,code\n1,\"a \"\"b\"\", c\"\n2,\n");
+    }
+
+    #[test]
+    fn a_cell_of_any_type_is_read_back_as_what_it_was() {
+        // Aim: texts that look like something else, and what looks like nothing, keep their type in CSV. Method: cell by
+        // cell, there and back; compared as text, since NaN equals nothing.
+        let texts = [
+            "7",
+            "null",
+            "true",
+            "[1]",
+            "{",
+            "\"x\"",
+            "1.5",
+            "007",
+            "plain",
+            "a,b",
+            "[1,[99999999999999999999]]",
+        ];
+        let others = [
+            Value::Float(7.0),
+            Value::Float(f64::INFINITY),
+            Value::Uint(u64::MAX),
+            Value::Bool(true),
+            Value::Timestamp(7),
+            Value::Bytes(vec![0]),
+            Value::List(vec!["7".into(), Value::Bytes(vec![])]),
+        ];
+        for value in texts.into_iter().map(Value::from).chain(others) {
+            let cell = any_cell(&value).unwrap();
+            assert_eq!(format!("{:?}", literal::guess(&cell).unwrap()), format!("{value:?}"), "{cell}");
+        }
+    }
+
+    #[test]
+    fn nothing_in_a_table_commands_the_terminal() {
+        // Aim: rows cannot clear the screen or turn the text around. Method: both, and what must stay as it is.
+        assert_eq!(visible("a\u{1b}[2J\u{202e}b\nÄ→"), "a\\u{1b}[2J\\u{202e}b\nÄ→");
     }
 
     #[test]

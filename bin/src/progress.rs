@@ -23,6 +23,11 @@ pub(crate) fn bytes(what: &'static str, total: u64) -> Progress {
     Progress::new(what, total, "{msg} {bar:30} {bytes}/{total_bytes} {eta}")
 }
 
+/// Progress through bytes of which nobody knows how many there are.
+pub(crate) fn unbounded(what: &'static str) -> Progress {
+    Progress::new(what, 0, "{msg} {bytes}")
+}
+
 /// Progress through so many rows.
 pub(crate) fn rows(what: &'static str, total: u64) -> Progress {
     Progress::new(what, total, "{msg} {bar:30} {human_pos}/{human_len} rows {eta}")

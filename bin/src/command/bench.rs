@@ -17,7 +17,7 @@ use crate::bench::records::Kept;
 use crate::bench::remote::Remote;
 use crate::bench::run::Clients;
 use crate::bench::workload::Workload;
-use crate::literal;
+use crate::json;
 use crate::output::{self, Format};
 
 /// Alternations of echo and bench.
@@ -362,16 +362,16 @@ impl Printer {
         let mut out = output::stdout(self.format, &columns)?;
         for line in &self.later {
             let null = serde_json::Value::Null;
-            let cells = columns.iter().map(|column| literal::from_json(line.get(*column).unwrap_or(&null)));
-            out.row(&cells.collect::<Vec<_>>())?;
+            let cells = columns.iter().map(|column| json::from(line.get(*column).unwrap_or(&null)));
+            out.row(&cells.collect::<Result<Vec<_>>>()?)?;
         }
-        out.finish()
+        out.finish().map(drop)
     }
 }
 
 /// Says to whoever watches what is being measured.
 fn note(what: &str) {
     if output::is_watched() {
-        eprintln!("measuring {what}");
+        output::note(format_args!("measuring {what}"));
     }
 }

@@ -12,6 +12,7 @@ use hypermnesia_rpc::{ErrorKind, Value};
 use super::import;
 use crate::args::Global;
 use crate::child::{self, Member, Spec};
+use crate::output::{self, say};
 
 /// Shipped with the program, so that the demo runs from anywhere.
 const CITIES: &[u8] = include_bytes!("../../../examples/data/cities.csv");
@@ -52,10 +53,10 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
     std::fs::remove_dir_all(&demo.folder)
         .with_context(|| format!("cannot remove {}", demo.folder.display()))?;
     outcome?;
-    println!(
+    say(format_args!(
         "\nAll of it held, in {:.1} s. The three processes are gone again.",
         begin.elapsed().as_secs_f64()
-    );
+    ))?;
     Ok(())
 }
 
@@ -76,7 +77,7 @@ impl Demo {
         step(
             1,
             "Three members start, each a process of its own. They agree on who takes part: their first epoch.",
-        );
+        )?;
         let names: Vec<_> = (1..=3).map(|number| format!("n{number}")).collect();
         let members = child::member_list(&names, &child::free_addresses(3)?);
         for name in names {
@@ -88,7 +89,7 @@ impl Demo {
             said(&format!(
                 "{} is process {}, clients reach it at {}",
                 member.spec.name, member.pid, member.client
-            ));
+            ))?;
         }
         Ok(())
     }
@@ -97,7 +98,7 @@ impl Demo {
         step(
             2,
             "Places and regions of 23 countries (GeoNames, CC BY 4.0) are imported on n1, with a copy on every member.",
-        );
+        )?;
         for (table, bytes, options) in [
             (
                 "cities",
@@ -114,13 +115,13 @@ impl Demo {
     }
 
     async fn read_elsewhere(&self) -> Result<()> {
-        step(3, "n2 has it all. A read there is answered from its own memory; nobody else is asked.");
+        step(3, "n2 has it all. A read there is answered from its own memory; nobody else is asked.")?;
         let client = self.client(1).await?;
         let begin = Instant::now();
         let rows = rows_of(&client, "SELECT count(*) FROM cities").await?;
         let lines = CITIES.iter().filter(|byte| **byte == b'\n').count() as i64 - 1;
         ensure!(rows == [[Value::Int(lines)]], "n2 counts {rows:?}, the file has {lines} lines");
-        said(&format!("n2 counts {lines} places in {:.1} ms", begin.elapsed().as_secs_f64() * 1000.0));
+        said(&format!("n2 counts {lines} places in {:.1} ms", begin.elapsed().as_secs_f64() * 1000.0))?;
         Ok(())
     }
 
@@ -128,7 +129,7 @@ impl Demo {
         step(
             4,
             "Ada sends Bob 30: two accounts and a line in the journal change together, on all members or on none.",
-        );
+        )?;
         let client = self.client(0).await?;
         let accounts = TableSpec::set("accounts")
             .attribute("owner", AttributeType::Text)
@@ -145,14 +146,13 @@ impl Demo {
             rows_of(&self.client(2).await?, "SELECT owner, balance FROM accounts ORDER BY owner").await?;
         let wanted: [[Value; 2]; 2] = [["Ada".into(), 70.into()], ["Bob".into(), 50.into()]];
         ensure!(seen == wanted, "n3 shows {seen:?}");
-        said("n3 shows Ada 70, Bob 50, and the journal has its line");
+        said("n3 shows Ada 70, Bob 50, and the journal has its line")?;
         match self.transfer(&client, "Ada", "Bob", 1000).await {
             Err(error) if error.to_string().contains("only 70") => {
                 said("1000 more are refused by the program, and nothing is changed")
             }
             other => bail!("a transfer of 1000 ended with {other:?}"),
         }
-        Ok(())
     }
 
     /// Moves money in an interactive transaction, with both accounts locked for it.
@@ -183,26 +183,25 @@ impl Demo {
         step(
             5,
             "n2 joins the northernmost places of Namibia with their regions. EXPLAIN says how it finds them.",
-        );
+        )?;
         let client = self.client(1).await?;
-        println!("    {JOINED};");
+        say(format_args!("    {JOINED};"))?;
         let rows = rows_of(&client, JOINED).await?;
         ensure!(rows.len() == 3, "{} rows came, 3 were asked for", rows.len());
         for row in &rows {
-            said(&row.iter().map(crate::output::plain).collect::<Vec<_>>().join("  "));
+            said(&row.iter().map(output::plain).collect::<Vec<_>>().join("  "))?;
         }
         let plan = rows_of(&client, &format!("EXPLAIN {JOINED}")).await?;
-        let plan: Vec<_> = plan.iter().flatten().map(crate::output::plain).collect();
+        let plan: Vec<_> = plan.iter().flatten().map(output::plain).collect();
         ensure!(plan.iter().any(|line| line.contains("by_country")), "the plan uses no index: {plan:?}");
-        plan.iter().for_each(|line| println!("    | {line}"));
-        Ok(())
+        plan.iter().try_for_each(|line| say(format_args!("    | {line}")))
     }
 
     async fn kill(&mut self) -> Result<()> {
         step(
             6,
             "n3 is killed, as a crash would. Reads go on at the others; a write is refused before it changes anything.",
-        );
+        )?;
         self.members[2].kill().await?;
         let client = self.client(0).await?;
         let refused = async {
@@ -217,14 +216,14 @@ impl Demo {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         };
-        said(&format!("a write on n1: {}", refused.await?));
+        said(&format!("a write on n1: {}", refused.await?))?;
         let begin = Instant::now();
         let rows = rows_of(&self.client(1).await?, MONEY).await?;
         ensure!(rows == [[Value::Int(120)]], "n2 sums {rows:?}");
         said(&format!(
             "a read on n2: 120 in all accounts, in {:.1} ms",
             begin.elapsed().as_secs_f64() * 1000.0
-        ));
+        ))?;
         Ok(())
     }
 
@@ -232,18 +231,18 @@ impl Demo {
         step(
             7,
             "n3 starts again, with empty memory. It fetches all tables from the others before it serves: a new epoch.",
-        );
+        )?;
         let begin = Instant::now();
         let spec = self.members[2].spec.clone();
         self.members[2] = Member::start(spec).await?;
         self.whole().await?;
         self.client(0).await?.table("accounts").put(("Cleo", 0)).await?;
-        said(&format!("whole again and writing after {:.1} s", begin.elapsed().as_secs_f64()));
+        said(&format!("whole again and writing after {:.1} s", begin.elapsed().as_secs_f64()))?;
         Ok(())
     }
 
     async fn compare(&self) -> Result<()> {
-        step(8, "All three are equal: each answers from its own copy.");
+        step(8, "All three are equal: each answers from its own copy.")?;
         let mut answers = Vec::new();
         for at in 0..self.members.len() {
             let client = self.client(at).await?;
@@ -253,7 +252,7 @@ impl Demo {
                 "{}: {}",
                 self.members[at].spec.name,
                 rows[0].iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-            ));
+            ))?;
             answers.push(rows);
         }
         ensure!(answers.windows(2).all(|pair| pair[0] == pair[1]), "they differ: {answers:?}");
@@ -261,12 +260,12 @@ impl Demo {
     }
 
     async fn keep(&self) -> Result<()> {
-        println!("\nThe cluster stays until Ctrl-C. Talk to it:");
-        println!("  hmn shell --addr {}", self.members[0].client);
-        println!(
+        say(format_args!("\nThe cluster stays until Ctrl-C. Talk to it:"))?;
+        say(format_args!("  hmn shell --addr {}", self.members[0].client))?;
+        say(format_args!(
             "  hmn query \"SELECT country, count(*) FROM cities GROUP BY country ORDER BY 2 DESC LIMIT 5\" --addr {}",
             self.members[1].client
-        );
+        ))?;
         tokio::signal::ctrl_c().await?;
         Ok(())
     }
@@ -317,10 +316,10 @@ async fn rows_of(client: &Client, statement: &str) -> Result<Vec<Vec<Value>>> {
     Ok(client.query(statement, Values::default()).await?.collect().await?)
 }
 
-fn step(number: u32, what: &str) {
-    println!("\n{number}. {what}");
+fn step(number: u32, what: &str) -> Result<()> {
+    say(format_args!("\n{number}. {what}"))
 }
 
-fn said(what: &str) {
-    println!("    {what}");
+fn said(what: &str) -> Result<()> {
+    say(format_args!("    {what}"))
 }

@@ -1,4 +1,4 @@
-//! `dev`: a whole cluster of processes on this machine, in the foreground.
+//! `dev`: a whole cluster of processes on this machine, in the foreground: all of them or none.
 
 use std::path::PathBuf;
 
@@ -7,11 +7,13 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::child::{Member, Spec, member_list};
+use crate::output::say;
 
 /// Ports between one member and the next.
 const PORTS_APART: u16 = 10;
 
-/// Run a cluster on this machine, in the foreground.
+/// Run a cluster on this machine, in the foreground. When one member ends, however it ends, all others are stopped; to see
+/// a cluster live on without one, start each with `hmn serve`, or see `hmn demo`.
 #[derive(Debug, Args)]
 pub(crate) struct DevArgs {
     /// How many members.
@@ -37,12 +39,13 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
         let data = args.data.as_ref().map(|folder| folder.join(name));
         let member =
             Member::start(Spec { name: name.clone(), client, members: members.clone(), data }).await?;
-        println!("{} for clients at {}, process {}", member.spec.name, member.client, member.pid);
+        say(format_args!("{} for clients at {}, process {}", member.spec.name, member.client, member.pid))?;
         running.push(member);
     }
-    println!("\nin another terminal:  hmn status --addr {}", running[0].client);
-    println!("                      hmn shell --addr {}", running[0].client);
-    println!("Ctrl-C stops all.");
+    let first = &running[0].client;
+    say(format_args!("\nin another terminal:  hmn status --addr {first}"))?;
+    say(format_args!("                      hmn shell --addr {first}"))?;
+    say("Ctrl-C stops all.")?;
     let mut terminate = signal(SignalKind::terminate())?;
     let ended = tokio::select! {
         signal = tokio::signal::ctrl_c() => { signal?; None }

@@ -5,21 +5,21 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use hypermnesia_rpc::client::{AttributeType, Client, Interactive, Scan, TableSpec, TransactionOptions};
 use hypermnesia_rpc::{Error, ErrorKind, Value};
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 
 use super::{connect, loaded_table};
 use crate::args::Global;
-use crate::{literal, output};
+use crate::{json, output};
 
 /// How often a transaction that lost against another, and so certainly did not happen, is run again.
 const RUNS_MAX: u32 = 20;
 /// What `setup` opens where it is not told: so many accounts with so much each.
-const ACCOUNTS: u64 = 8;
+const ACCOUNTS: i64 = 8;
 const BALANCE: i64 = 10;
 
 const LINES: &str = "\
@@ -27,7 +27,7 @@ Lines in, each one transaction:
   {\"value\":[[\"append\",K,V],[\"r\",K,null],[\"w\",K,V]]}
       append to a list, read, write a register
   {\"f\":\"setup\",\"value\":{\"accounts\":8,\"balance\":10}}
-      open accounts 0 to 7 (value may be left out)
+      make accounts 0 to 7 and no others (value may be left out)
   {\"f\":\"transfer\",\"value\":{\"from\":A,\"to\":B,\"amount\":N}}
       fails rather than overdraw A
   {\"f\":\"add\",\"value\":N}
@@ -117,9 +117,9 @@ struct Session {
 
 impl Session {
     async fn answer(&self, line: &str) -> Json {
-        let request: Json = match serde_json::from_str(line) {
+        let request = match request(line) {
             Ok(request) => request,
-            Err(error) => return json!({"type": "fail", "error": format!("not a JSON line: {error}")}),
+            Err(error) => return json!({"type": "fail", "error": format!("{error:#}")}),
         };
         let mut run = 1;
         loop {
@@ -137,13 +137,15 @@ impl Session {
         let interactive = self.client.begin(self.options.clone()).await?;
         let mut steps = Steps { tx: interactive, table: &self.table };
         let value = &request["value"];
-        let done = match request["f"].as_str() {
-            None | Some("txn") => steps.operations(value).await?,
+        let f = &request["f"];
+        let done = match f.as_str() {
+            None if f.is_null() => steps.operations(value).await?,
+            Some("txn") => steps.operations(value).await?,
             Some("setup") => steps.set_up(value).await?,
             Some("transfer") => steps.transfer(value).await?,
             Some("add") => steps.add(value).await?,
             Some("read") => steps.read(value).await?,
-            Some(other) => return Err(Failed::No(format!("unknown f {other:?}"))),
+            _ => return Err(Failed::No(format!("unknown f {f}"))),
         };
         match steps.tx.commit().await {
             Ok(_) => Ok(done),
@@ -172,15 +174,21 @@ impl Steps<'_> {
     }
 
     async fn operation(&mut self, operation: &Json) -> Result<Json, Failed> {
-        let (name, key) = (operation[0].as_str().unwrap_or_default(), literal::from_json(&operation[1]));
-        let given = literal::from_json(&operation[2]);
+        let wrong =
+            || Failed::No(format!("{operation} is none of [\"append\",K,V], [\"w\",K,V], [\"r\",K,null]"));
+        let (name, key, given) = match operation.as_array().map(Vec::as_slice) {
+            Some([Json::String(name), key, given]) => (name.as_str(), value_of(key)?, given),
+            Some([Json::String(name), key]) if name == "r" => ("r", value_of(key)?, &Json::Null),
+            _ => return Err(wrong()),
+        };
         match name {
-            "r" => {
+            "r" if given.is_null() => {
                 let found = self.get("register", key).await?;
-                return Ok(json!(["r", operation[1], found.as_ref().map_or(Json::Null, output::json)]));
+                return Ok(json!(["r", operation[1], found.as_ref().map_or(Json::Null, json::of)]));
             }
-            "w" => self.put("register", key, given).await?,
+            "w" => self.put("register", key, value_of(given)?).await?,
             "append" => {
+                let given = value_of(given)?;
                 let list = match self.get_for_update("register", key.clone()).await? {
                     None | Some(Value::Null) => vec![given],
                     Some(Value::List(mut list)) => {
@@ -191,14 +199,30 @@ impl Steps<'_> {
                 };
                 self.put("register", key, Value::List(list)).await?;
             }
-            _ => return Err(Failed::No(format!("unknown operation {operation}"))),
+            _ => return Err(wrong()),
         }
         Ok(operation.clone())
     }
 
+    /// Makes the accounts exactly as asked: others that are there are gone with it.
     async fn set_up(&mut self, value: &Json) -> Result<Json, Failed> {
-        let accounts = value["accounts"].as_u64().unwrap_or(ACCOUNTS);
-        let balance = value["balance"].as_i64().unwrap_or(BALANCE);
+        let none = Map::new();
+        let asked = match value {
+            Json::Null => &none,
+            Json::Object(asked) => asked,
+            _ => return Err(Failed::No(format!("setup takes accounts and balance, not {value}"))),
+        };
+        let accounts = not_below_zero(asked, "accounts", ACCOUNTS)?;
+        let balance = not_below_zero(asked, "balance", BALANCE)?;
+        if let Some(other) = asked.keys().find(|name| !["accounts", "balance"].contains(&name.as_str())) {
+            return Err(Failed::No(format!("setup takes accounts and balance, not {other:?}")));
+        }
+        for row in self.tx.scan(self.table, Scan::prefix("account")).await? {
+            // A row has three attributes: space, key, value.
+            if !matches!(&row[1], Value::Int(account) if (0..accounts).contains(account)) {
+                self.tx.delete(self.table, ("account", row[1].clone())).await?;
+            }
+        }
         for account in 0..accounts {
             self.put("account", account.into(), balance.into()).await?;
         }
@@ -213,15 +237,15 @@ impl Steps<'_> {
         if from < amount {
             return Err(Failed::No(format!("account {} has only {from}", value["from"])));
         }
-        self.put("account", literal::from_json(&value["from"]), (from - amount).into()).await?;
+        self.put("account", value_of(&value["from"])?, (from - amount).into()).await?;
         let to = self.balance(&value["to"]).await?;
         let Some(sum) = to.checked_add(amount) else { return Err(Failed::No("too much".to_owned())) };
-        self.put("account", literal::from_json(&value["to"]), sum.into()).await?;
+        self.put("account", value_of(&value["to"])?, sum.into()).await?;
         Ok(value.clone())
     }
 
     async fn balance(&mut self, account: &Json) -> Result<i64, Failed> {
-        match self.get_for_update("account", literal::from_json(account)).await? {
+        match self.get_for_update("account", value_of(account)?).await? {
             Some(Value::Int(balance)) => Ok(balance),
             _ => Err(Failed::No(format!("there is no account {account}"))),
         }
@@ -241,16 +265,18 @@ impl Steps<'_> {
     }
 
     async fn read(&mut self, value: &Json) -> Result<Json, Failed> {
+        if !value.is_null() && value != "counter" && value != "accounts" {
+            return Err(Failed::No(format!("read takes \"accounts\" or \"counter\", not {value}")));
+        }
         if value != "counter" {
             let rows = self.tx.scan(self.table, Scan::prefix("account")).await?;
             if !rows.is_empty() || value == "accounts" {
-                // A row has three attributes: space, key, value.
-                let each = rows.iter().map(|row| (output::plain(&row[1]), output::json(&row[2])));
+                let each = rows.iter().map(|row| (output::plain(&row[1]), json::of(&row[2])));
                 return Ok(json!(each.collect::<BTreeMap<_, _>>()));
             }
         }
         let counter = self.get("counter", 0.into()).await?;
-        Ok(counter.as_ref().map_or(json!(0), output::json))
+        Ok(counter.as_ref().map_or(json!(0), json::of))
     }
 
     async fn get(&mut self, space: &str, key: Value) -> Result<Option<Value>, Failed> {
@@ -263,6 +289,31 @@ impl Steps<'_> {
 
     async fn put(&mut self, space: &str, key: Value, value: Value) -> Result<(), Failed> {
         Ok(self.tx.put(self.table, (space, key, value)).await?)
+    }
+}
+
+/// A line that is one JSON object, without numbers that would be bent and keys that stand twice.
+fn request(line: &str) -> Result<Json> {
+    let request: Json = serde_json::from_str(line).context("not a JSON line")?;
+    if let Some(read) = json::read(line) {
+        read?;
+    }
+    match request.is_object() {
+        true => Ok(request),
+        false => bail!("not a JSON object: {line}"),
+    }
+}
+
+fn value_of(json: &Json) -> Result<Value, Failed> {
+    json::from(json).map_err(|error| Failed::No(format!("{error:#}")))
+}
+
+fn not_below_zero(asked: &Map<String, Json>, name: &str, default: i64) -> Result<i64, Failed> {
+    match asked.get(name) {
+        None => Ok(default),
+        Some(number) => number.as_i64().filter(|number| *number >= 0).ok_or_else(|| {
+            Failed::No(format!("{name:?} is to be a whole number, not below 0, and is {number}"))
+        }),
     }
 }
 

@@ -1,7 +1,9 @@
-//! `export`: all rows of a table, read at one instant, as CSV or JSON lines.
+//! `export`: all rows of a table, read at one instant, as CSV or JSON lines that `import` reads back as the same rows. A
+//! regular file appears under its name only when it is whole; anything else (a pipe, a device) is written directly.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -9,62 +11,168 @@ use clap::Args;
 use hypermnesia_rpc::client::{Client, Scan, TableDefinition};
 
 use super::{attributes, connect, definition, loaded_table};
-use crate::args::Global;
-use crate::output::{Format, Output};
+use crate::args::{Global, Usage};
+use crate::file::{Layout, layout_of};
+use crate::output::{Format, Output, note};
 use crate::progress;
+
+/// Symbolic links that are followed before they are taken for a circle, as Linux counts them.
+const LINKS_MAX: usize = 40;
 
 /// Write a table to the standard output or a file.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     /// Name of the table.
     table: String,
-    /// The file; its ending (.csv, .json, .jsonl, .ndjson) says the format. Default: the standard output, as --format says.
+    /// The file; its ending (.csv, .json, .jsonl, .ndjson) says the format, and --format stands above it.
+    /// Default, and `-`: the standard output, as --format says.
     file: Option<PathBuf>,
 }
 
 /// Exports the table.
 pub(crate) async fn run(global: &Global, args: ExportArgs) -> Result<()> {
+    let path = args.file.as_deref().filter(|path| ![Path::new("-"), Path::new("/dev/stdout")].contains(path));
+    let format = match path {
+        None => global.format,
+        Some(path) => format_of(path, global)?,
+    };
     let client = connect(global).await?;
     let info = loaded_table(&client, global, &args.table).await?;
-    let table = definition(&info)?;
-    let Some(path) = &args.file else {
-        return write(&client, table, info.rows, global.format, BufWriter::new(std::io::stdout()))
-            .await
-            .map(drop);
+    let export = Export { client: &client, table: definition(&info)?, total: info.rows, format };
+    let Some(path) = path else {
+        return export.write(io::stdout()).await.map(drop);
     };
-    // Beside the file and then in its place, so that a half-written file never stands under its name.
-    let beside = path.with_added_extension("part");
-    let file = File::create(&beside).with_context(|| format!("cannot write {}", beside.display()))?;
-    let rows = write(&client, table, info.rows, format_of(path), BufWriter::new(file)).await?;
-    std::fs::rename(&beside, path).with_context(|| format!("cannot write {}", path.display()))?;
-    eprintln!("{rows} rows of {} into {}", args.table, path.display());
+    let rows = export.to_file(path).await?;
+    note(format_args!("{rows} rows of {} into {}", args.table, path.display()));
     Ok(())
 }
 
-fn format_of(path: &Path) -> Format {
-    match path.extension().and_then(|ending| ending.to_str()) {
-        Some("json" | "jsonl" | "ndjson") => Format::Json,
-        _ => Format::Csv,
+/// The format of a file: as it is told, else by the file's ending.
+fn format_of(path: &Path, global: &Global) -> Result<Format> {
+    let by_ending = layout_of(path).map(|layout| match layout {
+        Layout::Csv => Format::Csv,
+        Layout::Json => Format::Json,
+    });
+    match (global.format_given, by_ending) {
+        (false, Some(format)) => Ok(format),
+        (false, None) => Err(Usage::error(format!(
+            "{}: its ending says no format; give --format csv, json or table, or end it in .csv, .json, .jsonl or .ndjson",
+            path.display()
+        ))),
+        (true, ending) => {
+            if ending.is_some_and(|ending| ending != global.format) {
+                note(format_args!("{} is written as --format says, not as its ending does", path.display()));
+            }
+            Ok(global.format)
+        }
     }
 }
 
-async fn write(
-    client: &Client,
-    table: &TableDefinition,
+struct Export<'a> {
+    client: &'a Client,
+    table: &'a TableDefinition,
+    /// Rows when it began, for the progress bar.
     total: u64,
     format: Format,
-    writer: impl Write,
-) -> Result<u64> {
-    let columns = attributes(table).map(|(name, _)| name.to_owned()).collect();
-    let mut out = Output::new(format, columns, writer)?;
-    let bar = progress::rows("reading", total);
-    let mut rows = client.table(&table.name).scan(Scan::all()).await?;
-    let mut count = 0;
-    while let Some(row) = rows.next().await? {
-        out.row(&row)?;
-        count += 1;
-        bar.at(count);
+}
+
+impl Export<'_> {
+    async fn to_file(&self, path: &Path) -> Result<u64> {
+        let cannot = || format!("cannot write {}", path.display());
+        if is_descriptor(path) {
+            return self.write(OpenOptions::new().write(true).open(path).with_context(cannot)?).await;
+        }
+        let target = followed(path).with_context(cannot)?;
+        match fs::metadata(&target) {
+            Ok(there) if there.is_file() => self.in_place_of(&target, Some(there.permissions())).await,
+            Ok(_) => {
+                let file = OpenOptions::new().write(true).open(&target).with_context(cannot)?;
+                self.write(file).await.with_context(cannot)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.in_place_of(&target, None).await,
+            Err(error) => Err(error).with_context(cannot),
+        }
     }
-    out.finish()?;
-    Ok(count)
+
+    /// Writes beside the file and then puts it in its place, so that a half-written file never stands under its name.
+    async fn in_place_of(&self, target: &Path, permissions: Option<fs::Permissions>) -> Result<u64> {
+        let beside = beside(target);
+        let cannot = || format!("cannot write {}", beside.display());
+        let file = OpenOptions::new().write(true).create_new(true).open(&beside).with_context(cannot)?;
+        let written = async {
+            if let Some(permissions) = permissions {
+                file.set_permissions(permissions).with_context(cannot)?;
+            }
+            let rows = self.write(&file).await.with_context(cannot)?;
+            file.sync_all().with_context(cannot)?;
+            fs::rename(&beside, target).with_context(|| format!("cannot write {}", target.display()))?;
+            Ok(rows)
+        }
+        .await;
+        if written.is_err() {
+            // The failure that led here is what is told.
+            drop(fs::remove_file(&beside));
+        }
+        written
+    }
+
+    async fn write(&self, writer: impl Write) -> Result<u64> {
+        let columns = attributes(self.table).map(|(name, _)| name.to_owned()).collect();
+        let types = attributes(self.table).map(|(_, ty)| ty);
+        let mut out = Output::new(self.format, columns, BufWriter::new(writer))?.of_types(types);
+        let bar = progress::rows("reading", self.total);
+        let mut rows = self.client.table(&self.table.name).scan(Scan::all()).await?;
+        let mut count = 0;
+        while let Some(row) = rows.next().await? {
+            out.row(&row)?;
+            count += 1;
+            bar.at(count);
+        }
+        out.finish()?;
+        Ok(count)
+    }
+}
+
+/// Whether a path names an open file of a process rather than a place in a directory: even where a regular file is behind
+/// it, its owner writes to that very file.
+fn is_descriptor(path: &Path) -> bool {
+    ["/dev/stderr", "/dev/fd", "/proc"].iter().any(|begin| path.starts_with(begin))
+}
+
+/// Where symbolic links lead, whether or not there is a file yet.
+fn followed(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        match fs::read_link(&path) {
+            // A link is relative to its own directory.
+            Ok(link) => path = path.parent().unwrap_or(Path::new("")).join(link),
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(io::Error::other("too many symbolic links"))
+}
+
+/// A name in the same directory that nobody else uses.
+fn beside(target: &Path) -> PathBuf {
+    let mut name = target.file_name().map_or_else(OsString::new, OsString::from);
+    name.push(format!(".part{}", std::process::id()));
+    target.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_followed_to_a_file_that_is_not_there_yet() {
+        // Aim: an export through a link writes what the link names. Method: a chain of two relative links, and a circle.
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        std::os::unix::fs::symlink("b", at("a")).unwrap();
+        std::os::unix::fs::symlink("c.csv", at("b")).unwrap();
+        std::os::unix::fs::symlink("e", at("d")).unwrap();
+        std::os::unix::fs::symlink("d", at("e")).unwrap();
+        assert_eq!(followed(&at("a")).unwrap(), at("c.csv"));
+        assert!(followed(&at("d")).is_err());
+    }
 }

@@ -1,35 +1,36 @@
 //! `import`: a CSV or JSON lines file into a table, made if it is not there. The file is read twice: once to infer the type
-//! of every column from all of its values and to find bad lines before anything is written, once to write it in batches.
-//! Batches are transactions of their own, so after a failure the table holds the rows before it, and the error says how many.
+//! of every column from all of its values and to find lines that cannot be read before anything is written, once to write it
+//! in batches. Batches are transactions of their own, so after a failure the table holds some of the rows: the error names
+//! the line that was refused and counts what is in. A table that was made for nothing is dropped again.
 
-use std::path::{Path, PathBuf};
+mod agree;
+mod check;
+mod load;
+
+use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
-use hypermnesia_rpc::client::{AttributeType, Client, Table, TableDefinition, Values};
-use hypermnesia_rpc::{ErrorKind, Value};
-use tokio::task::JoinSet;
+use hypermnesia_rpc::ErrorKind;
+use hypermnesia_rpc::client::{AttributeType, Client, TableDefinition, TableInfo, TableKind};
 
 use super::table::{AttributeSpec, Shape, spec, type_named};
 use super::{attributes, connect, definition, loaded_table};
-use crate::args::Global;
-use crate::file::{self, Line};
+use crate::args::{Global, Usage};
+use crate::file::{Layout, Source};
 use crate::infer::Inference;
-use crate::literal;
+use crate::output::{Format, note};
 use crate::progress;
-
-/// Rows of one batch: one transaction of about a hundred kilobytes for ordinary rows.
-const BATCH_ROWS: usize = 1000;
-/// Batches on their way at a time: enough that reading, sending and committing overlap.
-const BATCHES_AT_A_TIME: usize = 4;
+use load::Loaded;
 
 /// Load a file into a table.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     /// Name of the table. Created from the file's columns if it is not there.
     table: String,
-    /// A CSV file with a header line, or JSON lines (by the ending: .json, .jsonl, .ndjson).
+    /// A CSV file with a header line, or JSON lines: by --format, else by the ending (.csv, .json, .jsonl, .ndjson), else by
+    /// its first character. `-` is the standard input.
     file: PathBuf,
     #[command(flatten)]
     shape: Shape,
@@ -53,178 +54,146 @@ impl std::str::FromStr for ColumnType {
 /// Imports the file.
 pub(crate) async fn run(global: &Global, args: ImportArgs) -> Result<()> {
     let begin = Instant::now();
+    let layout = match (global.format_given, global.format) {
+        (false, _) => None,
+        (true, Format::Csv) => Some(Layout::Csv),
+        (true, Format::Json) => Some(Layout::Json),
+        (true, Format::Table) => return Err(Usage::error("--format table: import reads csv and json")),
+    };
     let client = connect(global).await?;
-    let (inferred, lines) = survey(&args)?;
-    let table = target(&client, global, &args, &inferred).await?;
-    let rows = load(&client, &table, &args.file, &inferred, lines).await?;
-    eprintln!("{rows} rows into {} in {:.1} s", args.table, begin.elapsed().as_secs_f64());
-    Ok(())
-}
-
-/// Reads the whole file for the types of its columns. Nothing has been written when this fails.
-fn survey(args: &ImportArgs) -> Result<(Inference, u64)> {
-    let mut reader = file::open(&args.file)?;
-    let bar = progress::bytes("reading", file_len(&args.file)?);
-    let mut inference = Inference::new(reader.columns());
-    let mut lines = 0;
-    while let Some(line) = reader.next()? {
-        inference.see(&line);
-        lines += 1;
-        bar.at(line.end);
+    let there = find(&client, global, &args.table).await?;
+    if let Some(info) = &there {
+        agree::check(definition(info)?, &args)?;
     }
-    for ColumnType(name, ty) in &args.types {
-        let known = inference.state(name, *ty);
-        if !known {
-            bail!(
-                "--type {name}: {} has no column of that name ({})",
-                args.file.display(),
-                inference.names().join(", ")
-            );
+    let source = Source::open(&args.file, layout)?;
+    let survey = survey(&source, &args, there.as_ref())?;
+    let table = match &there {
+        Some(info) => definition(info)?.clone(),
+        None => create(&client, &args, &survey.columns).await?,
+    };
+    let loaded = load::run(&client, &table, &source, &survey).await;
+    let failed = match loaded {
+        Ok(loaded) if loaded.failed.is_none() => {
+            let before = there.as_ref().map_or(Some(0), |info| info.loaded.then_some(info.rows));
+            note(finished(&client, &table, &loaded, before, begin).await);
+            return Ok(());
         }
+        Ok(loaded) => failure(&loaded, &source, &table, survey.rows),
+        Err(error) => (error, true),
+    };
+    match failed {
+        (error, true) if there.is_none() => Err(dropped(&client, &args.table, error).await),
+        (error, _) => Err(error),
     }
-    if inference.names().is_empty() {
-        bail!("{} has no columns: a CSV file begins with a line of column names", args.file.display());
-    }
-    Ok((inference, lines))
 }
 
-fn file_len(path: &Path) -> Result<u64> {
-    Ok(std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len())
-}
-
-/// The table to load into: as it is, or made from the columns.
-async fn target(
-    client: &Client,
-    global: &Global,
-    args: &ImportArgs,
-    inferred: &Inference,
-) -> Result<TableDefinition> {
-    match loaded_table(client, global, &args.table).await {
-        Ok(info) => return Ok(definition(&info)?.clone()),
-        Err(error) if error.downcast_ref().is_some_and(is_not_found) => {}
-        Err(error) => return Err(error),
+/// The table, if it is there.
+async fn find(client: &Client, global: &Global, name: &str) -> Result<Option<TableInfo>> {
+    match loaded_table(client, global, name).await {
+        Ok(info) => Ok(Some(info)),
+        Err(error) if error.downcast_ref().is_some_and(is_not_found) => Ok(None),
+        Err(error) => Err(error),
     }
-    let keys = if args.shape.key.is_empty() { &inferred.names()[..1] } else { &args.shape.key[..] };
-    let wanted: Vec<AttributeSpec> = inferred.attributes(keys);
-    if let Some(missing) = keys.iter().find(|key| !inferred.names().contains(key)) {
-        bail!("--key {missing}: the file has no column of that name ({})", inferred.names().join(", "));
-    }
-    Ok(client.create_table(spec(&args.table, &wanted, &args.shape)).await?)
 }
 
 fn is_not_found(error: &hypermnesia_rpc::Error) -> bool {
     error.kind() == ErrorKind::NotFound
 }
 
-/// Writes the file's rows, several batches at a time.
-async fn load(
+/// What the first reading found.
+struct Survey {
+    columns: Inference,
+    rows: u64,
+}
+
+/// Reads the whole file for the types of its columns. Nothing has been written when this fails.
+fn survey(source: &Source, args: &ImportArgs, there: Option<&TableInfo>) -> Result<Survey> {
+    let mut reader = source.reader()?;
+    let bar = progress::bytes("reading", source.bytes);
+    let table = there.and_then(|info| info.table.as_ref());
+    let known = table.into_iter().flat_map(attributes).map(|(name, ty)| (name.to_owned(), ty));
+    let stated = args.types.iter().map(|ColumnType(name, ty)| (name.clone(), *ty));
+    let mut columns = Inference::new(reader.columns(), stated.chain(known).collect());
+    let mut rows = 0;
+    while let Some(line) = reader.next()? {
+        columns.see(&line).map_err(|error| anyhow!("{}, line {}: {error:#}", source.name, line.number))?;
+        rows += 1;
+        bar.at(line.end);
+    }
+    let names = columns.names();
+    if names.is_empty() {
+        bail!("{} has no columns: a CSV file begins with a line of column names", source.name);
+    }
+    if let Some(ColumnType(name, _)) = args.types.iter().find(|ColumnType(name, _)| !names.contains(name)) {
+        bail!("--type {name}: {} has no column of that name ({})", source.name, names.join(", "));
+    }
+    Ok(Survey { columns, rows })
+}
+
+/// A new table from the columns.
+async fn create(client: &Client, args: &ImportArgs, columns: &Inference) -> Result<TableDefinition> {
+    let names = columns.names();
+    let keys = if args.shape.key.is_empty() { &names[..1] } else { &args.shape.key[..] };
+    if let Some(missing) = keys.iter().find(|key| !names.contains(key)) {
+        bail!("--key {missing}: the file has no column of that name ({})", names.join(", "));
+    }
+    let wanted: Vec<AttributeSpec> = columns.attributes(keys);
+    Ok(client.create_table(spec(&args.table, &wanted, &args.shape)).await?)
+}
+
+/// What was loaded, and where fewer rows are there than were read, why.
+async fn finished(
     client: &Client,
     table: &TableDefinition,
-    path: &Path,
-    inferred: &Inference,
-    lines: u64,
-) -> Result<u64> {
-    let order = column_order(table, inferred, path)?;
-    let handle = client.table(&table.name);
-    let bar = progress::rows("writing", lines);
-    let mut reader = file::open(path)?;
-    let mut running = JoinSet::new();
-    let (mut done, mut batch, mut first_line) = (0, Vec::with_capacity(BATCH_ROWS), 0);
-    while let Some(line) = reader.next()? {
-        if batch.is_empty() {
-            first_line = line.number;
+    loaded: &Loaded,
+    before: Option<u64>,
+    begin: Instant,
+) -> String {
+    let (read, seconds) = (loaded.rows_in, begin.elapsed().as_secs_f64());
+    let said = format!("{} into {} in {seconds:.1} s", rows(read), table.name);
+    // Sizes are this member's; where it has no copy, or does not say, there is nothing to compare.
+    let after = client.describe_table(&table.name).await.ok().filter(|info| info.loaded);
+    match (before, after) {
+        (Some(before), Some(info)) if info.rows != before + read => {
+            let why = match table.kind() {
+                TableKind::Bag => "rows that are equal are one row",
+                _ => "a row takes the place of an earlier one with the same key",
+            };
+            format!("{said}; the table had {} and has {} now: {why}", rows(before), info.rows)
         }
-        batch.push(row(&line, &order).with_context(|| failure(path, &line, done))?);
-        if batch.len() == BATCH_ROWS {
-            if running.len() == BATCHES_AT_A_TIME {
-                done += joined(&mut running, done).await?;
-                bar.at(done);
-            }
-            start(&mut running, &handle, std::mem::take(&mut batch), first_line);
-        }
-    }
-    if !batch.is_empty() {
-        start(&mut running, &handle, batch, first_line);
-    }
-    while !running.is_empty() {
-        done += joined(&mut running, done).await?;
-        bar.at(done);
-    }
-    Ok(done)
-}
-
-type Written = (u64, u64, Result<u64, hypermnesia_rpc::Error>);
-
-fn start(running: &mut JoinSet<Written>, table: &Table, rows: Vec<Values>, first_line: u64) {
-    let table = table.clone();
-    running.spawn(async move {
-        let count = rows.len() as u64;
-        (first_line, count, table.put_many(rows).await)
-    });
-}
-
-async fn joined(running: &mut JoinSet<Written>, done: u64) -> Result<u64> {
-    let Some(finished) = running.join_next().await else { return Ok(0) };
-    let (first_line, count, outcome) = finished.map_err(|error| anyhow!("a writer ended: {error}"))?;
-    outcome.with_context(|| {
-        format!("the {count} rows from line {first_line} on were not acknowledged; {done} other rows were, and stay")
-    })?;
-    Ok(count)
-}
-
-fn failure(path: &Path, line: &Line, done: u64) -> String {
-    format!("{}, line {}: {done} rows before it are in the table", path.display(), line.number)
-}
-
-/// For each attribute of the table: its name, its type, and the column of the file.
-fn column_order(
-    table: &TableDefinition,
-    inferred: &Inference,
-    path: &Path,
-) -> Result<Vec<(String, AttributeType, Option<usize>)>> {
-    let names = inferred.names();
-    if let Some(extra) =
-        names.iter().find(|name| !attributes(table).any(|(attribute, _)| attribute == name.as_str()))
-    {
-        bail!("{} has a column {extra:?}, table {:?} has no such attribute", path.display(), table.name);
-    }
-    Ok(attributes(table)
-        .map(|(name, ty)| (name.to_owned(), ty, names.iter().position(|column| column == name)))
-        .collect())
-}
-
-fn row(line: &Line, order: &[(String, AttributeType, Option<usize>)]) -> Result<Values> {
-    let values: Result<Vec<Value>> = order
-        .iter()
-        .map(|(name, ty, column)| {
-            let Some(column) = column else { return Ok(Value::Null) };
-            line.value(*column, name, *ty).with_context(|| format!("column {name:?}"))
-        })
-        .collect();
-    Ok(Values(values?))
-}
-
-impl Line {
-    /// The value of one column as an attribute of this type.
-    fn value(&self, column: usize, name: &str, ty: AttributeType) -> Result<Value> {
-        match &self.fields {
-            file::Fields::Text(texts) => literal::of_type(texts.get(column).map_or("", String::as_str), ty),
-            file::Fields::Json(object) => {
-                let json = object.get(name).unwrap_or(&serde_json::Value::Null);
-                json_of_type(json, ty)
-            }
-        }
+        _ => said,
     }
 }
 
-/// JSON says itself what it is, except that bytes, timestamps and whole floats are written as text and numbers.
-fn json_of_type(json: &serde_json::Value, ty: AttributeType) -> Result<Value> {
-    match (literal::from_json(json), ty) {
-        (Value::Text(text), AttributeType::Bytes) => literal::of_type(&text, ty),
-        (Value::Int(us), AttributeType::Timestamp) => Ok(Value::Timestamp(us)),
-        (value, AttributeType::Text) if !matches!(value, Value::Text(_) | Value::Null) => {
-            Ok(Value::Text(crate::output::plain(&value)))
-        }
-        (value, _) => Ok(value),
+/// The error of an import that did not get through, and whether it certainly left no row behind.
+fn failure(loaded: &Loaded, source: &Source, table: &TableDefinition, total: u64) -> (anyhow::Error, bool) {
+    let Some(failed) = &loaded.failed else { return (anyhow!("no error"), false) };
+    let kept = format!("{} of the file's {} in {:?}", loaded.rows_in, are(total), table.name);
+    let unknown = match loaded.rows_unknown {
+        0 => String::new(),
+        count => format!("; of {count} more nobody knows"),
+    };
+    let error = anyhow!("{}, {failed} ({kept}{unknown})", source.name);
+    (error, loaded.rows_in == 0 && loaded.rows_unknown == 0)
+}
+
+fn rows(count: u64) -> String {
+    format!("{count} {}", if count == 1 { "row" } else { "rows" })
+}
+
+fn are(total: u64) -> String {
+    format!("{} {}", rows(total), if total == 1 { "is" } else { "are" })
+}
+
+/// Takes back the table that was made for nothing, unless somebody else has written into it.
+async fn dropped(client: &Client, name: &str, error: anyhow::Error) -> anyhow::Error {
+    match client.describe_table(name).await {
+        Ok(info) if info.rows > 0 => return error,
+        Err(_) => return anyhow!("{error:#}; the new table {name:?} is left as it is"),
+        Ok(_) => {}
+    }
+    match client.drop_table(name).await {
+        Ok(()) => anyhow!("{error:#}; the new table {name:?} was dropped again"),
+        Err(why) => anyhow!("{error:#}; the new table {name:?} is empty and could not be dropped: {why}"),
     }
 }

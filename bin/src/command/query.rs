@@ -10,7 +10,7 @@ use hypermnesia_rpc::client::{Client, Values};
 use super::connect;
 use crate::args::Global;
 use crate::literal;
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, note};
 
 /// Run one SQL statement.
 #[derive(Debug, Args)]
@@ -25,11 +25,11 @@ pub(crate) struct QueryArgs {
 /// Runs the statement.
 pub(crate) async fn run(global: &Global, args: QueryArgs) -> Result<()> {
     let client = connect(global).await?;
-    let params = args.params.iter().map(|text| literal::guess(text)).collect();
+    let params = args.params.iter().map(|text| literal::guess(text)).collect::<Result<_>>()?;
     let mut out = std::io::BufWriter::new(std::io::stdout());
     let said = execute(&client, global.format, &args.statement, params, &mut out).await?;
     if let Some(said) = said {
-        eprintln!("{said}");
+        note(said);
     }
     Ok(())
 }

@@ -78,11 +78,12 @@ pub(crate) async fn delete(global: &Global, args: DeleteArgs) -> Result<()> {
 
 fn print_rows(global: &Global, table: &TableDefinition, rows: &[Vec<Value>]) -> Result<()> {
     let columns: Vec<_> = attributes(table).map(|(name, _)| name).collect();
-    let mut out = output::stdout(global.format, &columns)?;
+    let types = attributes(table).map(|(_, ty)| ty);
+    let mut out = output::stdout(global.format, &columns)?.of_types(types);
     for row in rows {
         out.row(row)?;
     }
-    out.finish()
+    out.finish().map(drop)
 }
 
 /// The texts as values of these attributes.

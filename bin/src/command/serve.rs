@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::child;
+use crate::output;
 
 /// Run one member in the foreground.
 #[derive(Debug, Default, Args)]
@@ -72,7 +73,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     let client = listener.local_addr()?;
     // Reading a data directory takes a while and blocks.
     let node = tokio::task::spawn_blocking(move || builder(&settings).build()).await??;
-    println!("{}", ready_line(&node, client));
+    output::say(ready_line(&node, client))?;
     let server = hypermnesia_rpc::server::serve(node.clone(), listener, stop(with_parent)?);
     server.await.context("the client service ended")?;
     // Closing waits for the node's threads, so it is not done on a thread that runs tasks.

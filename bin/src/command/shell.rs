@@ -11,7 +11,7 @@ use rustyline::{Config, DefaultEditor};
 
 use super::{connect, query, table};
 use crate::args::Global;
-use crate::output::Format;
+use crate::output::{self, Format, note};
 
 const HELP: &str = "\
 SELECT ...;     any statement, over as many lines as it needs, up to the ;
@@ -37,7 +37,7 @@ struct Shell {
 pub(crate) async fn run(global: &Global) -> Result<()> {
     let client = connect(global).await?;
     let status = client.status().await?;
-    eprintln!("hmn {} at {} ({}). \\? for help.", status.version, status.name, global.addr);
+    note(format_args!("hmn {} at {} ({}). \\? for help.", status.version, status.name, global.addr));
     let shell = Shell { client, global: global.clone(), timing: false, failed: 0 };
     // Reading a line blocks its thread; statements run on the runtime.
     let runtime = tokio::runtime::Handle::current();
@@ -97,7 +97,7 @@ impl Shell {
         if let Some(file) = &history
             && let Err(error) = editor.save_history(file)
         {
-            eprintln!("the history was not saved to {}: {error}", file.display());
+            note(format_args!("the history was not saved to {}: {error}", file.display()));
         }
         // A person has seen what failed; a script is told at the end.
         match self.failed {
@@ -118,11 +118,14 @@ impl Shell {
             None => self.statement(said.trim_end_matches(';')).await,
         };
         if let Err(error) = outcome {
-            eprintln!("{error:#}");
+            if output::is_closed_pipe(&error) {
+                return false; // nobody reads the answers any more
+            }
+            note(format_args!("{error:#}"));
             self.failed += 1;
         }
         if self.timing {
-            eprintln!("{}", elapsed(begin.elapsed()));
+            note(elapsed(begin.elapsed()));
         }
         true
     }
@@ -132,7 +135,7 @@ impl Shell {
         if let Some(said) =
             query::execute(&self.client, self.global.format, statement, Vec::new(), &mut out).await?
         {
-            eprintln!("{said}");
+            note(said);
         }
         Ok(())
     }
@@ -141,10 +144,10 @@ impl Shell {
         let mut words = command.split_whitespace();
         match (words.next().unwrap_or_default(), words.next()) {
             ("q", _) => return Ok(false),
-            ("?", _) => eprintln!("{HELP}"),
+            ("?", _) => note(HELP),
             ("timing", _) => {
                 self.timing = !self.timing;
-                eprintln!("timing is {}", if self.timing { "on" } else { "off" });
+                note(format_args!("timing is {}", if self.timing { "on" } else { "off" }));
             }
             ("d", None) => table::list(&self.global, &self.client.tables().await?)?,
             ("d", Some(name)) => {
@@ -153,9 +156,9 @@ impl Shell {
             }
             ("format", Some(name)) => match <Format as clap::ValueEnum>::from_str(name, true) {
                 Ok(format) => self.global.format = format,
-                Err(_) => eprintln!("\\format takes table, json or csv"),
+                Err(_) => note(format_args!("\\format takes table, json or csv")),
             },
-            _ => eprintln!("there is no command \\{command}; \\? lists them"),
+            _ => note(format_args!("there is no command \\{command}; \\? lists them")),
         }
         Ok(true)
     }

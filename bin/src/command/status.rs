@@ -77,7 +77,7 @@ fn print(global: &Global, status: &ClusterStatus) -> Result<()> {
     if global.format == Format::Json {
         return print_json(status);
     }
-    eprintln!("{} (epoch {}, up {} s)", status.name, status.epoch, status.uptime_ms / 1000);
+    output::note(format_args!("{} (epoch {}, up {} s)", status.name, status.epoch, status.uptime_ms / 1000));
     let mut out = output::stdout(global.format, &["member", "connected", "ready", "address"])?;
     for member in &status.members {
         let name = if member.itself { format!("{} (this one)", member.name) } else { member.name.clone() };
@@ -99,7 +99,7 @@ fn print(global: &Global, status: &ClusterStatus) -> Result<()> {
     for doubt in &status.in_doubt {
         out.row(&[transaction(doubt).into(), doubt.age_ms.into(), doubt.keys.into()])?;
     }
-    out.finish()
+    out.finish().map(drop)
 }
 
 fn print_json(status: &ClusterStatus) -> Result<()> {
@@ -139,7 +139,7 @@ fn print_json(status: &ClusterStatus) -> Result<()> {
         Value::List(tables.collect()),
         Value::List(in_doubt.collect()),
     ])?;
-    out.finish()
+    out.finish().map(drop)
 }
 
 fn map<const N: usize>(fields: [(&str, Value); N]) -> Value {

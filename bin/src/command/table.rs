@@ -50,18 +50,18 @@ pub(crate) struct Shape {
     /// The key attributes, in order. Default: the first attribute.
     #[arg(long, value_delimiter = ',', value_name = "COL[,COL]")]
     pub(crate) key: Vec<String>,
-    /// How rows are kept.
-    #[arg(long, value_enum, default_value_t = KindArg::Set)]
-    pub(crate) kind: KindArg,
+    /// How rows are kept. Default: set.
+    #[arg(long, value_enum)]
+    pub(crate) kind: Option<KindArg>,
     /// An index over these attributes; may be given several times.
     #[arg(long, value_name = "COL[,COL]")]
     pub(crate) index: Vec<String>,
     /// A unique index over these attributes; may be given several times.
     #[arg(long, value_name = "COL[,COL]")]
     pub(crate) unique: Vec<String>,
-    /// Where every copy is kept.
-    #[arg(long, value_enum, default_value_t = StorageArg::Ram)]
-    pub(crate) storage: StorageArg,
+    /// Where every copy is kept. Default: ram.
+    #[arg(long, value_enum)]
+    pub(crate) storage: Option<StorageArg>,
     /// The members that shall have a copy. Default: all.
     #[arg(long, value_delimiter = ',', value_name = "NAME[,NAME]")]
     pub(crate) copies: Vec<String>,
@@ -140,15 +140,8 @@ pub(crate) fn type_name(ty: AttributeType) -> String {
 
 /// The request for a table of these attributes and this shape.
 pub(crate) fn spec(name: &str, attributes: &[AttributeSpec], shape: &Shape) -> TableSpec {
-    let kind = match shape.kind {
-        KindArg::Set => TableKind::Set,
-        KindArg::OrderedSet => TableKind::OrderedSet,
-        KindArg::Bag => TableKind::Bag,
-    };
-    let storage = match shape.storage {
-        StorageArg::Ram => Storage::Ram,
-        StorageArg::Disc => Storage::Disc,
-    };
+    let kind = shape.kind.map_or(TableKind::Set, kind_of);
+    let storage = shape.storage.map_or(Storage::Ram, storage_of);
     let mut spec = TableSpec::new(name, kind).storage(storage);
     for attribute in attributes {
         spec = match attribute.nullable {
@@ -170,9 +163,30 @@ pub(crate) fn spec(name: &str, attributes: &[AttributeSpec], shape: &Shape) -> T
     }
     match shape.ack {
         None => spec,
-        Some(AckArg::Memory) => spec.acknowledge(Acknowledge::Memory),
-        Some(AckArg::Logged) => spec.acknowledge(Acknowledge::Logged),
-        Some(AckArg::Synced) => spec.acknowledge(Acknowledge::Synced),
+        Some(ack) => spec.acknowledge(acknowledge_of(ack)),
+    }
+}
+
+pub(crate) fn kind_of(kind: KindArg) -> TableKind {
+    match kind {
+        KindArg::Set => TableKind::Set,
+        KindArg::OrderedSet => TableKind::OrderedSet,
+        KindArg::Bag => TableKind::Bag,
+    }
+}
+
+pub(crate) fn storage_of(storage: StorageArg) -> Storage {
+    match storage {
+        StorageArg::Ram => Storage::Ram,
+        StorageArg::Disc => Storage::Disc,
+    }
+}
+
+pub(crate) fn acknowledge_of(ack: AckArg) -> Acknowledge {
+    match ack {
+        AckArg::Memory => Acknowledge::Memory,
+        AckArg::Logged => Acknowledge::Logged,
+        AckArg::Synced => Acknowledge::Synced,
     }
 }
 
@@ -188,12 +202,12 @@ pub(crate) async fn run(global: &Global, command: TableCommand) -> Result<()> {
         TableCommand::Show { table } => show(global, definition(&client.describe_table(table).await?)?),
         TableCommand::Create(args) => {
             client.create_table(spec(&args.table, &args.attributes, &args.shape)).await?;
-            eprintln!("table {} created", args.table);
+            output::note(format_args!("table {} created", args.table));
             Ok(())
         }
         TableCommand::Drop { table } => {
             client.drop_table(&table).await?;
-            eprintln!("table {table} dropped");
+            output::note(format_args!("table {table} dropped"));
             Ok(())
         }
     }
@@ -213,7 +227,7 @@ pub(crate) fn list(global: &Global, tables: &[TableInfo]) -> Result<()> {
             info.loaded.into(),
         ])?;
     }
-    out.finish()
+    out.finish().map(drop)
 }
 
 pub(crate) fn show(global: &Global, table: &TableDefinition) -> Result<()> {
@@ -235,14 +249,18 @@ pub(crate) fn show(global: &Global, table: &TableDefinition) -> Result<()> {
             indexes.join(", ").into(),
         ])?;
     }
-    out.finish()
+    out.finish().map(drop)
 }
 
-fn kind_name(table: &TableDefinition) -> String {
+pub(crate) fn kind_name(table: &TableDefinition) -> String {
     table.kind().as_str_name().trim_start_matches("TABLE_KIND_").to_ascii_lowercase()
 }
 
-fn storage_names(table: &TableDefinition) -> String {
+pub(crate) fn acknowledge_name(table: &TableDefinition) -> String {
+    table.acknowledge().as_str_name().trim_start_matches("ACKNOWLEDGE_").to_ascii_lowercase()
+}
+
+pub(crate) fn storage_names(table: &TableDefinition) -> String {
     let name = |storage: Storage| storage.as_str_name().trim_start_matches("STORAGE_").to_ascii_lowercase();
     let copies: Vec<_> =
         table.copies.iter().map(|copy| format!("{}: {}", copy.member, name(copy.storage()))).collect();

@@ -4,5 +4,6 @@
 mod cluster;
 mod commands;
 mod development;
+mod files;
 mod program;
 mod single;

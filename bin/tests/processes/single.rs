@@ -47,6 +47,42 @@ fn transactions_as_json_lines() {
 }
 
 #[test]
+fn a_malformed_transaction_certainly_does_not_happen() {
+    // Aim: a checker is never told that something happened which it did not ask for. Method: lines of each wrong form, which
+    // must fail naming what is wrong; then a set-up with fewer accounts leaves no other.
+    let server = Server::start(&[]);
+    let wrong = [
+        (r#"{"value":[["append",1]]}"#, "append"),
+        (r#"{"value":[["r",1,7]]}"#, "[\"r\",1,7]"),
+        (r#"{"value":[["w",1,2,3]]}"#, "none of"),
+        (r#"{"value":[["w",1,99999999999999999999]]}"#, "99999999999999999999"),
+        (r#"{"value":7}"#, "list of operations"),
+        (r#"{"value":[],"value":[]}"#, "twice"),
+        (r#"["append",1,2]"#, "not a JSON object"),
+        (r#"{"f":7,"value":[]}"#, "unknown f 7"),
+        (r#"{"f":"setup","value":{"accounts":-1}}"#, "accounts"),
+        (r#"{"f":"setup","value":{"balance":-10}}"#, "balance"),
+        (r#"{"f":"setup","value":{"acounts":2}}"#, "acounts"),
+        (r#"{"f":"setup","value":8}"#, "not 8"),
+        (r#"{"f":"read","value":"frob"}"#, "frob"),
+    ];
+    let lines: String = wrong.iter().map(|(line, _)| format!("{line}\n")).collect();
+    for (answer, (line, named)) in server.exec(&lines).iter().zip(wrong) {
+        assert_eq!(answer["type"], "fail", "{line}: {answer}");
+        assert!(answer["error"].as_str().is_some_and(|error| error.contains(named)), "{line}: {answer}");
+    }
+    let answers = server.exec(concat!(
+        "{\"f\":\"setup\"}\n",
+        "{\"f\":\"setup\",\"value\":{\"accounts\":2}}\n",
+        "{\"f\":\"read\",\"value\":\"accounts\"}\n",
+        "{\"f\":\"setup\",\"value\":{\"accounts\":0}}\n",
+        "{\"f\":\"read\",\"value\":\"accounts\"}\n",
+    ));
+    assert_eq!(answers[2], json!({"type": "ok", "value": {"0": 10, "1": 10}}));
+    assert_eq!(answers[4], json!({"type": "ok", "value": {}}));
+}
+
+#[test]
 fn counters_of_many_processes_add_up() {
     // Aim: no increment is lost or doubled. Method: three processes, 50 additions each, one sum.
     let server = Server::start(&[]);
