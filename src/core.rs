@@ -170,7 +170,12 @@ impl Core {
         if def.copy_on(self.me.node).is_some() || def.is_system() {
             return Ok(());
         }
-        Err(Error::NoCopy { table: def.name.clone() })
+        let name = |copy: &hypermnesia_store::TableCopy| {
+            let known = self.members.iter().find(|(id, _)| *id == copy.node);
+            known.map_or_else(|| copy.node.to_string(), |(_, name)| name.clone())
+        };
+        let members: Vec<_> = def.copies.iter().map(name).collect();
+        Err(Error::NoCopy { table: def.name.clone(), members: members.join(" or ") })
     }
 
     /// Looks at what a key holds now: everything acknowledged before the call is seen. Waits for a commit under way.

@@ -51,10 +51,12 @@ pub enum Error {
         attribute: String,
     },
     /// This node keeps no copy of the table, so it cannot read it. Nothing changed; ask a member that has one.
-    #[error("this node keeps no copy of table {table:?}")]
+    #[error("this node keeps no copy of table {table:?}, ask {members}")]
     NoCopy {
         /// The table.
         table: String,
+        /// The names of the members that keep one.
+        members: String,
     },
     /// System tables are written by the system alone. Nothing changed.
     #[error("table {table:?} belongs to the system and cannot be written")]

@@ -41,6 +41,8 @@ struct Detail {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Error {
     detail: Box<proto::Error>,
+    /// Found by this side in its own connection, not said by a server.
+    of_connection: bool,
 }
 
 impl Error {
@@ -57,6 +59,7 @@ impl Error {
                 code: facts.code as u32,
                 ..proto::Error::default()
             }),
+            of_connection: false,
         }
     }
 
@@ -127,6 +130,12 @@ impl Error {
         (self.detail.line > 0).then_some((self.detail.line, self.detail.column))
     }
 
+    /// Whether no server said this: nobody could be reached, or the connection ended before the answer. Which address that
+    /// was is known to whoever made the connection.
+    pub fn is_of_connection(&self) -> bool {
+        self.of_connection
+    }
+
     /// The gRPC status code.
     pub fn code(&self) -> Code {
         facts(self.kind()).code
@@ -179,7 +188,7 @@ fn facts(kind: ErrorKind) -> Facts {
 
 impl From<proto::Error> for Error {
     fn from(detail: proto::Error) -> Error {
-        Error { detail: Box::new(detail) }
+        Error { detail: Box::new(detail), of_connection: false }
     }
 }
 
@@ -216,14 +225,33 @@ fn without_detail(status: &Status) -> Error {
         Code::Cancelled => (ErrorKind::Cancelled, proto::Changed::Maybe),
         _ => (ErrorKind::Internal, proto::Changed::Maybe),
     };
-    let text = match std::error::Error::source(status) {
-        Some(source) => format!("{}: {}", status.message(), innermost(source)),
-        None => status.message().to_owned(),
+    let Some(source) = std::error::Error::source(status) else {
+        return unpromised(Error::new(kind, status.message()), changed);
     };
-    let mut error = Error::new(kind, text);
+    // Only statuses that this side made have a source.
+    let cause = innermost(source);
+    let mut error = if is_no_connection(source) {
+        Error::new(ErrorKind::Unavailable, format!("cannot connect: {cause}"))
+    } else {
+        let text = format!(
+            "the connection ended before the answer: what was sent may or may not have been applied ({cause})"
+        );
+        unpromised(Error::new(ErrorKind::Unavailable, text), proto::Changed::Maybe)
+    };
+    error.of_connection = true;
+    error
+}
+
+/// The error with what is known about changes, and no promise that goes beyond it.
+fn unpromised(mut error: Error, changed: proto::Changed) -> Error {
     error.detail.changed = changed.into();
     error.detail.retry_safe = error.detail.retry_safe && changed == proto::Changed::Nothing;
     error
+}
+
+/// Whether there was no connection at all, so that nothing was sent.
+fn is_no_connection(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<tonic::ConnectError>())
 }
 
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
@@ -262,6 +290,18 @@ mod tests {
         let error = Error::from(Status::unavailable("connection reset"));
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(!error.changed_nothing() && !error.is_retry_safe());
+    }
+
+    #[test]
+    fn what_could_not_be_sent_has_changed_nothing_and_what_was_sent_may_have() {
+        // A status of this side's making has its cause as source; a connection that was never there is such a cause.
+        let refused = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let never = Error::from(Status::from_error(Box::new(tonic::ConnectError(Box::new(refused())))));
+        assert!(never.changed_nothing() && never.is_retry_safe() && never.is_of_connection(), "{never}");
+        let lost = Error::from(Status::from_error(Box::new(refused())));
+        assert!(!lost.changed_nothing() && !lost.is_retry_safe() && lost.is_of_connection(), "{lost}");
+        assert!(lost.message().contains("may or may not"), "{lost}");
+        assert!(!Error::from(Status::unavailable("by a proxy")).is_of_connection());
     }
 
     #[test]

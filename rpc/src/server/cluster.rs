@@ -148,8 +148,8 @@ impl Door {
         request: proto::CreateTableRequest,
     ) -> Result<proto::CreateTableResponse, Error> {
         let table = request.table.ok_or_else(|| Error::invalid("table", "is required"))?;
-        let members: Vec<_> =
-            self.node.status().members.into_iter().map(|member| NodeId::of_name(&member.name)).collect();
+        let mut members: Vec<_> = self.node.status().members.into_iter().map(|member| member.name).collect();
+        members.sort();
         let name = table.name.clone();
         let definition = convert::definition(table, &members)?;
         self.change_schema(name, move |node| node.create_table(definition).map(drop))

@@ -132,23 +132,23 @@ fn encoded(messages: Vec<proto::Value>, field: &str) -> Result<Key, Error> {
     Key::encode(&values(messages, &path)?).map_err(|error| Error::invalid(path, error))
 }
 
-/// The definition of a new table. `members` are those that get a copy when the request names none.
-pub(super) fn definition(table: proto::Table, members: &[NodeId]) -> Result<TableBuilder, Error> {
-    let kind = match table.kind() {
+/// The definition of a new table. `members` are the names of those that get a copy when the request names none.
+pub(super) fn definition(table: proto::Table, members: &[String]) -> Result<TableBuilder, Error> {
+    let kind = match known(table.kind, "table.kind")? {
         proto::TableKind::OrderedSet => Kind::OrderedSet,
         proto::TableKind::Bag => Kind::Bag,
         proto::TableKind::Set | proto::TableKind::Unspecified => Kind::Set,
     };
-    let ack = match table.acknowledge() {
+    let ack = match known(table.acknowledge, "table.acknowledge")? {
         proto::Acknowledge::Memory => Ack::Memory,
         proto::Acknowledge::Synced => Ack::Synced,
         proto::Acknowledge::Logged | proto::Acknowledge::Unspecified => Ack::Logged,
     };
-    let everywhere = storage(table.storage());
+    let everywhere = storage(known(table.storage, "table.storage")?);
     let mut builder = TableDef::builder(table.name).kind(kind).ack(ack);
     let first = table.attributes.first().map(|attribute| attribute.name.clone());
-    for attribute in table.attributes {
-        let attribute_type = attribute_type(attribute.r#type());
+    for (n, attribute) in table.attributes.into_iter().enumerate() {
+        let attribute_type = attribute_type(known(attribute.r#type, &format!("table.attributes[{n}].type"))?);
         builder = match attribute.nullable {
             true => builder.nullable(attribute.name, attribute_type),
             false => builder.attribute(attribute.name, attribute_type),
@@ -163,19 +163,30 @@ pub(super) fn definition(table: proto::Table, members: &[NodeId]) -> Result<Tabl
         };
     }
     if table.copies.is_empty() {
-        builder = members.iter().fold(builder, |builder, member| builder.copy(*member, everywhere));
+        builder =
+            members.iter().fold(builder, |builder, name| builder.copy(NodeId::of_name(name), everywhere));
     }
-    for (n, copy) in table.copies.into_iter().enumerate() {
-        let node = NodeId::of_name(&copy.member);
-        if !members.contains(&node) {
-            return Err(Error::invalid(
-                format!("table.copies[{n}].member"),
-                format!("no member {:?}", copy.member),
-            ));
+    for (n, copy) in table.copies.iter().enumerate() {
+        let field = || format!("table.copies[{n}]");
+        if !members.contains(&copy.member) {
+            let there = members.join(", ");
+            let message = format!("there is no member {:?}; there are {there}", copy.member);
+            return Err(Error::invalid(format!("{}.member", field()), message));
         }
-        builder = builder.copy(node, storage(copy.storage()));
+        if table.copies[..n].iter().any(|earlier| earlier.member == copy.member) {
+            let message = format!("member {:?} is named twice", copy.member);
+            return Err(Error::invalid(format!("{}.member", field()), message));
+        }
+        let kept = storage(known(copy.storage, &format!("{}.storage", field()))?);
+        builder = builder.copy(NodeId::of_name(&copy.member), kept);
     }
     Ok(builder)
+}
+
+/// A number of an enumeration. One that this version does not know is refused: taking it for the default would do something
+/// else than was asked.
+fn known<T: TryFrom<i32>>(number: i32, field: &str) -> Result<T, Error> {
+    T::try_from(number).map_err(|_| Error::invalid(field, format!("{number} is not known")))
 }
 
 fn storage(storage: proto::Storage) -> Storage {
@@ -275,5 +286,6 @@ pub(super) fn span(request: &proto::ScanRequest) -> Result<Span, Error> {
         Ok(limit) => limit,
     };
     let span = Span::of(range(request.range.clone())?).limit(limit);
-    Ok(if request.direction() == proto::Direction::Descending { span.backward() } else { span })
+    let direction: proto::Direction = known(request.direction, "direction")?;
+    Ok(if direction == proto::Direction::Descending { span.backward() } else { span })
 }

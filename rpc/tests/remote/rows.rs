@@ -1,7 +1,7 @@
 //! Aim: every call of `Tables` does what its comment says, and wrong input is named. Method: one node, the Rust client.
 
 use hypermnesia_rpc::client::{AttributeType, Scan, Storage, TableKind, TableSpec};
-use hypermnesia_rpc::{ErrorKind, Value};
+use hypermnesia_rpc::{ErrorKind, Value, proto};
 
 use crate::served::Served;
 
@@ -164,5 +164,34 @@ async fn wrong_input_is_named_and_changes_nothing() {
     let where_to = client.create_table(where_to).await.expect_err("no such member");
     assert_eq!(where_to.field(), Some("table.copies[0].member"));
     assert_eq!(accounts.get_one("alice").await.expect("read"), Some(vec!["alice".into(), 100.into()]));
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_with_unknown_numbers_or_members_is_refused_by_its_field() {
+    // Aim: what a newer client asks for is never made as something else, and members are named as people name them. Method:
+    // one field at a time gets a number that nobody knows; then a member that is not there, and one twice.
+    let served = Served::start().await;
+    let good = || {
+        proto::Table::from(TableSpec::set("t").attribute("id", AttributeType::Int).copy("n1", Storage::Ram))
+    };
+    type Change = fn(&mut proto::Table);
+    let wrong: [(&str, Change); 7] = [
+        ("table.kind", |table| table.kind = 99),
+        ("table.acknowledge", |table| table.acknowledge = 99),
+        ("table.storage", |table| table.storage = 99),
+        ("table.attributes[0].type", |table| table.attributes[0].r#type = 99),
+        ("table.copies[0].storage", |table| table.copies[0].storage = 99),
+        ("table.copies[0].member", |table| table.copies[0].member = "n7".into()),
+        ("table.copies[1].member", |table| table.copies.push(table.copies[0].clone())),
+    ];
+    for (field, change) in wrong {
+        let mut table = good();
+        change(&mut table);
+        let error = served.client.create_table(table).await.expect_err("refused");
+        assert_eq!((error.kind(), error.field()), (ErrorKind::Invalid, Some(field)), "{error}");
+        assert!(error.message().contains("n1") || !field.ends_with("member"), "{error}");
+    }
+    served.client.create_table(good()).await.expect("the rest is right");
     served.stop().await;
 }
