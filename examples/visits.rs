@@ -124,10 +124,14 @@ impl Service {
     }
 }
 
-/// 503 when nothing changed and asking again is safe; 500 when nobody knows.
+/// 400 when the user cannot be stored (too long a name); 503 when nothing changed and asking again is safe; 500 when nobody
+/// knows.
 fn refusal(error: &Error) -> Response {
     let body = json!({ "error": error.to_string() }).to_string();
     match error.is_retryable() {
+        _ if matches!(error, Error::Row(_) | Error::Value(_)) => {
+            (StatusCode::BAD_REQUEST, body).into_response()
+        }
         true => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], body).into_response(),
         false => (StatusCode::INTERNAL_SERVER_ERROR, body).into_response(),
     }

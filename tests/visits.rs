@@ -90,6 +90,9 @@ fn one_node_counts() {
         assert_eq!((status, &body["visits"]), (200, &n.into()));
     }
     assert_eq!((service.visits("ann"), service.visits("bob")), (20, 0));
+    // A name that no key can hold is the caller's mistake, not the service's.
+    let (status, body) = service.visit(&"a".repeat(17 << 10));
+    assert_eq!(status, 400, "{body}");
 }
 
 #[test]
