@@ -34,7 +34,7 @@ pub(crate) struct Cli {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Global {
     /// Client address of the member to talk to.
-    #[arg(long, global = true, env = "HMN_ADDR", default_value = "127.0.0.1:7400", value_name = "HOST:PORT")]
+    #[arg(long, global = true, env = "HMN_ADDR", default_value = "127.0.0.1:7400", value_name = "HOST:PORT", value_parser = address)]
     pub(crate) addr: String,
     /// How to print data.
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
@@ -53,7 +53,7 @@ pub(crate) struct Global {
 impl Cli {
     /// Reads the command line, or ends the process with what is wrong with it.
     pub(crate) fn read() -> Cli {
-        let matches = Cli::command().get_matches();
+        let matches = command().try_get_matches().unwrap_or_else(|error| wrong(&error));
         let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         let behind = matches.subcommand().map(|(_, matches)| matches);
         let stands = |option: &str| {
@@ -81,6 +81,54 @@ impl Global {
     pub(crate) fn deadline(&self) -> Duration {
         Duration::from_secs_f64(self.timeout)
     }
+}
+
+/// The command line, without the shared options in the help of commands where they mean nothing. A command that has an option
+/// of the name gets no copy of the shared one.
+fn command() -> clap::Command {
+    let shared: Vec<clap::Arg> =
+        Cli::command().get_arguments().filter(|arg| arg.is_global_set()).cloned().collect();
+    let hidden = |own: clap::Command| own.args(shared.iter().map(|arg| arg.clone().hide(true)));
+    let mut command = Cli::command();
+    for own in ["serve", "dev", "demo"] {
+        command = command.mut_subcommand(own, hidden);
+    }
+    // It measures a cluster of its own unless an address is given, prints JSON unless told otherwise, and waits for nobody.
+    command.mut_subcommand("bench", |bench| {
+        bench.args(
+            shared.iter().map(|arg| {
+                arg.clone().hide_default_value(true).hide_env(true).hide(arg.get_id() == "timeout")
+            }),
+        )
+    })
+}
+
+/// Ends the process with what is wrong. Where no command is given the list of commands says more than the parser does, which
+/// would also name the hidden ones.
+fn wrong(error: &clap::Error) -> ! {
+    if error.kind() != clap::error::ErrorKind::MissingSubcommand {
+        error.exit();
+    }
+    crate::output::note(command().render_help().ansi());
+    std::process::exit(2)
+}
+
+/// A host and a port, as `--addr` takes them.
+fn address(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix("http://").unwrap_or(text);
+    match has_host_and_port(bare) {
+        true => Ok(text.to_owned()),
+        false => Err("HOST:PORT is wanted, with a port from 1 to 65535, as in 127.0.0.1:7400".to_owned()),
+    }
+}
+
+/// Whether this is a host and a port that somebody can be reached at.
+pub(crate) fn has_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        // Colons within a host are those of an IPv6 address, which then stands in brackets.
+        let whole = !host.is_empty() && (!host.contains(':') || host.starts_with('[') && host.ends_with(']'));
+        whole && !host.contains(['/', '@', ' ']) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    })
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -144,4 +192,40 @@ pub(crate) enum Command {
     BenchMember(member::MemberArgs),
     /// Type statements and commands, with history.
     Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_host_and_a_port() {
+        // Aim: what cannot be an address is wrong usage, not a member that does not answer. Method: good and bad ones.
+        for good in ["127.0.0.1:7400", "db7:1", "[::1]:7400", "http://db7:7400"] {
+            assert!(address(good).is_ok(), "{good}");
+        }
+        for bad in ["127.0.0.1:99999", "127.0.0.1", "db7:", ":7400", "db7:0", "::1:7400", "a/b:1", ""] {
+            assert!(address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn help_shows_shared_options_only_where_they_mean_something() {
+        // Aim: nobody gives --addr to a command that starts members. Method: the help of each, and of one that takes them.
+        let help = |name: &str| {
+            let mut command = command();
+            command.build();
+            let own = command.find_subcommand_mut(name).unwrap();
+            own.render_long_help().to_string()
+        };
+        for own in ["serve", "dev", "demo"] {
+            for option in ["--addr", "--timeout", "--format"] {
+                assert!(!help(own).contains(option), "{own} {option}");
+            }
+        }
+        assert!(help("bench").contains("--addr") && !help("bench").contains("[default: 127.0.0.1:7400]"));
+        assert!(help("get").contains("[default: 127.0.0.1:7400]") && help("get").contains("--timeout"));
+        // Hidden, not gone: scripts set them for every command.
+        assert!(command().try_get_matches_from(["hmn", "dev", "--addr", "127.0.0.1:1"]).is_ok());
+    }
 }

@@ -29,6 +29,15 @@ pub(crate) async fn connect(global: &Global) -> Result<Client> {
     })
 }
 
+/// An error for people. One of the connection, which does not know where it leads, gets its address.
+pub(crate) fn told(error: &anyhow::Error, global: &Global) -> String {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<hypermnesia_rpc::Error>());
+    match causes.any(hypermnesia_rpc::Error::is_of_connection) {
+        true => format!("{}: {error:#}", global.addr),
+        false => format!("{error:#}"),
+    }
+}
+
 /// A table's definition and state, once it is loaded; waits for that until the deadline.
 pub(crate) async fn loaded_table(client: &Client, global: &Global, name: &str) -> Result<TableInfo> {
     let info = client.describe_table(name).await?;

@@ -22,12 +22,13 @@ use args::{Cli, Command, Usage};
 
 fn main() -> ExitCode {
     let cli = Cli::read();
+    let global = cli.global.clone();
     match tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(run(cli))) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads our output has seen enough (`hmn query ... | head`): no failure of ours.
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            output::note(format_args!("hmn: {error:#}"));
+            output::note(format_args!("hmn: {}", command::told(&error, &global)));
             if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }

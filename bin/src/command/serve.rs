@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use hypermnesia::{Node, NodeBuilder};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::args::has_host_and_port;
 use crate::child;
 use crate::output;
 
@@ -67,6 +68,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     let with_parent = args.with_parent;
     let settings = settings(args)?;
     let client = settings.client.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 7400)));
+    check_peers(&settings)?;
     check_reach(&settings, client)?;
     let listener =
         TcpListener::bind(client).await.with_context(|| format!("cannot listen for clients on {client}"))?;
@@ -115,7 +117,7 @@ fn settings(args: ServeArgs) -> Result<Settings> {
         Some(path) => {
             let text =
                 std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            toml::from_str(&text).with_context(|| format!("{} is no configuration", path.display()))?
+            from_toml(&text).with_context(|| format!("{} is no configuration", path.display()))?
         }
     };
     if !args.members.is_empty() {
@@ -136,6 +138,39 @@ fn settings(args: ServeArgs) -> Result<Settings> {
     settings.cluster = args.cluster.or(settings.cluster);
     settings.insecure |= args.insecure;
     Ok(settings)
+}
+
+/// Settings from a file's text. The parser's own words name the place well and a text without quotes badly (it asks for a
+/// number), so that is said beside them.
+fn from_toml(text: &str) -> Result<Settings> {
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        let at = error.span().map_or(0, |span| span.start.min(text.len()));
+        let begin = text[..at].rfind('\n').map_or(0, |end| end + 1);
+        let line = text[begin..].lines().next().unwrap_or_default();
+        let value = line.split_once('=').map_or("", |(_, value)| value.trim());
+        let bare = value.starts_with(|first: char| first.is_ascii_alphanumeric() || "/._-".contains(first));
+        let known = matches!(value, "true" | "false") || value.parse::<f64>().is_ok();
+        match bare && !known {
+            true => anyhow!(
+                "line {}: {line}\ntexts stand in quotes: {value:?} is wanted",
+                text[..at].lines().count().max(1)
+            ),
+            false => error.into(),
+        }
+    })
+}
+
+/// Refuses peer addresses that nobody can be reached at. Port 0 takes a free one, which a member's own may be.
+fn check_peers(settings: &Settings) -> Result<()> {
+    let own = settings.peer.iter().map(|address| ("peer", address));
+    let members = settings.members.iter().map(|(name, address)| (name.as_str(), address));
+    for (name, address) in own.chain(members) {
+        let bound = address.strip_suffix(":0").map(|host| format!("{host}:1"));
+        if !has_host_and_port(bound.as_ref().unwrap_or(address)) {
+            bail!("{name}={address}: HOST:PORT is wanted, as in {name}=127.0.0.1:7401");
+        }
+    }
+    Ok(())
 }
 
 /// Refuses addresses that other machines can reach, unless that is wanted.
@@ -186,6 +221,22 @@ mod tests {
         std::fs::write(&path, "nam = 'n1'").unwrap();
         let wrong = settings(ServeArgs { config: Some(path), ..ServeArgs::default() }).unwrap_err();
         assert!(format!("{wrong:#}").contains("nam"), "{wrong:#}");
+        let bare = from_toml("insecure = true\nname = n1\n").unwrap_err().to_string();
+        assert!(bare.contains("line 2: name = n1") && bare.contains("\"n1\" is wanted"), "{bare}");
+    }
+
+    #[test]
+    fn a_peer_address_without_a_port_is_named() {
+        // Aim: a missing port is not taken for an open address. Method: good and bad lists of members.
+        let with = |address: &str| Settings {
+            members: BTreeMap::from([("n1".to_owned(), address.to_owned())]),
+            ..Settings::default()
+        };
+        assert!(check_peers(&with("127.0.0.1:7401")).is_ok() && check_peers(&with("127.0.0.1:0")).is_ok());
+        for bad in ["foo", "foo:", "foo:99999"] {
+            let error = check_peers(&with(bad)).unwrap_err().to_string();
+            assert!(error.contains("n1=") && error.contains("HOST:PORT"), "{error}");
+        }
     }
 
     #[test]

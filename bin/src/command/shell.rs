@@ -121,7 +121,7 @@ impl Shell {
             if output::is_closed_pipe(&error) {
                 return false; // nobody reads the answers any more
             }
-            note(format_args!("{error:#}"));
+            note(super::told(&error, &self.global));
             self.failed += 1;
         }
         if self.timing {

@@ -18,7 +18,7 @@ use crate::output;
 pub(crate) enum TableCommand {
     /// All tables with their sizes.
     List,
-    /// Attributes, indexes and copies of one table.
+    /// Kind, key, copies, attributes and indexes of one table.
     Show {
         /// Name of the table.
         table: String,
@@ -37,8 +37,9 @@ pub(crate) enum TableCommand {
 pub(crate) struct CreateArgs {
     /// Name of the new table.
     table: String,
-    /// An attribute: its name and type (any, bool, int, float, text, bytes, timestamp, list, map); `?` behind it allows null.
-    #[arg(long = "attribute", short = 'a', required = true, value_name = "NAME:TYPE[?]")]
+    /// An attribute: its name and type (any, bool, int, float, text, bytes, timestamp, list, map; any where none is given);
+    /// `?` behind it allows null.
+    #[arg(long = "attribute", short = 'a', required = true, value_name = "NAME[:TYPE][?]")]
     attributes: Vec<AttributeSpec>,
     #[command(flatten)]
     pub(crate) shape: Shape,
@@ -234,6 +235,14 @@ pub(crate) fn show(global: &Global, table: &TableDefinition) -> Result<()> {
     if table.attributes.is_empty() {
         bail!("the server sent no attributes of table {:?}", table.name);
     }
+    output::note(format_args!(
+        "{}: {} with the key {}, copies on {}; a commit waits for {}",
+        table.name,
+        kind_name(table),
+        table.key.join(", "),
+        storage_names(table),
+        acknowledge_name(table)
+    ));
     let mut out = output::stdout(global.format, &["attribute", "type", "null", "key", "indexes"])?;
     for attribute in &table.attributes {
         let place = table.key.iter().position(|name| *name == attribute.name);

@@ -5,5 +5,6 @@ mod cluster;
 mod commands;
 mod development;
 mod files;
+mod manners;
 mod program;
 mod single;
