@@ -43,7 +43,8 @@ pub(crate) async fn run(global: &Global, args: ExportArgs) -> Result<()> {
         return export.write(io::stdout()).await.map(drop);
     };
     let rows = export.to_file(path).await?;
-    note(format_args!("{rows} rows of {} into {}", args.table, path.display()));
+    let word = if rows == 1 { "row" } else { "rows" };
+    note(format_args!("{rows} {word} of {} into {}", args.table, path.display()));
     Ok(())
 }
 
@@ -97,7 +98,7 @@ impl Export<'_> {
     /// Writes beside the file and then puts it in its place, so that a half-written file never stands under its name.
     async fn in_place_of(&self, target: &Path, permissions: Option<fs::Permissions>) -> Result<u64> {
         let beside = beside(target);
-        let cannot = || format!("cannot write {}", beside.display());
+        let cannot = || format!("cannot write {}", target.display());
         let file = OpenOptions::new().write(true).create_new(true).open(&beside).with_context(cannot)?;
         let written = async {
             if let Some(permissions) = permissions {
@@ -105,7 +106,7 @@ impl Export<'_> {
             }
             let rows = self.write(&file).await.with_context(cannot)?;
             file.sync_all().with_context(cannot)?;
-            fs::rename(&beside, target).with_context(|| format!("cannot write {}", target.display()))?;
+            fs::rename(&beside, target).with_context(cannot)?;
             Ok(rows)
         }
         .await;

@@ -12,7 +12,7 @@ use tokio::task::{Id, JoinSet};
 use super::super::attributes;
 use super::Survey;
 use super::check::{Good, Rules};
-use crate::file::{Line, Source};
+use crate::file::{Line, Reader, Source};
 use crate::progress;
 
 /// Rows of one batch: one transaction of about a hundred kilobytes for ordinary rows.
@@ -34,7 +34,7 @@ pub(super) struct Loaded {
     pub(super) failed: Option<Failed>,
 }
 
-/// What went wrong, and where in the file.
+/// What went wrong, and where in the file; line 0 where the text itself says it.
 #[derive(Debug)]
 pub(super) struct Failed {
     first_line: u64,
@@ -51,38 +51,33 @@ impl Failed {
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.first_line == self.last_line {
+            true if self.first_line == 0 => f.write_str(&self.why),
             true => write!(f, "line {}: {}", self.first_line, self.why),
             false => write!(f, "lines {} to {}: {}", self.first_line, self.last_line, self.why),
         }
     }
 }
 
-/// Writes the file's rows. An error means that nothing was sent.
+/// Writes the file's rows. An error means that nothing was sent, or a fault of this program.
 pub(super) async fn run(
     client: &Client,
     table: &TableDefinition,
     source: &Source,
     survey: &Survey,
 ) -> Result<Loaded> {
-    let order = column_order(table, survey.columns.names(), &source.name)?;
-    let rules = Rules::of(table)?;
-    let mut reader = source.reader()?;
+    let mut rows = Rows {
+        reader: source.reader()?,
+        order: column_order(table, survey.columns.names(), &source.name)?,
+        rules: Rules::of(table)?,
+    };
     let mut loading = Loading::new(client.table(&table.name), survey.rows);
     let (mut batch, mut bad_line) = (Batch::default(), None);
     while loading.loaded.failed.is_none() {
-        let line = match reader.next() {
-            Ok(Some(line)) => line,
+        match rows.next() {
+            Ok(Some((line, good, row))) => batch.add(line, good, row),
             Ok(None) => break,
-            // The file was changed since it was read for the first time.
-            Err(error) => {
-                bad_line = Some(Failed::at(0, format!("{error:#}")));
-                break;
-            }
-        };
-        match row(&line, &order).and_then(|row| Ok((rules.check(&row)?, row))) {
-            Ok((good, row)) => batch.add(line.number, good, row),
-            Err(error) => {
-                bad_line = Some(Failed::at(line.number, format!("{error:#}")));
+            Err(failed) => {
+                bad_line = Some(failed);
                 break;
             }
         }
@@ -97,6 +92,26 @@ pub(super) async fn run(
     let mut loaded = loading.all_done().await?;
     loaded.failed = loaded.failed.or(bad_line);
     Ok(loaded)
+}
+
+/// The file's rows as the table wants them.
+struct Rows<'a> {
+    reader: Reader<'a>,
+    order: Order,
+    rules: Rules,
+}
+
+impl Rows<'_> {
+    /// The next row with its line, or what is wrong with it.
+    fn next(&mut self) -> Result<Option<(u64, Good, Vec<Value>)>, Failed> {
+        // It was read before, so this fails only when the file was changed; the text names the line.
+        let next = self.reader.next().map_err(|error| Failed::at(0, format!("{error:#}")))?;
+        let Some(line) = next else { return Ok(None) };
+        let wrong = |error: anyhow::Error| Failed::at(line.number, format!("{error:#}"));
+        let row = row(&line, &self.order).map_err(wrong)?;
+        let good = self.rules.check(&row).map_err(wrong)?;
+        Ok(Some((line.number, good, row)))
+    }
 }
 
 /// For each attribute of the table: its name, its type, and the column of the file.
@@ -173,6 +188,9 @@ impl Loading {
             || !self.keys.values().all(|keys| keys.is_disjoint(&batch.keys))
         {
             self.one_done().await?;
+        }
+        if self.loaded.failed.is_some() {
+            return Ok(()); // found while waiting for a place
         }
         let (table, keys) = (self.table.clone(), batch.keys);
         let task = self.running.spawn(write(table, batch.rows, batch.lines));
