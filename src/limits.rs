@@ -92,6 +92,21 @@ pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// Bytes of log records that nobody waits for, above which they are written before the next tick.
 pub const LOG_BACKLOG_BYTES: u64 = 1 << 20;
 
+/// How often the log is synced although nobody waits for it: what a power cut can take at the level `logged`, and how far
+/// behind its end damage may be taken for a torn tail. One fdatasync a second is nothing to a disc.
+pub const LOG_SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a log without room on the disc waits before it looks for some again.
+pub const LOG_ROOM_LOOK: Duration = Duration::from_secs(1);
+
+/// Bytes of records that wait for room in memory; with more the node stops. As many as one frame may have: those are
+/// outcomes and what was under way when the disc was found full, nothing new is taken.
+pub const LOG_WAITING_BYTES_MAX: u64 = hypermnesia_store::disc::limits::FRAME_PAYLOAD_BYTES_MAX;
+
+/// How long nothing is tried after the next segment could not be made ready, or the image could not be written for want of
+/// room.
+pub const DISC_RETRY: Duration = Duration::from_secs(10);
+
 /// How often it is looked whether the image should follow the log.
 pub const CHECKPOINT_LOOK: Duration = Duration::from_millis(100);
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hypermnesia_query::Sink;
 use hypermnesia_replication::{Member, Outcome, Peer, Recovered, RecoveredPrepare, Replica, ReplicaConfig};
-use hypermnesia_store::disc::{DiscError, Opened, RealDisc, Replayed};
+use hypermnesia_store::disc::{DiscError, Opened, Opener, RealDisc, Replayed};
 use hypermnesia_store::{Incarnation, NodeId, Store, StoreConfig, TableBuilder, TableDef, TxId, Value};
 
 use crate::async_transaction::{self, AsyncTransaction};
@@ -19,7 +19,7 @@ use crate::disc::Disc;
 use crate::error::{Error, Result};
 use crate::event::{EventDetail, Subscription, SystemEvents};
 use crate::life::Life;
-use crate::options::{DiscOptions, TxOptions};
+use crate::options::TxOptions;
 use crate::peer::Peers;
 use crate::query::{self, QueryResult};
 use crate::record::Record;
@@ -28,7 +28,7 @@ use crate::status::{MemberStatus, Status};
 use crate::table::{DynTable, Table};
 use crate::transaction::{self, Transaction};
 use crate::wait::{Answer, deadline_in};
-use crate::{schema, survey};
+use crate::{machine, schema, survey};
 
 /// One member of a cluster, or an embedded node without a network. See the [crate's page](crate).
 #[derive(Clone)]
@@ -53,13 +53,10 @@ impl Node {
         let plan = builder.check()?;
         let now_ms = wall_ms();
         let store = Arc::new(Store::new(StoreConfig { wall_ms: now_ms }));
-        let opened = plan
-            .data_dir
-            .as_ref()
-            .map(|directory| open(directory, &store, plan.me, plan.disc))
-            .transpose()?;
+        let opened = plan.data_dir.as_ref().map(|directory| open(directory, &store, &plan)).transpose()?;
         let (parts, replayed) = match opened {
-            Some(Opened { writer, checkpointer, replayed, lock }) => {
+            Some(Opened { writer, checkpointer, replayed, lock, warnings }) => {
+                warnings.iter().for_each(|warning| tracing::warn!(node = %plan.name, "{warning}"));
                 (Some((writer, checkpointer, lock)), replayed)
             }
             None => (None, Replayed::default()),
@@ -96,11 +93,17 @@ impl Node {
             me,
             disc,
         }));
+        if core.disc.as_ref().is_some_and(Disc::lacks_room) {
+            core.replica.set_room(false);
+        }
         core.event(|core, now, out| core.replica.start(now, out));
         if let Some(disc) = core.disc.as_ref().filter(|_| core.members.len() == 1) {
             // Alone: its first epoch opens as soon as it is on disc, which nobody else has to hear of.
             while !core.replica.is_serving() && !core.is_closed() {
                 disc.sync_once(&core)?;
+                if disc.lacks_room() {
+                    disc.open_unlogged(&core);
+                }
             }
         }
         core.check_open()?;
@@ -450,10 +453,17 @@ impl Node {
     }
 }
 
-fn open(directory: &Path, store: &Store, me: NodeId, options: DiscOptions) -> Result<Opened> {
+fn open(directory: &Path, store: &Store, plan: &Plan) -> Result<Opened> {
     let told = |error: DiscError| Error::Disc(error.to_string());
     let disc = RealDisc::open(directory).map_err(told)?;
-    hypermnesia_store::disc::open(Arc::new(disc), store, me, options.segment_bytes).map_err(told)
+    let opener = Opener {
+        node: plan.me,
+        name: plan.name.clone(),
+        cluster: plan.cluster.clone(),
+        fresh: machine::fresh_id(),
+        boot: machine::boot(),
+    };
+    hypermnesia_store::disc::open(Arc::new(disc), store, &opener, plan.disc.segment_bytes).map_err(told)
 }
 
 fn recovered(replayed: Replayed) -> Recovered {

@@ -71,6 +71,10 @@ impl Replica {
             return self.refuse(&txn, Reply::Unavailable(unavailable), turn);
         }
         let logging = self.logging(&holders, request.ack);
+        if logging.on && !self.has_room() {
+            let unavailable = Unavailable { member: self.me.node, why: Why::NoRoom };
+            return self.refuse(&txn, Reply::Unavailable(unavailable), turn);
+        }
         if participants == NodeSet::only(self.at)
             && !logging.on
             && self.commits_alone(era, &txn, &request, turn)
@@ -333,6 +337,7 @@ impl Replica {
             Refusal::SchemaChanged => Reply::SchemaChanged,
             Refusal::Waited => Reply::TimedOut,
             Refusal::NotReady => Reply::Unavailable(Unavailable { member, why: Why::Loading }),
+            Refusal::NoRoom => Reply::Unavailable(Unavailable { member, why: Why::NoRoom }),
             Refusal::Overloaded => Reply::Overloaded,
         }
     }

@@ -45,9 +45,13 @@ impl Replica {
         if shard.held.len() >= HELD_MAX / SHARDS {
             return self.vote_no(era, from, txid, Refusal::Overloaded, turn);
         }
+        let logging = self.logging(&prepare.holders, prepare.level);
+        if logging.on && !self.has_room() {
+            return self.vote_no(era, from, txid, Refusal::NoRoom, turn);
+        }
         let held = Held {
             txn: self.store.begin(txid),
-            logging: self.logging(&prepare.holders, prepare.level),
+            logging,
             work: prepare.work,
             holders: prepare.holders,
             coordinator: from,
