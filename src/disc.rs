@@ -15,7 +15,10 @@ use parking_lot::{Condvar, Mutex};
 use crate::carry::Carry;
 use crate::core::Core;
 use crate::error::Error;
-use crate::limits::{CHECKPOINT_BATCH_BYTES, CHECKPOINT_LOOK, LOG_BACKLOG_BYTES, LOG_SYNC_EVERY, TICK};
+use crate::limits::{
+    CHECKPOINT_BATCH_BYTES, CHECKPOINT_LOOK, DISC_RETRY, LOG_BACKLOG_BYTES, LOG_RESERVE_BYTES, LOG_ROOM_LOOK,
+    LOG_SYNC_EVERY, TICK,
+};
 use crate::room::{Later, Room};
 
 /// A log and who writes it.
@@ -103,16 +106,16 @@ impl Disc {
         while self.room.may_try()
             && let Some(mut writer) = self.writer.try_lock()
         {
-            let written = writer.write();
+            let (written, is_low) = (writer.write(), is_low(&writer));
             drop(writer);
             match written {
                 Ok(position) => {
-                    self.room.found(core);
+                    self.room.written(core, is_low);
                     self.tell(core, position, Ack::Logged, out);
                 }
                 Err(_) if core.is_closed() => return,
                 Err(error @ DiscError::NoRoom { .. }) => {
-                    self.room.lacks_for(core, &error, self.log.backlog_bytes());
+                    self.room.stuck(core, &error, self.log.backlog_bytes());
                     self.tell(core, self.log.written(), Ack::Logged, out);
                 }
                 Err(error) => return core.fail(Error::Disc(error.to_string())),
@@ -162,7 +165,7 @@ impl Disc {
         match writer.write() {
             Ok(_) => writer.sync().map(drop).map_err(told),
             Err(error @ DiscError::NoRoom { .. }) => {
-                self.room.lacks(&error);
+                self.room.begin_stuck(&error);
                 Ok(())
             }
             Err(error) => Err(told(error)),
@@ -183,25 +186,31 @@ impl Disc {
     }
 
     /// Makes the next segment ready before it is needed. Where that fails the log goes on in the one it has.
-    fn prepare_segment(&self, later: &mut Later) {
-        if !later.may_try() {
+    fn prepare_segment(&self, core: &Core, later: &mut Later) {
+        if !later.may_try(if self.lacks_room() { LOG_ROOM_LOOK } else { DISC_RETRY }) {
             return;
         }
         let Some(job) = self.writer.lock().spare_job() else { return };
-        match job.run() {
+        let made = job.run();
+        self.room.next_is_made(made.is_ok());
+        match made {
             Ok(spare) => {
                 self.writer.lock().give_spare(spare);
                 later.succeeded();
             }
             Err(error) => later.failed("the next segment of the log cannot be made ready", &error),
         }
+        // Looks whether what is left is enough.
+        let mut out = Carry::new(core);
+        self.drain(core, &mut out);
+        out.finish();
     }
 
     /// The thread that syncs, until the node is closed.
     pub(crate) fn sync_until_closed(&self, core: &Arc<Core>) {
         let (mut spare, mut synced) = (Later::default(), Instant::now());
         while !core.is_closed() {
-            self.prepare_segment(&mut spare);
+            self.prepare_segment(core, &mut spare);
             let mut wanted = self.wanted.lock();
             let is_due = synced.elapsed() >= LOG_SYNC_EVERY && self.log.synced() < self.log.written();
             if !std::mem::take(&mut *wanted) && !is_due {
@@ -222,7 +231,7 @@ impl Disc {
     pub(crate) fn checkpoint_until_closed(&self, core: &Arc<Core>) {
         let mut later = Later::default();
         while !core.is_closed() {
-            if later.may_try() {
+            if later.may_try(DISC_RETRY) {
                 let made = match later.is_failed() {
                     true => self.checkpointer.lock().reopen(),
                     false => Ok(()),
@@ -276,9 +285,9 @@ impl Disc {
             let mut writer = self.writer.lock();
             if self.room.may_try() {
                 match writer.write() {
-                    Ok(_) => self.room.found(core),
+                    Ok(_) => self.room.written(core, is_low(&writer)),
                     Err(error @ DiscError::NoRoom { .. }) => {
-                        self.room.lacks_for(core, &error, self.log.backlog_bytes());
+                        self.room.stuck(core, &error, self.log.backlog_bytes());
                     }
                     Err(error) => return Err(told(error)),
                 }
@@ -291,6 +300,11 @@ impl Disc {
         out.finish();
         Ok(())
     }
+}
+
+/// Whether no more than the reserve is left in the present segment; a quarter of small ones.
+fn is_low(writer: &LogWriter) -> bool {
+    writer.left_bytes() < LOG_RESERVE_BYTES.min(writer.segment_bytes() / 4)
 }
 
 /// The frame of a fact. Nothing is encoded for a barrier: its place in the log is what counts.

@@ -1,23 +1,28 @@
 //! Whether the log has room on its disc, and who was told. Without room the node goes on: reads are served, tables in memory
 //! are written, and whatever would have to be logged is refused, by name, until somebody frees some space.
+//!
+//! It is refused while the present segment still has a reserve, as soon as the next one cannot be made: what is under way
+//! ends in order, and the records of the next starts have a place. Should the reserve be used up, records wait in memory.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hypermnesia_store::disc::DiscError;
 use parking_lot::Mutex;
 
 use crate::core::Core;
 use crate::error::Error;
-use crate::limits::{DISC_RETRY, LOG_ROOM_LOOK, LOG_WAITING_BYTES_MAX};
+use crate::limits::{LOG_ROOM_LOOK, LOG_WAITING_BYTES_MAX};
 
 /// See the file's header.
 #[derive(Default)]
 pub(crate) struct Room {
-    /// Stands beside the moment below so that every write can look at it.
+    /// New records are refused. Stands beside the moment below so that every write can look at it.
     lacking: AtomicBool,
-    /// When it was last tried. Held for a move.
-    tried: Mutex<Option<Instant>>,
+    /// The next segment could not be made, at the last try.
+    no_spare: AtomicBool,
+    /// When records found no place at all; `None` while there is a reserve. Held for a move.
+    stuck: Mutex<Option<Instant>>,
 }
 
 impl Room {
@@ -27,31 +32,46 @@ impl Room {
 
     /// Whether a write should be tried now.
     pub(crate) fn may_try(&self) -> bool {
-        !self.is_lacking() || self.tried.lock().is_none_or(|tried| tried.elapsed() >= LOG_ROOM_LOOK)
+        !self.is_lacking() || self.stuck.lock().is_none_or(|since| since.elapsed() >= LOG_ROOM_LOOK)
     }
 
-    /// The log found none. Said once; whoever hands records over hears it each time it can.
-    pub(crate) fn lacks(&self, error: &DiscError) {
-        *self.tried.lock() = Some(Instant::now());
+    pub(crate) fn next_is_made(&self, made: bool) {
+        self.no_spare.store(!made, Ordering::Release);
+    }
+
+    /// Records have no place, before the node runs.
+    pub(crate) fn begin_stuck(&self, error: &DiscError) {
+        *self.stuck.lock() = Some(Instant::now());
         if !self.lacking.swap(true, Ordering::AcqRel) {
             tracing::warn!(%error, "what has to be logged is refused until there is room; reads are served");
         }
     }
 
-    /// As [`Room::lacks`], for a node that runs already: its transactions are refused, and with too much in memory it stops.
-    pub(crate) fn lacks_for(&self, core: &Core, error: &DiscError, waiting_bytes: u64) {
-        self.lacks(error);
+    /// Records have no place; with too many of them in memory the node stops.
+    pub(crate) fn stuck(&self, core: &Core, error: &DiscError, waiting_bytes: u64) {
+        self.begin_stuck(error);
         core.replica.set_room(false);
         if waiting_bytes > LOG_WAITING_BYTES_MAX {
             core.fail(Error::Disc(format!("{error}; {waiting_bytes} bytes wait for it in memory")));
         }
     }
 
-    /// The log was written.
-    pub(crate) fn found(&self, core: &Core) {
-        if self.is_lacking() && self.lacking.swap(false, Ordering::AcqRel) {
-            tracing::info!(node = %core.name, "there is room on the disc again");
-            core.replica.set_room(true);
+    /// Everything was written, and less than the reserve is left, or more.
+    pub(crate) fn written(&self, core: &Core, is_low: bool) {
+        let lacking = is_low && self.no_spare.load(Ordering::Acquire);
+        if lacking == self.is_lacking() {
+            return;
+        }
+        *self.stuck.lock() = None;
+        self.lacking.store(lacking, Ordering::Release);
+        core.replica.set_room(!lacking);
+        let node = &core.name;
+        match lacking {
+            true => tracing::warn!(
+                %node,
+                "there is no room on the disc for the next segment of the log: what has to be logged is refused, reads are served"
+            ),
+            false => tracing::info!(%node, "there is room on the disc again"),
         }
     }
 }
@@ -64,8 +84,9 @@ pub(crate) struct Later {
 }
 
 impl Later {
-    pub(crate) fn may_try(&self) -> bool {
-        self.failed.is_none_or(|failed| failed.elapsed() >= DISC_RETRY)
+    /// So long after it failed.
+    pub(crate) fn may_try(&self, after: Duration) -> bool {
+        self.failed.is_none_or(|failed| failed.elapsed() >= after)
     }
 
     /// Said once, until it succeeds.

@@ -1,6 +1,7 @@
 //! One node without a network: what tables and transactions promise. One file per group of promises of `docs/contract.md`.
 
 mod callers;
+mod directory;
 mod isolation;
 mod listen;
 mod refusals;

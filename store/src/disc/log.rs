@@ -292,6 +292,17 @@ impl LogWriter {
         closed + self.current.header.capacity + self.spare.as_ref().map_or(0, |s| s.bytes)
     }
 
+    /// Bytes that still fit into the present segment.
+    pub fn left_bytes(&self) -> u64 {
+        let Header { start, capacity, .. } = self.current.header;
+        capacity.saturating_sub(offset_at(self.log.written(), start))
+    }
+
+    /// Bytes of a segment.
+    pub fn segment_bytes(&self) -> u64 {
+        self.current.header.capacity
+    }
+
     /// When there is no next segment ready: the job that makes one, to be run on any thread and handed to
     /// [`give_spare`](LogWriter::give_spare). At most one such job may run. Without it rotation makes its own
     /// segment and commits wait for that; so a job that fails may be tried again later.

@@ -46,23 +46,12 @@ pub struct Spare {
 impl Spare {
     /// Made under a name that says nothing.
     pub(crate) fn make(disc: &dyn Disc, name: &'static str, bytes: u64) -> Result<Spare> {
-        Spare::fill(disc, name, bytes).inspect_err(|_| {
-            // What room there is left is worth more to others. What remains is written over the next time.
-            let _ = disc.remove(name);
-        })
-    }
-
-    fn fill(disc: &dyn Disc, name: &'static str, bytes: u64) -> Result<Spare> {
         let failed = |doing| move |e| DiscError::io(disc.path(name), doing, e);
         let file = disc.create(name).map_err(failed("creating"))?;
-        let zeros = vec![0; ZERO_CHUNK_BYTES.min(bytes as usize)];
-        let mut at = 0;
-        while at < bytes {
-            let chunk = (bytes - at).min(zeros.len() as u64);
-            file.write_at(at, &zeros[..chunk as usize]).map_err(failed("filling"))?;
-            at += chunk;
-        }
-        file.sync().map_err(failed("syncing"))?;
+        fill(&*file, bytes).map_err(failed("filling")).inspect_err(|_| {
+            // Others can use what room is left; the file is made anew the next time.
+            let _ = file.set_len(0);
+        })?;
         Ok(Spare { file, name, bytes })
     }
 
@@ -85,4 +74,15 @@ impl Spare {
         place().map_err(|e| DiscError::io(disc.path(&name), "creating", e))?;
         Ok(Current { header, file: self.file })
     }
+}
+
+fn fill(file: &dyn File, bytes: u64) -> std::io::Result<()> {
+    let zeros = vec![0; ZERO_CHUNK_BYTES.min(bytes as usize)];
+    let mut at = 0;
+    while at < bytes {
+        let chunk = (bytes - at).min(zeros.len() as u64);
+        file.write_at(at, &zeros[..chunk as usize])?;
+        at += chunk;
+    }
+    file.sync()
 }
