@@ -134,6 +134,10 @@ fn directories_of_every_version_are_read() {
         }
         assert!(has_image_and_log(home.path()), "{version} has both");
         check(&build(home.path()), version);
+        // The directory had no owner, and has one from now on.
+        let stranger = Node::builder().name("stranger").data_dir(home.path()).build().err();
+        let refusal = stranger.expect("it is another node's").to_string();
+        assert!(refusal.contains("belongs to node \"golden\""), "{version}: {refusal}");
         let node = build(home.path());
         let people = node.dyn_table("people").expect("it is there");
         people.insert(&row(ROWS + 1)).expect("it can be written to");

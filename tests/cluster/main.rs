@@ -2,4 +2,6 @@
 
 mod agree;
 mod disc;
+#[path = "../shared/hard_stop.rs"]
+mod hard_stop;
 mod trio;

@@ -2,6 +2,8 @@
 
 mod callers;
 mod directory;
+#[path = "../shared/hard_stop.rs"]
+mod hard_stop;
 mod isolation;
 mod listen;
 mod refusals;
