@@ -159,8 +159,8 @@ impl Core {
         if !missing.is_empty() {
             return format!("members not connected: {}", missing.join(", "));
         }
-        if self.disc.as_ref().is_some_and(Disc::lacks_room) {
-            return "room on the disc for the log".to_owned();
+        if self.disc.as_ref().is_some_and(Disc::lacks_space) {
+            return "space on the disc for the log".to_owned();
         }
         if !status.open {
             return "an epoch to open".to_owned();

@@ -16,10 +16,10 @@ use crate::carry::Carry;
 use crate::core::Core;
 use crate::error::Error;
 use crate::limits::{
-    CHECKPOINT_BATCH_BYTES, CHECKPOINT_LOOK, DISC_RETRY, LOG_BACKLOG_BYTES, LOG_RESERVE_BYTES, LOG_ROOM_LOOK,
-    LOG_SYNC_EVERY, TICK,
+    CHECKPOINT_BATCH_BYTES, CHECKPOINT_LOOK, DISC_RETRY, LOG_BACKLOG_BYTES, LOG_RESERVE_BYTES,
+    LOG_SPACE_LOOK, LOG_SYNC_EVERY, TICK,
 };
-use crate::room::{Later, Room};
+use crate::space::{Later, Space};
 
 /// A log and who writes it.
 pub(crate) struct Disc {
@@ -35,7 +35,7 @@ pub(crate) struct Disc {
     checkpointer: Mutex<Checkpointer>,
     /// Bytes of full segments that are worth a checkpoint.
     checkpoint_bytes: u64,
-    room: Room,
+    space: Space,
     /// Somebody waits for a sync. Held for a move.
     wanted: Mutex<bool>,
     sync: Condvar,
@@ -60,7 +60,7 @@ impl Disc {
             writer: Mutex::new(writer),
             checkpointer: Mutex::new(checkpointer),
             checkpoint_bytes,
-            room: Room::default(),
+            space: Space::default(),
             waiting: Mutex::default(),
             wanted: Mutex::default(),
             sync: Condvar::new(),
@@ -103,19 +103,19 @@ impl Disc {
 
     /// Writes what was appended, unless another thread is at it, which then writes this too; and tells the replica.
     pub(crate) fn drain(&self, core: &Core, out: &mut Carry<'_>) {
-        while self.room.may_try()
+        while self.space.may_try()
             && let Some(mut writer) = self.writer.try_lock()
         {
             let (written, is_low) = (writer.write(), is_low(&writer));
             drop(writer);
             match written {
                 Ok(position) => {
-                    self.room.written(core, is_low);
+                    self.space.written(core, is_low);
                     self.tell(core, position, Ack::Logged, out);
                 }
                 Err(_) if core.is_closed() => return,
-                Err(error @ DiscError::NoRoom { .. }) => {
-                    self.room.stuck(core, &error, self.log.backlog_bytes());
+                Err(error @ DiscError::NoSpace { .. }) => {
+                    self.space.stuck(core, &error, self.log.backlog_bytes());
                     self.tell(core, self.log.written(), Ack::Logged, out);
                 }
                 Err(error) => return core.fail(Error::Disc(error.to_string())),
@@ -156,7 +156,7 @@ impl Disc {
     }
 
     /// The life of the node that begins, so that the next one is another; durable before its first acknowledgement. Without
-    /// room for it on the disc nothing is acknowledged.
+    /// space for it on the disc nothing is acknowledged.
     pub(crate) fn begin(&self, life: hypermnesia_store::Incarnation) -> Result<(), Error> {
         let told = |error: DiscError| Error::Disc(error.to_string());
         let encoded = codec::encode(&Record::Started(life));
@@ -164,20 +164,20 @@ impl Disc {
         let mut writer = self.writer.lock();
         match writer.write() {
             Ok(_) => writer.sync().map(drop).map_err(told),
-            Err(error @ DiscError::NoRoom { .. }) => {
-                self.room.begin_stuck(&error);
+            Err(error @ DiscError::NoSpace { .. }) => {
+                self.space.begin_stuck(&error);
                 Ok(())
             }
             Err(error) => Err(told(error)),
         }
     }
 
-    /// Whether what has to be logged is refused for want of room.
-    pub(crate) fn lacks_room(&self) -> bool {
-        self.room.is_lacking()
+    /// Whether what has to be logged is refused for want of space.
+    pub(crate) fn lacks_space(&self) -> bool {
+        self.space.is_lacking()
     }
 
-    /// Lets a node that is alone open its first epoch although the disc has no room for it, so that it can be read. Nobody
+    /// Lets a node that is alone open its first epoch although the disc has no space for it, so that it can be read. Nobody
     /// else has to hear of that epoch, and whatever is written later stands behind it in the log.
     pub(crate) fn open_unlogged(&self, core: &Core) {
         let mut out = Carry::new(core);
@@ -187,12 +187,12 @@ impl Disc {
 
     /// Makes the next segment ready before it is needed. Where that fails the log goes on in the one it has.
     fn prepare_segment(&self, core: &Core, later: &mut Later) {
-        if !later.may_try(if self.lacks_room() { LOG_ROOM_LOOK } else { DISC_RETRY }) {
+        if !later.may_try(if self.lacks_space() { LOG_SPACE_LOOK } else { DISC_RETRY }) {
             return;
         }
         let Some(job) = self.writer.lock().spare_job() else { return };
         let made = job.run();
-        self.room.next_is_made(made.is_ok());
+        self.space.next_is_made(made.is_ok());
         match made {
             Ok(spare) => {
                 self.writer.lock().give_spare(spare);
@@ -283,11 +283,11 @@ impl Disc {
         let told = |error: DiscError| Error::Disc(error.to_string());
         let job = {
             let mut writer = self.writer.lock();
-            if self.room.may_try() {
+            if self.space.may_try() {
                 match writer.write() {
-                    Ok(_) => self.room.written(core, is_low(&writer)),
-                    Err(error @ DiscError::NoRoom { .. }) => {
-                        self.room.stuck(core, &error, self.log.backlog_bytes());
+                    Ok(_) => self.space.written(core, is_low(&writer)),
+                    Err(error @ DiscError::NoSpace { .. }) => {
+                        self.space.stuck(core, &error, self.log.backlog_bytes());
                     }
                     Err(error) => return Err(told(error)),
                 }

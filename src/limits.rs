@@ -96,19 +96,19 @@ pub const LOG_BACKLOG_BYTES: u64 = 1 << 20;
 /// behind its end damage may be taken for a torn tail. One fdatasync a second is nothing to a disc.
 pub const LOG_SYNC_EVERY: Duration = Duration::from_secs(1);
 
-/// How long a log without room on the disc waits before it looks for some again.
-pub const LOG_ROOM_LOOK: Duration = Duration::from_secs(1);
+/// How long a log without space on the disc waits before it looks for some again.
+pub const LOG_SPACE_LOOK: Duration = Duration::from_secs(1);
 
-/// Bytes of the present segment that are left to what is under way and to the next starts when the disc has no room for
+/// Bytes of the present segment that are left to what is under way and to the next starts when the disc has no space for
 /// another segment: outcomes of ten thousand transactions.
 pub const LOG_RESERVE_BYTES: u64 = 1 << 20;
 
-/// Bytes of records that wait for room in memory; with more the node stops. As many as one frame may have: those are
+/// Bytes of records that wait for space in memory; with more the node stops. As many as one frame may have: those are
 /// outcomes and what was under way when the disc was found full, nothing new is taken.
 pub const LOG_WAITING_BYTES_MAX: u64 = hypermnesia_store::disc::limits::FRAME_PAYLOAD_BYTES_MAX;
 
 /// How long nothing is tried after the next segment could not be made ready, or the image could not be written for want of
-/// room.
+/// space.
 pub const DISC_RETRY: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether the image should follow the log.

@@ -93,15 +93,15 @@ impl Node {
             me,
             disc,
         }));
-        if core.disc.as_ref().is_some_and(Disc::lacks_room) {
-            core.replica.set_room(false);
+        if core.disc.as_ref().is_some_and(Disc::lacks_space) {
+            core.replica.set_space(false);
         }
         core.event(|core, now, out| core.replica.start(now, out));
         if let Some(disc) = core.disc.as_ref().filter(|_| core.members.len() == 1) {
             // Alone: its first epoch opens as soon as it is on disc, which nobody else has to hear of.
             while !core.replica.is_serving() && !core.is_closed() {
                 disc.sync_once(&core)?;
-                if disc.lacks_room() {
+                if disc.lacks_space() {
                     disc.open_unlogged(&core);
                 }
             }

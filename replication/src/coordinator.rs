@@ -71,8 +71,8 @@ impl Replica {
             return self.refuse(&txn, Reply::Unavailable(unavailable), turn);
         }
         let logging = self.logging(&holders, request.ack);
-        if logging.on && !self.has_room() {
-            let unavailable = Unavailable { member: self.me.node, why: Why::NoRoom };
+        if logging.on && !self.has_space() {
+            let unavailable = Unavailable { member: self.me.node, why: Why::NoSpace };
             return self.refuse(&txn, Reply::Unavailable(unavailable), turn);
         }
         if participants == NodeSet::only(self.at)
@@ -337,7 +337,7 @@ impl Replica {
             Refusal::SchemaChanged => Reply::SchemaChanged,
             Refusal::Waited => Reply::TimedOut,
             Refusal::NotReady => Reply::Unavailable(Unavailable { member, why: Why::Loading }),
-            Refusal::NoRoom => Reply::Unavailable(Unavailable { member, why: Why::NoRoom }),
+            Refusal::NoSpace => Reply::Unavailable(Unavailable { member, why: Why::NoSpace }),
             Refusal::Overloaded => Reply::Overloaded,
         }
     }

@@ -102,8 +102,8 @@ pub enum Why {
     EpochChange,
     /// It does not take its messages fast enough.
     Congested,
-    /// Its log has no room on its disc.
-    NoRoom,
+    /// Its log has no space on its disc.
+    NoSpace,
 }
 
 impl std::fmt::Display for Why {
@@ -113,7 +113,7 @@ impl std::fmt::Display for Why {
             Why::Loading => "is still loading its tables",
             Why::EpochChange => "is in an epoch change",
             Why::Congested => "is congested",
-            Why::NoRoom => "has no room on its disc: tables on disc can be read only until there is some",
+            Why::NoSpace => "has no space on its disc: tables on disc can be read only until there is some",
         })
     }
 }

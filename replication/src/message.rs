@@ -155,8 +155,8 @@ pub enum Refusal {
     NotReady,
     /// The participant has too many transactions under way.
     Overloaded,
-    /// The participant would have to log it, and its log has no room on its disc.
-    NoRoom,
+    /// The participant would have to log it, and its log has no space on its disc.
+    NoSpace,
 }
 
 /// The steps of an epoch change, in order. The even ones go from the leader to all members, the others answer.

@@ -46,8 +46,8 @@ impl Replica {
             return self.vote_no(era, from, txid, Refusal::Overloaded, turn);
         }
         let logging = self.logging(&prepare.holders, prepare.level);
-        if logging.on && !self.has_room() {
-            return self.vote_no(era, from, txid, Refusal::NoRoom, turn);
+        if logging.on && !self.has_space() {
+            return self.vote_no(era, from, txid, Refusal::NoSpace, turn);
         }
         let held = Held {
             txn: self.store.begin(txid),

@@ -94,7 +94,7 @@ pub struct Replica {
     serving: AtomicBool,
     /// Whether the log takes more. Read by every transaction that has to be logged, so it stands outside the gate; one that
     /// reads it late waits for the log like those before it.
-    room: AtomicBool,
+    space: AtomicBool,
     /// What loading found, for the status.
     pub(crate) loads: Mutex<Loads>,
 }
@@ -157,18 +157,18 @@ impl Replica {
             recovered: Mutex::new(recovered.prepared.into_iter().map(|one| (one.txid, one)).collect()),
             recovered_commit: recovered.last_commit,
             serving: AtomicBool::new(false),
-            room: AtomicBool::new(true),
+            space: AtomicBool::new(true),
             loads: Mutex::new(Loads::default()),
         }
     }
 
-    /// The log has no room for more, or has it again. Without it, whatever would have to be logged here is refused.
-    pub fn set_room(&self, room: bool) {
-        self.room.store(room, Ordering::Relaxed);
+    /// The log has no space for more, or has it again. Without it, whatever would have to be logged here is refused.
+    pub fn set_space(&self, space: bool) {
+        self.space.store(space, Ordering::Relaxed);
     }
 
-    pub(crate) fn has_room(&self) -> bool {
-        self.room.load(Ordering::Relaxed)
+    pub(crate) fn has_space(&self) -> bool {
+        self.space.load(Ordering::Relaxed)
     }
 
     /// Begins. A node that is its own only member opens its first epoch here.

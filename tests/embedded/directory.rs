@@ -174,8 +174,8 @@ fn insert(node: &Node, name: &str, id: i64) -> Result<(), Error> {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_full_disc_stops_writers_of_tables_on_disc_and_nobody_else() {
-    // Aim: a disc without room costs writes, no reads, no start and no row; and they go on by themselves. Method: fill it under
-    // a node, write until that is refused, read and write elsewhere, start again, make room, look at everything.
+    // Aim: a disc without space costs writes, no reads, no start and no row; and they go on by themselves. Method: fill it under
+    // a node, write until that is refused, read and write elsewhere, start again, make space, look at everything.
     let home = tempfile::tempdir().expect("a directory");
     let node = begun(home.path(), 1);
     table(&node, "ram", Storage::Ram);
@@ -189,9 +189,9 @@ fn a_full_disc_stops_writers_of_tables_on_disc_and_nobody_else() {
             Err(refusal) => break refusal,
         }
     };
-    assert!(written > 10, "the segment had room for some: {written}");
+    assert!(written > 10, "the segment had space for some: {written}");
     assert!(matches!(refusal, Error::Unavailable { .. }), "{refusal}");
-    assert!(refusal.to_string().contains("member n1 has no room on its disc"), "{refusal}");
+    assert!(refusal.to_string().contains("member n1 has no space on its disc"), "{refusal}");
     let looks = |node: &Node, written: i64| {
         let kept = node.dyn_table("kept").expect("it is there");
         assert_eq!(kept.len().expect("read"), written as u64);

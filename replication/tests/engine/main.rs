@@ -112,6 +112,24 @@ fn nothing_is_sent_when_a_replica_is_away() {
     assert_eq!(trio.nodes[0].status(trio.now).epoch, 1);
 }
 
+#[test]
+fn nothing_is_logged_without_space() {
+    // Aim: a member whose log has no space refuses, where the commit begins and as a participant, and says why; it takes part
+    // again once there is some. Method: no space at A, then at B, then everywhere some.
+    let mut trio = Trio::open(3, true);
+    let mut no_space_at = |at: usize| {
+        (0..3).for_each(|node| trio.nodes[node].set_space(node != at));
+        let (txid, _) = trio.commit(0, 1, 10);
+        trio.carry_all();
+        trio.reply(txid).cloned()
+    };
+    for (at, member) in [(0, NodeId(1)), (1, NodeId(2))] {
+        let why = Unavailable { member, why: Why::NoSpace };
+        assert_eq!(no_space_at(at), Some(Reply::Unavailable(why)));
+    }
+    assert!(matches!(no_space_at(3), Some(Reply::Committed(_))));
+}
+
 /// A commit at A of a key that an older transaction has locked at B.
 fn refused_at_one(trio: &mut Trio) -> TxId {
     let old = TxId { age: hypermnesia_store::Timestamp(1), ..trio.txid(1) };

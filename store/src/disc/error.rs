@@ -1,6 +1,6 @@
 //! What can go wrong with the files of a data directory, worded for whoever has to act on it.
 //!
-//! Three families, never mixed: the machine failed us (`Io`, `Full`, `NoRoom`, and `Poisoned` for everything after the
+//! Three families, never mixed: the machine failed us (`Io`, `Full`, `NoSpace`, and `Poisoned` for everything after the
 //! first failure), the bytes are not what was written (`Corrupt`, `Version`) or not those of this
 //! node (`Foreign`, `Stray`), and the request cannot be served (`Locked`, `TooLarge`). After an `Io` or `Full` on the log or the image the outcome of that write is unknown:
 //! nothing is retried on the same handles, the node stops acknowledging, and reopening the directory finds out.
@@ -29,7 +29,7 @@ pub enum DiscError {
         source: Arc<io::Error>,
     },
 
-    /// There is no room left on the disc. Nothing that was acknowledged is lost; free some space and start again.
+    /// There is no space left on the disc. Nothing that was acknowledged is lost; free some space and start again.
     #[error("disc full while {doing} {}: free some space, then start the node again; acknowledged data is safe", file.display())]
     Full {
         /// The file the operation was for.
@@ -38,10 +38,10 @@ pub enum DiscError {
         doing: &'static str,
     },
 
-    /// There is no room on the disc for the next segment of the log. The log is whole, and so is what was acknowledged;
-    /// records wait in memory. The same call may be made again, and passes once there is room.
-    #[error("no room on the disc for the next segment of the log, {}: free some space", file.display())]
-    NoRoom {
+    /// There is no space on the disc for the next segment of the log. The log is whole, and so is what was acknowledged;
+    /// records wait in memory. The same call may be made again, and passes once there is space.
+    #[error("no space on the disc for the next segment of the log, {}: free some space", file.display())]
+    NoSpace {
         /// The segment in the making.
         file: PathBuf,
     },

@@ -8,7 +8,7 @@
 //! kernel may have dropped them and call the next sync a success. So nothing is retried; everything is refused
 //! until the directory is opened again. Segments are described in `segment.rs`.
 //!
-//! One failure is none of the log: a disc without room for the next segment. Nothing was asked of a file of the log then, so
+//! One failure is none of the log: a disc without space for the next segment. Nothing was asked of a file of the log then, so
 //! the records that have no place stay in memory, in order, and the next write tries again.
 //!
 //! Rotation, in crash-safe order: sync the full segment; write and sync the header of the next one under a
@@ -150,7 +150,7 @@ pub struct LogWriter {
     current: Current,
     spare: Option<Spare>,
     /// Frames taken from the front and not written; they begin at `written`. Empty but during a write, or while the disc has
-    /// no room for them.
+    /// no space for them.
     taken: Vec<u8>,
 }
 
@@ -208,7 +208,7 @@ impl LogWriter {
     /// of the process.
     ///
     /// # Errors
-    /// `NoRoom`: records up to [`Log::written`] are written, the others wait in memory for the next call. `Io` and `Full`,
+    /// `NoSpace`: records up to [`Log::written`] are written, the others wait in memory for the next call. `Io` and `Full`,
     /// which poison the log; `Poisoned` afterwards.
     pub fn write(&mut self) -> Result<Position> {
         self.log.check()?;
@@ -318,7 +318,7 @@ impl LogWriter {
 
     fn guard<T>(&self, outcome: Result<T>) -> Result<T> {
         match &outcome {
-            Ok(_) | Err(DiscError::NoRoom { .. }) => {}
+            Ok(_) | Err(DiscError::NoSpace { .. }) => {}
             Err(error) => self.log.poison(error),
         }
         outcome
@@ -363,7 +363,7 @@ impl LogWriter {
         let needed = HEADER_BYTES + frame;
         let spare = match self.spare.take() {
             Some(spare) if spare.bytes >= needed => spare,
-            _ => Spare::make(&*self.disc, NEXT_NAME, self.segment_bytes.max(needed)).map_err(no_room)?,
+            _ => Spare::make(&*self.disc, NEXT_NAME, self.segment_bytes.max(needed)).map_err(no_space)?,
         };
         self.current = spare.install(&*self.disc, self.identity.id, index + 1, start)?;
         self.closed.push_back(Closed { index, end: start, bytes: capacity });
@@ -372,9 +372,9 @@ impl LogWriter {
 }
 
 /// The next segment was asked for and nothing of the log was touched.
-fn no_room(error: DiscError) -> DiscError {
+fn no_space(error: DiscError) -> DiscError {
     match error {
-        DiscError::Full { file, .. } => DiscError::NoRoom { file },
+        DiscError::Full { file, .. } => DiscError::NoSpace { file },
         other => other,
     }
 }

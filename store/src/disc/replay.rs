@@ -64,7 +64,7 @@ pub struct Replayed {
 ///
 /// # Errors
 /// `Locked`, `Foreign`, `Stray`, `Corrupt` with file and offset, `Version`, `Io`; the directory is as it was. `Full` when
-/// there is no room for the first files, or for what has to be cut off the log; nothing is lost then.
+/// there is no space for the first files, or for what has to be cut off the log; nothing is lost then.
 pub fn open(disc: Arc<dyn Disc>, store: &Store, opener: &Opener, segment_bytes: u64) -> Result<Opened> {
     let lock = disc.lock()?;
     let mut warnings = Vec::new();

@@ -49,7 +49,7 @@ impl Spare {
         let failed = |doing| move |e| DiscError::io(disc.path(name), doing, e);
         let file = disc.create(name).map_err(failed("creating"))?;
         fill(&*file, bytes).map_err(failed("filling")).inspect_err(|_| {
-            // Others can use what room is left; the file is made anew the next time.
+            // Others can use what space is left; the file is made anew the next time.
             let _ = file.set_len(0);
         })?;
         Ok(Spare { file, name, bytes })

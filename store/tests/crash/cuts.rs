@@ -75,7 +75,7 @@ fn a_failing_write_or_sync_stops_everything_and_loses_nothing_acknowledged() {
             let (promised, error) = run(&disc);
             let what = format!("{kind:?} at {at}");
             match error {
-                Some(DiscError::Io { .. } | DiscError::Full { .. } | DiscError::NoRoom { .. }) => {}
+                Some(DiscError::Io { .. } | DiscError::Full { .. } | DiscError::NoSpace { .. }) => {}
                 Some(DiscError::Poisoned { .. }) => {}
                 Some(DiscError::Corrupt { .. }) => {} // redb says of a file that failed that it cannot be used
                 None => {

@@ -1,4 +1,4 @@
-//! A disc without room: the log goes on where it can, keeps what it cannot write, and loses nothing.
+//! A disc without space: the log goes on where it can, keeps what it cannot write, and loses nothing.
 
 use hypermnesia_store::disc::{Crash, DiscError, Fault, FaultKind, MemDisc, Record, Warning};
 use hypermnesia_store::{Op, Row, SchemaVersion, Timestamp, Value, Write};
@@ -16,12 +16,12 @@ fn begun() -> (MemDisc, Session) {
     (disc, session)
 }
 
-/// Transactions that are written until there is no room for one, from this one on; how many were.
+/// Transactions that are written until there is no space for one, from this one on; how many were.
 fn until_full(session: &mut Session, from: u64) -> u64 {
     for n in from.. {
         match session.logged(n) {
             Ok(_) => {}
-            Err(DiscError::NoRoom { .. }) => return n - 1,
+            Err(DiscError::NoSpace { .. }) => return n - 1,
             Err(error) => panic!("{n}: {error}"),
         }
     }
@@ -36,38 +36,38 @@ fn a_spare_segment_that_cannot_be_made_hurts_nobody() {
     let job = session.writer.spare_job().expect("none is ready");
     assert!(matches!(job.run(), Err(DiscError::Full { .. })));
     let count = until_full(&mut session, 1);
-    assert!(count > 3, "the segment has room for some: {count}");
+    assert!(count > 3, "the segment has space for some: {count}");
     assert!(session.writer.spare_job().is_some(), "it may be tried again");
     drop(session);
     assert_eq!(check(&disc.crash(Crash::Kill), count, count, "killed"), count);
 }
 
 #[test]
-fn what_has_no_room_waits_in_memory_in_order() {
-    // Aim: no room for the next segment is no failure of the log. Method: fill the disc, write until it says so and more,
-    // make room, write on, and look at everything.
+fn what_has_no_space_waits_in_memory_in_order() {
+    // Aim: no space for the next segment is no failure of the log. Method: fill the disc, write until it says so and more,
+    // make space, write on, and look at everything.
     let (disc, mut session) = begun();
     fill(&disc);
     let count = until_full(&mut session, 1);
     let written = session.log.written();
     for n in count + 2..count + 20 {
-        assert!(matches!(session.logged(n), Err(DiscError::NoRoom { .. })), "there is no room for {n}");
+        assert!(matches!(session.logged(n), Err(DiscError::NoSpace { .. })), "there is no space for {n}");
     }
     assert_eq!(session.log.written(), written, "nothing was written");
     assert_eq!(check(&disc.crash(Crash::Kill), count, count, "killed while full"), count);
     disc.set_fault(None);
-    assert_eq!(session.writer.write().expect("there is room"), session.log.end());
+    assert_eq!(session.writer.write().expect("there is space"), session.log.end());
     for n in count + 20..=TRANSACTIONS {
-        session.logged(n).expect("there is room");
+        session.logged(n).expect("there is space");
     }
     session.writer.close().expect("no fault is planted");
     drop(session);
-    assert_eq!(check(&disc, TRANSACTIONS, TRANSACTIONS, "room again"), TRANSACTIONS);
+    assert_eq!(check(&disc, TRANSACTIONS, TRANSACTIONS, "space again"), TRANSACTIONS);
 }
 
 #[test]
 fn a_full_disc_can_be_opened_and_read() {
-    // Aim: a start needs no room. Method: stop with little room in the segment, fill the disc, open, write until it is full.
+    // Aim: a start needs no space. Method: stop with little space in the segment, fill the disc, open, write until it is full.
     let (disc, mut session) = begun();
     session.logged(1).expect("no fault is planted");
     drop(session);
@@ -85,7 +85,7 @@ fn a_full_disc_can_be_opened_and_read() {
 #[test]
 fn a_checkpoint_without_room_is_made_later() {
     // Aim: an image that cannot grow is no end of the node. Method: log a row that is larger than the image, fill the disc,
-    // take segments, make room, take them again.
+    // take segments, make space, take them again.
     let (disc, mut session) = begun();
     let values = [Value::Int(500), Value::Int(1), Value::Bytes(vec![1; 4 << 20])];
     let large = Row::encode(SchemaVersion::FIRST, &values).expect("it fits a row");
@@ -96,11 +96,11 @@ fn a_checkpoint_without_room_is_made_later() {
         session.logged(n).expect("no fault is planted");
     }
     fill(&disc);
-    assert!(session.checkpoint().is_err(), "there is no room");
+    assert!(matches!(session.checkpoint(), Err(DiscError::Full { .. })), "there is no space");
     assert!(matches!(session.checkpoint(), Err(DiscError::Poisoned { .. })), "it says that it failed before");
     disc.set_fault(None);
-    session.checkpointer.reopen().expect("there is room");
-    session.checkpoint().expect("there is room");
+    session.checkpointer.reopen().expect("there is space");
+    session.checkpoint().expect("there is space");
     assert!(session.checkpointer.applied().0 > 4 << 20);
     session.writer.close().expect("no fault is planted");
     drop(session);

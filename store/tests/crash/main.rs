@@ -10,7 +10,7 @@
 //! | `cuts` | the run cut short, and failing discs |
 //! | `damage` | files changed, cut and taken away |
 //! | `owner` | directories and files of somebody else |
-//! | `full` | no room on the disc |
+//! | `full` | no space on the disc |
 
 mod cuts;
 mod damage;

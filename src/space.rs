@@ -1,4 +1,4 @@
-//! Whether the log has room on its disc, and who was told. Without room the node goes on: reads are served, tables in memory
+//! Whether the log has space on its disc, and who was told. Without space the node goes on: reads are served, tables in memory
 //! are written, and whatever would have to be logged is refused, by name, until somebody frees some space.
 //!
 //! It is refused while the present segment still has a reserve, as soon as the next one cannot be made: what is under way
@@ -12,11 +12,11 @@ use parking_lot::Mutex;
 
 use crate::core::Core;
 use crate::error::Error;
-use crate::limits::{LOG_ROOM_LOOK, LOG_WAITING_BYTES_MAX};
+use crate::limits::{LOG_SPACE_LOOK, LOG_WAITING_BYTES_MAX};
 
 /// See the file's header.
 #[derive(Default)]
-pub(crate) struct Room {
+pub(crate) struct Space {
     /// New records are refused. Stands beside the moment below so that every write can look at it.
     lacking: AtomicBool,
     /// The next segment could not be made, at the last try.
@@ -25,14 +25,14 @@ pub(crate) struct Room {
     stuck: Mutex<Option<Instant>>,
 }
 
-impl Room {
+impl Space {
     pub(crate) fn is_lacking(&self) -> bool {
         self.lacking.load(Ordering::Acquire)
     }
 
     /// Whether a write should be tried now.
     pub(crate) fn may_try(&self) -> bool {
-        !self.is_lacking() || self.stuck.lock().is_none_or(|since| since.elapsed() >= LOG_ROOM_LOOK)
+        !self.is_lacking() || self.stuck.lock().is_none_or(|since| since.elapsed() >= LOG_SPACE_LOOK)
     }
 
     pub(crate) fn next_is_made(&self, made: bool) {
@@ -43,14 +43,14 @@ impl Room {
     pub(crate) fn begin_stuck(&self, error: &DiscError) {
         *self.stuck.lock() = Some(Instant::now());
         if !self.lacking.swap(true, Ordering::AcqRel) {
-            tracing::warn!(%error, "what has to be logged is refused until there is room; reads are served");
+            tracing::warn!(%error, "what has to be logged is refused until there is space; reads are served");
         }
     }
 
     /// Records have no place; with too many of them in memory the node stops.
     pub(crate) fn stuck(&self, core: &Core, error: &DiscError, waiting_bytes: u64) {
         self.begin_stuck(error);
-        core.replica.set_room(false);
+        core.replica.set_space(false);
         if waiting_bytes > LOG_WAITING_BYTES_MAX {
             core.fail(Error::Disc(format!("{error}; {waiting_bytes} bytes wait for it in memory")));
         }
@@ -64,14 +64,14 @@ impl Room {
         }
         *self.stuck.lock() = None;
         self.lacking.store(lacking, Ordering::Release);
-        core.replica.set_room(!lacking);
+        core.replica.set_space(!lacking);
         let node = &core.name;
         match lacking {
             true => tracing::warn!(
                 %node,
-                "there is no room on the disc for the next segment of the log: what has to be logged is refused, reads are served"
+                "there is no space on the disc for the next segment of the log: what has to be logged is refused, reads are served"
             ),
-            false => tracing::info!(%node, "there is room on the disc again"),
+            false => tracing::info!(%node, "there is space on the disc again"),
         }
     }
 }
