@@ -54,7 +54,7 @@ fn refused(builder: NodeBuilder, home: &Path, words: &[&str]) {
         names.into_iter().map(|path| (fs::read(&path).expect("a file"), path)).collect()
     };
     let before = files();
-    let text = builder.build().err().expect("it is refused").to_string();
+    let text = builder.build().expect_err("it is refused").to_string();
     words.iter().for_each(|word| assert!(text.contains(word), "{word} is not in: {text}"));
     assert!(files() == before, "nothing was changed");
 }
