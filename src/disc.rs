@@ -16,8 +16,7 @@ use crate::carry::Carry;
 use crate::core::Core;
 use crate::error::Error;
 use crate::limits::{
-    CHECKPOINT_BATCH_BYTES, CHECKPOINT_LOOK, DISC_RETRY, LOG_BACKLOG_BYTES, LOG_RESERVE_BYTES,
-    LOG_SPACE_LOOK, LOG_SYNC_EVERY, TICK,
+    CHECKPOINT_BATCH_BYTES, CHECKPOINT_LOOK, LOG_BACKLOG_BYTES, LOG_RESERVE_BYTES, LOG_SYNC_EVERY, TICK,
 };
 use crate::space::{Later, Space};
 
@@ -187,7 +186,7 @@ impl Disc {
 
     /// Makes the next segment ready before it is needed. Where that fails the log goes on in the one it has.
     fn prepare_segment(&self, core: &Core, later: &mut Later) {
-        if !later.may_try(if self.lacks_space() { LOG_SPACE_LOOK } else { DISC_RETRY }) {
+        if !later.may_try() {
             return;
         }
         let Some(job) = self.writer.lock().spare_job() else { return };
@@ -231,7 +230,7 @@ impl Disc {
     pub(crate) fn checkpoint_until_closed(&self, core: &Arc<Core>) {
         let mut later = Later::default();
         while !core.is_closed() {
-            if later.may_try(DISC_RETRY) {
+            if later.may_try() {
                 let made = match later.is_failed() {
                     true => self.checkpointer.lock().reopen(),
                     false => Ok(()),

@@ -96,9 +96,6 @@ pub const LOG_BACKLOG_BYTES: u64 = 1 << 20;
 /// behind its end damage may be taken for a torn tail. One fdatasync a second is nothing to a disc.
 pub const LOG_SYNC_EVERY: Duration = Duration::from_secs(1);
 
-/// How long a log without space on the disc waits before it looks for some again.
-pub const LOG_SPACE_LOOK: Duration = Duration::from_secs(1);
-
 /// Bytes of the present segment that are left to what is under way and to the next starts when the disc has no space for
 /// another segment: outcomes of ten thousand transactions.
 pub const LOG_RESERVE_BYTES: u64 = 1 << 20;
@@ -107,9 +104,9 @@ pub const LOG_RESERVE_BYTES: u64 = 1 << 20;
 /// outcomes and what was under way when the disc was found full, nothing new is taken.
 pub const LOG_WAITING_BYTES_MAX: u64 = hypermnesia_store::disc::limits::FRAME_PAYLOAD_BYTES_MAX;
 
-/// How long nothing is tried after the next segment could not be made ready, or the image could not be written for want of
-/// space.
-pub const DISC_RETRY: Duration = Duration::from_secs(10);
+/// How long nothing is tried after there was no space on the disc for the next segment or for the image. Each try takes what
+/// space is left and gives it back, which others on the disc should not meet too often.
+pub const DISC_RETRY: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether the image should follow the log.
 pub const CHECKPOINT_LOOK: Duration = Duration::from_millis(100);

@@ -5,14 +5,14 @@
 //! ends in order, and the records of the next starts have a place. Should the reserve be used up, records wait in memory.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hypermnesia_store::disc::DiscError;
 use parking_lot::Mutex;
 
 use crate::core::Core;
 use crate::error::Error;
-use crate::limits::{LOG_SPACE_LOOK, LOG_WAITING_BYTES_MAX};
+use crate::limits::{DISC_RETRY, LOG_WAITING_BYTES_MAX};
 
 /// See the file's header.
 #[derive(Default)]
@@ -32,7 +32,7 @@ impl Space {
 
     /// Whether a write should be tried now.
     pub(crate) fn may_try(&self) -> bool {
-        !self.is_lacking() || self.stuck.lock().is_none_or(|since| since.elapsed() >= LOG_SPACE_LOOK)
+        !self.is_lacking() || self.stuck.lock().is_none_or(|since| since.elapsed() >= DISC_RETRY)
     }
 
     pub(crate) fn next_is_made(&self, made: bool) {
@@ -84,9 +84,8 @@ pub(crate) struct Later {
 }
 
 impl Later {
-    /// So long after it failed.
-    pub(crate) fn may_try(&self, after: Duration) -> bool {
-        self.failed.is_none_or(|failed| failed.elapsed() >= after)
+    pub(crate) fn may_try(&self) -> bool {
+        self.failed.is_none_or(|failed| failed.elapsed() >= DISC_RETRY)
     }
 
     /// Said once, until it succeeds.
