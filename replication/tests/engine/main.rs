@@ -9,7 +9,7 @@ use hypermnesia_replication::message::{FlushStep, Prepare, Refusal, Vote};
 use hypermnesia_replication::{
     Effect, Fact, LogToken, Message, NodeSet, Outcome, Peer, Reply, Unavailable, Why,
 };
-use hypermnesia_store::{Ack, Blocked, Incarnation, NodeId, SchemaVersion, TxId};
+use hypermnesia_store::{Ack, Blocked, Incarnation, NodeId, SchemaVersion, TxId, Value};
 
 use trio::{TABLE, Trio, key, put, sent};
 
@@ -304,5 +304,38 @@ fn outcomes_are_settled_when_every_participant_has_answered_the_mark() {
         trio.pass_ms(700_000);
         trio.tick(at);
         assert_eq!(trio.nodes[at].outcome(txid), Outcome::Unknown, "and then forgotten, never guessed");
+    }
+}
+
+#[test]
+fn an_acknowledged_write_outlives_all_processes_and_one_disc() {
+    // Aim: a member whose disc was lost is no witness against what the others prepared, also when it dies again in the
+    // middle of the flush. Method: a write is told, nobody has logged the commit, all die; each one in turn comes back empty.
+    for again in [false, true] {
+        for lost in [None, Some(0), Some(1), Some(2)] {
+            let mut trio = Trio::apart(3, true);
+            trio.connect_all();
+            trio.carry_all();
+            let (txid, _) = trio.commit(0, 7, 42);
+            while trio.reply(txid).is_none() {
+                trio.carry_one();
+            }
+            assert!(matches!(trio.reply(txid), Some(Reply::Committed(_))));
+            let mut after = trio.reborn(lost);
+            if again && lost.is_some() {
+                // To the moment where the empty one has been told which epoch there was, and has written that down.
+                while !after
+                    .logged
+                    .iter()
+                    .any(|(at, token)| Some(*at) == lost && matches!(token, LogToken::Collected { .. }))
+                {
+                    after.carry_one();
+                }
+                after = after.reborn(None);
+            }
+            after.settle();
+            let values: Vec<_> = (0..3).map(|at| after.value(at, 7)).collect();
+            assert_eq!(values, vec![Some(Value::Int(42)); 3], "lost {lost:?}, dies again: {again}");
+        }
     }
 }
