@@ -274,8 +274,8 @@ impl Replica {
         opened: Option<Box<Stage>>,
         turn: &mut Turn<'_>,
     ) {
-        let newer = |stage: &Box<Stage>| era.number() < stage.epoch.number && stage.is_of(&self.members);
-        let Some(opened) = opened.filter(newer) else {
+        let newer = |stage: &Stage| era.number() < stage.epoch.number && stage.is_of(&self.members);
+        let Some(opened) = opened.filter(|stage| newer(stage)) else {
             return self.send_report(era, from, number, turn);
         };
         let parent = opened.epoch.parent;

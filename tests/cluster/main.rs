@@ -2,4 +2,5 @@
 
 mod agree;
 mod disc;
+mod identity;
 mod trio;
