@@ -318,10 +318,11 @@ impl Replica {
     }
 
     /// The stream to a member is down. What is on it will arrive when the same life connects again.
-    pub fn on_disconnected(&self, _now: Now, peer: Peer, _out: &mut dyn Sink) {
+    pub fn on_disconnected(&self, now: Now, peer: Peer, _out: &mut dyn Sink) {
         let mut era = self.alone();
         if let Some(at) = self.life_of(&era, peer) {
             era.peers[at].connected = false;
+            self.hurry(at, now);
         }
     }
 

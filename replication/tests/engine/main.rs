@@ -112,6 +112,34 @@ fn nothing_is_sent_when_a_replica_is_away() {
     assert_eq!(trio.nodes[0].status(trio.now).epoch, 1);
 }
 
+#[test]
+fn a_member_that_goes_away_in_mid_vote_keeps_nobody_for_long() {
+    // Aim: (b) of the static cluster without sitting out the deadline, and a blip that costs nothing. Method: a long
+    // deadline, the link goes down with the Prepare on it; once it comes back at once, once it does not.
+    for returns in [true, false] {
+        let mut trio = Trio::open(3, false);
+        let (txid, _) = trio.commit_within(0, 1, 10, 10_000);
+        trio.carry_to(1);
+        trio.carry_to(0);
+        let away = trio.peers[2];
+        trio.event(0, |replica, now, out| replica.on_disconnected(now, away, out));
+        trio.pass_ms(500);
+        trio.tick(0);
+        assert_eq!(trio.reply(txid), None, "it may come back");
+        if returns {
+            trio.event(0, |replica, now, out| replica.on_connected(now, away, out));
+            trio.carry_all();
+            assert!(matches!(trio.reply(txid), Some(Reply::Committed(_))));
+            continue;
+        }
+        for _ in 0..10 {
+            trio.pass_ms(100);
+            trio.tick(0);
+        }
+        assert_eq!(trio.reply(txid), Some(&Reply::Unknown));
+    }
+}
+
 /// A commit at A of a key that an older transaction has locked at B.
 fn refused_at_one(trio: &mut Trio) -> TxId {
     let old = TxId { age: hypermnesia_store::Timestamp(1), ..trio.txid(1) };

@@ -198,13 +198,18 @@ impl Trio {
 
     /// Commits a blind write of one key at a node, with a deadline of 400 ms.
     pub(crate) fn commit(&mut self, at: usize, key: i64, value: i64) -> (TxId, Vec<Effect>) {
+        self.commit_within(at, key, value, 400)
+    }
+
+    /// The same with another deadline.
+    pub(crate) fn commit_within(&mut self, at: usize, key: i64, value: i64, ms: u64) -> (TxId, Vec<Effect>) {
         let txid = self.txid(at);
         let txn = self.stores[at].begin(txid);
         let request = CommitRequest {
             work: Arc::new(put(key, value)),
             ack: Ack::Logged,
             sync: false,
-            deadline_ns: self.now.mono_ns + 400_000_000,
+            deadline_ns: self.now.mono_ns + ms * 1_000_000,
         };
         (txid, self.event(at, |replica, now, out| replica.commit(now, txn, request, out)))
     }
