@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use hypermnesia_replication::message::Prepare;
-use hypermnesia_replication::{Effect, Message, Peer, Sink};
+use hypermnesia_replication::{Effect, Event, Message, Peer, Sink};
 use hypermnesia_store::{TxId, codec};
 
 use crate::core::Core;
@@ -99,7 +99,12 @@ impl Sink for Carry<'_> {
             }
             Effect::Done { txid, reply } => self.core.done(txid, reply),
             Effect::Settled { txid, outcome } => self.core.events.settled(txid, outcome),
-            Effect::Event(event) => self.core.events.happened(event),
+            Effect::Event(event) => {
+                if let Event::Loaded { table, .. } = event {
+                    self.core.check_disc(table);
+                }
+                self.core.events.happened(event);
+            }
         }
     }
 }

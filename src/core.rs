@@ -11,7 +11,8 @@ use crossbeam::utils::CachePadded;
 use hypermnesia_replication::{CommitRequest, LogToken, Message, Now, Outcome, Peer, Replica, Reply};
 use hypermnesia_store::work::Blocked;
 use hypermnesia_store::{
-    Body, Incarnation, IndexId, Key, NodeId, Status, Store, Table, TableDef, TableId, Timestamp, TxId, Txn,
+    Body, Incarnation, IndexId, Key, NodeId, Status, Storage, Store, Table, TableDef, TableId, Timestamp,
+    TxId, Txn,
 };
 use parking_lot::Mutex;
 
@@ -52,6 +53,8 @@ impl Waiting {
 pub(crate) struct Core {
     pub(crate) name: String,
     pub(crate) cluster: String,
+    /// Of the list of members; see `peer::hello`.
+    pub(crate) fingerprint: (u32, u32),
     pub(crate) me: Peer,
     /// Where it listens for the other members; empty when it has none.
     pub(crate) peer_address: String,
@@ -95,6 +98,7 @@ impl Core {
         let seat = Seat::new(parts.members.len());
         Core {
             name: parts.name,
+            fingerprint: crate::peer::fingerprint(&parts.members),
             cluster: parts.cluster,
             me: parts.me,
             peer_address: parts.peer_address,
@@ -154,8 +158,15 @@ impl Core {
     /// Who or what is missing before this node serves.
     pub(crate) fn waits_for(&self) -> String {
         let status = self.replica.status(self.now());
-        let missing: Vec<_> =
-            status.members.iter().filter(|m| !m.connected).map(|m| m.name.as_str()).collect();
+        let missing: Vec<String> = status
+            .members
+            .iter()
+            .filter(|member| !member.connected)
+            .map(|member| match self.peers.link(member.node).and_then(|link| link.trouble()) {
+                Some(trouble) => format!("{} ({trouble})", member.name),
+                None => member.name.clone(),
+            })
+            .collect();
         if !missing.is_empty() {
             return format!("members not connected: {}", missing.join(", "));
         }
@@ -174,6 +185,19 @@ impl Core {
             return Ok(());
         }
         Err(Error::NoCopy { table: def.name.clone() })
+    }
+
+    /// A table was loaded that is to have a copy on disc here. Without a disc the node must not take part: others would
+    /// acknowledge what it never wrote down.
+    pub(crate) fn check_disc(&self, table: TableId) {
+        let wanted = |table: &Table| {
+            table.def().copy_on(self.me.node).is_some_and(|copy| copy.storage == Storage::Disc)
+        };
+        if self.disc.is_none()
+            && let Some(table) = self.store.table(table).filter(|table| wanted(table))
+        {
+            self.fail(Error::NoDataDirectory { table: table.def().name.clone() });
+        }
     }
 
     /// Looks at what a key holds now: everything acknowledged before the call is seen. Waits for a commit under way.

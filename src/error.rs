@@ -205,6 +205,16 @@ pub enum Error {
     /// A query is wrong, with the place in its text. Nothing changed.
     #[error(transparent)]
     Query(#[from] hypermnesia_query::QueryError),
+    /// Another process with this node's name has taken its place among the members: this one serves no longer, since it no
+    /// longer hears what is agreed. Nothing changed by this call.
+    #[error(
+        "a newer process with the name {name:?} has taken this one's place among the members; stop that one and start this \
+         one again, or leave it. (If there is none, the clock of this machine was set back.)"
+    )]
+    Replaced {
+        /// The node.
+        name: String,
+    },
     /// The node was closed. Nothing changed by this call.
     #[error("the node is closed")]
     Closed,

@@ -30,7 +30,12 @@ pub const READS_MAX: usize = 500_000;
 pub const TICK: Duration = Duration::from_millis(10);
 
 /// Version of the peer protocol. A peer that speaks another one is refused by name.
-pub const PEER_PROTOCOL: u32 = 1;
+pub const PEER_PROTOCOL: u32 = 2;
+
+/// How far ahead of this node's wall clock the life of a peer may have begun, in milliseconds. Lives are numbered by the wall
+/// clock at their start, so one that is further ahead is a clock that is days wrong, or a lie that would shut the true
+/// member out.
+pub const LIFE_AHEAD_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
 /// Longest payload of a peer frame: the longest message of the codec, and a little for its envelope.
 pub const FRAME_BYTES_MAX: usize = hypermnesia_store::limits::MESSAGE_BYTES_MAX + 4096;

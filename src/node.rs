@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hypermnesia_query::Sink;
-use hypermnesia_replication::{Member, Outcome, Peer, Recovered, RecoveredPrepare, Replica, ReplicaConfig};
+use hypermnesia_replication::{
+    Member, Outcome, Peer, Recovered, RecoveredPrepare, Replica, ReplicaConfig, members_in_log,
+};
 use hypermnesia_store::disc::{DiscError, Opened, Opener, RealDisc, Replayed};
 use hypermnesia_store::{Incarnation, NodeId, Store, StoreConfig, TableBuilder, TableDef, TxId, Value};
 
@@ -19,10 +21,11 @@ use crate::disc::Disc;
 use crate::error::{Error, Result};
 use crate::event::{EventDetail, Subscription, SystemEvents};
 use crate::life::Life;
+use crate::limits::DEADLINE_DEFAULT;
 use crate::options::TxOptions;
 use crate::peer::Peers;
 use crate::query::{self, QueryResult};
-use crate::record::Record;
+use crate::record::{Record, check_definition};
 use crate::snapshot::Snapshot;
 use crate::status::{MemberStatus, Status};
 use crate::table::{DynTable, Table};
@@ -54,6 +57,7 @@ impl Node {
         let now_ms = wall_ms();
         let store = Arc::new(Store::new(StoreConfig { wall_ms: now_ms }));
         let opened = plan.data_dir.as_ref().map(|directory| open(directory, &store, &plan)).transpose()?;
+        let opened = opened.map(|opened| same_members(&plan, opened)).transpose()?;
         let (parts, replayed) = match opened {
             Some(Opened { writer, checkpointer, replayed, lock, warnings }) => {
                 warnings.iter().for_each(|warning| tracing::warn!(node = %plan.name, "{warning}"));
@@ -143,6 +147,62 @@ impl Node {
     /// [`Error::TableExists`], [`Error::Schema`]; otherwise as [`Node::transaction`]. All members have to be up.
     pub fn create_table(&self, definition: TableBuilder) -> Result<DynTable> {
         schema::create(&self.core, definition.build()?)
+    }
+
+    /// The table of this definition: the one that is there, or a new one. For programs that do not care which of them runs
+    /// first, on one node or on all members at once: it waits, at most ten seconds, until this node serves, and creates the
+    /// table once all members are up.
+    ///
+    /// ```
+    /// use hypermnesia::{Node, TableDef, Type};
+    /// let home = tempfile::tempdir()?;
+    /// for run in 0..2 {
+    ///     let node = Node::builder().data_dir(home.path()).build()?;
+    ///     let hits = node.open_table(TableDef::builder("hits").attribute("page", Type::Text))?; // created once
+    ///     assert_eq!(hits.name(), "hits");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Record`] when a table of that name has other attributes, another key or kind; otherwise as
+    /// [`Node::create_table`].
+    pub fn open_table(&self, definition: TableBuilder) -> Result<DynTable> {
+        let deadline = deadline_in(DEADLINE_DEFAULT);
+        let wanted = definition.clone().build()?;
+        loop {
+            let tried = self.open_or_create(&wanted, &definition);
+            let passes = matches!(
+                tried,
+                Err(Error::NotReady { .. } | Error::Unavailable { .. } | Error::TableExists { .. })
+            );
+            if !passes || Instant::now() >= deadline {
+                return tried;
+            }
+            Answer::<()>::new().wait((Instant::now() + crate::limits::TICK).min(deadline));
+        }
+    }
+
+    fn open_or_create(&self, wanted: &TableDef, definition: &TableBuilder) -> Result<DynTable> {
+        self.core.check_serving()?;
+        let table = match self.dyn_table(&wanted.name) {
+            Err(Error::NoSuchTable { .. }) => return self.create_table(definition.clone()),
+            other => other?,
+        };
+        check_definition(wanted, &table.definition()?).map_err(|mismatch| Error::Record {
+            record: "the definition",
+            table: wanted.name.clone(),
+            reason: mismatch.to_string(),
+        })?;
+        Ok(table)
+    }
+
+    /// As [`Node::open_table`], for the table of a record.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_table_of<R: Record>(&self) -> Result<Table<R>> {
+        self.open_table(R::definition())?.of()
     }
 
     /// Creates the table of a record.
@@ -464,6 +524,31 @@ fn open(directory: &Path, store: &Store, plan: &Plan) -> Result<Opened> {
         boot: machine::boot(),
     };
     hypermnesia_store::disc::open(Arc::new(disc), store, &opener, plan.disc.segment_bytes).map_err(told)
+}
+
+/// Refuses a directory that was written among other members: what its log says of them would be taken for these.
+fn same_members(plan: &Plan, opened: Opened) -> Result<Opened> {
+    let before = opened.replayed.epoch.as_deref().and_then(members_in_log);
+    let now: Vec<NodeId> = plan.members.iter().map(|(node, ..)| *node).collect();
+    let Some(before) = before.filter(|before| *before != now) else { return Ok(opened) };
+    let named = |node: &NodeId| {
+        let known = plan.members.iter().find(|(known, ..)| known == node);
+        known.map_or_else(|| format!("one not in the list now (id {node})"), |(_, name, _)| name.clone())
+    };
+    let before: Vec<String> = before.iter().map(named).collect();
+    let now: Vec<&str> = plan.members.iter().map(|(_, name, _)| name.as_str()).collect();
+    Err(Error::Config(format!(
+        "the data directory was written as a member of {} ({}), and now the members are to be {}: members of a directory \
+         with data cannot change in this version. Start with the former list; to move to another one, export the tables, \
+         start with an empty directory and import them",
+        if before.len() == 1 {
+            "a cluster of one".to_owned()
+        } else {
+            format!("a cluster of {}", before.len())
+        },
+        before.join(", "),
+        now.join(", ")
+    )))
 }
 
 fn recovered(replayed: Replayed) -> Recovered {

@@ -157,7 +157,14 @@ pub enum TableMismatch {
 /// # Errors
 /// The first difference.
 pub fn check_table<R: Record>(table: &TableDef) -> Result<(), TableMismatch> {
-    let wanted = R::definition().build()?;
+    check_definition(&R::definition().build()?, table)
+}
+
+/// As [`check_table`], for a definition.
+///
+/// # Errors
+/// The first difference.
+pub fn check_definition(wanted: &TableDef, table: &TableDef) -> Result<(), TableMismatch> {
     let name = || table.name.clone();
     if wanted.kind != table.kind {
         return Err(TableMismatch::Kind { table: name(), found: table.kind, wanted: wanted.kind });

@@ -89,7 +89,11 @@ pub(crate) fn add_index(
         let id = def.indexes.iter().map(|index| index.id.0 + 1).max().unwrap_or(1);
         let new = IndexDef { id: IndexId(id), name: index.to_owned(), attributes, unique };
         if unique {
-            check_unique(core, &def, &new)?;
+            // Locked until the commit: every write is prepared here too, so none comes between the look and the index.
+            let open =
+                core.store.table(def.id).ok_or_else(|| Error::NoSuchTable { name: table.to_owned() })?;
+            tx.step(|attempt, waker| attempt.lock_table(&open, LockMode::Read, waker))?;
+            check_unique(&open, &new)?;
         }
         def.indexes.push(new);
         def.version = def.version.next();
@@ -155,8 +159,8 @@ fn existing(core: &Core, name: &str) -> Result<TableDef> {
 }
 
 /// Whether the rows that are there may stand under a new unique index.
-fn check_unique(core: &Core, def: &TableDef, index: &IndexDef) -> Result<()> {
-    let Some(table) = core.store.table(def.id) else { return Ok(()) };
+fn check_unique(table: &Open, index: &IndexDef) -> Result<()> {
+    let def = table.def();
     let mut seen = std::collections::HashSet::new();
     let mut twice = None;
     table.visit_newest(|_, body, _| {

@@ -63,12 +63,17 @@ pub(crate) fn run<T, E: From<Error>>(
     }
 }
 
+/// Different lengths of the pause after a conflict.
+const SHARES: u64 = 4;
+
 /// The runs of one transaction.
 pub(crate) struct Runs {
     core: Arc<Core>,
     options: TxOptions,
     pub(crate) deadline: Instant,
     age: Option<Timestamp>,
+    /// Of the first run.
+    first_sequence: u64,
     conflicts: u32,
     /// What the last run wrote.
     pub(crate) queue: Vec<(TableId, Key)>,
@@ -82,6 +87,7 @@ impl Runs {
             options: options.clone(),
             deadline: deadline_in(options.deadline),
             age: None,
+            first_sequence: 0,
             conflicts: 0,
             queue: Vec::new(),
         })
@@ -89,7 +95,9 @@ impl Runs {
 
     pub(crate) fn attempt(&mut self) -> Attempt {
         let id = self.core.next_txid(self.age);
-        self.age = Some(id.age);
+        if self.age.is_none() {
+            (self.age, self.first_sequence) = (Some(id.age), id.sequence);
+        }
         let locking = self.options.locking || self.conflicts >= OPTIMISTIC_RUNS;
         Attempt::new(&self.core, id, self.deadline, locking)
     }
@@ -121,10 +129,7 @@ impl Runs {
         match self.in_the_way(lost) {
             // In doubt until the deadline: the next run says so.
             Some(txn) => drop(self.core.wait_for(&txn, &Parker::current(), self.deadline)),
-            None if self.conflicts > 1 => {
-                Answer::<()>::new().wait(self.moment_for_others());
-            }
-            None => {}
+            None => drop(Answer::<()>::new().wait(self.moment_for_others())),
         }
     }
 
@@ -138,9 +143,12 @@ impl Runs {
         }
     }
 
-    /// Until when to wait for others that are not known here.
+    /// Until when to wait for others that are not known here. Two that refuse each other (each has read what the other
+    /// writes) would go on to do so if both waited alike: those that began one behind the other wait differently long, the
+    /// first time some of them not at all.
     pub(crate) fn moment_for_others(&self) -> Instant {
-        let pause = Duration::from_micros(20 << self.conflicts.min(8));
+        let share = (self.first_sequence + u64::from(self.core.me.node.0)) % SHARES;
+        let pause = Duration::from_micros((20 << self.conflicts.clamp(1, 8)) / 2 * share);
         (Instant::now() + pause).min(self.deadline)
     }
 

@@ -130,7 +130,8 @@ impl Replica {
     /// A node at its start. Call [`Replica::start`] once the engine is ready for effects.
     ///
     /// # Panics
-    /// When the node is not among the members, a member is named twice, or there are more than [`MEMBERS_MAX`].
+    /// When the node is not among the members, a member is named twice, there are more than [`MEMBERS_MAX`], or what was
+    /// recovered is of other members ([`crate::members_in_log`] tells).
     pub fn new(config: ReplicaConfig, store: Arc<Store>, recovered: Recovered) -> Replica {
         let mut members = config.members;
         members.sort_by_key(|member| member.node);
@@ -138,7 +139,7 @@ impl Replica {
         assert!(members.windows(2).all(|two| two[0].node < two[1].node), "a member is named twice");
         let at = position_of(&members, config.node).expect("the configuration names this node as a member");
         let me = Peer { node: config.node, incarnation: config.incarnation };
-        let era = recover_era(recovered.epoch.as_deref(), me, at, members.len());
+        let era = recover_era(recovered.epoch.as_deref(), me, at, &members);
         let shards = Shards::new();
         for (txid, ts) in &recovered.outcomes {
             let record = ts.map_or(Record::Aborted { sayable: false }, Record::Committed);
@@ -330,10 +331,11 @@ impl Replica {
     }
 
     /// The stream to a member is down. What is on it will arrive when the same life connects again.
-    pub fn on_disconnected(&self, _now: Now, peer: Peer, _out: &mut dyn Sink) {
+    pub fn on_disconnected(&self, now: Now, peer: Peer, _out: &mut dyn Sink) {
         let mut era = self.alone();
         if let Some(at) = self.life_of(&era, peer) {
             era.peers[at].connected = false;
+            self.hurry(at, now);
         }
     }
 
@@ -475,15 +477,18 @@ impl Replica {
 }
 
 /// Reads back from the log what was known of epochs. Nothing of them is live: this is another life.
-fn recover_era(epoch: Option<&[u8]>, me: Peer, at: usize, members: usize) -> Era {
+fn recover_era(epoch: Option<&[u8]>, me: Peer, at: usize, members: &[Member]) -> Era {
     let mut era = Era { complete: true, stage_kept: true, ..Era::default() };
-    era.peers.resize_with(members, Known::default);
+    era.peers.resize_with(members.len(), Known::default);
     era.peers[at].incarnation = Some(me.incarnation);
     era.peers[at].connected = true;
     if let Some(fact) = epoch.and_then(EpochFact::decode) {
         era.opened = fact.opened.as_ref().map(|stage| stage.epoch.clone());
         (era.staged, era.opening, era.complete) = (fact.staged, fact.opened, fact.complete);
         era.whole = fact.whole.into_iter().collect();
+        era.hearsay = fact.hearsay;
+        let own = era.opening.iter().chain(&era.staged).all(|stage| stage.is_of(members));
+        assert!(own, "the log is of other members; see `members_in_log`");
     }
     let staged = era.staged.as_ref().map_or(0, |stage| stage.epoch.number);
     era.promised = staged.max(era.number());

@@ -14,9 +14,9 @@ use tokio::time::{sleep, timeout};
 
 use super::Link;
 use super::frame::{self, HEADER_BYTES};
-use super::hello::{HELLO_BYTES_MAX, Hello, Refused};
+use super::hello::{HELLO_BYTES_MAX, Hello, Listener, Refused};
 use super::reader::Reader;
-use crate::core::Core;
+use crate::core::{Core, wall_ms};
 use crate::limits::{DIAL_WAIT_MAX, DIAL_WAIT_MIN, HELLO_WAIT_MAX, STRANGERS_MAX, TICK};
 
 /// Runs all connections and timers of a node until it is closed.
@@ -107,10 +107,12 @@ async fn listen(core: Arc<Core>, listener: TcpListener) {
 /// Hears the hello of who dialled, and answers it.
 async fn greet(core: &Core, mut socket: TcpStream) -> IoResult<(Arc<Link>, Arc<TcpStream>, Peer, u64)> {
     socket.set_nodelay(true)?;
-    let hello = hear(core, &mut socket).await?;
+    let hello = hear(&mut socket).await?;
     let link = core.peers.link(hello.node).filter(|_| hello.node < core.me.node);
     let link = Arc::clone(link.ok_or_else(|| refuse(Refused::Member(hello.node)))?);
+    // Answered before it is judged: who is refused finds the same reason in our hello.
     say(core, &link, &socket).await?;
+    check(core, &link, &hello)?;
     take_up(core, link, socket, &hello)
 }
 
@@ -137,12 +139,28 @@ async fn meet(core: &Core, link: &Arc<Link>) -> IoResult<(Arc<TcpStream>, Peer, 
     let mut socket = TcpStream::connect(&link.address).await?;
     socket.set_nodelay(true)?;
     say(core, link, &socket).await?;
-    let hello = hear(core, &mut socket).await?;
+    let hello = hear(&mut socket).await?;
     if hello.node != link.node {
         return Err(refuse(Refused::Member(hello.node)));
     }
+    check(core, link, &hello)?;
     let (_, socket, peer, connection) = take_up(core, Arc::clone(link), socket, &hello)?;
     Ok((socket, peer, connection))
+}
+
+/// Judges a hello. A node that learns that it was replaced stops: others have agreed without it, and it would go on
+/// showing what was true before.
+fn check(core: &Core, link: &Link, hello: &Hello) -> IoResult<()> {
+    let here =
+        Listener { cluster: &core.cluster, members: core.fingerprint, me: core.me, wall_ms: wall_ms() };
+    let Err(why) = hello.check(&here) else { return Ok(()) };
+    if link.note_trouble(Some(why.to_string())) {
+        tracing::warn!(node = %core.name, member = %link.name, %why, "no connection");
+    }
+    if why == Refused::Replaced {
+        core.fail(crate::Error::Replaced { name: core.name.clone() });
+    }
+    Err(refuse(why))
 }
 
 fn take_up(
@@ -157,6 +175,7 @@ fn take_up(
     let connection = link.connect(Arc::clone(&socket), hello.incarnation, taken).map_err(refuse)?;
     let peer = Peer { node: hello.node, incarnation: hello.incarnation };
     tracing::info!(node = %core.name, member = %link.name, incarnation = %peer.incarnation, "connected");
+    link.note_trouble(None);
     core.on_connected(peer);
     link.flush();
     Ok((link, socket, peer, connection))
@@ -169,6 +188,7 @@ fn refuse(why: Refused) -> IoError {
 async fn say(core: &Core, link: &Link, socket: &TcpStream) -> IoResult<()> {
     let hello = Hello {
         cluster: core.cluster.clone(),
+        members: core.fingerprint,
         node: core.me.node,
         incarnation: core.me.incarnation,
         to: link.node,
@@ -189,7 +209,7 @@ async fn say(core: &Core, link: &Link, socket: &TcpStream) -> IoResult<()> {
 }
 
 /// Reads exactly one frame, so that nothing of the stream behind it is lost.
-async fn hear(core: &Core, socket: &mut TcpStream) -> IoResult<Hello> {
+async fn hear(socket: &mut TcpStream) -> IoResult<Hello> {
     let mut header = [0; HEADER_BYTES];
     socket.read_exact(&mut header).await?;
     let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
@@ -201,7 +221,7 @@ async fn hear(core: &Core, socket: &mut TcpStream) -> IoResult<Hello> {
     socket.read_exact(&mut bytes[HEADER_BYTES..]).await?;
     let frame = frame::cut(&mut bytes).map_err(|_| refuse(Refused::Stranger))?;
     let frame = frame.ok_or_else(|| refuse(Refused::Stranger))?;
-    Hello::decode(&frame.payload, &core.cluster, core.me.node).map_err(refuse)
+    Hello::decode(&frame.payload).map_err(refuse)
 }
 
 /// Reads until the connection ends, for whatever reason, and says so.

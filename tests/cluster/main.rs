@@ -4,4 +4,5 @@ mod agree;
 mod disc;
 #[path = "../shared/hard_stop.rs"]
 mod hard_stop;
+mod identity;
 mod trio;

@@ -44,7 +44,11 @@ impl Trio {
         trio
     }
 
-    fn builder(addresses: &[(String, String)], homes: Option<&[PathBuf]>, at: usize) -> NodeBuilder {
+    pub(crate) fn builder(
+        addresses: &[(String, String)],
+        homes: Option<&[PathBuf]>,
+        at: usize,
+    ) -> NodeBuilder {
         let builder = Node::builder().name(&addresses[at].0).members(addresses.iter().cloned());
         match homes {
             Some(homes) => {
@@ -52,6 +56,11 @@ impl Trio {
             }
             None => builder,
         }
+    }
+
+    /// Names and peer addresses, by position.
+    pub(crate) fn addresses(&self) -> Vec<(String, String)> {
+        self.addresses.clone()
     }
 
     /// The member at a position, which must be up.

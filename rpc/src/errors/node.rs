@@ -57,9 +57,10 @@ fn kind_of(error: &NodeError) -> ErrorKind {
         | NodeError::WrongKind { .. }
         | NodeError::NoDataDirectory { .. }
         | NodeError::Aborted { .. } => ErrorKind::Refused,
-        NodeError::Unavailable { .. } | NodeError::NotReady { .. } | NodeError::Closed => {
-            ErrorKind::Unavailable
-        }
+        NodeError::Unavailable { .. }
+        | NodeError::NotReady { .. }
+        | NodeError::Replaced { .. }
+        | NodeError::Closed => ErrorKind::Unavailable,
         NodeError::DeadlineExceeded => ErrorKind::Deadline,
         NodeError::Unknown { .. } => ErrorKind::OutcomeUnknown,
         NodeError::InDoubt { .. } => ErrorKind::InDoubt,
