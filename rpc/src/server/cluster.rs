@@ -48,7 +48,7 @@ impl Door {
         let status = self.node.status();
         let mut members: Vec<_> = status.members.into_iter().map(|member| self.member(member)).collect();
         members.sort_unstable_by_key(|member| member.node);
-        let ready = status.ready && members.iter().all(|member| member.connected);
+        let ready = status.ready && all_serve(&members);
         StatusResponse {
             name: status.node,
             node: self.node.id().0,
@@ -71,7 +71,8 @@ impl Door {
             name: member.name,
             node: node.0,
             connected: member.connected,
-            ready: member.ready,
+            // The last that was heard of one that is away says nothing about now.
+            ready: member.connected && member.ready,
             peer_address: member.peer_address,
         }
     }
@@ -217,11 +218,33 @@ impl Door {
     }
 }
 
+/// Whether every member is connected and has loaded all its tables.
+fn all_serve(members: &[proto::Member]) -> bool {
+    members.iter().all(|member| member.connected && member.ready)
+}
+
 fn in_doubt(status: hypermnesia::status::InDoubtStatus) -> proto::InDoubtTransaction {
     proto::InDoubtTransaction {
         transaction: status.txid.parse().ok().map(convert::transaction_message),
         age_ms: status.age_ms,
         keys: status.keys as u64,
         coordinator: status.coordinator,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_is_ready_when_the_last_member_has_loaded() {
+        // Aim: "ready" is about all members, not only about the one that is asked. Method: one other member in each state.
+        let with = |connected, ready| {
+            let itself = proto::Member { itself: true, connected: true, ready: true, ..Default::default() };
+            all_serve(&[itself, proto::Member { connected, ready, ..Default::default() }])
+        };
+        assert!(with(true, true));
+        assert!(!with(true, false), "it is loading");
+        assert!(!with(false, true), "it is away, and was ready when it was last heard of");
     }
 }
