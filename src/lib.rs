@@ -66,6 +66,7 @@ mod survey;
 mod table;
 mod transaction;
 mod wait;
+mod within;
 
 pub use async_transaction::{AsyncTransaction, Mark};
 pub use builder::NodeBuilder;

@@ -6,6 +6,10 @@ use std::time::Duration;
 /// How long a transaction may take, retries included, when the caller says nothing.
 pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
 
+/// How long a change of the schema may take when the caller says nothing: it waits for the transactions in its way, and
+/// fills indexes.
+pub const SCHEMA_DEADLINE_DEFAULT: Duration = Duration::from_secs(60);
+
 /// How often a transaction runs again after a conflict, when the caller says nothing. A run that lost waits for the one it
 /// lost to and keeps its age, so it ends long before; the deadline ends most of what does not, and this a program that
 /// conflicts with itself.

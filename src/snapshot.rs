@@ -4,7 +4,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hypermnesia_store::work::Blocked;
 use hypermnesia_store::{Body, IndexDef, Key, Row, Snapshot as Live, Table as Open, Timestamp, Value};
@@ -40,12 +40,14 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub(crate) fn take(core: &Arc<Core>) -> Result<Snapshot> {
+        Snapshot::take_within(core, DEADLINE_DEFAULT)
+    }
+
+    /// As [`Snapshot::take`]; its waits end after this time.
+    pub(crate) fn take_within(core: &Arc<Core>, time: Duration) -> Result<Snapshot> {
         core.check_serving()?;
-        let mut snapshot = Snapshot {
-            core: Arc::clone(core),
-            live: core.store.snapshot(),
-            deadline: deadline_in(DEADLINE_DEFAULT),
-        };
+        let mut snapshot =
+            Snapshot { core: Arc::clone(core), live: core.store.snapshot(), deadline: deadline_in(time) };
         loop {
             match core.store.settled(snapshot.live.at()) {
                 Ok(()) => return Ok(snapshot),

@@ -49,6 +49,12 @@ pub const QUERY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// Longest time that a call may name.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
+/// What an answer gets of a caller's deadline for its way back, at most; a tenth of a shorter one.
+pub const ANSWER_TIME_MAX: Duration = Duration::from_millis(200);
+
+/// How often a call that waits for loading tables looks for them.
+pub const LOADING_LOOK: Duration = Duration::from_millis(20);
+
 /// HTTP/2 streams at a time on one connection.
 pub const STREAMS_PER_CONNECTION: u32 = 1024;
 

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod convert;
+mod deadline;
 mod door;
 mod interactive;
 mod operations;

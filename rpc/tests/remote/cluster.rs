@@ -10,7 +10,7 @@ use hypermnesia_rpc::client::{AttributeType, Outcome, TableSpec, Transact};
 
 use crate::served::Served;
 
-fn addresses() -> (Vec<(String, String)>, Vec<TcpListener>) {
+pub(crate) fn addresses() -> (Vec<(String, String)>, Vec<TcpListener>) {
     let listeners: Vec<_> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
     let address = |listener: &TcpListener| listener.local_addr().expect("bound").to_string();
     let members =
