@@ -7,6 +7,7 @@ mod args;
 mod bench;
 mod child;
 mod command;
+mod descriptors;
 mod file;
 mod infer;
 mod literal;

@@ -5,6 +5,7 @@
 //! awaited, scans, queries and interactive transactions have threads of their own, bounded in number.
 
 mod cluster;
+mod connections;
 mod convert;
 mod deadline;
 mod door;
@@ -26,10 +27,10 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 use crate::limits::{
-    DRAIN_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MESSAGE_BYTES_MAX, STREAMS_PER_CONNECTION,
+    CONNECTIONS_MAX, DRAIN_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MESSAGE_BYTES_MAX,
+    STREAMS_PER_CONNECTION,
 };
 use crate::proto;
 use crate::proto::cluster_server::ClusterServer;
@@ -37,6 +38,7 @@ use crate::proto::operations_server::OperationsServer;
 use crate::proto::query_server::QueryServer;
 use crate::proto::tables_server::TablesServer;
 use crate::proto::transactions_server::TransactionsServer;
+use connections::Guests;
 use door::Door;
 
 pub(crate) use convert::transaction_message;
@@ -50,9 +52,26 @@ struct Services {
 /// Serves a node on a bound listener until `shutdown` is ready; then takes no more calls and waits up to 5 s for those that
 /// are being worked on. The node itself is not closed.
 ///
+/// At most [`CONNECTIONS_MAX`] clients are connected at a time; [`serve_bounded`] takes another number.
+///
 /// # Errors
-/// When the listener fails.
+/// When the server fails.
 pub async fn serve(node: Node, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    serve_bounded(node, listener, CONNECTIONS_MAX, shutdown).await
+}
+
+/// As [`serve`], for so many clients at a time. The next one finds its connection closed; so does one that says nothing for
+/// 5 s. Besides the clients at most [`STRANGERS_MAX`](crate::limits::STRANGERS_MAX) connections that have said nothing yet
+/// take a descriptor each.
+///
+/// # Errors
+/// As there.
+pub async fn serve_bounded(
+    node: Node,
+    listener: TcpListener,
+    connections_max: usize,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
     let (stopping, stopped) = oneshot::channel::<()>();
     let signal = async move {
         shutdown.await;
@@ -60,14 +79,13 @@ pub async fn serve(node: Node, listener: TcpListener, shutdown: impl Future<Outp
         let _ = stopping.send(());
     };
     let serving = Server::builder()
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(Some(STREAMS_PER_CONNECTION))
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
         .add_routes(router(node))
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), signal);
+        .serve_with_incoming_shutdown(Guests::of(listener, connections_max), signal);
     let drained = async move {
         if stopped.await.is_ok() {
             tokio::time::sleep(DRAIN_MAX).await;

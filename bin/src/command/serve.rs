@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::child;
+use crate::{child, descriptors};
 
 /// Run one member in the foreground.
 #[derive(Debug, Default, Args)]
@@ -73,7 +73,8 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     // Reading a data directory takes a while and blocks.
     let node = tokio::task::spawn_blocking(move || builder(&settings).build()).await??;
     println!("{}", ready_line(&node, client));
-    let server = hypermnesia_rpc::server::serve(node.clone(), listener, stop(with_parent)?);
+    let clients = descriptors::for_clients();
+    let server = hypermnesia_rpc::server::serve_bounded(node.clone(), listener, clients, stop(with_parent)?);
     server.await.context("the client service ended")?;
     // Closing waits for the node's threads, so it is not done on a thread that runs tasks.
     tokio::task::spawn_blocking(move || node.close()).await?;

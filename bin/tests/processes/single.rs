@@ -136,3 +136,25 @@ fn every_place_of_a_file_is_counted_in_its_country() {
         assert_eq!(one, format!("count(*)\n{count}\n"));
     }
 }
+
+#[test]
+fn silent_connections_take_no_descriptors_from_the_disc() {
+    // Aim: a member with few descriptors goes on when many connections say nothing, and they are closed. Method: more of
+    // them than it may have descriptors, then a write to disc and a read by a new client, and a look at what is left.
+    let dir = tempfile::tempdir().expect("the test holds this");
+    let data = dir.path().to_str().expect("the test holds this");
+    let server = Server::with_descriptors(300, &["--data", data]);
+    server.says(&["table", "create", "t", "-a", "id:int", "--key", "id", "--storage", "disc"]);
+    let _silent: Vec<_> =
+        (0..400).map(|_| std::net::TcpStream::connect(&server.addr).expect("the port is open")).collect();
+    let begin = Instant::now();
+    server.says(&["put", "t", "1"]);
+    assert_eq!(server.says(&["get", "t", "1", "--format", "csv"]), "id\n1\n");
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", server.child.id())).map_or(0, Iterator::count);
+    let until = Instant::now() + Duration::from_secs(30);
+    while open() > 60 {
+        assert!(Instant::now() < until, "{} descriptors", open());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
