@@ -215,6 +215,10 @@ pub enum Error {
         /// The node.
         name: String,
     },
+    /// A part of the node panicked: something that must always hold did not. The node has stopped serving; what was under
+    /// way may or may not have happened, and a restart finds on disc what was acknowledged.
+    #[error("a fault of the program stopped the node: {0}")]
+    Broken(String),
     /// The node was closed. Nothing changed by this call.
     #[error("the node is closed")]
     Closed,

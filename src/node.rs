@@ -132,6 +132,18 @@ impl Node {
         self.core.check_serving().is_ok()
     }
 
+    /// Why the node has stopped serving by itself: its disc failed, or a part of it did. `None` while all is well, and after
+    /// [`Node::close`].
+    pub fn failure(&self) -> Option<Error> {
+        self.core.failure()
+    }
+
+    /// Comes back with [`Node::failure`] when there is one. A server that waits for it ends with the node, instead of
+    /// refusing every call until somebody looks.
+    pub async fn failed(&self) -> Error {
+        self.core.failed().await
+    }
+
     /// Stops the node: no call begins any more, its threads end, its files are closed. Calls that are waiting hear
     /// [`Error::Unknown`]. Dropping the last handle does the same.
     pub fn close(self) {

@@ -17,19 +17,20 @@ use super::frame::{self, HEADER_BYTES};
 use super::hello::{HELLO_BYTES_MAX, Hello, Listener, Refused};
 use super::reader::Reader;
 use crate::core::{Core, wall_ms};
+use crate::life::spawn;
 use crate::limits::{DIAL_WAIT_MAX, DIAL_WAIT_MIN, HELLO_WAIT_MAX, STRANGERS_MAX, TICK};
 
 /// Runs all connections and timers of a node until it is closed.
 pub(crate) async fn run(core: Arc<Core>, listener: Option<TcpListener>) {
     if let Some(listener) = listener {
-        tokio::spawn(listen(Arc::clone(&core), listener));
+        spawn(&core, listen(Arc::clone(&core), listener));
     }
-    tokio::spawn(write_left(Arc::clone(&core)));
+    spawn(&core, write_left(Arc::clone(&core)));
     for link in core.peers.links() {
-        tokio::spawn(write_rest(Arc::clone(&core), Arc::clone(link)));
+        spawn(&core, write_rest(Arc::clone(&core), Arc::clone(link)));
         // The lower id dials, so there is one connection per pair.
         if core.me.node < link.node {
-            tokio::spawn(dial(Arc::clone(&core), Arc::clone(link)));
+            spawn(&core, dial(Arc::clone(&core), Arc::clone(link)));
         }
     }
     let mut ticks = tokio::time::interval(TICK);
@@ -87,8 +88,9 @@ async fn listen(core: Arc<Core>, listener: TcpListener) {
             strangers.fetch_sub(1, Ordering::Relaxed);
             continue;
         }
-        let (core, strangers) = (Arc::clone(&core), Arc::clone(&strangers));
-        tokio::spawn(async move {
+        let (node, strangers) = (Arc::clone(&core), Arc::clone(&strangers));
+        spawn(&core, async move {
+            let core = node;
             let greeted = timeout(HELLO_WAIT_MAX, greet(&core, socket)).await;
             strangers.fetch_sub(1, Ordering::Relaxed);
             match greeted {

@@ -69,6 +69,8 @@ fn kind_of(error: &NodeError) -> ErrorKind {
             ErrorKind::Limit
         }
         NodeError::Damaged { .. } | NodeError::Disc(_) => ErrorKind::Storage,
+        // The node has stopped; nobody knows what was under way.
+        NodeError::Broken(_) => ErrorKind::Internal,
         _ => ErrorKind::Internal,
     }
 }
