@@ -28,7 +28,8 @@ impl Server {
         Server::started(shell, arguments)
     }
 
-    fn started(mut program: Command, arguments: &[&str]) -> Server {
+    /// Starts a member by this command.
+    pub(crate) fn started(mut program: Command, arguments: &[&str]) -> Server {
         let mut child = program
             .arg("serve")
             .args(arguments)

@@ -1,5 +1,6 @@
 //! One member: rows, files, transactions as JSON lines, wrong inputs, stop.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -157,4 +158,33 @@ fn silent_connections_take_no_descriptors_from_the_disc() {
         assert!(Instant::now() < until, "{} descriptors", open());
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+#[test]
+fn a_member_whose_disc_fails_says_so_and_ends() {
+    // Aim: nobody takes a node that serves no longer for a running one. Method: take its directory away and write until it
+    // needs another file; then its exit code and what it said.
+    let home = tempfile::tempdir().expect("the test holds this");
+    let (data, said) = (home.path().join("data"), home.path().join("stderr"));
+    let mut program = Command::new(env!("CARGO_BIN_EXE_hmn"));
+    program.stderr(std::fs::File::create(&said).expect("the test holds this")).env_remove("RUST_LOG");
+    let mut server = Server::started(program, &["--data", data.to_str().expect("a name")]);
+    server.says(&["table", "create", "t", "-a", "id:int", "-a", "text:text", "--storage", "disc"]);
+    std::fs::remove_dir_all(&data).expect("the test holds this");
+    let file = home.path().join("t.csv");
+    let row = |n| format!("{n},{}\n", "x".repeat(1 << 20));
+    std::fs::write(&file, format!("id,text\n{}", (0..10).map(row).collect::<String>())).expect("written");
+    let until = Instant::now() + Duration::from_secs(60);
+    let ended = loop {
+        // It fails once the node has.
+        drop(server.hmn(&["import", "t", file.to_str().expect("a name")]));
+        if let Some(ended) = server.child.try_wait().expect("the test holds this") {
+            break ended;
+        }
+        assert!(Instant::now() < until, "still running");
+    };
+    let said = std::fs::read_to_string(&said).expect("the test holds this");
+    assert_eq!(ended.code(), Some(1), "{said}");
+    assert!(said.contains("ERROR") && said.contains("disc"), "{said}");
+    assert!(said.lines().last().is_some_and(|line| line.starts_with("hmn: ")), "{said}");
 }
