@@ -80,6 +80,9 @@ pub const WRITERS_MAX: usize = 4;
 /// Frames taken from a peer before an acknowledgement goes out without waiting for something to carry it.
 pub const ACKNOWLEDGE_EVERY: u64 = 64;
 
+/// How often the same reason to refuse a connection is told: who is refused comes back twice a second.
+pub const REFUSAL_TOLD_EVERY: Duration = Duration::from_secs(30);
+
 /// Connections that have not said hello yet, at most; more are closed at once.
 pub const STRANGERS_MAX: usize = 64;
 

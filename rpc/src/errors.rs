@@ -216,6 +216,8 @@ fn without_detail(status: &Status) -> Error {
         Code::NotFound | Code::Unimplemented => (ErrorKind::NotFound, proto::Changed::Nothing),
         Code::ResourceExhausted | Code::OutOfRange => (ErrorKind::Limit, proto::Changed::Nothing),
         Code::Unavailable => (ErrorKind::Unavailable, proto::Changed::Maybe),
+        // With a source it is this side's own word: the connection broke.
+        _ if std::error::Error::source(status).is_some() => (ErrorKind::Unavailable, proto::Changed::Maybe),
         Code::DeadlineExceeded => (ErrorKind::Deadline, proto::Changed::Maybe),
         Code::Cancelled => (ErrorKind::Cancelled, proto::Changed::Maybe),
         _ => (ErrorKind::Internal, proto::Changed::Maybe),

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use hypermnesia::Node;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
@@ -38,7 +38,6 @@ use crate::proto::operations_server::OperationsServer;
 use crate::proto::query_server::QueryServer;
 use crate::proto::tables_server::TablesServer;
 use crate::proto::transactions_server::TransactionsServer;
-use connections::Guests;
 use door::Door;
 
 pub(crate) use convert::transaction_message;
@@ -72,12 +71,13 @@ pub async fn serve_bounded(
     connections_max: usize,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let (stopping, stopped) = oneshot::channel::<()>();
+    let (stopping, stopped) = watch::channel(false);
     let signal = async move {
         shutdown.await;
         // Nobody waits for it when the server has failed already.
-        let _ = stopping.send(());
+        let _ = stopping.send(true);
     };
+    let (guests, door_open) = connections::open(listener, connections_max);
     let serving = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
@@ -85,17 +85,26 @@ pub async fn serve_bounded(
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
         .add_routes(router(node))
-        .serve_with_incoming_shutdown(Guests::of(listener, connections_max), signal);
+        .serve_with_incoming_shutdown(guests, signal);
     let drained = async move {
-        if stopped.await.is_ok() {
-            tokio::time::sleep(DRAIN_MAX).await;
-        } else {
-            std::future::pending::<()>().await;
+        tokio::select! {
+            () = door_open => {}
+            () = told(stopped.clone()) => {}
         }
+        // The port is closed now; calls that were begun may end.
+        told(stopped).await;
+        tokio::time::sleep(DRAIN_MAX).await;
     };
     tokio::select! {
         result = serving => result.map_err(io::Error::other),
         () = drained => Ok(()),
+    }
+}
+
+/// Comes back when the server is to stop; never when it has failed before.
+async fn told(mut stopped: watch::Receiver<bool>) {
+    if stopped.wait_for(|stopped| *stopped).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -141,6 +141,11 @@ impl Door {
 
     async fn wait_for_tables(&self, request: WaitForTablesRequest, by: Deadline) -> Result<(), Error> {
         let by = by.named(request.timeout_ms);
+        if let Err(error) = self.loaded(by).await {
+            let late = by.time(TIMEOUT_DEFAULT).is_zero();
+            return Err(if late { Error::new(ErrorKind::Deadline, error.message()) } else { error });
+        }
+        // Loaded, or nothing was named: the default, and for tables that are not there yet.
         let place = self.thread(by).await?;
         let node = self.node.clone();
         let waited = tokio::task::spawn_blocking(move || {

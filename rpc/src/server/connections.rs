@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
-use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use crate::limits::{ACCEPT_PAUSE, GREETING_LOOK, GREETING_WAIT_MAX, STRANGERS_MAX};
@@ -30,40 +30,21 @@ pub(super) struct Guest {
     _place: OwnedSemaphorePermit,
 }
 
-/// The connections of a listener, as they begin to speak. Dropping it closes the port.
-pub(super) struct Guests {
-    arrived: mpsc::Receiver<Guest>,
-    porter: AbortHandle,
-}
+/// The clients that were let in, as they come.
+pub(super) type Guests = ReceiverStream<io::Result<Guest>>;
 
-impl Guests {
-    /// Lets in at most so many clients at a time. Must be called inside the runtime.
-    pub(super) fn of(listener: TcpListener, places: usize) -> Guests {
-        let (guests, arrived) = mpsc::channel(GUESTS_QUEUED);
-        let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
-        let porter =
-            Porter { places, guests, strangers: JoinSet::new(), oldest: VecDeque::new(), full: false };
-        Guests { arrived, porter: tokio::spawn(porter.receive(listener)).abort_handle() }
-    }
-}
-
-impl Stream for Guests {
-    type Item = io::Result<Guest>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.arrived.poll_recv(context).map(|guest| guest.map(Ok))
-    }
-}
-
-impl Drop for Guests {
-    fn drop(&mut self) {
-        self.porter.abort();
-    }
+/// The guests of a port, at most so many at a time, and the work that lets them in, for whoever serves them to run beside.
+/// Dropping that work closes the port at once.
+pub(super) fn open(listener: TcpListener, places: usize) -> (Guests, impl Future<Output = ()>) {
+    let (guests, arrived) = mpsc::channel(GUESTS_QUEUED);
+    let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
+    let porter = Porter { places, guests, strangers: JoinSet::new(), oldest: VecDeque::new(), full: false };
+    (ReceiverStream::new(arrived), porter.receive(listener))
 }
 
 struct Porter {
     places: Arc<Semaphore>,
-    guests: mpsc::Sender<Guest>,
+    guests: mpsc::Sender<io::Result<Guest>>,
     /// Each listens to one stranger.
     strangers: JoinSet<Option<TcpStream>>,
     /// The same, oldest first; some of them may have ended.
@@ -117,7 +98,7 @@ impl Porter {
         self.full = false;
         // Without it answers are only slower.
         let _ = socket.set_nodelay(true);
-        self.guests.send(Guest { socket, _place: place }).await.map_err(drop)
+        self.guests.send(Ok(Guest { socket, _place: place })).await.map_err(drop)
     }
 }
 

@@ -13,6 +13,9 @@ use super::door::Door;
 use crate::errors::Error;
 use crate::limits::{ANSWER_TIME_MAX, LOADING_LOOK, TIMEOUT_DEFAULT, TIMEOUT_MAX};
 
+/// As good as never; keeps additions from overflowing.
+const NEVER: Duration = Duration::from_secs(86_400);
+
 /// When a call ends at the latest, where its caller named that.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Deadline {
@@ -33,13 +36,13 @@ impl Deadline {
     }
 
     fn sooner(self, time: Option<Duration>) -> Deadline {
-        let named = time.map(|time| Instant::now() + time.min(TIMEOUT_MAX));
+        let named = time.map(|time| Instant::now() + time.min(NEVER));
         Deadline { until: self.until.into_iter().chain(named).min() }
     }
 
-    /// The time that is left, or what a call takes that names none.
+    /// The time that is left, within [`TIMEOUT_MAX`], or what a call takes that names none.
     pub(super) fn time(self, default: Duration) -> Duration {
-        self.until.map_or(default, |until| until.saturating_duration_since(Instant::now()))
+        self.until.map_or(default, |until| until.saturating_duration_since(Instant::now()).min(TIMEOUT_MAX))
     }
 
     /// The options of a transaction that ends by then.
@@ -49,7 +52,8 @@ impl Deadline {
 }
 
 impl Door {
-    /// Comes back when the tables here are loaded. Waits for that only as long as the caller named.
+    /// Comes back when the tables here are loaded. Waits for that as long as the caller named, and not at all where it named
+    /// nothing. Nothing is held meanwhile, so [`TIMEOUT_MAX`] is no bound here.
     pub(super) async fn loaded(&self, by: Deadline) -> Result<(), Error> {
         if by.until.is_none() {
             return Ok(());
