@@ -2,9 +2,10 @@
 
 use hypermnesia_store::calendar::Moment;
 use hypermnesia_store::{Type, Value};
-use sqlparser::ast;
+use sqlparser::ast::{self, Spanned};
 
-use super::{Parsed, ident, refuse, unsupported};
+use super::select::first_word;
+use super::{Parsed, ident, refuse, refuse_at, unsupported};
 use crate::error::{ErrorKind, Fault, Span};
 use crate::limits::EXPRESSION_DEPTH_MAX;
 use crate::syntax::{Binary, Expr, Name, Node};
@@ -94,8 +95,10 @@ impl Reader {
             } => {
                 let inner = self.boxed(*expr)?;
                 let span = inner.span;
-                let ty =
-                    type_of(&data_type).ok_or_else(|| unsupported(span, &format!("the type {data_type}")))?;
+                let ty = type_of(&data_type).ok_or_else(|| {
+                    let name = data_type.to_string();
+                    unsupported(span, &format!("the type {name}")).behind(&[first_of(&name)])
+                })?;
                 Ok(Expr { span, node: Node::Cast(inner, ty) })
             }
             E::Array(array) => {
@@ -117,13 +120,11 @@ impl Reader {
             E::Trim { trim_where: None, trim_what: None, expr, trim_characters: None } => {
                 self.builtin("trim", [*expr])
             }
-            E::InSubquery { ref expr, .. } => {
-                Err(unsupported(leftmost(expr), "a subquery").hint("join with the other table instead"))
+            E::InSubquery { subquery, .. } | E::Subquery(subquery) | E::Exists { subquery, .. } => {
+                Err(unsupported(first_word(&subquery), "a subquery")
+                    .hint("join with the other table instead"))
             }
-            E::Subquery(_) | E::Exists { .. } => {
-                Err(unsupported(leftmost(&expr), "a subquery").hint("join with the other table instead"))
-            }
-            other => Err(unsupported(leftmost(&other), "this expression")),
+            other => Err(beyond(&other)),
         }
     }
 
@@ -170,7 +171,10 @@ impl Reader {
             B::LtEq => Binary::LessOrEqual,
             B::Gt => Binary::Greater,
             B::GtEq => Binary::GreaterOrEqual,
-            other => return Err(unsupported(leftmost(&left), &format!("the operator {other}"))),
+            other => {
+                let sign = other.to_string();
+                return Err(unsupported(left.span().into(), &format!("the operator {sign}")).behind(&[&sign]));
+            }
         };
         self.two(op, left, right)
     }
@@ -235,9 +239,9 @@ impl Reader {
     fn call(&mut self, function: ast::Function) -> Parsed<Expr> {
         let name = super::name(function.name)?;
         refuse(function.over.is_some(), name.span, "a window function (OVER)")?;
-        refuse(function.filter.is_some(), name.span, "FILTER")?;
-        refuse(!function.within_group.is_empty(), name.span, "WITHIN GROUP")?;
-        refuse(function.null_treatment.is_some(), name.span, "IGNORE NULLS")?;
+        refuse_at(function.filter.is_some(), name.span, &["FILTER"], "FILTER")?;
+        refuse_at(!function.within_group.is_empty(), name.span, &["WITHIN"], "WITHIN GROUP")?;
+        refuse_at(function.null_treatment.is_some(), name.span, &["IGNORE", "RESPECT"], "IGNORE NULLS")?;
         refuse(function.parameters != ast::FunctionArguments::None, name.span, "a function with parameters")?;
         let list = match function.args {
             ast::FunctionArguments::List(list) => list,
@@ -246,7 +250,9 @@ impl Reader {
                     Node::Call { arguments: Vec::new(), distinct: false, star: false, name: name.clone() };
                 return Ok(Expr { span: name.span, node });
             }
-            ast::FunctionArguments::Subquery(_) => return Err(unsupported(name.span, "a subquery")),
+            ast::FunctionArguments::Subquery(query) => {
+                return Err(unsupported(first_word(&query), "a subquery"));
+            }
         };
         refuse(!list.clauses.is_empty(), name.span, "a clause among the arguments")?;
         let (mut arguments, mut star) = (Vec::new(), false);
@@ -338,7 +344,8 @@ fn typed_string(typed: ast::TypedString) -> Parsed<Expr> {
     let is_time =
         type_of(&typed.data_type) == Some(Type::Timestamp) || typed.data_type == ast::DataType::Date;
     let (true, ast::Value::SingleQuotedString(text)) = (is_time, typed.value.value) else {
-        return Err(unsupported(span, "this kind of literal"));
+        let name = typed.data_type.to_string();
+        return Err(unsupported(span, "this kind of literal").before(&[first_of(&name)]));
     };
     let moment = Moment::parse(&text).ok_or_else(|| {
         Fault::new(ErrorKind::Value, span, format!("{text:?} is no moment"))
@@ -383,9 +390,47 @@ pub(super) fn leftmost(expr: &ast::Expr) -> Span {
             | E::Like { expr, .. }
             | E::ILike { expr, .. }
             | E::Collate { expr, .. } => expr,
-            _ => return Span::NONE,
+            other => return other.span().into(),
         };
     }
+}
+
+/// An expression that we have no meaning for, at the word that makes it so.
+fn beyond(expr: &ast::Expr) -> Fault {
+    use ast::Expr as E;
+    let fault = unsupported(leftmost(expr), "this expression");
+    match expr {
+        E::Collate { .. } => fault.behind(&["COLLATE"]),
+        E::AtTimeZone { .. } => fault.behind(&["AT TIME ZONE"]),
+        E::SimilarTo { .. } => fault.behind(&["SIMILAR TO"]),
+        E::RLike { .. } => fault.behind(&["RLIKE", "REGEXP"]),
+        E::IsJson { .. } => fault.behind(&["JSON"]),
+        E::IsNormalized { .. } => fault.behind(&["NORMALIZED"]),
+        E::Like { any: true, .. } | E::ILike { any: true, .. } | E::AnyOp { .. } => {
+            fault.behind(&["ANY", "SOME"])
+        }
+        E::AllOp { .. } => fault.behind(&["ALL"]),
+        E::InUnnest { .. } => fault.behind(&["UNNEST"]),
+        E::Cast { .. } => fault.before(&["TRY_CAST", "SAFE_CAST", "CAST"]),
+        E::Convert { .. } => fault.before(&["CONVERT", "TRY_CONVERT"]),
+        E::Extract { .. } => fault.before(&["EXTRACT"]),
+        E::Overlay { .. } => fault.before(&["OVERLAY"]),
+        E::Substring { .. } => fault.before(&["SUBSTRING", "SUBSTR"]),
+        E::Trim { .. } => fault.before(&["TRIM"]),
+        E::Ceil { .. } => fault.before(&["CEIL"]),
+        E::Floor { .. } => fault.before(&["FLOOR"]),
+        E::Interval(_) => fault.before(&["INTERVAL"]),
+        E::Rollup(_) => fault.before(&["ROLLUP"]),
+        E::Cube(_) => fault.before(&["CUBE"]),
+        E::GroupingSets(_) => fault.before(&["GROUPING SETS"]),
+        _ => fault,
+    }
+}
+
+/// The first word of what sqlparser prints, as it is likely to be written.
+pub(super) fn first_of(printed: &str) -> &str {
+    let end = printed.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(printed.len());
+    &printed[..end]
 }
 
 /// The type that a SQL type name means here.
