@@ -26,10 +26,10 @@ pub enum Error {
         /// As asked for.
         name: String,
     },
-    /// The table has no index of this name. Nothing changed.
-    #[error("table {table:?} has no index {index:?}")]
+    /// The table, or none of all tables, has an index of this name. Nothing changed.
+    #[error("{}", no_index(table, index))]
     NoSuchIndex {
-        /// The table.
+        /// The table; empty where `DROP INDEX` named none.
         table: String,
         /// As asked for.
         index: String,
@@ -222,6 +222,13 @@ pub enum Error {
     /// The node was closed. Nothing changed by this call.
     #[error("the node is closed")]
     Closed,
+}
+
+fn no_index(table: &str, index: &str) -> String {
+    match table {
+        "" => format!("no table has an index {index:?}"),
+        table => format!("table {table:?} has no index {index:?}"),
+    }
 }
 
 impl Error {
