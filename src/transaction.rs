@@ -235,6 +235,29 @@ pub(crate) fn told(pause: Pause) -> Error {
     }
 }
 
+/// A nested transaction. It ends when it is dropped, because the outer program may catch a panic and go on.
+struct Nest<'t> {
+    outer: &'t mut Transaction,
+    mark: usize,
+    keep: bool,
+}
+
+impl Nest<'_> {
+    fn begin(outer: &mut Transaction) -> Nest<'_> {
+        outer.depth += 1;
+        Nest { mark: outer.attempt.overlay.len(), outer, keep: false }
+    }
+}
+
+impl Drop for Nest<'_> {
+    fn drop(&mut self) {
+        self.outer.depth -= 1;
+        if !self.keep {
+            self.outer.attempt.overlay.cut(self.mark);
+        }
+    }
+}
+
 impl Transaction {
     /// Runs a step until it answers, parking the thread while it has to wait.
     pub(crate) fn step<T>(&mut self, mut step: impl FnMut(&mut Attempt, &Waker) -> Step<T>) -> Result<T> {
@@ -257,7 +280,8 @@ impl Transaction {
         self.attempt.id
     }
 
-    /// Runs a nested transaction: its writes are dropped when it fails, and become this transaction's own when it succeeds.
+    /// Runs a nested transaction: its writes are dropped when it fails or panics, and become this transaction's own when it
+    /// succeeds.
     ///
     /// # Errors
     /// The program's own; the outer transaction goes on.
@@ -268,13 +292,9 @@ impl Transaction {
         if self.depth >= NESTING_MAX {
             return Err(Error::TooLarge { what: "nested transactions", bound: NESTING_MAX }.into());
         }
-        let mark = self.attempt.overlay.len();
-        self.depth += 1;
-        let result = program(self);
-        self.depth -= 1;
-        if result.is_err() {
-            self.attempt.overlay.cut(mark);
-        }
+        let mut nest = Nest::begin(self);
+        let result = program(nest.outer);
+        nest.keep = result.is_ok();
         result
     }
 
