@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use hypermnesia_replication::Reply;
 use hypermnesia_store::work::LockMode;
-use hypermnesia_store::{Key, Status, Timestamp, TxId, Value};
+use hypermnesia_store::{Status, Timestamp, TxId, Value};
 use parking_lot::Mutex;
 
 use crate::attempt::{Attempt, Lost, Pause, Step};
@@ -433,7 +433,7 @@ impl AsyncTransaction {
         index: &str,
         values: &[Value],
     ) -> Result<Vec<S::Shown>> {
-        let span = Span::of(Key::prefix_range(values)?);
+        let span = Span::of(operation::entries_with(table.open()?.def(), index, values)?);
         self.index_range(table, index, &span).await
     }
 

@@ -58,6 +58,7 @@ mod overlay;
 mod peer;
 mod query;
 pub mod record;
+mod running;
 mod schema;
 pub mod shape;
 mod snapshot;

@@ -56,6 +56,7 @@ fn kind_of(error: &NodeError) -> ErrorKind {
         | NodeError::SystemTable { .. }
         | NodeError::WrongKind { .. }
         | NodeError::NoDataDirectory { .. }
+        | NodeError::BlockedByOuter { .. }
         | NodeError::Aborted { .. } => ErrorKind::Refused,
         NodeError::Unavailable { .. }
         | NodeError::NotReady { .. }
