@@ -154,3 +154,13 @@ fn a_deadline_of_nothing_has_passed() {
     assert_eq!(ended, Err(Error::DeadlineExceeded));
     assert!(t.is_empty().expect("read"));
 }
+
+#[test]
+fn an_index_that_no_table_has_is_named_alone() {
+    // Aim: the error names what was asked for and no more. Method: DROP INDEX without a table and with one.
+    let node = node();
+    table(&node, Kind::Set);
+    let refused = |sql| node.query(sql, &[]).expect_err("there is none").to_string();
+    assert_eq!(refused("DROP INDEX by_b"), "no table has an index \"by_b\"");
+    assert_eq!(refused("DROP INDEX by_b ON t"), "table \"t\" has no index \"by_b\"");
+}

@@ -3,7 +3,8 @@
 use sqlparser::ast::{self, Spanned};
 
 use super::expression::expression;
-use super::select::{first_word, query, table};
+use super::place::first_word;
+use super::select::{query, table};
 use super::{Parsed, name, refuse, refuse_at, unsupported};
 use crate::error::Span;
 use crate::syntax::{Delete, Insert, InsertSource, Name, OnConflict, Update};

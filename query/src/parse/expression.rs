@@ -2,9 +2,9 @@
 
 use hypermnesia_store::calendar::Moment;
 use hypermnesia_store::{Type, Value};
-use sqlparser::ast::{self, Spanned};
+use sqlparser::ast;
 
-use super::select::first_word;
+use super::place::{beyond, first_of, first_word, leftmost};
 use super::{Parsed, ident, refuse, refuse_at, unsupported};
 use crate::error::{ErrorKind, Fault, Span};
 use crate::limits::EXPRESSION_DEPTH_MAX;
@@ -173,7 +173,7 @@ impl Reader {
             B::GtEq => Binary::GreaterOrEqual,
             other => {
                 let sign = other.to_string();
-                return Err(unsupported(left.span().into(), &format!("the operator {sign}")).behind(&[&sign]));
+                return Err(unsupported(leftmost(&left), &format!("the operator {sign}")).behind(&[&sign]));
             }
         };
         self.two(op, left, right)
@@ -362,75 +362,6 @@ fn one_char(escape: &Expr) -> Parsed<char> {
         }
     }
     Err(Fault::new(ErrorKind::Syntax, escape.span, "ESCAPE takes one character"))
-}
-
-/// A place in the expression that is easily found: its first name or literal down the left side.
-pub(super) fn leftmost(expr: &ast::Expr) -> Span {
-    use ast::Expr as E;
-    let mut expr = expr;
-    loop {
-        expr = match expr {
-            E::Identifier(name) => return name.span.into(),
-            E::CompoundIdentifier(parts) => return parts.first().map_or(Span::NONE, |part| part.span.into()),
-            E::Value(value) => return value.span.into(),
-            E::Function(function) => {
-                let first = function.name.0.first();
-                return first.and_then(|part| part.as_ident()).map_or(Span::NONE, |name| name.span.into());
-            }
-            E::Case { case_token, .. } => return case_token.0.span.into(),
-            E::BinaryOp { left, .. } => left,
-            E::UnaryOp { expr, .. }
-            | E::Nested(expr)
-            | E::IsNull(expr)
-            | E::IsNotNull(expr)
-            | E::Cast { expr, .. }
-            | E::InList { expr, .. }
-            | E::InSubquery { expr, .. }
-            | E::Between { expr, .. }
-            | E::Like { expr, .. }
-            | E::ILike { expr, .. }
-            | E::Collate { expr, .. } => expr,
-            other => return other.span().into(),
-        };
-    }
-}
-
-/// An expression that we have no meaning for, at the word that makes it so.
-fn beyond(expr: &ast::Expr) -> Fault {
-    use ast::Expr as E;
-    let fault = unsupported(leftmost(expr), "this expression");
-    match expr {
-        E::Collate { .. } => fault.behind(&["COLLATE"]),
-        E::AtTimeZone { .. } => fault.behind(&["AT TIME ZONE"]),
-        E::SimilarTo { .. } => fault.behind(&["SIMILAR TO"]),
-        E::RLike { .. } => fault.behind(&["RLIKE", "REGEXP"]),
-        E::IsJson { .. } => fault.behind(&["JSON"]),
-        E::IsNormalized { .. } => fault.behind(&["NORMALIZED"]),
-        E::Like { any: true, .. } | E::ILike { any: true, .. } | E::AnyOp { .. } => {
-            fault.behind(&["ANY", "SOME"])
-        }
-        E::AllOp { .. } => fault.behind(&["ALL"]),
-        E::InUnnest { .. } => fault.behind(&["UNNEST"]),
-        E::Cast { .. } => fault.before(&["TRY_CAST", "SAFE_CAST", "CAST"]),
-        E::Convert { .. } => fault.before(&["CONVERT", "TRY_CONVERT"]),
-        E::Extract { .. } => fault.before(&["EXTRACT"]),
-        E::Overlay { .. } => fault.before(&["OVERLAY"]),
-        E::Substring { .. } => fault.before(&["SUBSTRING", "SUBSTR"]),
-        E::Trim { .. } => fault.before(&["TRIM"]),
-        E::Ceil { .. } => fault.before(&["CEIL"]),
-        E::Floor { .. } => fault.before(&["FLOOR"]),
-        E::Interval(_) => fault.before(&["INTERVAL"]),
-        E::Rollup(_) => fault.before(&["ROLLUP"]),
-        E::Cube(_) => fault.before(&["CUBE"]),
-        E::GroupingSets(_) => fault.before(&["GROUPING SETS"]),
-        _ => fault,
-    }
-}
-
-/// The first word of what sqlparser prints, as it is likely to be written.
-pub(super) fn first_of(printed: &str) -> &str {
-    let end = printed.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(printed.len());
-    &printed[..end]
 }
 
 /// The type that a SQL type name means here.

@@ -1,9 +1,10 @@
 //! CREATE and DROP, to the data of [`crate::schema`].
 
 use hypermnesia_store::{Ack, Attribute, Kind, Storage};
-use sqlparser::ast::{self, Spanned};
+use sqlparser::ast;
 
-use super::expression::{first_of, leftmost, type_of};
+use super::expression::type_of;
+use super::place::{first_of, leftmost};
 use super::{Parsed, ident, name, refuse_at, unsupported};
 use crate::error::{ErrorKind, Fault, Span};
 use crate::schema::{CreateIndex, CreateTable, NewIndex, SchemaChange};
@@ -157,7 +158,7 @@ fn index_column(column: ast::IndexColumn, span: Span) -> Parsed<Name> {
 
 fn option(create: &mut CreateTable, option: ast::SqlOption) -> Parsed<()> {
     let ast::SqlOption::KeyValue { key, value } = option else {
-        return Err(unsupported(option.span().into(), "an option without a value"));
+        return Err(unsupported(Span::NONE, "an option without a value").behind(&["WITH"]));
     };
     let span: Span = key.span.into();
     let text = match value {

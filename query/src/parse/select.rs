@@ -1,8 +1,9 @@
 //! SELECT and its clauses.
 
-use sqlparser::ast::{self, Spanned};
+use sqlparser::ast;
 
-use super::expression::{expression, leftmost};
+use super::expression::expression;
+use super::place::{first_table, first_word, leftmost};
 use super::{Parsed, ident, name, refuse, refuse_at, unsupported};
 use crate::error::{ErrorKind, Fault, Span};
 use crate::limits::{COLUMNS_MAX, TABLES_MAX};
@@ -32,7 +33,7 @@ pub(super) fn query(query: ast::Query) -> Parsed<Select> {
         ast::SetExpr::Query(inner) if query.order_by.is_none() && query.limit_clause.is_none() => {
             return self::query(*inner);
         }
-        ast::SetExpr::SetOperation { op, left, .. } => return Err(set_operation(op, *left, start)),
+        ast::SetExpr::SetOperation { op, left, .. } => return Err(set_operation(op, &left, start)),
         ast::SetExpr::Table(_) => return Err(unsupported(start, "TABLE").behind(&["TABLE"])),
         ast::SetExpr::Values(_) => {
             return Err(unsupported(start, "VALUES without INSERT").before(&["VALUES", "VALUE"]));
@@ -62,32 +63,14 @@ pub(super) fn query(query: ast::Query) -> Parsed<Select> {
     Ok(select)
 }
 
-/// Where the query begins, as near as the tree knows.
-pub(super) fn first_word(query: &ast::Query) -> Span {
-    match &query.with {
-        Some(with) => with.with_token.0.span.into(),
-        None => first_word_of(&query.body),
-    }
-}
-
-fn first_word_of(body: &ast::SetExpr) -> Span {
-    match body {
-        ast::SetExpr::Select(select) => select.select_token.0.span.into(),
-        ast::SetExpr::Query(inner) => first_word(inner),
-        ast::SetExpr::SetOperation { left, .. } => first_word_of(left),
-        other => other.span().into(),
-    }
-}
-
 /// The first of several is named, because it stands first.
-fn set_operation(op: ast::SetOperator, left: ast::SetExpr, start: Span) -> Fault {
-    match left {
-        ast::SetExpr::SetOperation { op, left, .. } => set_operation(op, *left, start),
-        _ => {
-            let op = op.to_string();
-            unsupported(start, &op).behind(&[&op])
-        }
+fn set_operation(last: ast::SetOperator, mut left: &ast::SetExpr, start: Span) -> Fault {
+    let mut first = last;
+    while let ast::SetExpr::SetOperation { op, left: further, .. } = left {
+        (first, left) = (*op, further);
     }
+    let word = first.to_string();
+    unsupported(start, &word).behind(&[&word])
 }
 
 fn order(by: ast::OrderByExpr) -> Parsed<Order> {
@@ -276,6 +259,6 @@ pub(super) fn table(relation: ast::TableFactor) -> Parsed<(Name, Option<Name>)> 
         ast::TableFactor::TableFunction { expr, .. } => {
             Err(unsupported(leftmost(&expr), "a function in FROM"))
         }
-        other => Err(unsupported(other.span().into(), "this in FROM")),
+        other => Err(unsupported(first_table(&other), "this in FROM")),
     }
 }
