@@ -15,6 +15,7 @@ use hypermnesia_store::{
     TxId, Txn,
 };
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::carry::Carry;
 use crate::disc::Disc;
@@ -75,8 +76,10 @@ pub(crate) struct Core {
     sequence: AtomicU64,
     /// No call is begun any more.
     closed: AtomicBool,
-    /// Why the node serves no longer, if a part of it failed.
+    /// Why the node serves no longer, if a part of it failed. Held for a copy.
     failed: Mutex<Option<Error>>,
+    /// It failed now.
+    failing: Notify,
 }
 
 /// What a core is made of.
@@ -119,6 +122,7 @@ impl Core {
             sequence: AtomicU64::new(life << SEQUENCE_BITS),
             closed: AtomicBool::new(false),
             failed: Mutex::new(None),
+            failing: Notify::new(),
         }
     }
 
@@ -141,7 +145,7 @@ impl Core {
     /// Whether calls may begin.
     pub(crate) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
-            return Err(self.failed.lock().clone().unwrap_or(Error::Closed));
+            return Err(self.failure().unwrap_or(Error::Closed));
         }
         Ok(())
     }
@@ -327,9 +331,33 @@ impl Core {
 
     /// A part of the node failed: nothing is acknowledged or served from here on.
     pub(crate) fn fail(&self, error: Error) {
-        tracing::error!(node = %self.name, %error, "the node stops serving");
-        self.failed.lock().get_or_insert(error);
+        let first = {
+            let mut failed = self.failed.lock();
+            let first = failed.is_none();
+            failed.get_or_insert_with(|| error.clone());
+            first
+        };
+        if first {
+            tracing::error!(node = %self.name, %error, "the node stops serving");
+        }
         self.close();
+        self.failing.notify_waiters();
+    }
+
+    /// Why a part of the node failed, if one did.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.failed.lock().clone()
+    }
+
+    /// Comes back when a part of the node has failed.
+    pub(crate) async fn failed(&self) -> Error {
+        loop {
+            let told = self.failing.notified();
+            if let Some(error) = self.failure() {
+                return error;
+            }
+            told.await;
+        }
     }
 
     /// No call begins any more; those that wait for a reply hear that the outcome is unknown.

@@ -59,6 +59,7 @@ mod overlay;
 mod peer;
 mod query;
 pub mod record;
+mod running;
 mod schema;
 pub mod shape;
 mod snapshot;
@@ -68,6 +69,7 @@ mod survey;
 mod table;
 mod transaction;
 mod wait;
+mod within;
 
 pub use async_transaction::{AsyncTransaction, Mark};
 pub use builder::NodeBuilder;

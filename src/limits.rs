@@ -6,6 +6,10 @@ use std::time::Duration;
 /// How long a transaction may take, retries included, when the caller says nothing.
 pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
 
+/// How long a change of the schema may take when the caller says nothing: it waits for the transactions in its way, and
+/// fills indexes.
+pub const SCHEMA_DEADLINE_DEFAULT: Duration = Duration::from_secs(60);
+
 /// How often a transaction runs again after a conflict, when the caller says nothing. A run that lost waits for the one it
 /// lost to and keeps its age, so it ends long before; the deadline ends most of what does not, and this a program that
 /// conflicts with itself.
@@ -75,6 +79,9 @@ pub const WRITERS_MAX: usize = 4;
 
 /// Frames taken from a peer before an acknowledgement goes out without waiting for something to carry it.
 pub const ACKNOWLEDGE_EVERY: u64 = 64;
+
+/// How often the same reason to refuse a connection is told: who is refused comes back twice a second.
+pub const REFUSAL_TOLD_EVERY: Duration = Duration::from_secs(30);
 
 /// Connections that have not said hello yet, at most; more are closed at once.
 pub const STRANGERS_MAX: usize = 64;

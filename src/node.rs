@@ -21,17 +21,18 @@ use crate::disc::Disc;
 use crate::error::{Error, Result};
 use crate::event::{EventDetail, Subscription, SystemEvents};
 use crate::life::Life;
-use crate::limits::DEADLINE_DEFAULT;
+use crate::limits::{DEADLINE_DEFAULT, SCHEMA_DEADLINE_DEFAULT};
+use crate::machine;
 use crate::options::TxOptions;
 use crate::peer::Peers;
 use crate::query::{self, QueryResult};
 use crate::record::{Record, check_definition};
 use crate::snapshot::Snapshot;
 use crate::status::{MemberStatus, Status};
+use crate::survey;
 use crate::table::{DynTable, Table};
 use crate::transaction::{self, Transaction};
 use crate::wait::{Answer, deadline_in};
-use crate::{machine, schema, survey};
 
 /// One member of a cluster, or an embedded node without a network. See the [crate's page](crate).
 #[derive(Clone)]
@@ -135,6 +136,18 @@ impl Node {
         self.core.check_serving().is_ok()
     }
 
+    /// Why the node has stopped serving by itself: its disc failed, or a part of it did. `None` while all is well, and after
+    /// [`Node::close`].
+    pub fn failure(&self) -> Option<Error> {
+        self.core.failure()
+    }
+
+    /// Comes back with [`Node::failure`] when there is one. A server that waits for it ends with the node, instead of
+    /// refusing every call until somebody looks.
+    pub async fn failed(&self) -> Error {
+        self.core.failed().await
+    }
+
     /// Stops the node: no call begins any more, its threads end, its files are closed. Calls that are waiting hear
     /// [`Error::Unknown`]. Dropping the last handle does the same.
     pub fn close(self) {
@@ -146,7 +159,7 @@ impl Node {
     /// # Errors
     /// [`Error::TableExists`], [`Error::Schema`]; otherwise as [`Node::transaction`]. All members have to be up.
     pub fn create_table(&self, definition: TableBuilder) -> Result<DynTable> {
-        schema::create(&self.core, definition.build()?)
+        self.create_table_within(definition, SCHEMA_DEADLINE_DEFAULT)
     }
 
     /// The table of this definition: the one that is there, or a new one. For programs that do not care which of them runs
@@ -218,7 +231,7 @@ impl Node {
     /// # Errors
     /// [`Error::NoSuchTable`], [`Error::SystemTable`]; otherwise as [`Node::transaction`].
     pub fn drop_table(&self, name: &str) -> Result<()> {
-        schema::drop_table(&self.core, name)
+        self.drop_table_within(name, SCHEMA_DEADLINE_DEFAULT)
     }
 
     /// Adds an index to a table; when it returns, every member has it filled.
@@ -227,7 +240,7 @@ impl Node {
     /// [`Error::NoSuchTable`], [`Error::NoSuchAttribute`], [`Error::IndexExists`], [`Error::Unique`] when rows that are
     /// there have the same values; otherwise as [`Node::transaction`].
     pub fn add_index(&self, table: &str, index: &str, attributes: &[&str], unique: bool) -> Result<()> {
-        schema::add_index(&self.core, table, index, attributes, unique)
+        self.add_index_within(table, index, attributes, unique, SCHEMA_DEADLINE_DEFAULT)
     }
 
     /// Drops an index.
@@ -235,7 +248,7 @@ impl Node {
     /// # Errors
     /// [`Error::NoSuchTable`], [`Error::NoSuchIndex`]; otherwise as [`Node::transaction`].
     pub fn drop_index(&self, table: &str, index: &str) -> Result<()> {
-        schema::drop_index(&self.core, table, index)
+        self.drop_index_within(table, index, SCHEMA_DEADLINE_DEFAULT)
     }
 
     /// The definitions of all tables, by name, the system's own left out.
@@ -410,11 +423,12 @@ impl Node {
     /// # Errors
     /// [`Error::Query`] with the place in the text; otherwise as [`Node::transaction`] and [`Node::create_table`].
     pub fn query(&self, sql: &str, parameters: &[Value]) -> Result<QueryResult> {
-        query::collect(&self.core, sql, parameters, &TxOptions::default())
+        query::collect(&self.core, sql, parameters)
     }
 
-    /// As [`Node::query`], with options for a write, and with rows given one at a time to a [`Sink`] instead of held: for
-    /// large results. Returns how many rows were given or changed.
+    /// As [`Node::query`], with options for a write, whose deadline also ends the waits of a read and a change of the
+    /// schema, and with rows given one at a time to a [`Sink`] instead of held: for large results. Returns how many rows were
+    /// given or changed.
     ///
     /// # Errors
     /// As there.
@@ -425,7 +439,7 @@ impl Node {
         options: &TxOptions,
         sink: &mut dyn Sink,
     ) -> Result<u64> {
-        query::run(&self.core, sql, parameters, options, sink)
+        query::run(&self.core, sql, parameters, Some(options), sink)
     }
 
     /// Changes of a table from now on. See [`Table::subscribe`].

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use anyhow::Result;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use hypermnesia::calendar::Moment;
 use hypermnesia_rpc::Value;
 
 /// How data is printed.
@@ -67,7 +68,7 @@ impl<W: Write> Output<W> {
                 serde::Serializer::collect_map(&mut serde_json::Serializer::new(&mut *writer), fields)?;
                 writer.write_all(b"\n")?;
             }
-            Sink::Csv(csv) => csv.write_record(values.iter().map(plain))?,
+            Sink::Csv(csv) => csv.write_record(values.iter().map(field))?,
         }
         Ok(())
     }
@@ -102,12 +103,23 @@ fn cell(value: &Value) -> comfy_table::Cell {
     }
 }
 
-/// A value as people and spreadsheets read it: no quotes around text, nothing for null.
+/// A value as people read it: no quotes around text, nothing for null, moments as ISO 8601.
 pub(crate) fn plain(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::Text(text) => text.clone(),
+        Value::Timestamp(us) => Moment(*us).to_string(),
         other => other.to_string(),
+    }
+}
+
+/// A value as a field of CSV, which an import reads back: bytes and moments as in JSON, lists and maps as JSON.
+fn field(value: &Value) -> String {
+    match (value, json(value)) {
+        (Value::Bytes(_), serde_json::Value::String(digits)) => digits,
+        (Value::Timestamp(us), _) => us.to_string(),
+        (Value::List(_) | Value::Map(_), json) => json.to_string(),
+        _ => plain(value),
     }
 }
 
@@ -161,6 +173,17 @@ mod tests {
     fn csv_quotes_what_must_be_quoted() {
         // Aim: a spreadsheet reads it back. Method: quotes and a comma in one field, an empty one for null.
         assert_eq!(printed(Format::Csv), "id,code\n1,\"a \"\"b\"\", c\"\n2,\n");
+    }
+
+    #[test]
+    fn moments_are_text_for_people_and_numbers_for_programs() {
+        // Aim: nobody counts microseconds, and a CSV can be imported again. Method: values whose forms differ.
+        let moment = Value::Timestamp(1_709_164_800_000_000);
+        assert_eq!(plain(&moment), "2024-02-29T00:00:00Z");
+        assert_eq!(field(&moment), "1709164800000000");
+        assert_eq!(json(&moment), 1_709_164_800_000_000_i64);
+        assert_eq!(field(&Value::Bytes(vec![0, 255])), "00ff");
+        assert_eq!(field(&Value::List(vec![1.into(), "a".into()])), "[1,\"a\"]");
     }
 
     #[test]

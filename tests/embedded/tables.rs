@@ -132,3 +132,16 @@ fn a_unique_index_is_never_in_force_over_rows_that_break_it() {
         });
     }
 }
+
+#[test]
+fn a_bag_counts_the_rows_it_keeps() {
+    // Aim: a count of SQL is what was really added or changed. Method: identical rows in one statement, in the table, and
+    // by an update.
+    let node = node();
+    let t = table(&node, Kind::Bag);
+    let count = |sql| node.query(sql, &[]).expect("runs").count;
+    assert_eq!(count("INSERT INTO t VALUES (1, 1), (1, 1), (1, 2)"), 2);
+    assert_eq!(count("INSERT INTO t VALUES (1, 2), (1, 3)"), 1);
+    assert_eq!(count("UPDATE t SET n = 9"), 1);
+    assert_eq!(t.to_vec().expect("read"), [row(1, 9).to_vec()]);
+}

@@ -220,7 +220,7 @@ impl Line {
 /// JSON says itself what it is, except that bytes, timestamps and whole floats are written as text and numbers.
 fn json_of_type(json: &serde_json::Value, ty: AttributeType) -> Result<Value> {
     match (literal::from_json(json), ty) {
-        (Value::Text(text), AttributeType::Bytes) => literal::of_type(&text, ty),
+        (Value::Text(text), AttributeType::Bytes | AttributeType::Timestamp) => literal::of_type(&text, ty),
         (Value::Int(us), AttributeType::Timestamp) => Ok(Value::Timestamp(us)),
         (value, AttributeType::Text) if !matches!(value, Value::Text(_) | Value::Null) => {
             Ok(Value::Text(crate::output::plain(&value)))

@@ -56,6 +56,7 @@ fn kind_of(error: &NodeError) -> ErrorKind {
         | NodeError::SystemTable { .. }
         | NodeError::WrongKind { .. }
         | NodeError::NoDataDirectory { .. }
+        | NodeError::BlockedByOuter { .. }
         | NodeError::Aborted { .. } => ErrorKind::Refused,
         NodeError::Unavailable { .. }
         | NodeError::NotReady { .. }
@@ -69,6 +70,8 @@ fn kind_of(error: &NodeError) -> ErrorKind {
             ErrorKind::Limit
         }
         NodeError::Damaged { .. } | NodeError::Disc(_) => ErrorKind::Storage,
+        // The node has stopped; nobody knows what was under way.
+        NodeError::Broken(_) => ErrorKind::Internal,
         _ => ErrorKind::Internal,
     }
 }
