@@ -81,17 +81,10 @@ impl Service {
     /// Waits for the others, then for the table, which whoever comes first creates.
     fn prepare(&self) {
         let table = loop {
-            let made = self.node.wait_for_members(Duration::from_secs(1)).and_then(|()| {
-                match self.node.table::<Visits>() {
-                    Err(Error::NoSuchTable { .. }) => self.node.create_table_of::<Visits>(),
-                    found => found,
-                }
-            });
-            match made {
+            match self.node.open_table_of::<Visits>() {
                 Ok(table) => break table,
                 Err(Error::Closed) => return,
-                // Another one is creating it, or somebody is not up yet.
-                Err(_) => std::thread::sleep(Duration::from_millis(50)),
+                Err(error) => eprintln!("waiting for the other members: {error}"),
             }
         };
         let _ = self.visits.set(table);

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use hypermnesia_replication::Reply;
 use hypermnesia_store::work::LockMode;
-use hypermnesia_store::{Key, Status, Timestamp, TxId, Value};
+use hypermnesia_store::{Status, Timestamp, TxId, Value};
 use parking_lot::Mutex;
 
 use crate::attempt::{Attempt, Lost, Pause, Step};
@@ -233,10 +233,11 @@ impl AsyncTransaction {
         Ok(())
     }
 
-    /// Runs a nested transaction: its writes are dropped when it fails.
+    /// Runs a nested transaction: its writes are dropped when it fails, when it panics, and when the future is dropped
+    /// before it has ended.
     ///
     /// # Errors
-    /// The program's own; the outer transaction goes on.
+    /// The program's own, [`Error::Ended`]; the outer transaction goes on.
     pub async fn nested<T, E: From<Error>, F>(
         &self,
         program: impl FnOnce(AsyncTransaction) -> F,
@@ -244,11 +245,9 @@ impl AsyncTransaction {
     where
         F: Future<Output = Result<T, E>>,
     {
-        let mark = self.mark()?;
+        let mut nest = Nest { outer: self, mark: self.mark()?, keep: false };
         let result = program(self.clone()).await;
-        if result.is_err() {
-            self.roll_back(&mark)?;
-        }
+        nest.keep = result.is_ok();
         result
     }
 
@@ -434,7 +433,7 @@ impl AsyncTransaction {
         index: &str,
         values: &[Value],
     ) -> Result<Vec<S::Shown>> {
-        let span = Span::of(Key::prefix_range(values)?);
+        let span = Span::of(operation::entries_with(table.open()?.def(), index, values)?);
         self.index_range(table, index, &span).await
     }
 
@@ -451,6 +450,22 @@ impl AsyncTransaction {
         let open = table.open()?;
         let rows = self.step(|attempt, waker| operation::index(attempt, waker, table, index, span)).await?;
         rows.iter().map(|row| S::decode(open.def(), row)).collect()
+    }
+}
+
+/// A nested transaction. It ends when it is dropped, which a future may be at every await.
+struct Nest<'t> {
+    outer: &'t AsyncTransaction,
+    mark: Mark,
+    keep: bool,
+}
+
+impl Drop for Nest<'_> {
+    fn drop(&mut self) {
+        if !self.keep {
+            // A transaction that has ended has no writes left to drop.
+            let _ = self.outer.roll_back(&self.mark);
+        }
     }
 }
 

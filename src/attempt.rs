@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::limits::READS_MAX;
 use crate::options::{Span, Walk};
 use crate::overlay::Overlay;
+use crate::running;
 
 /// Why an operation has no answer now.
 #[derive(Debug)]
@@ -159,10 +160,16 @@ impl Attempt {
         }
     }
 
-    fn on_locked(&mut self, locked: Locked) -> Step<()> {
+    fn on_locked(&mut self, locked: Locked, table: TableId, key: Option<&Key>) -> Step<()> {
         match locked {
-            Locked::Granted => Ok(()),
-            Locked::Parked => Err(Pause::Parked(None)),
+            Locked::Granted => {
+                running::note_lock(&self.core, self.id, table, key);
+                Ok(())
+            }
+            Locked::Parked => {
+                running::check_lock(&self.core, self.id, table, key)?;
+                Err(Pause::Parked(None))
+            }
             Locked::Refused(conflict) => {
                 let lost = lost_by(&conflict).unwrap_or(Lost::Conflict(None));
                 Err(self.lose(lost))
@@ -176,7 +183,7 @@ impl Attempt {
         let def = table.def();
         let txn = self.locker();
         let locked = self.core.store.lock(&txn, def.id, key, mode, waker);
-        self.on_locked(locked)
+        self.on_locked(locked, def.id, Some(key))
     }
 
     /// Locks a whole table of the local copy.
@@ -185,7 +192,7 @@ impl Attempt {
         let def = table.def();
         let txn = self.locker();
         let locked = self.core.store.lock_table(&txn, def.id, mode, waker);
-        self.on_locked(locked)?;
+        self.on_locked(locked, def.id, None)?;
         self.catch_up();
         Ok(())
     }

@@ -102,9 +102,10 @@ impl NodeBuilder {
         self
     }
 
-    /// Keeps a commit log and an image of the tables on disc in this directory, which is made if it is not there and belongs to this process alone while the
-    /// node lives. Tables with a copy on disc here are read from it at the start. Without it the node keeps nothing on
-    /// disc, whatever tables say.
+    /// Keeps a commit log and an image of the tables on disc in this directory, which is made if it is not there and belongs
+    /// to this process alone while the node lives. Tables with a copy on disc here are read from it at the start. A node
+    /// without one refuses to create a table with a copy on its own disc ([`Error::NoDataDirectory`]); of a table that
+    /// another member creates with one here it keeps the copy in memory.
     pub fn data_dir(mut self, directory: impl Into<PathBuf>) -> NodeBuilder {
         self.data_dir = Some(directory.into());
         self

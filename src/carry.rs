@@ -4,11 +4,12 @@
 
 use bytes::Bytes;
 use hypermnesia_replication::message::Prepare;
-use hypermnesia_replication::{Effect, Message, Peer, Sink};
+use hypermnesia_replication::{Effect, Event, Message, Peer, Sink};
 use hypermnesia_store::{TxId, codec};
 
 use crate::core::Core;
-use crate::life::on_io_thread;
+use crate::error::Error;
+use crate::life::{on_io_thread, on_own_thread};
 use crate::limits::WRITERS_MAX;
 
 /// The effects of one event, or of all frames of one read.
@@ -22,11 +23,25 @@ pub(crate) struct Carry<'a> {
     prepare: Option<(TxId, Bytes)>,
     /// Records were queued for the log and are not to wait.
     logged: bool,
+    /// The handlers have come to their end.
+    finished: bool,
+}
+
+/// A handler that panicked has left its work half done, which nobody may build on: the node stops, also when the thread is
+/// somebody else's and goes on.
+impl Drop for Carry<'_> {
+    fn drop(&mut self) {
+        if !self.finished && std::thread::panicking() && !on_own_thread() {
+            let thread = std::thread::current();
+            let name = thread.name().unwrap_or("without a name").to_owned();
+            self.core.fail(Error::Broken(format!("a panic in the thread {name}, which handled an event")));
+        }
+    }
 }
 
 impl<'a> Carry<'a> {
     pub(crate) fn new(core: &'a Core) -> Carry<'a> {
-        Carry { core, touched: 0, left: false, prepare: None, logged: false }
+        Carry { core, touched: 0, left: false, prepare: None, logged: false, finished: false }
     }
 
     /// Writes what was queued, and continues what the log has made safe until nothing is left.
@@ -34,6 +49,7 @@ impl<'a> Carry<'a> {
         loop {
             self.flush();
             if !std::mem::take(&mut self.logged) {
+                self.finished = true;
                 return;
             }
             if let Some(disc) = &self.core.disc {
@@ -99,7 +115,12 @@ impl Sink for Carry<'_> {
             }
             Effect::Done { txid, reply } => self.core.done(txid, reply),
             Effect::Settled { txid, outcome } => self.core.events.settled(txid, outcome),
-            Effect::Event(event) => self.core.events.happened(event),
+            Effect::Event(event) => {
+                if let Event::Loaded { table, .. } = event {
+                    self.core.check_disc(table);
+                }
+                self.core.events.happened(event);
+            }
         }
     }
 }

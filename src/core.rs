@@ -11,9 +11,11 @@ use crossbeam::utils::CachePadded;
 use hypermnesia_replication::{CommitRequest, LogToken, Message, Now, Outcome, Peer, Replica, Reply};
 use hypermnesia_store::work::Blocked;
 use hypermnesia_store::{
-    Body, Incarnation, IndexId, Key, NodeId, Status, Store, Table, TableDef, TableId, Timestamp, TxId, Txn,
+    Body, Incarnation, IndexId, Key, NodeId, Status, Storage, Store, Table, TableDef, TableId, Timestamp,
+    TxId, Txn,
 };
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::carry::Carry;
 use crate::disc::Disc;
@@ -52,6 +54,8 @@ impl Waiting {
 pub(crate) struct Core {
     pub(crate) name: String,
     pub(crate) cluster: String,
+    /// Of the list of members; see `peer::hello`.
+    pub(crate) fingerprint: (u32, u32),
     pub(crate) me: Peer,
     /// Where it listens for the other members; empty when it has none.
     pub(crate) peer_address: String,
@@ -72,8 +76,10 @@ pub(crate) struct Core {
     sequence: AtomicU64,
     /// No call is begun any more.
     closed: AtomicBool,
-    /// Why the node serves no longer, if a part of it failed.
+    /// Why the node serves no longer, if a part of it failed. Held for a copy.
     failed: Mutex<Option<Error>>,
+    /// It failed now.
+    failing: Notify,
 }
 
 /// What a core is made of.
@@ -95,6 +101,7 @@ impl Core {
         let seat = Seat::new(parts.members.len());
         Core {
             name: parts.name,
+            fingerprint: crate::peer::fingerprint(&parts.members),
             cluster: parts.cluster,
             me: parts.me,
             peer_address: parts.peer_address,
@@ -115,6 +122,7 @@ impl Core {
             sequence: AtomicU64::new(life << SEQUENCE_BITS),
             closed: AtomicBool::new(false),
             failed: Mutex::new(None),
+            failing: Notify::new(),
         }
     }
 
@@ -137,7 +145,7 @@ impl Core {
     /// Whether calls may begin.
     pub(crate) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
-            return Err(self.failed.lock().clone().unwrap_or(Error::Closed));
+            return Err(self.failure().unwrap_or(Error::Closed));
         }
         Ok(())
     }
@@ -154,10 +162,20 @@ impl Core {
     /// Who or what is missing before this node serves.
     pub(crate) fn waits_for(&self) -> String {
         let status = self.replica.status(self.now());
-        let missing: Vec<_> =
-            status.members.iter().filter(|m| !m.connected).map(|m| m.name.as_str()).collect();
+        let missing: Vec<String> = status
+            .members
+            .iter()
+            .filter(|member| !member.connected)
+            .map(|member| match self.peers.link(member.node).and_then(|link| link.trouble()) {
+                Some(trouble) => format!("{} ({trouble})", member.name),
+                None => member.name.clone(),
+            })
+            .collect();
         if !missing.is_empty() {
             return format!("members not connected: {}", missing.join(", "));
+        }
+        if self.disc.as_ref().is_some_and(Disc::lacks_space) {
+            return "space on the disc for the log".to_owned();
         }
         if !status.open {
             return "an epoch to open".to_owned();
@@ -176,6 +194,19 @@ impl Core {
         };
         let members: Vec<_> = def.copies.iter().map(name).collect();
         Err(Error::NoCopy { table: def.name.clone(), members: members.join(" or ") })
+    }
+
+    /// A table was loaded that is to have a copy on disc here. Without a disc the node must not take part: others would
+    /// acknowledge what it never wrote down.
+    pub(crate) fn check_disc(&self, table: TableId) {
+        let wanted = |table: &Table| {
+            table.def().copy_on(self.me.node).is_some_and(|copy| copy.storage == Storage::Disc)
+        };
+        if self.disc.is_none()
+            && let Some(table) = self.store.table(table).filter(|table| wanted(table))
+        {
+            self.fail(Error::NoDataDirectory { table: table.def().name.clone() });
+        }
     }
 
     /// Looks at what a key holds now: everything acknowledged before the call is seen. Waits for a commit under way.
@@ -305,9 +336,33 @@ impl Core {
 
     /// A part of the node failed: nothing is acknowledged or served from here on.
     pub(crate) fn fail(&self, error: Error) {
-        tracing::error!(node = %self.name, %error, "the node stops serving");
-        self.failed.lock().get_or_insert(error);
+        let first = {
+            let mut failed = self.failed.lock();
+            let first = failed.is_none();
+            failed.get_or_insert_with(|| error.clone());
+            first
+        };
+        if first {
+            tracing::error!(node = %self.name, %error, "the node stops serving");
+        }
         self.close();
+        self.failing.notify_waiters();
+    }
+
+    /// Why a part of the node failed, if one did.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.failed.lock().clone()
+    }
+
+    /// Comes back when a part of the node has failed.
+    pub(crate) async fn failed(&self) -> Error {
+        loop {
+            let told = self.failing.notified();
+            if let Some(error) = self.failure() {
+                return error;
+            }
+            told.await;
+        }
     }
 
     /// No call begins any more; those that wait for a reply hear that the outcome is unknown.

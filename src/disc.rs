@@ -1,10 +1,11 @@
 //! The commit log's writer. Records are appended in the order of the effects; then whoever has the event writes them with
 //! one write(2), everything that others have appended meanwhile included: no thread is woken for a commit at level
-//! `logged`. Only what has to be synced is left to a thread of its own, one fdatasync for all that wait. Another thread
-//! takes full segments into the image.
+//! `logged`. Only what has to be synced is left to a thread of its own, one fdatasync for all that wait; it also syncs once a
+//! second what nobody waits for. Another thread takes full segments into the image.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use hypermnesia_replication::{Fact, LogToken};
 use hypermnesia_store::disc::{Checkpointer, DiscError, LockGuard, Log, LogWriter, Position, Record};
@@ -14,7 +15,10 @@ use parking_lot::{Condvar, Mutex};
 use crate::carry::Carry;
 use crate::core::Core;
 use crate::error::Error;
-use crate::limits::{CHECKPOINT_BATCH_BYTES, CHECKPOINT_LOOK, LOG_BACKLOG_BYTES, TICK};
+use crate::limits::{
+    CHECKPOINT_BATCH_BYTES, CHECKPOINT_LOOK, LOG_BACKLOG_BYTES, LOG_RESERVE_BYTES, LOG_SYNC_EVERY, TICK,
+};
+use crate::space::{Later, Space};
 
 /// A log and who writes it.
 pub(crate) struct Disc {
@@ -30,6 +34,7 @@ pub(crate) struct Disc {
     checkpointer: Mutex<Checkpointer>,
     /// Bytes of full segments that are worth a checkpoint.
     checkpoint_bytes: u64,
+    space: Space,
     /// Somebody waits for a sync. Held for a move.
     wanted: Mutex<bool>,
     sync: Condvar,
@@ -54,6 +59,7 @@ impl Disc {
             writer: Mutex::new(writer),
             checkpointer: Mutex::new(checkpointer),
             checkpoint_bytes,
+            space: Space::default(),
             waiting: Mutex::default(),
             wanted: Mutex::default(),
             sync: Condvar::new(),
@@ -96,12 +102,21 @@ impl Disc {
 
     /// Writes what was appended, unless another thread is at it, which then writes this too; and tells the replica.
     pub(crate) fn drain(&self, core: &Core, out: &mut Carry<'_>) {
-        while let Some(mut writer) = self.writer.try_lock() {
-            let written = writer.write();
+        while self.space.may_try()
+            && let Some(mut writer) = self.writer.try_lock()
+        {
+            let (written, is_low) = (writer.write(), is_low(&writer));
             drop(writer);
             match written {
-                Ok(position) => self.tell(core, position, Ack::Logged, out),
+                Ok(position) => {
+                    self.space.written(core, is_low);
+                    self.tell(core, position, Ack::Logged, out);
+                }
                 Err(_) if core.is_closed() => return,
+                Err(error @ DiscError::NoSpace { .. }) => {
+                    self.space.stuck(core, &error, self.log.backlog_bytes());
+                    self.tell(core, self.log.written(), Ack::Logged, out);
+                }
                 Err(error) => return core.fail(Error::Disc(error.to_string())),
             }
             if self.log.backlog_bytes() == 0 {
@@ -128,19 +143,10 @@ impl Disc {
         safe.into_iter().for_each(|token| core.on_logged(token, out));
     }
 
-    /// Writes and syncs everything: before the first acknowledgement of a new life, and at a clean stop.
-    pub(crate) fn settle(&self) -> Result<(), Error> {
-        let told = |error: DiscError| Error::Disc(error.to_string());
-        let mut writer = self.writer.lock();
-        writer.write().map_err(told)?;
-        writer.sync().map_err(told)?;
-        Ok(())
-    }
-
-    /// The node is closed and its threads have ended: writes what is there, and lets the next process in.
+    /// The node is closed and its threads have ended: writes what is there and that it is all, and lets the next process in.
     pub(crate) fn close(&self) {
         let Some(lock) = self.lock.lock().take() else { return };
-        if let Err(error) = self.settle() {
+        if let Err(error) = self.writer.lock().close() {
             tracing::error!(%error, "the log could not be written at the end");
         }
         // Whoever still holds the writer finds it refusing: the directory belongs to somebody else now.
@@ -148,32 +154,65 @@ impl Disc {
         drop(lock);
     }
 
-    /// The life of the node that begins, so that the next one is another.
+    /// The life of the node that begins, so that the next one is another; durable before its first acknowledgement. Without
+    /// space for it on the disc nothing is acknowledged.
     pub(crate) fn begin(&self, life: hypermnesia_store::Incarnation) -> Result<(), Error> {
+        let told = |error: DiscError| Error::Disc(error.to_string());
         let encoded = codec::encode(&Record::Started(life));
-        self.log.append(&[&encoded]).map_err(|error| Error::Disc(error.to_string()))?;
-        self.settle()
+        self.log.append(&[&encoded]).map_err(told)?;
+        let mut writer = self.writer.lock();
+        match writer.write() {
+            Ok(_) => writer.sync().map(drop).map_err(told),
+            Err(error @ DiscError::NoSpace { .. }) => {
+                self.space.begin_stuck(&error);
+                Ok(())
+            }
+            Err(error) => Err(told(error)),
+        }
     }
 
-    /// Makes the next segment ready before it is needed.
-    fn prepare_segment(&self) -> Result<(), Error> {
-        let told = |error: DiscError| Error::Disc(error.to_string());
-        let job = self.writer.lock().spare_job();
-        if let Some(job) = job {
-            let spare = job.run();
-            self.writer.lock().give_spare(spare).map_err(told)?;
+    /// Whether what has to be logged is refused for want of space.
+    pub(crate) fn lacks_space(&self) -> bool {
+        self.space.is_lacking()
+    }
+
+    /// Lets a node that is alone open its first epoch although the disc has no space for it, so that it can be read. Nobody
+    /// else has to hear of that epoch, and whatever is written later stands behind it in the log.
+    pub(crate) fn open_unlogged(&self, core: &Core) {
+        let mut out = Carry::new(core);
+        self.tell(core, self.log.end(), Ack::Synced, &mut out);
+        out.finish();
+    }
+
+    /// Makes the next segment ready before it is needed. Where that fails the log goes on in the one it has.
+    fn prepare_segment(&self, core: &Core, later: &mut Later) {
+        if !later.may_try() {
+            return;
         }
-        Ok(())
+        let Some(job) = self.writer.lock().spare_job() else { return };
+        let made = job.run();
+        self.space.next_is_made(made.is_ok());
+        match made {
+            Ok(spare) => {
+                self.writer.lock().give_spare(spare);
+                later.succeeded();
+            }
+            Err(error) => later.failed("the next segment of the log cannot be made ready", &error),
+        }
+        // Looks whether what is left is enough.
+        let mut out = Carry::new(core);
+        self.drain(core, &mut out);
+        out.finish();
     }
 
     /// The thread that syncs, until the node is closed.
     pub(crate) fn sync_until_closed(&self, core: &Arc<Core>) {
+        let (mut spare, mut synced) = (Later::default(), Instant::now());
         while !core.is_closed() {
-            if let Err(error) = self.prepare_segment() {
-                return core.fail(error);
-            }
+            self.prepare_segment(core, &mut spare);
             let mut wanted = self.wanted.lock();
-            if !std::mem::take(&mut *wanted) {
+            let is_due = synced.elapsed() >= LOG_SYNC_EVERY && self.log.synced() < self.log.written();
+            if !std::mem::take(&mut *wanted) && !is_due {
                 self.sync.wait_for(&mut wanted, TICK * 10);
                 continue;
             }
@@ -183,16 +222,27 @@ impl Disc {
             {
                 core.fail(error);
             }
+            synced = Instant::now();
         }
     }
 
     /// The thread that makes checkpoints, until the node is closed.
     pub(crate) fn checkpoint_until_closed(&self, core: &Arc<Core>) {
+        let mut later = Later::default();
         while !core.is_closed() {
-            if let Err(error) = self.checkpoint_if_due(core)
-                && !core.is_closed()
-            {
-                return core.fail(error);
+            if later.may_try() {
+                let made = match later.is_failed() {
+                    true => self.checkpointer.lock().reopen(),
+                    false => Ok(()),
+                };
+                match made.and_then(|()| self.checkpoint_if_due(core)) {
+                    Ok(()) => later.succeeded(),
+                    Err(_) if core.is_closed() => return,
+                    Err(error @ DiscError::Full { .. }) => {
+                        later.failed("the image cannot follow the log", &error);
+                    }
+                    Err(error) => return core.fail(Error::Disc(error.to_string())),
+                }
             }
             std::thread::park_timeout(CHECKPOINT_LOOK);
         }
@@ -200,8 +250,7 @@ impl Disc {
 
     /// Takes full segments into the image once there are enough of them, and removes those that nobody needs any more.
     /// Writers are stopped for no longer than it takes to look at the list of segments, or to remove a file.
-    fn checkpoint_if_due(&self, core: &Core) -> Result<(), Error> {
-        let told = |error: DiscError| Error::Disc(error.to_string());
+    fn checkpoint_if_due(&self, core: &Core) -> Result<(), DiscError> {
         let mut checkpointer = self.checkpointer.lock();
         let mut closed = self.writer.lock().closed();
         let read_to = checkpointer.read_to();
@@ -212,7 +261,7 @@ impl Disc {
         }
         let (mut batch, mut from) = (Vec::new(), read_to);
         for (at, (index, end)) in closed.iter().enumerate() {
-            batch.push(*index);
+            batch.push((*index, *end));
             let is_last = at + 1 == closed.len();
             if end.0 - from.0 < self.checkpoint_bytes.min(CHECKPOINT_BATCH_BYTES) && !is_last {
                 continue;
@@ -220,8 +269,8 @@ impl Disc {
             if core.is_closed() {
                 return Ok(());
             }
-            checkpointer.take(&batch).map_err(told)?;
-            let freed = self.writer.lock().trim(checkpointer.applied()).map_err(told)?;
+            checkpointer.take(&batch)?;
+            let freed = self.writer.lock().trim(checkpointer.applied())?;
             tracing::debug!(node = %core.name, segments = batch.len(), freed, "the image has taken log segments");
             (batch, from) = (Vec::new(), *end);
         }
@@ -233,7 +282,15 @@ impl Disc {
         let told = |error: DiscError| Error::Disc(error.to_string());
         let job = {
             let mut writer = self.writer.lock();
-            writer.write().map_err(told)?;
+            if self.space.may_try() {
+                match writer.write() {
+                    Ok(_) => self.space.written(core, is_low(&writer)),
+                    Err(error @ DiscError::NoSpace { .. }) => {
+                        self.space.stuck(core, &error, self.log.backlog_bytes());
+                    }
+                    Err(error) => return Err(told(error)),
+                }
+            }
             writer.begin_sync().map_err(told)?
         };
         let position = job.run().map_err(told)?;
@@ -242,6 +299,11 @@ impl Disc {
         out.finish();
         Ok(())
     }
+}
+
+/// Whether no more than the reserve is left in the present segment; a quarter of small ones.
+fn is_low(writer: &LogWriter) -> bool {
+    writer.left_bytes() < LOG_RESERVE_BYTES.min(writer.segment_bytes() / 4)
 }
 
 /// The frame of a fact. Nothing is encoded for a barrier: its place in the log is what counts.

@@ -26,10 +26,10 @@ pub enum Error {
         /// As asked for.
         name: String,
     },
-    /// The table has no index of this name. Nothing changed.
-    #[error("table {table:?} has no index {index:?}")]
+    /// The table, or none of all tables, has an index of this name. Nothing changed.
+    #[error("{}", no_index(table, index))]
     NoSuchIndex {
-        /// The table.
+        /// The table; empty where `DROP INDEX` named none.
         table: String,
         /// As asked for.
         index: String,
@@ -84,13 +84,13 @@ pub enum Error {
     #[error(transparent)]
     Schema(#[from] SchemaError),
     /// A record type does not match the table. Nothing changed.
-    #[error("record {record} does not fit table {table:?}: {reason}")]
+    #[error("record {record} does not fit: {reason}")]
     Record {
         /// The record type.
         record: &'static str,
         /// The table.
         table: String,
-        /// What differs.
+        /// What differs, which names the table.
         reason: String,
     },
     /// Another row has these values under a unique index. The whole transaction was aborted; a retry helps only when that
@@ -116,9 +116,21 @@ pub enum Error {
         /// How often it ran.
         attempts: u32,
     },
-    /// The deadline passed before there was a decision to commit. Nothing changed; a retry is safe.
+    /// The deadline passed before there was a decision to commit, or a vote was missing so shortly before it that only an
+    /// abort was left ([`TxOptions::deadline`](crate::TxOptions::deadline)). Nothing changed; a retry is safe. A task that
+    /// begins a transaction inside another one and needs what that one has locked waits until here.
     #[error("the deadline passed")]
     DeadlineExceeded,
+    /// A transaction inside the program of another one needs what the outer one has locked, and the outer one cannot end
+    /// before it. The inner one changed nothing; a retry will fail alike. Use the handle of the outer transaction, or
+    /// [`Transaction::nested`](crate::Transaction::nested).
+    #[error(
+        "waits for transaction {txid}, inside of which it runs: use the outer transaction's handle instead of a new one"
+    )]
+    BlockedByOuter {
+        /// The outer one.
+        txid: TxId,
+    },
     /// A member that keeps a copy of a touched table cannot take part now. Nothing was sent and nothing changed; a retry is
     /// safe, and will succeed once the member is back.
     #[error("member {member} {why}")]
@@ -207,9 +219,30 @@ pub enum Error {
     /// A query is wrong, with the place in its text. Nothing changed.
     #[error(transparent)]
     Query(#[from] hypermnesia_query::QueryError),
+    /// Another process with this node's name has taken its place among the members: this one serves no longer, since it no
+    /// longer hears what is agreed. Nothing changed by this call.
+    #[error(
+        "a newer process with the name {name:?} has taken this one's place among the members; stop that one and start this \
+         one again, or leave it. (If there is none, the clock of this machine was set back.)"
+    )]
+    Replaced {
+        /// The node.
+        name: String,
+    },
+    /// A part of the node panicked: something that must always hold did not. The node has stopped serving; what was under
+    /// way may or may not have happened, and a restart finds on disc what was acknowledged.
+    #[error("a fault of the program stopped the node: {0}")]
+    Broken(String),
     /// The node was closed. Nothing changed by this call.
     #[error("the node is closed")]
     Closed,
+}
+
+fn no_index(table: &str, index: &str) -> String {
+    match table {
+        "" => format!("no table has an index {index:?}"),
+        table => format!("table {table:?} has no index {index:?}"),
+    }
 }
 
 impl Error {

@@ -2,8 +2,11 @@
 //! connections and timers; an embedded node has a plain timer thread. None of them runs on the caller's runtime, and all of
 //! them can be ended from any thread, a task of some runtime included.
 
+use std::any::Any;
 use std::cell::Cell;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -19,6 +22,13 @@ use crate::peer;
 thread_local! {
     /// This is the I/O thread of a node.
     static IO: Cell<bool> = const { Cell::new(false) };
+    /// This is a thread of a node.
+    static OWN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the caller is a thread of a node, whose panics end it with their message.
+pub(crate) fn on_own_thread() -> bool {
+    OWN.get()
 }
 
 /// Whether the caller is the I/O thread of a node.
@@ -81,7 +91,7 @@ impl Life {
         for thread in threads {
             if thread.thread().id() != std::thread::current().id() {
                 thread.thread().unpark();
-                // A thread that panicked has said so; there is nothing left to do for it.
+                // Its panics are caught.
                 let _ = thread.join();
             }
         }
@@ -97,8 +107,47 @@ impl Drop for Life {
     }
 }
 
+/// Starts a thread of the node. A panic in it ends the node: what it left half done nobody may build on.
+fn start(
+    name: &str,
+    core: Arc<Core>,
+    work: impl FnOnce(&Arc<Core>) + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.into()).spawn(move || {
+        OWN.set(true);
+        guard(&core, || work(&core));
+    })
+}
+
+/// Runs a part of the node, and ends the node when it panics.
+fn guard(core: &Core, work: impl FnOnce()) {
+    // Unwind safe: nobody uses what the part was at any more.
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+        core.fail(broken(&*panic));
+    }
+}
+
+/// Runs a part of the node as a task of its I/O thread, and ends the node when it panics.
+pub(crate) fn spawn(core: &Arc<Core>, work: impl Future<Output = ()> + Send + 'static) {
+    let (core, task) = (Arc::clone(core), tokio::spawn(work));
+    tokio::spawn(async move {
+        if let Err(error) = task.await
+            && let Ok(panic) = error.try_into_panic()
+        {
+            core.fail(broken(&*panic));
+        }
+    });
+}
+
+/// A panic as an error, on one line.
+fn broken(panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic");
+    Error::Broken(text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
 fn timer_thread(core: Arc<Core>, stop: Arc<Stop>) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("hypermnesia-timer".into()).spawn(move || {
+    start("hypermnesia-timer", core, move |core| {
         let mut asked = stop.asked.lock();
         while !*asked {
             stop.plain.wait_for(&mut asked, TICK);
@@ -108,20 +157,20 @@ fn timer_thread(core: Arc<Core>, stop: Arc<Stop>) -> std::io::Result<JoinHandle<
 }
 
 fn sync_thread(core: Arc<Core>) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("hypermnesia-disc".into()).spawn(move || {
+    start("hypermnesia-disc", core, |core| {
         if let Some(disc) = &core.disc {
-            disc.sync_until_closed(&core);
+            disc.sync_until_closed(core);
         }
     })
 }
 
 fn checkpoint_thread(core: Arc<Core>) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("hypermnesia-image".into()).spawn(move || {
+    start("hypermnesia-image", core, |core| {
         // Behind whoever serves: about a tenth of a processor when all are busy. On Linux this is about the thread alone;
         // where it is refused the thread is one like the others.
         let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), IMAGE_NICENESS);
         if let Some(disc) = &core.disc {
-            disc.checkpoint_until_closed(&core);
+            disc.checkpoint_until_closed(core);
         }
     })
 }
@@ -133,7 +182,7 @@ fn io_thread(
 ) -> std::io::Result<JoinHandle<()>> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("hypermnesia-io".into()).spawn(move || {
+    start("hypermnesia-io", core, move |core| {
         IO.set(true);
         runtime.block_on(async {
             let listener = match TcpListener::from_std(listener) {
@@ -141,9 +190,45 @@ fn io_thread(
                 Err(error) => return core.fail(Error::Config(format!("peer listener: {error}"))),
             };
             tokio::select! {
-                () = peer::run(Arc::clone(&core), Some(listener)) => {}
+                () = peer::run(Arc::clone(core), Some(listener)) => {}
                 () = stop.tasks.notified() => {}
             }
         });
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Node;
+
+    #[test]
+    fn a_panic_in_a_thread_of_the_node_ends_the_node_with_its_message() {
+        // Aim: no node goes on with a part of it missing, and who waits for its failure hears why. Method: a thread, a task
+        // and an event on somebody else's thread that panic, each at a node of its own.
+        let panics: [fn(&Arc<Core>); 3] = [
+            |core| {
+                let thread = start("hypermnesia-test", Arc::clone(core), |_| panic!("two\nlines"));
+                thread.expect("it starts").join().expect("the panic was caught");
+            },
+            |core| {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+                runtime.block_on(async {
+                    spawn(core, async { panic!("two\nlines") });
+                    core.failed().await;
+                });
+            },
+            |core| {
+                let event = || core.event(|_, _, _| panic!("two\nlines"));
+                catch_unwind(AssertUnwindSafe(event)).expect_err("the caller's thread goes on panicking");
+            },
+        ];
+        for (at, panic) in panics.iter().enumerate() {
+            let node = Node::builder().build().expect("an embedded node needs nothing");
+            panic(&node.core);
+            let Some(Error::Broken(text)) = node.failure() else { panic!("the node goes on after {at}") };
+            assert!(at == 2 || text == "two lines", "{text:?}");
+            assert_eq!(node.snapshot().err(), node.failure(), "it serves no longer");
+        }
+    }
 }

@@ -6,6 +6,10 @@ use std::time::Duration;
 /// How long a transaction may take, retries included, when the caller says nothing.
 pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
 
+/// How long a change of the schema may take when the caller says nothing: it waits for the transactions in its way, and
+/// fills indexes.
+pub const SCHEMA_DEADLINE_DEFAULT: Duration = Duration::from_secs(60);
+
 /// How often a transaction runs again after a conflict, when the caller says nothing. A run that lost waits for the one it
 /// lost to and keeps its age, so it ends long before; the deadline ends most of what does not, and this a program that
 /// conflicts with itself.
@@ -30,7 +34,12 @@ pub const READS_MAX: usize = 500_000;
 pub const TICK: Duration = Duration::from_millis(10);
 
 /// Version of the peer protocol. A peer that speaks another one is refused by name.
-pub const PEER_PROTOCOL: u32 = 1;
+pub const PEER_PROTOCOL: u32 = 2;
+
+/// How far ahead of this node's wall clock the life of a peer may have begun, in milliseconds. Lives are numbered by the wall
+/// clock at their start, so one that is further ahead is a clock that is days wrong, or a lie that would shut the true
+/// member out.
+pub const LIFE_AHEAD_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
 /// Longest payload of a peer frame: the longest message of the codec, and a little for its envelope.
 pub const FRAME_BYTES_MAX: usize = hypermnesia_store::limits::MESSAGE_BYTES_MAX + 4096;
@@ -71,6 +80,9 @@ pub const WRITERS_MAX: usize = 4;
 /// Frames taken from a peer before an acknowledgement goes out without waiting for something to carry it.
 pub const ACKNOWLEDGE_EVERY: u64 = 64;
 
+/// How often the same reason to refuse a connection is told: who is refused comes back twice a second.
+pub const REFUSAL_TOLD_EVERY: Duration = Duration::from_secs(30);
+
 /// Connections that have not said hello yet, at most; more are closed at once.
 pub const STRANGERS_MAX: usize = 64;
 
@@ -91,6 +103,22 @@ pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
 /// Bytes of log records that nobody waits for, above which they are written before the next tick.
 pub const LOG_BACKLOG_BYTES: u64 = 1 << 20;
+
+/// How often the log is synced although nobody waits for it: what a power cut can take at the level `logged`, and how far
+/// behind its end damage may be taken for a torn tail. One fdatasync a second is nothing to a disc.
+pub const LOG_SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// Bytes of the present segment that are left to what is under way and to the next starts when the disc has no space for
+/// another segment: outcomes of ten thousand transactions.
+pub const LOG_RESERVE_BYTES: u64 = 1 << 20;
+
+/// Bytes of records that wait for space in memory; with more the node stops. As many as one frame may have: those are
+/// outcomes and what was under way when the disc was found full, nothing new is taken.
+pub const LOG_WAITING_BYTES_MAX: u64 = hypermnesia_store::disc::limits::FRAME_PAYLOAD_BYTES_MAX;
+
+/// How long nothing is tried after there was no space on the disc for the next segment or for the image. Each try takes what
+/// space is left and gives it back, which others on the disc should not meet too often.
+pub const DISC_RETRY: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether the image should follow the log.
 pub const CHECKPOINT_LOOK: Duration = Duration::from_millis(100);

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hypermnesia_query::Sink;
-use hypermnesia_replication::{Member, Outcome, Peer, Recovered, RecoveredPrepare, Replica, ReplicaConfig};
-use hypermnesia_store::disc::{DiscError, Opened, RealDisc, Replayed};
+use hypermnesia_replication::{
+    Member, Outcome, Peer, Recovered, RecoveredPrepare, Replica, ReplicaConfig, members_in_log,
+};
+use hypermnesia_store::disc::{DiscError, Opened, Opener, RealDisc, Replayed};
 use hypermnesia_store::{Incarnation, NodeId, Store, StoreConfig, TableBuilder, TableDef, TxId, Value};
 
 use crate::async_transaction::{self, AsyncTransaction};
@@ -19,16 +21,18 @@ use crate::disc::Disc;
 use crate::error::{Error, Result};
 use crate::event::{EventDetail, Subscription, SystemEvents};
 use crate::life::Life;
-use crate::options::{DiscOptions, TxOptions};
+use crate::limits::{DEADLINE_DEFAULT, SCHEMA_DEADLINE_DEFAULT};
+use crate::machine;
+use crate::options::TxOptions;
 use crate::peer::Peers;
 use crate::query::{self, QueryResult};
-use crate::record::Record;
+use crate::record::{Record, check_definition};
 use crate::snapshot::Snapshot;
 use crate::status::{MemberStatus, Status};
+use crate::survey;
 use crate::table::{DynTable, Table};
 use crate::transaction::{self, Transaction};
 use crate::wait::{Answer, deadline_in};
-use crate::{schema, survey};
 
 /// One member of a cluster, or an embedded node without a network. See the [crate's page](crate).
 #[derive(Clone)]
@@ -53,13 +57,11 @@ impl Node {
         let plan = builder.check()?;
         let now_ms = wall_ms();
         let store = Arc::new(Store::new(StoreConfig { wall_ms: now_ms }));
-        let opened = plan
-            .data_dir
-            .as_ref()
-            .map(|directory| open(directory, &store, plan.me, plan.disc))
-            .transpose()?;
+        let opened = plan.data_dir.as_ref().map(|directory| open(directory, &store, &plan)).transpose()?;
+        let opened = opened.map(|opened| same_members(&plan, opened)).transpose()?;
         let (parts, replayed) = match opened {
-            Some(Opened { writer, checkpointer, replayed, lock }) => {
+            Some(Opened { writer, checkpointer, replayed, lock, warnings }) => {
+                warnings.iter().for_each(|warning| tracing::warn!(node = %plan.name, "{warning}"));
                 (Some((writer, checkpointer, lock)), replayed)
             }
             None => (None, Replayed::default()),
@@ -96,11 +98,17 @@ impl Node {
             me,
             disc,
         }));
+        if core.disc.as_ref().is_some_and(Disc::lacks_space) {
+            core.replica.set_space(false);
+        }
         core.event(|core, now, out| core.replica.start(now, out));
         if let Some(disc) = core.disc.as_ref().filter(|_| core.members.len() == 1) {
             // Alone: its first epoch opens as soon as it is on disc, which nobody else has to hear of.
             while !core.replica.is_serving() && !core.is_closed() {
                 disc.sync_once(&core)?;
+                if disc.lacks_space() {
+                    disc.open_unlogged(&core);
+                }
             }
         }
         core.check_open()?;
@@ -128,6 +136,18 @@ impl Node {
         self.core.check_serving().is_ok()
     }
 
+    /// Why the node has stopped serving by itself: its disc failed, or a part of it did. `None` while all is well, and after
+    /// [`Node::close`].
+    pub fn failure(&self) -> Option<Error> {
+        self.core.failure()
+    }
+
+    /// Comes back with [`Node::failure`] when there is one. A server that waits for it ends with the node, instead of
+    /// refusing every call until somebody looks.
+    pub async fn failed(&self) -> Error {
+        self.core.failed().await
+    }
+
     /// Stops the node: no call begins any more, its threads end, its files are closed. Calls that are waiting hear
     /// [`Error::Unknown`]. Dropping the last handle does the same.
     pub fn close(self) {
@@ -139,7 +159,63 @@ impl Node {
     /// # Errors
     /// [`Error::TableExists`], [`Error::Schema`]; otherwise as [`Node::transaction`]. All members have to be up.
     pub fn create_table(&self, definition: TableBuilder) -> Result<DynTable> {
-        schema::create(&self.core, definition.build()?)
+        self.create_table_within(definition, SCHEMA_DEADLINE_DEFAULT)
+    }
+
+    /// The table of this definition: the one that is there, or a new one. For programs that do not care which of them runs
+    /// first, on one node or on all members at once: it waits, at most ten seconds, until this node serves, and creates the
+    /// table once all members are up.
+    ///
+    /// ```
+    /// use hypermnesia::{Node, TableDef, Type};
+    /// let home = tempfile::tempdir()?;
+    /// for run in 0..2 {
+    ///     let node = Node::builder().data_dir(home.path()).build()?;
+    ///     let hits = node.open_table(TableDef::builder("hits").attribute("page", Type::Text))?; // created once
+    ///     assert_eq!(hits.name(), "hits");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Record`] when a table of that name has other attributes, another key or kind; otherwise as
+    /// [`Node::create_table`].
+    pub fn open_table(&self, definition: TableBuilder) -> Result<DynTable> {
+        let deadline = deadline_in(DEADLINE_DEFAULT);
+        let wanted = definition.clone().build()?;
+        loop {
+            let tried = self.open_or_create(&wanted, &definition);
+            let passes = matches!(
+                tried,
+                Err(Error::NotReady { .. } | Error::Unavailable { .. } | Error::TableExists { .. })
+            );
+            if !passes || Instant::now() >= deadline {
+                return tried;
+            }
+            Answer::<()>::new().wait((Instant::now() + crate::limits::TICK).min(deadline));
+        }
+    }
+
+    fn open_or_create(&self, wanted: &TableDef, definition: &TableBuilder) -> Result<DynTable> {
+        self.core.check_serving()?;
+        let table = match self.dyn_table(&wanted.name) {
+            Err(Error::NoSuchTable { .. }) => return self.create_table(definition.clone()),
+            other => other?,
+        };
+        check_definition(wanted, &table.definition()?).map_err(|mismatch| Error::Record {
+            record: "the definition",
+            table: wanted.name.clone(),
+            reason: mismatch.to_string(),
+        })?;
+        Ok(table)
+    }
+
+    /// As [`Node::open_table`], for the table of a record.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_table_of<R: Record>(&self) -> Result<Table<R>> {
+        self.open_table(R::definition())?.of()
     }
 
     /// Creates the table of a record.
@@ -155,7 +231,7 @@ impl Node {
     /// # Errors
     /// [`Error::NoSuchTable`], [`Error::SystemTable`]; otherwise as [`Node::transaction`].
     pub fn drop_table(&self, name: &str) -> Result<()> {
-        schema::drop_table(&self.core, name)
+        self.drop_table_within(name, SCHEMA_DEADLINE_DEFAULT)
     }
 
     /// Adds an index to a table; when it returns, every member has it filled.
@@ -164,7 +240,7 @@ impl Node {
     /// [`Error::NoSuchTable`], [`Error::NoSuchAttribute`], [`Error::IndexExists`], [`Error::Unique`] when rows that are
     /// there have the same values; otherwise as [`Node::transaction`].
     pub fn add_index(&self, table: &str, index: &str, attributes: &[&str], unique: bool) -> Result<()> {
-        schema::add_index(&self.core, table, index, attributes, unique)
+        self.add_index_within(table, index, attributes, unique, SCHEMA_DEADLINE_DEFAULT)
     }
 
     /// Drops an index.
@@ -172,7 +248,7 @@ impl Node {
     /// # Errors
     /// [`Error::NoSuchTable`], [`Error::NoSuchIndex`]; otherwise as [`Node::transaction`].
     pub fn drop_index(&self, table: &str, index: &str) -> Result<()> {
-        schema::drop_index(&self.core, table, index)
+        self.drop_index_within(table, index, SCHEMA_DEADLINE_DEFAULT)
     }
 
     /// The definitions of all tables, by name, the system's own left out.
@@ -347,11 +423,12 @@ impl Node {
     /// # Errors
     /// [`Error::Query`] with the place in the text; otherwise as [`Node::transaction`] and [`Node::create_table`].
     pub fn query(&self, sql: &str, parameters: &[Value]) -> Result<QueryResult> {
-        query::collect(&self.core, sql, parameters, &TxOptions::default())
+        query::collect(&self.core, sql, parameters)
     }
 
-    /// As [`Node::query`], with options for a write, and with rows given one at a time to a [`Sink`] instead of held: for
-    /// large results. Returns how many rows were given or changed.
+    /// As [`Node::query`], with options for a write, whose deadline also ends the waits of a read and a change of the
+    /// schema, and with rows given one at a time to a [`Sink`] instead of held: for large results. Returns how many rows were
+    /// given or changed.
     ///
     /// # Errors
     /// As there.
@@ -362,7 +439,7 @@ impl Node {
         options: &TxOptions,
         sink: &mut dyn Sink,
     ) -> Result<u64> {
-        query::run(&self.core, sql, parameters, options, sink)
+        query::run(&self.core, sql, parameters, Some(options), sink)
     }
 
     /// Changes of a table from now on. See [`Table::subscribe`].
@@ -450,10 +527,42 @@ impl Node {
     }
 }
 
-fn open(directory: &Path, store: &Store, me: NodeId, options: DiscOptions) -> Result<Opened> {
+fn open(directory: &Path, store: &Store, plan: &Plan) -> Result<Opened> {
     let told = |error: DiscError| Error::Disc(error.to_string());
     let disc = RealDisc::open(directory).map_err(told)?;
-    hypermnesia_store::disc::open(Arc::new(disc), store, me, options.segment_bytes).map_err(told)
+    let opener = Opener {
+        node: plan.me,
+        name: plan.name.clone(),
+        cluster: plan.cluster.clone(),
+        fresh: machine::fresh_id(),
+        boot: machine::boot(),
+    };
+    hypermnesia_store::disc::open(Arc::new(disc), store, &opener, plan.disc.segment_bytes).map_err(told)
+}
+
+/// Refuses a directory that was written among other members: what its log says of them would be taken for these.
+fn same_members(plan: &Plan, opened: Opened) -> Result<Opened> {
+    let before = opened.replayed.epoch.as_deref().and_then(members_in_log);
+    let now: Vec<NodeId> = plan.members.iter().map(|(node, ..)| *node).collect();
+    let Some(before) = before.filter(|before| *before != now) else { return Ok(opened) };
+    let named = |node: &NodeId| {
+        let known = plan.members.iter().find(|(known, ..)| known == node);
+        known.map_or_else(|| format!("one not in the list now (id {node})"), |(_, name, _)| name.clone())
+    };
+    let before: Vec<String> = before.iter().map(named).collect();
+    let now: Vec<&str> = plan.members.iter().map(|(_, name, _)| name.as_str()).collect();
+    Err(Error::Config(format!(
+        "the data directory was written as a member of {} ({}), and now the members are to be {}: members of a directory \
+         with data cannot change in this version. Start with the former list; to move to another one, export the tables, \
+         start with an empty directory and import them",
+        if before.len() == 1 {
+            "a cluster of one".to_owned()
+        } else {
+            format!("a cluster of {}", before.len())
+        },
+        before.join(", "),
+        now.join(", ")
+    )))
 }
 
 fn recovered(replayed: Replayed) -> Recovered {

@@ -4,7 +4,7 @@
 use std::task::Waker;
 
 use hypermnesia_store::work::{LockMode, Op};
-use hypermnesia_store::{Body, Key, KeyRange, Kind, Row, TableDef, Value};
+use hypermnesia_store::{Body, Key, KeyRange, Kind, Row, RowError, TableDef, Type, Value, ValueRef};
 
 use crate::attempt::{Attempt, Step};
 use crate::error::{Error, Result};
@@ -198,13 +198,23 @@ pub(crate) fn count<S: Shape>(
 }
 
 fn add(def: &TableDef, attribute: &str, value: &Value, count: &Count) -> Result<i64> {
-    let Value::Int(old) = value else {
-        return Err(Error::Row(hypermnesia_store::RowError::Type {
-            table: def.name.clone(),
-            attribute: attribute.to_owned(),
-            wanted: hypermnesia_store::Type::Int,
-            given: value.type_name(),
-        }));
+    let old = match value {
+        Value::Int(old) => *old,
+        // A whole number is a Uint only where it does not fit an Int.
+        Value::Uint(old) => {
+            return Err(Error::abort(format!(
+                "counter {attribute:?} of table {:?} stands at {old}, and counting ends at 2^63 - 1",
+                def.name
+            )));
+        }
+        other => {
+            return Err(Error::Row(RowError::Type {
+                table: def.name.clone(),
+                attribute: attribute.to_owned(),
+                wanted: Type::Int,
+                given: other.type_name(),
+            }));
+        }
     };
     let overflow = || Error::abort(format!("counter {attribute:?} of table {:?} overflows", def.name));
     let sum = old.checked_add(count.by).ok_or_else(overflow)?;
@@ -247,6 +257,29 @@ pub(crate) fn scan<S: Shape>(
     let open = table.open()?;
     ordered_unless_all(open.def(), &span.range, "a range")?;
     attempt.scan(&open, span, waker)
+}
+
+/// All entries of an index that begin with these values, which are what its attributes hold, first ones first.
+pub(crate) fn entries_with(def: &TableDef, index: &str, values: &[Value]) -> Result<KeyRange> {
+    let missing = || Error::NoSuchIndex { table: def.name.clone(), index: index.to_owned() };
+    let attributes = &def.index_named(index).ok_or_else(missing)?.attributes;
+    if values.len() > attributes.len() {
+        let (wanted, given) = (attributes.len(), values.len());
+        let what = "an entry of an index";
+        return Err(RowError::Arity { what, table: def.name.clone(), wanted, given }.into());
+    }
+    let stored = |(position, value): (&usize, &Value)| {
+        let attribute = &def.attributes[*position];
+        let misfit = || RowError::Type {
+            table: def.name.clone(),
+            attribute: attribute.name.clone(),
+            wanted: attribute.ty,
+            given: value.type_name(),
+        };
+        attribute.ty.admit(value.as_ref()).map(ValueRef::to_value).ok_or_else(misfit)
+    };
+    let stored = attributes.iter().zip(values).map(stored).collect::<Result<Vec<Value>, RowError>>()?;
+    Ok(Key::prefix_range(&stored)?)
 }
 
 pub(crate) fn index<S: Shape>(
@@ -296,7 +329,7 @@ fn no_bag(def: &TableDef, operation: &'static str) -> Result<()> {
     Err(Error::WrongKind { table: def.name.clone(), operation, kind: kind_name(def.kind) })
 }
 
-fn kind_name(kind: Kind) -> &'static str {
+pub(crate) fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Set => "set",
         Kind::OrderedSet => "ordered set",

@@ -79,7 +79,11 @@ impl DiscOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TxOptions {
-    /// From begin to answer, retries included. An abort may be told a little earlier.
+    /// From begin to answer, retries included. Zero is over at once. At the commit, a coordinator that still misses a vote
+    /// decides to abort 250 ms before the deadline, or a quarter of the time that was left if that is less, so that the
+    /// abort is recorded when the caller hears of it: a transaction of half a second may end with
+    /// [`Error::DeadlineExceeded`] after 375 ms. If no word comes at all, the answer is [`Error::Unknown`], at most two
+    /// seconds after the deadline.
     pub deadline: Duration,
     /// How often it may run again after a conflict.
     pub retries: u32,

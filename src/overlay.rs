@@ -42,6 +42,11 @@ impl Overlay {
         self.writes.len()
     }
 
+    /// All writes in order.
+    pub(crate) fn writes(&self) -> &[Write] {
+        &self.writes
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.writes.is_empty()
     }
@@ -61,7 +66,7 @@ impl Overlay {
         }
     }
 
-    /// All writes in order.
+    /// All writes in order, which are gone from here then.
     pub(crate) fn take(&mut self) -> Vec<Write> {
         self.keys.clear();
         self.bytes = 0;

@@ -19,6 +19,7 @@ use hypermnesia_store::NodeId;
 use tokio::sync::Notify;
 
 pub(crate) use door::run;
+pub(crate) use hello::fingerprint;
 pub(crate) use link::Link;
 
 /// All links, by the member's position among the members.

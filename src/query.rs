@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hypermnesia_query::{
     Access, Column, CreateTable, Direction, Error as Stop, Limits, Rows, SchemaChange, Sink, Statement,
@@ -16,6 +17,7 @@ use hypermnesia_store::{
 
 use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::limits::{DEADLINE_DEFAULT, SCHEMA_DEADLINE_DEFAULT};
 use crate::options::{Span, TxOptions, Walk};
 use crate::schema;
 use crate::snapshot::Snapshot;
@@ -32,41 +34,38 @@ pub struct QueryResult {
     pub count: u64,
 }
 
-/// Runs a statement; rows go to the sink one at a time.
+/// Runs a statement; rows go to the sink one at a time. Without options each kind of statement has its own default.
 pub(crate) fn run(
     core: &Arc<Core>,
     sql: &str,
     parameters: &[Value],
-    options: &TxOptions,
+    options: Option<&TxOptions>,
     sink: &mut dyn Sink,
 ) -> Result<u64> {
     let statement = Statement::parse(sql)?;
+    let within = |default| options.map_or(default, |options| options.deadline);
     match statement.kind() {
         StatementKind::Read => {
-            let snapshot = Snapshot::take(core)?;
+            let snapshot = Snapshot::take_within(core, within(DEADLINE_DEFAULT))?;
             let outcome =
                 statement.execute(&Reading { snapshot: &snapshot }, parameters, Limits::default(), sink);
             Ok(outcome.map_err(told)?.rows)
         }
         StatementKind::Write => {
-            transaction::run(core, options, |tx| execute(tx, &statement, parameters, &mut Rows::default()))
+            let options = options.cloned().unwrap_or_default();
+            transaction::run(core, &options, |tx| execute(tx, &statement, parameters, &mut Rows::default()))
         }
         StatementKind::Schema => {
             let change = statement.schema_change().expect("a statement of this kind has one");
-            alter(core, change).map(|()| 0)
+            alter(core, change, within(SCHEMA_DEADLINE_DEFAULT)).map(|()| 0)
         }
     }
 }
 
 /// Runs a statement and holds its result.
-pub(crate) fn collect(
-    core: &Arc<Core>,
-    sql: &str,
-    parameters: &[Value],
-    options: &TxOptions,
-) -> Result<QueryResult> {
+pub(crate) fn collect(core: &Arc<Core>, sql: &str, parameters: &[Value]) -> Result<QueryResult> {
     let mut rows = Rows::default();
-    let count = run(core, sql, parameters, options, &mut rows)?;
+    let count = run(core, sql, parameters, None, &mut rows)?;
     Ok(QueryResult { columns: rows.columns, rows: rows.rows, count })
 }
 
@@ -88,29 +87,29 @@ fn told(stop: Stop<Error>) -> Error {
     }
 }
 
-fn alter(core: &Arc<Core>, change: &SchemaChange) -> Result<()> {
+fn alter(core: &Arc<Core>, change: &SchemaChange, time: Duration) -> Result<()> {
     let pass = |result: Result<()>, ignore: bool, expected: fn(&Error) -> bool| match result {
         Err(error) if ignore && expected(&error) => Ok(()),
         other => other,
     };
     match change {
         SchemaChange::CreateTable(table) => {
-            let created = definition(core, table).and_then(|def| schema::create(core, def)).map(drop);
+            let created = definition(core, table).and_then(|def| schema::create(core, def, time)).map(drop);
             pass(created, table.if_not_exists, |error| matches!(error, Error::TableExists { .. }))
         }
         SchemaChange::DropTable { name, if_exists } => {
-            let dropped = schema::drop_table(core, name);
+            let dropped = schema::drop_table(core, name, time);
             pass(dropped, *if_exists, |error| matches!(error, Error::NoSuchTable { .. }))
         }
         SchemaChange::CreateIndex(create) => {
             let attributes: Vec<&str> = create.index.attributes.iter().map(String::as_str).collect();
-            let added =
-                schema::add_index(core, &create.table, &create.index.name, &attributes, create.index.unique);
+            let (name, unique) = (&create.index.name, create.index.unique);
+            let added = schema::add_index(core, &create.table, name, &attributes, unique, time);
             pass(added, create.if_not_exists, |error| matches!(error, Error::IndexExists { .. }))
         }
         SchemaChange::DropIndex { name, table, if_exists } => {
             let dropped = table_of_index(core, table.as_deref(), name)
-                .and_then(|table| schema::drop_index(core, &table, name));
+                .and_then(|table| schema::drop_index(core, &table, name, time));
             pass(dropped, *if_exists, |error| matches!(error, Error::NoSuchIndex { .. }))
         }
     }

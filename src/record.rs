@@ -9,6 +9,8 @@ pub use key_form::{KeyForm, KeyPart};
 
 use hypermnesia_store::{Key, Row, RowError, TableBuilder, TableDef};
 
+use crate::operation::kind_name;
+
 /// A struct that is a row of a table. Use `#[derive(Record)]`.
 ///
 /// | on the struct | |
@@ -140,7 +142,7 @@ pub enum TableMismatch {
         table: String,
     },
     /// One row per key against many.
-    #[error("table {table:?} is of kind {found:?}, the record of kind {wanted:?}")]
+    #[error("table {table:?} is of kind {}, the record of kind {}", kind_name(*found), kind_name(*wanted))]
     Kind {
         /// The table.
         table: String,
@@ -157,7 +159,14 @@ pub enum TableMismatch {
 /// # Errors
 /// The first difference.
 pub fn check_table<R: Record>(table: &TableDef) -> Result<(), TableMismatch> {
-    let wanted = R::definition().build()?;
+    check_definition(&R::definition().build()?, table)
+}
+
+/// As [`check_table`], for a definition.
+///
+/// # Errors
+/// The first difference.
+pub fn check_definition(wanted: &TableDef, table: &TableDef) -> Result<(), TableMismatch> {
     let name = || table.name.clone();
     if wanted.kind != table.kind {
         return Err(TableMismatch::Kind { table: name(), found: table.kind, wanted: wanted.kind });

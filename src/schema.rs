@@ -23,10 +23,7 @@ const COUNTER: TableId = TableId(0);
 /// The first id of a table that is not the system's.
 const FIRST_ID: u32 = 16;
 
-/// A change waits for the transactions in its way, and fills indexes.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-pub(crate) fn create(core: &Arc<Core>, mut def: TableDef) -> Result<DynTable> {
+pub(crate) fn create(core: &Arc<Core>, mut def: TableDef, time: Duration) -> Result<DynTable> {
     if def.is_system() {
         return Err(Error::SystemTable { table: def.name });
     }
@@ -45,7 +42,7 @@ pub(crate) fn create(core: &Arc<Core>, mut def: TableDef) -> Result<DynTable> {
     if core.disc.is_none() && def.copy_on(core.me.node).is_some_and(|copy| copy.storage == Storage::Disc) {
         return Err(Error::NoDataDirectory { table: def.name });
     }
-    change(core, |tx, schema, next| {
+    change(core, time, |tx, schema, next| {
         if core.store.table_named(&def.name).is_some() {
             return Err(Error::TableExists { name: def.name.clone() });
         }
@@ -56,8 +53,8 @@ pub(crate) fn create(core: &Arc<Core>, mut def: TableDef) -> Result<DynTable> {
     DynTable::named(core, &def.name)
 }
 
-pub(crate) fn drop_table(core: &Arc<Core>, name: &str) -> Result<()> {
-    change(core, |tx, schema, next| {
+pub(crate) fn drop_table(core: &Arc<Core>, name: &str, time: Duration) -> Result<()> {
+    change(core, time, |tx, schema, next| {
         let def = existing(core, name)?;
         write(tx, schema, undefine(def.id))?;
         Ok(next)
@@ -70,8 +67,9 @@ pub(crate) fn add_index(
     index: &str,
     attributes: &[&str],
     unique: bool,
+    time: Duration,
 ) -> Result<()> {
-    change(core, |tx, schema, next| {
+    change(core, time, |tx, schema, next| {
         let mut def = existing(core, table)?;
         if def.index_named(index).is_some() {
             return Err(Error::IndexExists { table: table.to_owned(), index: index.to_owned() });
@@ -89,7 +87,11 @@ pub(crate) fn add_index(
         let id = def.indexes.iter().map(|index| index.id.0 + 1).max().unwrap_or(1);
         let new = IndexDef { id: IndexId(id), name: index.to_owned(), attributes, unique };
         if unique {
-            check_unique(core, &def, &new)?;
+            // Locked until the commit: every write is prepared here too, so none comes between the look and the index.
+            let open =
+                core.store.table(def.id).ok_or_else(|| Error::NoSuchTable { name: table.to_owned() })?;
+            tx.step(|attempt, waker| attempt.lock_table(&open, LockMode::Read, waker))?;
+            check_unique(&open, &new)?;
         }
         def.indexes.push(new);
         def.version = def.version.next();
@@ -98,8 +100,8 @@ pub(crate) fn add_index(
     })
 }
 
-pub(crate) fn drop_index(core: &Arc<Core>, table: &str, index: &str) -> Result<()> {
-    change(core, |tx, schema, next| {
+pub(crate) fn drop_index(core: &Arc<Core>, table: &str, index: &str, time: Duration) -> Result<()> {
+    change(core, time, |tx, schema, next| {
         let mut def = existing(core, table)?;
         let before = def.indexes.len();
         def.indexes.retain(|known| known.name != index);
@@ -115,11 +117,12 @@ pub(crate) fn drop_index(core: &Arc<Core>, table: &str, index: &str) -> Result<(
 /// Runs a change with row 0 locked and noted; it is given the next table id and gives it back.
 fn change(
     core: &Arc<Core>,
+    time: Duration,
     mut change: impl FnMut(&mut Transaction, &Arc<Open>, u32) -> Result<u32>,
 ) -> Result<()> {
     let schema = core.store.table(SCHEMA_TABLE).expect("every store has its schema table");
     // Every member has followed it when it is told: the next call may go to another member.
-    let options = TxOptions::new().deadline(DEADLINE).sync();
+    let options = TxOptions::new().deadline(time).sync();
     transaction::run(core, &options, |tx| {
         let key = schema_key(COUNTER);
         let held = tx.step(|attempt, waker| attempt.read(&schema, &key, Some(LockMode::Write), waker))?;
@@ -155,8 +158,8 @@ fn existing(core: &Core, name: &str) -> Result<TableDef> {
 }
 
 /// Whether the rows that are there may stand under a new unique index.
-fn check_unique(core: &Core, def: &TableDef, index: &IndexDef) -> Result<()> {
-    let Some(table) = core.store.table(def.id) else { return Ok(()) };
+fn check_unique(table: &Open, index: &IndexDef) -> Result<()> {
+    let def = table.def();
     let mut seen = std::collections::HashSet::new();
     let mut twice = None;
     table.visit_newest(|_, body, _| {

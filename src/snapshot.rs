@@ -4,7 +4,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hypermnesia_store::work::Blocked;
 use hypermnesia_store::{Body, IndexDef, Key, Row, Snapshot as Live, Table as Open, Timestamp, Value};
@@ -12,7 +12,7 @@ use hypermnesia_store::{Body, IndexDef, Key, Row, Snapshot as Live, Table as Ope
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits::DEADLINE_DEFAULT;
-use crate::operation::{ordered, ordered_unless_all};
+use crate::operation::{entries_with, ordered, ordered_unless_all};
 use crate::options::Span;
 use crate::shape::{Shape, ShapeKey};
 use crate::table::Table;
@@ -40,12 +40,14 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub(crate) fn take(core: &Arc<Core>) -> Result<Snapshot> {
+        Snapshot::take_within(core, DEADLINE_DEFAULT)
+    }
+
+    /// As [`Snapshot::take`]; its waits end after this time.
+    pub(crate) fn take_within(core: &Arc<Core>, time: Duration) -> Result<Snapshot> {
         core.check_serving()?;
-        let mut snapshot = Snapshot {
-            core: Arc::clone(core),
-            live: core.store.snapshot(),
-            deadline: deadline_in(DEADLINE_DEFAULT),
-        };
+        let mut snapshot =
+            Snapshot { core: Arc::clone(core), live: core.store.snapshot(), deadline: deadline_in(time) };
         loop {
             match core.store.settled(snapshot.live.at()) {
                 Ok(()) => return Ok(snapshot),
@@ -251,14 +253,16 @@ impl Snapshot {
     /// The rows that have these values under an index (or begin with them), in the order of the index.
     ///
     /// # Errors
-    /// As [`Snapshot::get`]; [`Error::NoSuchIndex`].
+    /// As [`Snapshot::get`]; [`Error::NoSuchIndex`]; [`Error::Row`] for values that the index
+    /// cannot hold.
     pub fn index_read<S: Shape>(
         &self,
         table: &Table<S>,
         index: &str,
         values: &[Value],
     ) -> Result<Vec<S::Shown>> {
-        self.index_range(table, index, &Span::of(Key::prefix_range(values)?))
+        let span = Span::of(entries_with(table.open()?.def(), index, values)?);
+        self.index_range(table, index, &span)
     }
 
     /// The rows whose entry in an index (its values with the key behind them) lies within a span.

@@ -18,6 +18,7 @@ use crate::limits::{NESTING_MAX, OPTIMISTIC_RUNS};
 use crate::operation::{self, Count, Expected};
 use crate::options::{Span, TxOptions};
 use crate::query::{self, QueryResult};
+use crate::running::{self, Running};
 use crate::shape::{Shape, ShapeKey};
 use crate::table::Table;
 use crate::wait::{Answer, Parker, deadline_in};
@@ -42,6 +43,7 @@ pub(crate) fn run<T, E: From<Error>>(
     let mut runs = Runs::begin(core, options)?;
     loop {
         let mut tx = Transaction { attempt: runs.attempt(), depth: 0 };
+        let _running = Running::enter(core, tx.attempt.id);
         let keys = std::mem::take(&mut runs.queue);
         let queued = keys.is_empty() || tx.step(|attempt, waker| attempt.queue(&keys, waker)).is_ok();
         let result = if queued { Some(program(&mut tx)) } else { None };
@@ -63,12 +65,17 @@ pub(crate) fn run<T, E: From<Error>>(
     }
 }
 
+/// Different lengths of the pause after a conflict.
+const SHARES: u64 = 4;
+
 /// The runs of one transaction.
 pub(crate) struct Runs {
     core: Arc<Core>,
     options: TxOptions,
     pub(crate) deadline: Instant,
     age: Option<Timestamp>,
+    /// Of the first run.
+    first_sequence: u64,
     conflicts: u32,
     /// What the last run wrote.
     pub(crate) queue: Vec<(TableId, Key)>,
@@ -77,11 +84,15 @@ pub(crate) struct Runs {
 impl Runs {
     pub(crate) fn begin(core: &Arc<Core>, options: &TxOptions) -> Result<Runs> {
         core.check_serving()?;
+        if options.deadline.is_zero() {
+            return Err(Error::DeadlineExceeded);
+        }
         Ok(Runs {
             core: Arc::clone(core),
             options: options.clone(),
             deadline: deadline_in(options.deadline),
             age: None,
+            first_sequence: 0,
             conflicts: 0,
             queue: Vec::new(),
         })
@@ -89,7 +100,9 @@ impl Runs {
 
     pub(crate) fn attempt(&mut self) -> Attempt {
         let id = self.core.next_txid(self.age);
-        self.age = Some(id.age);
+        if self.age.is_none() {
+            (self.age, self.first_sequence) = (Some(id.age), id.sequence);
+        }
         let locking = self.options.locking || self.conflicts >= OPTIMISTIC_RUNS;
         Attempt::new(&self.core, id, self.deadline, locking)
     }
@@ -106,6 +119,9 @@ impl Runs {
         if self.core.is_closed() {
             return self.core.check_open();
         }
+        if let Lost::Conflict(Some(holder)) = lost {
+            running::check_holder(&self.core, *holder)?;
+        }
         if self.conflicts <= self.options.retries && Instant::now() < self.deadline {
             return Ok(());
         }
@@ -121,10 +137,7 @@ impl Runs {
         match self.in_the_way(lost) {
             // In doubt until the deadline: the next run says so.
             Some(txn) => drop(self.core.wait_for(&txn, &Parker::current(), self.deadline)),
-            None if self.conflicts > 1 => {
-                Answer::<()>::new().wait(self.moment_for_others());
-            }
-            None => {}
+            None => drop(Answer::<()>::new().wait(self.moment_for_others())),
         }
     }
 
@@ -138,9 +151,12 @@ impl Runs {
         }
     }
 
-    /// Until when to wait for others that are not known here.
+    /// Until when to wait for others that are not known here. Two that refuse each other (each has read what the other
+    /// writes) would go on to do so if both waited alike: those that began one behind the other wait differently long, the
+    /// first time some of them not at all.
     pub(crate) fn moment_for_others(&self) -> Instant {
-        let pause = Duration::from_micros(20 << self.conflicts.min(8));
+        let share = (self.first_sequence + u64::from(self.core.me.node.0)) % SHARES;
+        let pause = Duration::from_micros((20 << self.conflicts.clamp(1, 8)) / 2 * share);
         (Instant::now() + pause).min(self.deadline)
     }
 
@@ -167,6 +183,7 @@ impl Runs {
     }
 
     fn commit(&self, attempt: Attempt) -> Result<Option<Lost>> {
+        running::check_writes(&self.core, attempt.id, attempt.overlay.writes())?;
         match self.hand_over(attempt) {
             None => Ok(None),
             Some((id, answer)) => {
@@ -227,6 +244,29 @@ pub(crate) fn told(pause: Pause) -> Error {
     }
 }
 
+/// A nested transaction. It ends when it is dropped, because the outer program may catch a panic and go on.
+struct Nest<'t> {
+    outer: &'t mut Transaction,
+    mark: usize,
+    keep: bool,
+}
+
+impl Nest<'_> {
+    fn begin(outer: &mut Transaction) -> Nest<'_> {
+        outer.depth += 1;
+        Nest { mark: outer.attempt.overlay.len(), outer, keep: false }
+    }
+}
+
+impl Drop for Nest<'_> {
+    fn drop(&mut self) {
+        self.outer.depth -= 1;
+        if !self.keep {
+            self.outer.attempt.overlay.cut(self.mark);
+        }
+    }
+}
+
 impl Transaction {
     /// Runs a step until it answers, parking the thread while it has to wait.
     pub(crate) fn step<T>(&mut self, mut step: impl FnMut(&mut Attempt, &Waker) -> Step<T>) -> Result<T> {
@@ -249,7 +289,8 @@ impl Transaction {
         self.attempt.id
     }
 
-    /// Runs a nested transaction: its writes are dropped when it fails, and become this transaction's own when it succeeds.
+    /// Runs a nested transaction: its writes are dropped when it fails or panics, and become this transaction's own when it
+    /// succeeds.
     ///
     /// # Errors
     /// The program's own; the outer transaction goes on.
@@ -260,13 +301,9 @@ impl Transaction {
         if self.depth >= NESTING_MAX {
             return Err(Error::TooLarge { what: "nested transactions", bound: NESTING_MAX }.into());
         }
-        let mark = self.attempt.overlay.len();
-        self.depth += 1;
-        let result = program(self);
-        self.depth -= 1;
-        if result.is_err() {
-            self.attempt.overlay.cut(mark);
-        }
+        let mut nest = Nest::begin(self);
+        let result = program(nest.outer);
+        nest.keep = result.is_ok();
         result
     }
 
@@ -461,14 +498,15 @@ impl Transaction {
     /// The rows that have these values under an index (or begin with them), in the order of the index.
     ///
     /// # Errors
-    /// As [`Transaction::get`]; [`Error::NoSuchIndex`].
+    /// As [`Transaction::get`]; [`Error::NoSuchIndex`]; [`Error::Row`] for values that the index
+    /// cannot hold.
     pub fn index_read<S: Shape>(
         &mut self,
         table: &Table<S>,
         index: &str,
         values: &[Value],
     ) -> Result<Vec<S::Shown>> {
-        let span = Span::of(Key::prefix_range(values)?);
+        let span = Span::of(operation::entries_with(table.open()?.def(), index, values)?);
         self.index_range(table, index, &span)
     }
 

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use hypermnesia::{DiscOptions, Kind, Node, NodeId, Storage, TableBuilder, TableDef, Type, Value};
 
+/// The forms that data directories had, the present one last.
+const VERSIONS: [&str; 2] = ["v1", "v2"];
+
 /// Rows of the set; the others have less.
 const ROWS: i64 = 200;
 
@@ -123,10 +126,11 @@ fn write_directory(home: &Path) {
 
 #[test]
 fn directories_of_every_version_are_read() {
-    if std::env::var_os("GOLDEN_WRITE").is_some() && !golden().join("v1").exists() {
-        write_directory(&golden().join("v1"));
+    let present = golden().join(VERSIONS[VERSIONS.len() - 1]);
+    if std::env::var_os("GOLDEN_WRITE").is_some() && !present.exists() {
+        write_directory(&present);
     }
-    for version in ["v1"] {
+    for version in VERSIONS {
         let home = tempfile::tempdir().expect("a directory");
         for entry in fs::read_dir(golden().join(version)).expect("it is part of the project") {
             let entry = entry.expect("an entry");
@@ -134,6 +138,10 @@ fn directories_of_every_version_are_read() {
         }
         assert!(has_image_and_log(home.path()), "{version} has both");
         check(&build(home.path()), version);
+        // The first version had no owner, and has one from now on.
+        let stranger = Node::builder().name("stranger").data_dir(home.path()).build().err();
+        let refusal = stranger.expect("it is another node's").to_string();
+        assert!(refusal.contains("belongs to node \"golden\""), "{version}: {refusal}");
         let node = build(home.path());
         let people = node.dyn_table("people").expect("it is there");
         people.insert(&row(ROWS + 1)).expect("it can be written to");

@@ -27,6 +27,8 @@ pub(crate) struct Spec {
     pub(crate) members: String,
     /// Its data directory, if it has one.
     pub(crate) data: Option<PathBuf>,
+    /// It tells its errors only, no warnings, unless `RUST_LOG` asks for them: for a terminal on which others speak.
+    pub(crate) quiet: bool,
 }
 
 /// A running member.
@@ -57,6 +59,9 @@ impl Member {
             command.arg("serve").arg("--data").arg(data);
         } else {
             command.arg("serve");
+        }
+        if spec.quiet && std::env::var_os("RUST_LOG").is_none() {
+            command.env("RUST_LOG", "error");
         }
         let mut child = command
             .args([

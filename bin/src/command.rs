@@ -19,14 +19,18 @@ use hypermnesia_rpc::client::{AttributeType, Client, TableDefinition, TableInfo}
 
 use crate::args::Global;
 
-/// A connection to the member that the options name.
+/// A connection to the member that the options name. Each call over it has the time that they name.
 pub(crate) async fn connect(global: &Global) -> Result<Client> {
-    Client::connect(&global.addr).await.with_context(|| {
+    let time = global.deadline();
+    let connected = tokio::time::timeout(time, Client::connect(&global.addr)).await;
+    let connected = connected.map_err(anyhow::Error::from).and_then(|result| Ok(result?));
+    let client = connected.with_context(|| {
         format!(
             "no member answers at {} (start one with `hmn serve`, or name another with --addr)",
             global.addr
         )
-    })
+    })?;
+    Ok(client.with_timeout(time))
 }
 
 /// An error for people. One of the connection, which does not know where it leads, gets its address.

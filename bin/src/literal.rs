@@ -2,6 +2,7 @@
 //! (`7`, `1.5`, `true`, `null`, JSON lists and objects, `"7"` for the text), or as the type that is wanted.
 
 use anyhow::{Result, anyhow, bail};
+use hypermnesia::calendar::Moment;
 use hypermnesia_rpc::Value;
 use hypermnesia_rpc::client::AttributeType;
 
@@ -33,9 +34,11 @@ pub(crate) fn of_type(text: &str, wanted: AttributeType) -> Result<Value> {
         },
         T::Int => integer(text).ok_or_else(|| wrong("a whole number from -2^63 to 2^64-1"))?,
         T::Float => text.parse::<f64>().map(Value::Float).map_err(|_| wrong("a number"))?,
-        T::Timestamp => {
-            text.parse().map(Value::Timestamp).map_err(|_| wrong("a number of microseconds since 1970"))?
-        }
+        T::Timestamp => Value::Timestamp(moment(text).ok_or_else(|| {
+            wrong(
+                "a moment like 2026-11-21 or 2026-11-21T02:09:41.5Z, nor a number of microseconds since 1970",
+            )
+        })?),
         T::Bytes => bytes(text)?,
         T::List | T::Map => match (json::read(text).transpose()?, wanted) {
             (Some(list @ Value::List(_)), T::List) => list,
@@ -90,6 +93,10 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
+fn moment(text: &str) -> Option<i64> {
+    text.parse().ok().or_else(|| Moment::parse(text).map(|moment| moment.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,9 +131,16 @@ mod tests {
         assert_eq!(of_type("7", AttributeType::Float).unwrap(), Value::Float(7.0));
         assert_eq!(of_type("00ff", AttributeType::Bytes).unwrap(), Value::Bytes(vec![0, 255]));
         assert_eq!(of_type("", AttributeType::Int).unwrap(), Value::Null);
-        for (text, wanted) in
-            [("x", AttributeType::Int), ("f0f", AttributeType::Bytes), ("{}", AttributeType::List)]
-        {
+        for text in ["1709164800000000", "2024-02-29", "2024-02-29T00:00:00Z"] {
+            let moment = Value::Timestamp(1_709_164_800_000_000);
+            assert_eq!(of_type(text, AttributeType::Timestamp).unwrap(), moment);
+        }
+        for (text, wanted) in [
+            ("x", AttributeType::Int),
+            ("f0f", AttributeType::Bytes),
+            ("{}", AttributeType::List),
+            ("2024-02-30", AttributeType::Timestamp),
+        ] {
             assert!(of_type(text, wanted).unwrap_err().to_string().contains(text));
         }
     }

@@ -8,6 +8,8 @@ mod bench;
 mod child;
 mod command;
 mod csv;
+mod descriptors;
+mod events;
 mod file;
 mod infer;
 mod json;
@@ -23,7 +25,7 @@ use args::{Cli, Command, Usage};
 fn main() -> ExitCode {
     let cli = Cli::read();
     let global = cli.global.clone();
-    match tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(run(cli))) {
+    match on_runtime(cli) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads our output has seen enough (`hmn query ... | head`): no failure of ours.
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
@@ -34,8 +36,19 @@ fn main() -> ExitCode {
     }
 }
 
+fn on_runtime(cli: Cli) -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let outcome = runtime.block_on(run(cli));
+    // What still blocks a thread (a terminal that is read, a disc that hangs) ends with the process.
+    runtime.shutdown_background();
+    outcome
+}
+
 async fn run(cli: Cli) -> Result<()> {
     let global = &cli.global;
+    if matches!(cli.command, Command::Serve(_) | Command::Bench(_) | Command::BenchMember(_)) {
+        events::to_stderr();
+    }
     match cli.command {
         Command::Demo(args) => command::demo::run(args).await,
         Command::Serve(args) => command::serve::run(args).await,

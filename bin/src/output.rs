@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use anyhow::Result;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use hypermnesia::calendar::Moment;
 use hypermnesia_rpc::Value;
 use hypermnesia_rpc::client::AttributeType;
 
@@ -162,11 +163,12 @@ pub(crate) fn visible(text: &str) -> String {
     shown
 }
 
-/// A value as people read it: no quotes around text, nothing for null.
+/// A value as people read it: no quotes around text, nothing for null, moments as ISO 8601.
 pub(crate) fn plain(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::Text(text) => text.clone(),
+        Value::Timestamp(us) => Moment(*us).to_string(),
         other => other.to_string(),
     }
 }
@@ -218,6 +220,12 @@ mod tests {
     fn csv_quotes_what_must_be_quoted() {
         // Aim: a spreadsheet reads it back. Method: quotes and a comma in one field, an empty one for null.
         assert_eq!(printed(Format::Csv), "id,code\n1,\"a \"\"b\"\", c\"\n2,\n");
+    }
+
+    #[test]
+    fn moments_are_text_for_people() {
+        // Aim: nobody counts microseconds. Method: one moment.
+        assert_eq!(plain(&Value::Timestamp(1_709_164_800_000_000)), "2024-02-29T00:00:00Z");
     }
 
     #[test]

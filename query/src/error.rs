@@ -62,6 +62,11 @@ impl Span {
         self.first.line == 0
     }
 
+    /// This place, or the other if this is none.
+    pub(crate) fn or(self, other: Span) -> Span {
+        if self.is_none() { other } else { self }
+    }
+
     /// From the beginning of one to the end of the other.
     pub(crate) fn to(self, other: Span) -> Span {
         match (self.is_none(), other.is_none()) {
@@ -75,10 +80,27 @@ impl Span {
 /// Locations of sqlparser are from 1, its ends stand behind the last character; 0 is nowhere.
 impl From<sqlparser::tokenizer::Span> for Span {
     fn from(span: sqlparser::tokenizer::Span) -> Span {
-        let first = Position { line: span.start.line, column: span.start.column };
+        let first = Position::of(span.start);
         let last = Position { line: span.end.line, column: span.end.column.saturating_sub(1) };
         Span { first, last: if last < first { first } else { last } }
     }
+}
+
+impl Position {
+    pub(crate) fn of(location: sqlparser::tokenizer::Location) -> Position {
+        Position { line: location.line, column: location.column }
+    }
+}
+
+/// Words that stand where a fault is, if its span is only near.
+#[derive(Clone, Debug)]
+pub(crate) enum Sought {
+    /// The span is the place.
+    Nothing,
+    /// The first of these behind the beginning of the span.
+    Behind(Vec<String>),
+    /// The last of these before the span.
+    Before(Vec<String>),
 }
 
 /// A fault that does not know its text yet. It becomes a [`QueryError`] where the text is at hand.
@@ -86,13 +108,25 @@ impl From<sqlparser::tokenizer::Span> for Span {
 pub(crate) struct Fault {
     pub(crate) kind: ErrorKind,
     pub(crate) span: Span,
+    /// Answered by the parser; nobody else sets it.
+    pub(crate) sought: Sought,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
 }
 
 impl Fault {
     pub(crate) fn new(kind: ErrorKind, span: Span, message: impl Into<String>) -> Fault {
-        Fault { kind, span, message: message.into(), hint: None }
+        Fault { kind, span, sought: Sought::Nothing, message: message.into(), hint: None }
+    }
+
+    pub(crate) fn behind(mut self, words: &[&str]) -> Fault {
+        self.sought = Sought::Behind(words.iter().map(|&word| word.to_owned()).collect());
+        self
+    }
+
+    pub(crate) fn before(mut self, words: &[&str]) -> Fault {
+        self.sought = Sought::Before(words.iter().map(|&word| word.to_owned()).collect());
+        self
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Fault {
@@ -158,6 +192,27 @@ fn excerpt(text: &str, span: Span) -> Option<String> {
     let shown = |c: &char| if c.is_control() { ' ' } else { *c };
     let part: String = line[from..].iter().take(EXCERPT_CHARS).map(shown).collect();
     let room = EXCERPT_CHARS.saturating_sub(column - from).max(1);
-    let carets = "^".repeat(last.saturating_sub(column).clamp(1, room));
-    Some(format!("  {part}\n  {}{carets}", " ".repeat(column - from)))
+    let last = last.clamp(column + 1, column + room);
+    let wide = |chars: &[char]| chars.iter().map(|&c| cells(c)).sum::<usize>();
+    let blanks = " ".repeat(wide(&line[from..column]));
+    let carets = "^".repeat(wide(&line[column..last.min(line.len())]).max(1));
+    Some(format!("  {part}\n  {blanks}{carets}"))
+}
+
+/// How many cells of a terminal a character takes, so that carets stand under what they mean: none if it is put onto the
+/// one before, two if it is East Asian or an emoji. The blocks as a whole; single exceptions shift a caret, no more.
+fn cells(c: char) -> usize {
+    match u32::from(c) {
+        0x300..=0x36F | 0x200B..=0x200F | 0x20D0..=0x20FF | 0xFE00..=0xFE0F => 0,
+        0x1100..=0x115F
+        | 0x2E80..=0xA4CF
+        | 0xAC00..=0xD7A3
+        | 0xF900..=0xFAFF
+        | 0xFE30..=0xFE6F
+        | 0xFF00..=0xFF60
+        | 0xFFE0..=0xFFE6
+        | 0x1F300..=0x1FAFF
+        | 0x20000..=0x3FFFD => 2,
+        _ => 1,
+    }
 }

@@ -144,7 +144,10 @@ impl Function {
                 }
                 x => Value::Float(x.sqrt()),
             },
-            Function::Power => Value::Float(float(values[0])?.powf(float(values[1])?)),
+            Function::Power => {
+                let (base, exponent) = (float(values[0])?, float(values[1])?);
+                Value::Float(number::finite(base.powf(exponent), &[base, exponent], span)?)
+            }
             Function::Ceil | Function::Floor | Function::Round => self.rounded(values, span)?,
             Function::Element => element(values[0], values[1]).ok_or_else(|| wrong(values[0]))?,
             Function::Coalesce

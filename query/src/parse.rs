@@ -2,19 +2,20 @@
 //! accepted silently: a clause that would be ignored is an error.
 
 use sqlparser::ast;
-use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::dialect::HypermnesiaDialect;
 use crate::error::{ErrorKind, Fault, Position, QueryError, Span};
-use crate::limits::{CHAIN_TOKENS_MAX, PARAMETERS_MAX, PARSE_DEPTH_MAX, TEXT_BYTES_MAX};
+use crate::limits::{PARSE_DEPTH_MAX, TEXT_BYTES_MAX};
 use crate::syntax::{Name, Statement};
 
 mod change;
 mod expression;
+mod place;
 mod schema;
 mod select;
+mod tokens;
 
 type Parsed<T> = Result<T, Fault>;
 
@@ -33,10 +34,12 @@ fn parse(sql: &str) -> Parsed<(Statement, usize)> {
             span: at(error.location.line, error.location.column),
             ..Fault::new(ErrorKind::Syntax, Span::NONE, error.message)
         })?;
-    check_chains(&tokens)?;
-    let parameters = number_parameters(&mut tokens)?;
+    tokens::check_chains(&tokens)?;
+    tokens::check_column_options(&tokens)?;
+    let parameters = tokens::number_parameters(&mut tokens)?;
+    tokens::join_signs(&mut tokens);
     let ends = Ends::of(&tokens);
-    let replace = replace_as_insert(&mut tokens);
+    let replace = tokens::replace_as_insert(&mut tokens);
     let mut parser = Parser::new(&HypermnesiaDialect)
         .with_recursion_limit(PARSE_DEPTH_MAX)
         .with_tokens_with_locations(tokens);
@@ -47,11 +50,7 @@ fn parse(sql: &str) -> Parsed<(Statement, usize)> {
         let message = format!("expected the end of the statement, found {}", next.token);
         return Err(Fault::new(ErrorKind::Syntax, next.span.into(), message));
     }
-    let mut statement = convert(parsed).map_err(|fault| match fault.kind {
-        // Some clauses have no place of their own in the tree.
-        ErrorKind::Unsupported if fault.span.is_none() => Fault { span: ends.first, ..fault },
-        _ => fault,
-    })?;
+    let mut statement = convert(parsed).map_err(|fault| place::find(fault, sql, ends.first))?;
     if let (true, Statement::Insert(insert)) = (replace, &mut statement) {
         insert.on_conflict = crate::syntax::OnConflict::Replace;
     }
@@ -76,81 +75,6 @@ impl Ends {
     }
 }
 
-/// sqlparser reads REPLACE INTO for some dialects only, so it is shown an INSERT. Whether it was a REPLACE.
-fn replace_as_insert(tokens: &mut [TokenWithSpan]) -> bool {
-    let first = tokens.iter_mut().find(|token| !matches!(token.token, Token::Whitespace(_)));
-    match first {
-        Some(token) if matches!(&token.token, Token::Word(word) if word.keyword == Keyword::REPLACE) => {
-            token.token = Token::make_keyword("INSERT");
-            true
-        }
-        _ => false,
-    }
-}
-
-/// See [`CHAIN_TOKENS_MAX`]: refuses text whose tree would be too deep to drop, before it is built.
-fn check_chains(tokens: &[TokenWithSpan]) -> Parsed<()> {
-    // Tokens since the last comma, for each open parenthesis, and their sum.
-    let (mut open, mut sum) = (vec![0_usize], 0);
-    for token in tokens {
-        match token.token {
-            Token::Whitespace(_) => continue,
-            Token::Comma | Token::SemiColon => {
-                sum -= open.last().copied().unwrap_or(0);
-                open.pop();
-                open.push(0);
-                continue;
-            }
-            Token::RParen | Token::RBracket | Token::RBrace if open.len() > 1 => {
-                sum -= open.pop().unwrap_or(0);
-            }
-            _ => {}
-        }
-        if let Some(last) = open.last_mut() {
-            *last += 1;
-            sum += 1;
-        }
-        if matches!(token.token, Token::LParen | Token::LBracket | Token::LBrace) {
-            open.push(0);
-        }
-        if sum > CHAIN_TOKENS_MAX {
-            let message = format!("the expression is too long: more than {CHAIN_TOKENS_MAX} words and signs");
-            return Err(Fault::new(ErrorKind::Limit, token.span.into(), message)
-                .hint("a long chain of OR is shorter as IN (...)"));
-        }
-    }
-    Ok(())
-}
-
-/// Gives each `?` its number and finds the greatest.
-fn number_parameters(tokens: &mut [TokenWithSpan]) -> Parsed<usize> {
-    let (mut marks, mut greatest) = (0_usize, 0_usize);
-    for token in tokens {
-        let Token::Placeholder(text) = &mut token.token else { continue };
-        let span: Span = token.span.into();
-        let number = if text == "?" {
-            marks += 1;
-            marks
-        } else {
-            let digits = text.trim_start_matches(['$', '?']);
-            digits.parse::<usize>().ok().filter(|&n| n > 0).ok_or_else(|| {
-                Fault::new(ErrorKind::Parameters, span, format!("{text} is no parameter"))
-                    .hint("parameters are $1, $2 ... or ?")
-            })?
-        };
-        greatest = greatest.max(number);
-        if marks > 0 && greatest > marks {
-            return Err(Fault::new(ErrorKind::Parameters, span, "use either ? or $1, not both"));
-        }
-        if number > PARAMETERS_MAX {
-            let message = format!("more than {PARAMETERS_MAX} parameters");
-            return Err(Fault::new(ErrorKind::Limit, span, message));
-        }
-        *text = format!("${number}");
-    }
-    Ok(greatest)
-}
-
 fn convert(parsed: ast::Statement) -> Parsed<Statement> {
     use ast::Statement as S;
     match parsed {
@@ -166,15 +90,14 @@ fn convert(parsed: ast::Statement) -> Parsed<Statement> {
             format: None,
             options: None,
             ..
-        } => {
-            let inner = convert(*statement)?;
-            match inner {
-                Statement::Select(_) | Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => {
-                    Ok(Statement::Explain(Box::new(inner)))
-                }
-                _ => Err(unsupported(Span::NONE, "EXPLAIN of this statement")),
-            }
-        }
+        } => match convert(*statement)? {
+            inner @ (Statement::Select(_)
+            | Statement::Insert(_)
+            | Statement::Update(_)
+            | Statement::Delete(_)) => Ok(Statement::Explain(Box::new(inner))),
+            _ => Err(unsupported(Span::NONE, "EXPLAIN of this statement")
+                .behind(&["CREATE", "DROP", "SHOW", "DESCRIBE"])),
+        },
         S::ExplainTable { hive_format: None, table_name, .. } => Ok(Statement::Describe(name(table_name)?)),
         S::ShowTables {
             terse: false,
@@ -237,6 +160,11 @@ fn unsupported(span: Span, what: &str) -> Fault {
 /// An error unless nothing was written there.
 fn refuse(present: bool, span: Span, what: &str) -> Parsed<()> {
     if present { Err(unsupported(span, what)) } else { Ok(()) }
+}
+
+/// The same for a clause without a place in the tree: it is at the first of these words behind `span`.
+fn refuse_at(present: bool, span: Span, words: &[&str], what: &str) -> Parsed<()> {
+    if present { Err(unsupported(span, what).behind(words)) } else { Ok(()) }
 }
 
 fn ident(ident: ast::Ident) -> Name {

@@ -154,9 +154,19 @@ fn insert_row<A: Access>(
         if on_conflict == OnConflict::Nothing {
             return Ok(false);
         }
-        return Err(duplicate(def, &key, span).into());
+        return Err(duplicate(def, &key, span)
+            .hint("REPLACE INTO overwrites, ON CONFLICT DO NOTHING passes over")
+            .into());
     }
-    access.put(def, &key, row).map_err(Stop::Access)?;
+    put(access, def, &key, row)
+}
+
+/// Whether there is a row more or another one: a bag keeps an identical row once.
+fn put<A: Access>(access: &A, def: &TableDef, key: &Key, row: Row) -> Result<bool, Stop<A::Error>> {
+    if def.kind == Kind::Bag && found(access, def, key, |there| *there == row)? {
+        return Ok(false);
+    }
+    access.put(def, key, row).map_err(Stop::Access)?;
     Ok(true)
 }
 
@@ -167,10 +177,20 @@ fn encode(def: &TableDef, values: &[Value], span: Span) -> Result<(Key, Row), Fa
 }
 
 fn exists<A: Access>(access: &A, def: &TableDef, key: &Key) -> Result<bool, Stop<A::Error>> {
+    found(access, def, key, |_| true)
+}
+
+/// Whether the key has such a row.
+fn found<A: Access>(
+    access: &A,
+    def: &TableDef,
+    key: &Key,
+    such: impl Fn(&Row) -> bool,
+) -> Result<bool, Stop<A::Error>> {
     let mut found = false;
-    let mut visit = |_: &Row| {
-        found = true;
-        ControlFlow::Break(())
+    let mut visit = |row: &Row| {
+        found = such(row);
+        if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     access.get(def, key, &mut visit).map_err(Stop::Access)?;
     Ok(found)
@@ -183,7 +203,6 @@ fn duplicate(def: &TableDef, key: &Key, span: Span) -> Fault {
         span,
         format!("table {:?} already has a row with the key {shown}", def.name),
     )
-    .hint("REPLACE INTO overwrites, ON CONFLICT DO NOTHING passes over")
 }
 
 fn writable(def: &TableDef, span: Span) -> Result<(), Fault> {
@@ -316,12 +335,12 @@ pub(crate) fn update<A: Access>(
             remove(scope.access, def, old_key, old)?;
         }
     }
-    let count = changes.len() as u64;
+    let mut count = 0;
     for (old_key, _, new_key, new) in changes {
         if def.kind != Kind::Bag && old_key != new_key && exists(scope.access, def, &new_key)? {
             return Err(duplicate(def, &new_key, update.table.span).into());
         }
-        scope.access.put(def, &new_key, new).map_err(Stop::Access)?;
+        count += u64::from(put(scope.access, def, &new_key, new)?);
     }
     Ok(count)
 }

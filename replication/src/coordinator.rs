@@ -30,6 +30,7 @@ use hypermnesia_store::{
     Ack, CommittedLocal, Conflict, Prepared, Role, Storage, TableId, Timestamp, TxId, Txn, Work,
 };
 
+use crate::catchup::SCHEMA_TABLE;
 use crate::effect::{Effect, Fact, LogToken, Reply, Unavailable, Why};
 use crate::era::Era;
 use crate::limits::{ABORT_GRACE_NS, COORDINATED_MAX, DEADLINE_NS_MAX, SHARDS};
@@ -52,6 +53,8 @@ struct Committed {
     participants: NodeSet,
     logged: bool,
     sync: bool,
+    /// It changes a definition: prepares from elsewhere may wait for that.
+    schema: bool,
     ts: Timestamp,
 }
 
@@ -67,10 +70,18 @@ impl Replica {
     pub(crate) fn begin_commit(&self, era: &Era, txn: Arc<Txn>, request: CommitRequest, turn: &mut Turn<'_>) {
         let holders = self.holders(&request.work);
         let participants = holders.iter().fold(NodeSet::EMPTY, |set, (_, holders)| set.and(*holders));
+        if holders.iter().any(|(_, holders)| holders.is_empty()) {
+            let why = Unavailable { member: self.me.node, why: Why::NoCopies };
+            return self.refuse(&txn, Reply::Unavailable(why), turn);
+        }
         if let Err(unavailable) = self.missing(era, participants) {
             return self.refuse(&txn, Reply::Unavailable(unavailable), turn);
         }
         let logging = self.logging(&holders, request.ack);
+        if logging.on && !self.has_space() {
+            let unavailable = Unavailable { member: self.me.node, why: Why::NoSpace };
+            return self.refuse(&txn, Reply::Unavailable(unavailable), turn);
+        }
         if participants == NodeSet::only(self.at)
             && !logging.on
             && self.commits_alone(era, &txn, &request, turn)
@@ -144,9 +155,10 @@ impl Replica {
     }
 
     /// The members with a copy of a table: all of them for the schema, and for what is not known here (they will say so).
+    /// None when all its copies are on members of former times.
     pub(crate) fn holders_of(&self, table: TableId) -> NodeSet {
-        let copies = self.copies_where(table, |_| true);
-        if copies.is_empty() { NodeSet::first(self.members.len()) } else { copies }
+        let everyone = table == SCHEMA_TABLE || self.store.table(table).is_none();
+        if everyone { NodeSet::first(self.members.len()) } else { self.copies_where(table, |_| true) }
     }
 
     /// The members whose copy of a table is kept in a certain way.
@@ -333,7 +345,9 @@ impl Replica {
             Refusal::SchemaChanged => Reply::SchemaChanged,
             Refusal::Waited => Reply::TimedOut,
             Refusal::NotReady => Reply::Unavailable(Unavailable { member, why: Why::Loading }),
+            Refusal::NoSpace => Reply::Unavailable(Unavailable { member, why: Why::NoSpace }),
             Refusal::Overloaded => Reply::Overloaded,
+            Refusal::NoDisc => Reply::Unavailable(Unavailable { member, why: Why::NoDisc }),
         }
     }
 
@@ -363,6 +377,7 @@ impl Replica {
             participants: one.participants,
             logged: one.logging.on && one.participants.has(self.at),
             sync: one.sync,
+            schema: one.work.writes.iter().any(|write| write.table == SCHEMA_TABLE),
             ts,
         };
         if one.sync {
@@ -385,6 +400,9 @@ impl Replica {
         }
         self.follow_clock(txid.node, ts, turn);
         turn.freed.extend(self.store.commit(&one.txn, ts));
+        if one.schema {
+            self.schema_moved(era, turn);
+        }
         if !one.sync {
             turn.done(txid, Reply::Committed(ts));
         }

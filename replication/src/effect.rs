@@ -102,6 +102,12 @@ pub enum Why {
     EpochChange,
     /// It does not take its messages fast enough.
     Congested,
+    /// It keeps nothing on disc, and the table wants a copy on disc there.
+    NoDisc,
+    /// No member keeps a copy of the table: its copies are on members of former times.
+    NoCopies,
+    /// Its log has no space on its disc.
+    NoSpace,
 }
 
 impl std::fmt::Display for Why {
@@ -111,6 +117,9 @@ impl std::fmt::Display for Why {
             Why::Loading => "is still loading its tables",
             Why::EpochChange => "is in an epoch change",
             Why::Congested => "is congested",
+            Why::NoDisc => "has no data directory, and the table wants a copy on disc there",
+            Why::NoCopies => "knows no member that keeps a copy of the table",
+            Why::NoSpace => "has no space on its disc: tables on disc can be read only until there is some",
         })
     }
 }

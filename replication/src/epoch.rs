@@ -11,7 +11,7 @@
 use hypermnesia_store::{NodeId, TableId, Timestamp, TxId, codec};
 use serde::{Deserialize, Serialize};
 
-use crate::member::{NodeSet, Peer};
+use crate::member::{Member, NodeSet, Peer};
 use crate::outcome::Outcome;
 
 /// One membership. The number is unique: a member promises a number to one leader only, and all must stage it.
@@ -26,6 +26,12 @@ pub struct Epoch {
 }
 
 impl Epoch {
+    /// Whether it is about these members, in any life: what a peer or a log says of others is not followed.
+    pub(crate) fn is_of(&self, members: &[Member]) -> bool {
+        let ids = members.iter().map(|member| member.node);
+        self.members.iter().map(|member| member.node).eq(ids)
+    }
+
     /// The members that are still the same processes in `lives`.
     pub fn survivors(&self, lives: &[Peer]) -> NodeSet {
         let mut set = NodeSet::EMPTY;
@@ -75,6 +81,13 @@ pub struct Standing {
     pub last_commit: Timestamp,
 }
 
+impl Stage {
+    /// Whether it is about these members and says of each where it stands.
+    pub(crate) fn is_of(&self, members: &[Member]) -> bool {
+        self.epoch.is_of(members) && self.standings.len() == members.len()
+    }
+}
+
 impl Standing {
     /// The last epoch whose commits in a table this member's copy has, all of them; 0 if it is half loaded or was never
     /// there. Nothing was committed to a table after the epoch in which one of its copies stopped being whole: every
@@ -112,6 +125,30 @@ pub(crate) struct EpochFact {
     pub(crate) opened: Option<Stage>,
     pub(crate) complete: bool,
     pub(crate) whole: Vec<(TableId, u64)>,
+    /// See `Era::hearsay`.
+    pub(crate) hearsay: u64,
+}
+
+/// The same as version 0.1 first wrote it.
+#[derive(Deserialize)]
+struct FirstFact {
+    staged: Option<Stage>,
+    opened: Option<Stage>,
+    complete: bool,
+    whole: Vec<(TableId, u64)>,
+}
+
+impl From<FirstFact> for EpochFact {
+    fn from(first: FirstFact) -> EpochFact {
+        let FirstFact { staged, opened, complete, whole } = first;
+        EpochFact { staged, opened, complete, whole, hearsay: 0 }
+    }
+}
+
+/// The members of the last opened epoch that a log knows of, by id; `None` if it knows of none.
+pub fn members_in_log(epoch: &[u8]) -> Option<Vec<NodeId>> {
+    let opened = EpochFact::decode(epoch)?.opened?;
+    Some(opened.epoch.members.iter().map(|member| member.node).collect())
 }
 
 impl EpochFact {
@@ -120,7 +157,8 @@ impl EpochFact {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<EpochFact> {
-        codec::decode(bytes, bytes.len()).ok()
+        let first = || codec::decode::<FirstFact>(bytes, bytes.len()).ok().map(EpochFact::from);
+        codec::decode(bytes, bytes.len()).ok().or_else(first)
     }
 }
 
@@ -189,6 +227,6 @@ pub fn source(standings: &[Standing], table: TableId, holders: NodeSet, on_disc:
 }
 
 /// The lives of all members if everyone is known.
-pub(crate) fn position_of(members: &[crate::member::Member], node: NodeId) -> Option<usize> {
+pub(crate) fn position_of(members: &[Member], node: NodeId) -> Option<usize> {
     members.binary_search_by_key(&node, |member| member.node).ok()
 }

@@ -70,6 +70,9 @@ pub(crate) struct Era {
     pub(crate) opening: Option<Stage>,
     /// It opened in this life, so this node is a member of it.
     pub(crate) live: bool,
+    /// The opened epoch of which only others told this node: its own log, if it has one, says nothing about what was
+    /// prepared here in it, so its silence is no evidence. 0 if there is none. Kept in the log with the epoch itself.
+    pub(crate) hearsay: u64,
     /// The last stage; counts until a later one.
     pub(crate) staged: Option<Stage>,
     /// The stage is safe in the log (or there is none).

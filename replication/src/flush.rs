@@ -156,7 +156,9 @@ impl Replica {
                 let known = self.known(&txids);
                 self.answer(era, from, number, FlushStep::Known(known), turn);
             }
-            FlushStep::Stage(stage) if promised && stage.epoch.number == number => {
+            FlushStep::Stage(stage)
+                if promised && stage.epoch.number == number && stage.is_of(&self.members) =>
+            {
                 self.on_stage(era, stage, turn);
             }
             answer => self.on_flush_answer(era, from, number, answer, turn),
@@ -174,7 +176,7 @@ impl Replica {
         match step {
             FlushStep::Fenced { state, stages } => {
                 leading.states[from] = state;
-                leading.stages.extend(stages);
+                leading.stages.extend(stages.into_iter().filter(|stage| stage.is_of(&self.members)));
                 if last {
                     self.collect(era, turn);
                 }
@@ -208,7 +210,8 @@ impl Replica {
     // The member's side.
 
     fn on_fence(&self, era: &mut Era, from: usize, number: u64, members: &[Peer], turn: &mut Turn<'_>) {
-        if members.get(self.at) != Some(&self.me) {
+        let ids = self.members.iter().map(|member| member.node);
+        if members.get(self.at) != Some(&self.me) || !members.iter().map(|member| member.node).eq(ids) {
             return;
         }
         if number <= era.promised {
@@ -271,7 +274,8 @@ impl Replica {
         opened: Option<Box<Stage>>,
         turn: &mut Turn<'_>,
     ) {
-        let Some(opened) = opened.filter(|stage| era.number() < stage.epoch.number) else {
+        let newer = |stage: &Stage| era.number() < stage.epoch.number && stage.is_of(&self.members);
+        let Some(opened) = opened.filter(|stage| newer(stage)) else {
             return self.send_report(era, from, number, turn);
         };
         let parent = opened.epoch.parent;
@@ -279,6 +283,10 @@ impl Replica {
             self.open_staged(era, turn);
         }
         let last = opened.epoch.number;
+        // A member whose directory was lost, or is an old one put back: it was there, perhaps promised much, and knows nothing.
+        if era.staged.as_ref().is_none_or(|own| own.epoch.number != last) {
+            era.hearsay = last;
+        }
         era.staged = Some(*opened);
         era.stage_kept = true;
         self.open_staged(era, turn);
@@ -312,7 +320,8 @@ impl Replica {
 
     fn report(&self, era: &Era, opened: u64) -> Report {
         let survivor = era.live && era.number() == opened;
-        let from_log = !era.live && self.durable && opened != 0 && era.number() == opened;
+        let own = opened != 0 && opened != era.hearsay;
+        let from_log = !era.live && self.durable && own && era.number() == opened;
         let mut prepared = Vec::new();
         if survivor {
             prepared = self.prepared_here_and_held();

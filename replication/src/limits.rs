@@ -28,6 +28,10 @@ pub const DEADLINE_NS_MAX: u64 = 3_600 * 1_000_000_000;
 /// the abort to be recorded everywhere, so that the caller hears "aborted" and not "unknown". At most a quarter of the time.
 pub const ABORT_GRACE_NS: u64 = 250 * 1_000_000;
 
+/// How long a coordinator waits for the vote of a member whose connection went down. After a blip of the network it is
+/// back within that; a process that is gone is not.
+pub const LOST_VOTE_NS: u64 = 1_000 * 1_000_000;
+
 /// How often the housekeeping of an otherwise idle node runs (marks, expiries, retries), in nanoseconds.
 pub const TICK_NS: u64 = 10 * 1_000_000;
 

@@ -155,6 +155,10 @@ pub enum Refusal {
     NotReady,
     /// The participant has too many transactions under way.
     Overloaded,
+    /// A table would have a copy on disc at the participant, which has none.
+    NoDisc,
+    /// The participant would have to log it, and its log has no space on its disc.
+    NoSpace,
 }
 
 /// The steps of an epoch change, in order. The even ones go from the leader to all members, the others answer.

@@ -57,6 +57,7 @@ impl Replica {
                 opened: era.opening.clone(),
                 complete: era.complete,
                 whole: era.whole.iter().map(|(table, number)| (*table, *number)).collect(),
+                hearsay: era.hearsay,
             };
             turn.log(Fact::Epoch(fact.encode()), level, token);
         }

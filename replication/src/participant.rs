@@ -17,7 +17,8 @@
 use std::sync::Arc;
 
 use hypermnesia_store::{
-    Ack, ClockAhead, Conflict, NodeId, Prepared, Role, TableId, Timestamp, TxId, Txn, Work,
+    Ack, ClockAhead, Conflict, NodeId, Op, Prepared, Role, Storage, TableId, Timestamp, TxId, Txn, Work,
+    defined_by,
 };
 
 use parking_lot::MutexGuard;
@@ -45,9 +46,13 @@ impl Replica {
         if shard.held.len() >= HELD_MAX / SHARDS {
             return self.vote_no(era, from, txid, Refusal::Overloaded, turn);
         }
+        let logging = self.logging(&prepare.holders, prepare.level);
+        if logging.on && !self.has_space() {
+            return self.vote_no(era, from, txid, Refusal::NoSpace, turn);
+        }
         let held = Held {
             txn: self.store.begin(txid),
-            logging: self.logging(&prepare.holders, prepare.level),
+            logging,
             work: prepare.work,
             holders: prepare.holders,
             coordinator: from,
@@ -73,6 +78,9 @@ impl Replica {
                 Schema::Same => {}
                 Schema::NewerHere => return self.refuse_held(era, txid, Refusal::SchemaChanged, turn),
                 Schema::OlderHere => return self.await_schema(era, txid, turn),
+            }
+            if !self.durable && wants_disc(&work, self.me.node) {
+                return self.refuse_held(era, txid, Refusal::NoDisc, turn);
             }
             match self.store.prepare(&txn, &work, turn.now.wall_ms, Role::Participant) {
                 Prepared::Yes { proposal } => return self.prepared_held(era, txid, proposal, turn),
@@ -126,10 +134,14 @@ impl Replica {
         schema
     }
 
-    fn await_schema(&self, _era: &Era, txid: &TxId, _turn: &mut Turn<'_>) {
-        if let Some(held) = self.shards.of(txid).held.get_mut(txid) {
-            held.phase = Holding::AwaitingSchema;
+    fn await_schema(&self, era: &Era, txid: &TxId, turn: &mut Turn<'_>) {
+        let mut shard = self.shards.of(txid);
+        let Some(held) = shard.held.get_mut(txid) else { return };
+        // Aborted while this thread looked: who waits now would wait for a commit that never comes.
+        if matches!(held.phase, Holding::Queueing(Queue { withdrawn: true, .. })) {
+            return self.withdraw_held(era, shard, txid, turn);
         }
+        held.phase = Holding::AwaitingSchema;
     }
 
     /// Nothing was promised: forgets the transaction and says no.
@@ -345,6 +357,16 @@ impl Replica {
             turn.event(Event::ClockAhead { member, ahead_ms });
         }
     }
+}
+
+/// Whether a definition in it gives this member a copy on disc.
+fn wants_disc(work: &Work, me: NodeId) -> bool {
+    let defined =
+        work.writes.iter().filter(|write| write.table == SCHEMA_TABLE).filter_map(|write| match &write.op {
+            Op::Put(row) => defined_by(row),
+            _ => None,
+        });
+    defined.into_iter().any(|def| def.copy_on(me).is_some_and(|copy| copy.storage == Storage::Disc))
 }
 
 /// How this node's schema compares with what a transaction noted.

@@ -92,6 +92,9 @@ pub struct Replica {
     /// Whether local reads may be served: an epoch opened in this life and all tables are loaded. Read by every read, so
     /// it stands outside the gate; once true it stays true.
     serving: AtomicBool,
+    /// Whether the log takes more. Read by every transaction that has to be logged, so it stands outside the gate; one that
+    /// reads it late waits for the log like those before it.
+    space: AtomicBool,
     /// What loading found, for the status.
     pub(crate) loads: Mutex<Loads>,
 }
@@ -127,7 +130,8 @@ impl Replica {
     /// A node at its start. Call [`Replica::start`] once the engine is ready for effects.
     ///
     /// # Panics
-    /// When the node is not among the members, a member is named twice, or there are more than [`MEMBERS_MAX`].
+    /// When the node is not among the members, a member is named twice, there are more than [`MEMBERS_MAX`], or what was
+    /// recovered is of other members ([`crate::members_in_log`] tells).
     pub fn new(config: ReplicaConfig, store: Arc<Store>, recovered: Recovered) -> Replica {
         let mut members = config.members;
         members.sort_by_key(|member| member.node);
@@ -135,7 +139,7 @@ impl Replica {
         assert!(members.windows(2).all(|two| two[0].node < two[1].node), "a member is named twice");
         let at = position_of(&members, config.node).expect("the configuration names this node as a member");
         let me = Peer { node: config.node, incarnation: config.incarnation };
-        let era = recover_era(recovered.epoch.as_deref(), me, at, members.len());
+        let era = recover_era(recovered.epoch.as_deref(), me, at, &members);
         let shards = Shards::new();
         for (txid, ts) in &recovered.outcomes {
             let record = ts.map_or(Record::Aborted { sayable: false }, Record::Committed);
@@ -154,8 +158,18 @@ impl Replica {
             recovered: Mutex::new(recovered.prepared.into_iter().map(|one| (one.txid, one)).collect()),
             recovered_commit: recovered.last_commit,
             serving: AtomicBool::new(false),
+            space: AtomicBool::new(true),
             loads: Mutex::new(Loads::default()),
         }
+    }
+
+    /// The log has no space for more, or has it again. Without it, whatever would have to be logged here is refused.
+    pub fn set_space(&self, space: bool) {
+        self.space.store(space, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_space(&self) -> bool {
+        self.space.load(Ordering::Relaxed)
     }
 
     /// Begins. A node that is its own only member opens its first epoch here.
@@ -317,10 +331,11 @@ impl Replica {
     }
 
     /// The stream to a member is down. What is on it will arrive when the same life connects again.
-    pub fn on_disconnected(&self, _now: Now, peer: Peer, _out: &mut dyn Sink) {
+    pub fn on_disconnected(&self, now: Now, peer: Peer, _out: &mut dyn Sink) {
         let mut era = self.alone();
         if let Some(at) = self.life_of(&era, peer) {
             era.peers[at].connected = false;
+            self.hurry(at, now);
         }
     }
 
@@ -462,15 +477,18 @@ impl Replica {
 }
 
 /// Reads back from the log what was known of epochs. Nothing of them is live: this is another life.
-fn recover_era(epoch: Option<&[u8]>, me: Peer, at: usize, members: usize) -> Era {
+fn recover_era(epoch: Option<&[u8]>, me: Peer, at: usize, members: &[Member]) -> Era {
     let mut era = Era { complete: true, stage_kept: true, ..Era::default() };
-    era.peers.resize_with(members, Known::default);
+    era.peers.resize_with(members.len(), Known::default);
     era.peers[at].incarnation = Some(me.incarnation);
     era.peers[at].connected = true;
     if let Some(fact) = epoch.and_then(EpochFact::decode) {
         era.opened = fact.opened.as_ref().map(|stage| stage.epoch.clone());
         (era.staged, era.opening, era.complete) = (fact.staged, fact.opened, fact.complete);
         era.whole = fact.whole.into_iter().collect();
+        era.hearsay = fact.hearsay;
+        let own = era.opening.iter().chain(&era.staged).all(|stage| stage.is_of(members));
+        assert!(own, "the log is of other members; see `members_in_log`");
     }
     let staged = era.staged.as_ref().map_or(0, |stage| stage.epoch.number);
     era.promised = staged.max(era.number());

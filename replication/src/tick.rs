@@ -7,7 +7,7 @@ use hypermnesia_store::{Ack, TxId};
 
 use crate::effect::{Fact, LogToken, Sink};
 use crate::era::Era;
-use crate::limits::{MARK_NS, OUTCOME_KEEP_NS, OUTCOMES_MAX, SHARDS, TICK_NS};
+use crate::limits::{ABORT_GRACE_NS, LOST_VOTE_NS, MARK_NS, OUTCOME_KEEP_NS, OUTCOMES_MAX, SHARDS, TICK_NS};
 use crate::member::NodeSet;
 use crate::message::Message;
 use crate::outcome::Stamped;
@@ -59,6 +59,25 @@ impl Replica {
         held.sort_unstable();
         own.into_iter().for_each(|txid| self.coordinated_expired(era, txid, turn));
         held.into_iter().for_each(|txid| self.held_expired(era, txid, turn));
+    }
+
+    /// Whoever waits for the word of a member that is gone waits a moment for its return, and then hears that the outcome is
+    /// not known instead of sitting out its deadline.
+    pub(crate) fn hurry(&self, gone: usize, now: Now) {
+        let decide_ns = now.mono_ns + LOST_VOTE_NS;
+        for mut shard in self.shards.each() {
+            for one in shard.coordinated.values_mut() {
+                let waits = match one.phase {
+                    Deciding::Voting { missing, .. } => missing.has(gone),
+                    Deciding::Aborting { .. } => one.participants.has(gone),
+                    Deciding::Queueing(_) | Deciding::Logging(_) | Deciding::Syncing { .. } => false,
+                };
+                if waits {
+                    one.decide_ns = one.decide_ns.min(decide_ns);
+                    one.deadline_ns = one.deadline_ns.min(decide_ns + ABORT_GRACE_NS);
+                }
+            }
+        }
     }
 
     /// Closes the generation that collects, and tells everyone what is settled.

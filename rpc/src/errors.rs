@@ -14,6 +14,9 @@ use crate::proto;
 
 pub use crate::proto::ErrorKind;
 
+/// What tonic's own timers say, here and at the server, under the code "cancelled".
+const TIMER_TEXT: &str = "Timeout expired";
+
 /// Name of the detail inside `google.rpc.Status`.
 const DETAIL_URL: &str = "type.googleapis.com/hypermnesia.v1.Error";
 
@@ -217,14 +220,20 @@ impl From<Status> for Error {
 /// mean that nothing was changed.
 fn without_detail(status: &Status) -> Error {
     let (kind, changed) = match status.code() {
+        Code::Cancelled if status.message() == TIMER_TEXT => (ErrorKind::Deadline, proto::Changed::Maybe),
         Code::InvalidArgument => (ErrorKind::Invalid, proto::Changed::Nothing),
         Code::NotFound | Code::Unimplemented => (ErrorKind::NotFound, proto::Changed::Nothing),
         Code::ResourceExhausted | Code::OutOfRange => (ErrorKind::Limit, proto::Changed::Nothing),
         Code::Unavailable => (ErrorKind::Unavailable, proto::Changed::Maybe),
+        // With a source it is this side's own word: the connection broke.
+        _ if std::error::Error::source(status).is_some() => (ErrorKind::Unavailable, proto::Changed::Maybe),
         Code::DeadlineExceeded => (ErrorKind::Deadline, proto::Changed::Maybe),
         Code::Cancelled => (ErrorKind::Cancelled, proto::Changed::Maybe),
         _ => (ErrorKind::Internal, proto::Changed::Maybe),
     };
+    if status.message() == TIMER_TEXT {
+        return unpromised(Error::new(kind, "no answer came in time"), changed);
+    }
     let Some(source) = std::error::Error::source(status) else {
         return unpromised(Error::new(kind, status.message()), changed);
     };

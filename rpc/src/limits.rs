@@ -49,6 +49,29 @@ pub const QUERY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// Longest time that a call may name.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
+/// What an answer gets of a caller's deadline for its way back, at most; a tenth of a shorter one.
+pub const ANSWER_TIME_MAX: Duration = Duration::from_millis(200);
+
+/// How often a call that waits for loading tables looks for them.
+pub const LOADING_LOOK: Duration = Duration::from_millis(20);
+
+/// Clients connected to one server at a time, unless it is told otherwise; more are turned away. Each costs a descriptor, a
+/// task and some tens of kilobytes.
+pub const CONNECTIONS_MAX: usize = 4096;
+
+/// Connections that have not begun to speak HTTP/2, at most: a newer one takes the place of the oldest. A client speaks with
+/// its first packet, so only silent connections get that old.
+pub const STRANGERS_MAX: usize = 64;
+
+/// How long a connection may take to begin to speak.
+pub const GREETING_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Between two looks at a connection that has begun its first line and not ended it.
+pub const GREETING_LOOK: Duration = Duration::from_millis(50);
+
+/// Rest after the system has refused to accept a connection: it will not change its mind at once.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
 /// HTTP/2 streams at a time on one connection.
 pub const STREAMS_PER_CONNECTION: u32 = 1024;
 

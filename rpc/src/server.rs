@@ -5,7 +5,9 @@
 //! awaited, scans, queries and interactive transactions have threads of their own, bounded in number.
 
 mod cluster;
+mod connections;
 mod convert;
+mod deadline;
 mod door;
 mod interactive;
 mod operations;
@@ -22,13 +24,13 @@ use std::sync::Arc;
 
 use hypermnesia::Node;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 use crate::limits::{
-    DRAIN_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MESSAGE_BYTES_MAX, STREAMS_PER_CONNECTION,
+    CONNECTIONS_MAX, DRAIN_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MESSAGE_BYTES_MAX,
+    STREAMS_PER_CONNECTION,
 };
 use crate::proto;
 use crate::proto::cluster_server::ClusterServer;
@@ -49,34 +51,60 @@ struct Services {
 /// Serves a node on a bound listener until `shutdown` is ready; then takes no more calls and waits up to 5 s for those that
 /// are being worked on. The node itself is not closed.
 ///
+/// At most [`CONNECTIONS_MAX`] clients are connected at a time; [`serve_bounded`] takes another number.
+///
 /// # Errors
-/// When the listener fails.
+/// When the server fails.
 pub async fn serve(node: Node, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    let (stopping, stopped) = oneshot::channel::<()>();
+    serve_bounded(node, listener, CONNECTIONS_MAX, shutdown).await
+}
+
+/// As [`serve`], for so many clients at a time. The next one finds its connection closed; so does one that says nothing for
+/// 5 s. Besides the clients at most [`STRANGERS_MAX`](crate::limits::STRANGERS_MAX) connections that have said nothing yet
+/// take a descriptor each.
+///
+/// # Errors
+/// As there.
+pub async fn serve_bounded(
+    node: Node,
+    listener: TcpListener,
+    connections_max: usize,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let (stopping, stopped) = watch::channel(false);
     let signal = async move {
         shutdown.await;
         // Nobody waits for it when the server has failed already.
-        let _ = stopping.send(());
+        let _ = stopping.send(true);
     };
+    let (guests, door_open) = connections::open(listener, connections_max);
     let serving = Server::builder()
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(Some(STREAMS_PER_CONNECTION))
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
         .add_routes(router(node))
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), signal);
+        .serve_with_incoming_shutdown(guests, signal);
     let drained = async move {
-        if stopped.await.is_ok() {
-            tokio::time::sleep(DRAIN_MAX).await;
-        } else {
-            std::future::pending::<()>().await;
+        tokio::select! {
+            () = door_open => {}
+            () = told(stopped.clone()) => {}
         }
+        // The port is closed now; calls that were begun may end.
+        told(stopped).await;
+        tokio::time::sleep(DRAIN_MAX).await;
     };
     tokio::select! {
         result = serving => result.map_err(io::Error::other),
         () = drained => Ok(()),
+    }
+}
+
+/// Comes back when the server is to stop; never when it has failed before.
+async fn told(mut stopped: watch::Receiver<bool>) {
+    if stopped.wait_for(|stopped| *stopped).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -2,10 +2,11 @@
 //! the protocol, and where the stream goes on. The layout of the beginning never changes, so that a later version is told
 //! apart from a stranger.
 
+use hypermnesia_replication::Peer;
 use hypermnesia_store::{Incarnation, NodeId, codec};
 use serde::{Deserialize, Serialize};
 
-use crate::limits::PEER_PROTOCOL;
+use crate::limits::{LIFE_AHEAD_MS_MAX, PEER_PROTOCOL};
 
 /// Every hello begins with it.
 const MAGIC: [u8; 8] = *b"hypermne";
@@ -17,6 +18,8 @@ pub(crate) const HELLO_BYTES_MAX: usize = 4096;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hello {
     pub(crate) cluster: String,
+    /// What the sender takes for the members, as a number: see [`fingerprint`].
+    pub(crate) members: (u32, u32),
     pub(crate) node: NodeId,
     pub(crate) incarnation: Incarnation,
     /// Whom the sender means to speak to.
@@ -42,6 +45,37 @@ pub(crate) enum Refused {
     NotMe(NodeId),
     #[error("it is an older life of that member than the one we know")]
     Older,
+    #[error(
+        "its list of members is another than ours ({theirs} against {ours} members): start all with the same --members"
+    )]
+    Members { theirs: u32, ours: u32 },
+    #[error("its clock is {0} ms ahead of ours: set the clocks right")]
+    Ahead(u64),
+    #[error(
+        "a newer process with the name of this member has taken its place: stop that one, or this one; if there is none, \
+         the clock of this machine was set back"
+    )]
+    Replaced,
+}
+
+/// The members as a number that differs when the lists do, and how many they are.
+pub(crate) fn fingerprint(members: &[(NodeId, String)]) -> (u32, u32) {
+    let mut sum = crc32fast::Hasher::new();
+    for (node, name) in members {
+        sum.update(&node.0.to_le_bytes());
+        sum.update(name.as_bytes());
+        sum.update(&[0]);
+    }
+    (sum.finalize(), members.len() as u32)
+}
+
+/// Who hears a hello.
+#[derive(Clone, Copy)]
+pub(crate) struct Listener<'a> {
+    pub(crate) cluster: &'a str,
+    pub(crate) members: (u32, u32),
+    pub(crate) me: Peer,
+    pub(crate) wall_ms: u64,
 }
 
 impl Hello {
@@ -53,8 +87,8 @@ impl Hello {
         bytes
     }
 
-    /// Reads and checks version and cluster.
-    pub(crate) fn decode(bytes: &[u8], cluster: &str, me: NodeId) -> Result<Hello, Refused> {
+    /// Reads it, if it is one of this version of the protocol.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Hello, Refused> {
         let (magic, rest) = bytes.split_at_checked(MAGIC.len()).ok_or(Refused::Stranger)?;
         let (version, rest) = rest.split_at_checked(4).ok_or(Refused::Stranger)?;
         if magic != MAGIC {
@@ -64,15 +98,28 @@ impl Hello {
         if version != PEER_PROTOCOL {
             return Err(Refused::Version(version));
         }
-        let hello: Hello =
-            codec::decode(rest, HELLO_BYTES_MAX).map_err(|error| Refused::Unreadable(error.to_string()))?;
-        if hello.cluster != cluster {
-            return Err(Refused::Cluster(hello.cluster));
+        codec::decode(rest, HELLO_BYTES_MAX).map_err(|error| Refused::Unreadable(error.to_string()))
+    }
+
+    /// Whether its sender may be spoken to.
+    pub(crate) fn check(&self, here: &Listener<'_>) -> Result<(), Refused> {
+        if self.cluster != here.cluster {
+            return Err(Refused::Cluster(self.cluster.clone()));
         }
-        if hello.to != me {
-            return Err(Refused::NotMe(hello.to));
+        if self.to != here.me.node {
+            return Err(Refused::NotMe(self.to));
         }
-        Ok(hello)
+        if self.members != here.members {
+            return Err(Refused::Members { theirs: self.members.1, ours: here.members.1 });
+        }
+        let ahead_ms = self.incarnation.0.saturating_sub(here.wall_ms);
+        if ahead_ms > LIFE_AHEAD_MS_MAX {
+            return Err(Refused::Ahead(ahead_ms));
+        }
+        if self.known.is_some_and(|(life, _)| life > here.me.incarnation) {
+            return Err(Refused::Replaced);
+        }
+        Ok(())
     }
 }
 
@@ -82,23 +129,34 @@ mod tests {
 
     #[test]
     fn strangers_are_refused_by_what_is_wrong() {
-        // Aim: a wrong cluster, version or member never gets to the stream. Method: one wrong thing at a time.
+        // Aim: who is wrong in any way never gets to the stream, and it is said in which. Method: one wrong thing at a time.
         let (a, b) = (NodeId::of_name("a"), NodeId::of_name("b"));
+        let members = fingerprint(&[(a, "a".into()), (b, "b".into())]);
         let hello = Hello {
             cluster: "c".into(),
+            members,
             node: a,
             incarnation: Incarnation(3),
             to: b,
             known: Some((Incarnation(2), 9)),
         };
         let bytes = hello.encode();
-        assert_eq!(Hello::decode(&bytes, "c", b), Ok(hello));
-        assert_eq!(Hello::decode(&bytes, "d", b), Err(Refused::Cluster("c".into())));
-        assert_eq!(Hello::decode(&bytes, "c", a), Err(Refused::NotMe(b)));
-        assert_eq!(Hello::decode(b"GET / HTTP/1.1", "c", b), Err(Refused::Stranger));
+        assert_eq!(Hello::decode(&bytes).as_ref(), Ok(&hello));
+        assert_eq!(Hello::decode(b"GET / HTTP/1.1"), Err(Refused::Stranger));
         let mut newer = bytes.clone();
         newer[8] += 1;
-        assert_eq!(Hello::decode(&newer, "c", b), Err(Refused::Version(PEER_PROTOCOL + 1)));
-        assert!(matches!(Hello::decode(&bytes[..bytes.len() - 1], "c", b), Err(Refused::Unreadable(_))));
+        assert_eq!(Hello::decode(&newer), Err(Refused::Version(PEER_PROTOCOL + 1)));
+        assert!(matches!(Hello::decode(&bytes[..bytes.len() - 1]), Err(Refused::Unreadable(_))));
+        let me = |node, life| Peer { node, incarnation: Incarnation(life) };
+        let right = Listener { cluster: "c", members, me: me(b, 2), wall_ms: 0 };
+        assert_eq!(hello.check(&right), Ok(()));
+        assert_eq!(hello.check(&Listener { cluster: "d", ..right }), Err(Refused::Cluster("c".into())));
+        assert_eq!(hello.check(&Listener { me: me(a, 2), ..right }), Err(Refused::NotMe(b)));
+        let three = fingerprint(&[(a, "a".into()), (b, "b".into()), (NodeId(3), "c".into())]);
+        let other = Err(Refused::Members { theirs: 2, ours: 3 });
+        assert_eq!(hello.check(&Listener { members: three, ..right }), other);
+        assert_eq!(hello.check(&Listener { me: me(b, 1), ..right }), Err(Refused::Replaced));
+        let far = Hello { incarnation: Incarnation(u64::MAX), ..hello };
+        assert_eq!(far.check(&right), Err(Refused::Ahead(u64::MAX)));
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Link {
     pub(crate) full: Notify,
     /// The connection ended, or the node.
     pub(crate) ended: Notify,
+    /// Why there is no connection, as far as that is known; for people. A leaf lock.
+    trouble: Mutex<Option<String>>,
 }
 
 #[derive(Default)]
@@ -72,7 +74,21 @@ impl Link {
             reader: Mutex::default(),
             full: Notify::new(),
             ended: Notify::new(),
+            trouble: Mutex::default(),
         }
+    }
+
+    /// Notes why there is no connection, or that there is one again. True when that is news.
+    pub(crate) fn note_trouble(&self, trouble: Option<String>) -> bool {
+        let mut known = self.trouble.lock();
+        let news = *known != trouble;
+        *known = trouble;
+        news
+    }
+
+    /// Why there is no connection, as far as that is known.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().clone()
     }
 
     /// A connection was taken into use and is to be read.
@@ -209,12 +225,16 @@ impl Link {
         if state.write() { None } else { state.socket.clone() }
     }
 
-    /// A frame came in on that connection. `Next` counts it as taken.
-    pub(crate) fn arrive(&self, number: u64, acknowledged: u64) -> Arrival {
+    /// A frame came in on that connection. `Next` counts it as taken; `None` when the connection is no longer the present
+    /// one, whose stream this frame has nothing to do with.
+    pub(crate) fn arrive(&self, connection: u64, number: u64, acknowledged: u64) -> Option<Arrival> {
         let mut state = self.state.lock();
+        if state.connection != connection || state.socket.is_none() || state.silenced == connection {
+            return None;
+        }
         state.last_heard = Some(Instant::now());
         state.outbox.acknowledged(acknowledged);
-        if number == 0 { Arrival::Again } else { state.inbox.arrive(number) }
+        Some(if number == 0 { Arrival::Again } else { state.inbox.arrive(number) })
     }
 
     /// Sends an acknowledgement if much was taken since the last one went out, or a heartbeat if nothing went out for long.

@@ -70,15 +70,19 @@ impl Reader {
         while let Some(frame) =
             frame::cut(&mut self.bytes).map_err(|bad| IoError::new(ErrorKind::InvalidData, bad))?
         {
-            if !link.is_present(self.connection) {
-                return Err(IoError::other("it was replaced or closed"));
-            }
-            match link.arrive(frame.number, frame.acknowledged) {
-                Arrival::Again => {}
-                Arrival::Gap => return Err(IoError::new(ErrorKind::InvalidData, "a message is missing")),
-                Arrival::Next => {
-                    let message: Message =
-                        codec::decode(&frame.payload, MESSAGE_BYTES_MAX).map_err(invalid)?;
+            // Read before it is counted as taken: what cannot be read comes again on the next connection.
+            let message = match frame.number {
+                0 => None,
+                _ => Some(codec::decode(&frame.payload, MESSAGE_BYTES_MAX).map_err(invalid)?),
+            };
+            match link.arrive(self.connection, frame.number, frame.acknowledged) {
+                None => return Err(IoError::other("it was replaced or closed")),
+                Some(Arrival::Again) => {}
+                Some(Arrival::Gap) => {
+                    return Err(IoError::new(ErrorKind::InvalidData, "a message is missing"));
+                }
+                Some(Arrival::Next) => {
+                    let message: Message = message.expect("numbered frames carry one");
                     core.on_message(self.peer, message, out);
                 }
             }

@@ -3,15 +3,18 @@
 //! | module | noun |
 //! |---|---|
 //! | [`mod@file`], `real`, `mem` | the border to a disc; the real one; one that forgets, for crash tests |
-//! | [`log`], `segment` | appending, writing, syncing; the files |
-//! | [`record`], [`replay`] | what a frame says; reading all of them at the start |
+//! | [`identity`] | whose a directory is, and how far its log had come |
+//! | [`log`], `segment`, [`spare`] | appending, writing, syncing; the files; the next one, made ahead |
+//! | [`record`], [`replay`], [`cut`] | what a frame says; reading all of them at the start; what stands behind the end |
 //! | `image`, `backend`, [`checkpoint`] | what tables held at a position of the log; bringing it forward |
 //! | [`error`], [`limits`] | what can go wrong; every bound |
 
 mod backend;
 pub mod checkpoint;
+pub mod cut;
 pub mod error;
 pub mod file;
+pub mod identity;
 mod image;
 pub mod limits;
 pub mod log;
@@ -20,10 +23,13 @@ mod real;
 pub mod record;
 pub mod replay;
 mod segment;
+pub mod spare;
 
 pub use checkpoint::Checkpointer;
+pub use cut::Warning;
 pub use error::{DiscError, Result};
 pub use file::{Disc, File, LockGuard};
+pub use identity::{BootId, DirectoryId, Opener};
 pub use log::{Log, LogWriter};
 pub use mem::{Crash, Fault, FaultKind, MemDisc};
 pub use real::RealDisc;

@@ -73,7 +73,7 @@ fn a_dead_member_refuses_writes_and_comes_back_equal() {
     for id in 0..100 {
         table.insert(&row(id, id)).expect("written");
     }
-    trio.kill(2);
+    trio.stop(2);
     let refused = loop {
         match table.insert(&row(1, -1)) {
             Err(Error::Unavailable { member, .. }) => break member,

@@ -49,18 +49,22 @@ fn an_embedded_node_finds_its_tables_again() {
 
 #[test]
 fn three_members_come_back_from_disc_together() {
-    // Aim: whole-cluster restart without a clean stop. Method: write from all, drop all, start all, compare; again.
+    // Aim: whole-cluster restart, after a kill and after a clean stop. Method: write from all, stop all, by turns in either
+    // way, start all, compare; again.
     let homes: Vec<_> = (0..3).map(|_| tempfile::tempdir().expect("a directory")).collect();
     let mut trio = Trio::start_on(Some(homes.iter().map(|home| home.path().to_owned()).collect()));
     let nodes: Vec<Node> = (0..3).map(|at| trio.node(at).clone()).collect();
     kept(trio.node(0), "kept", &nodes, Ack::Logged);
     drop(nodes);
-    for life in 0..3 {
+    for life in 0..4 {
         for n in 0..60 {
             let table = trio.node(n as usize % 3).dyn_table("kept").expect("there");
             table.insert(&row(life * 100 + n, n)).expect("written");
         }
-        (0..3).for_each(|at| trio.kill(at));
+        match life % 2 {
+            0 => trio.crash(&[0, 1, 2]),
+            _ => (0..3).for_each(|at| trio.stop(at)),
+        }
         (0..3).for_each(|at| trio.restart(at));
         trio.settle();
         for at in 0..3 {
@@ -72,7 +76,7 @@ fn three_members_come_back_from_disc_together() {
 
 #[test]
 fn one_member_on_disc_catches_up() {
-    // Aim: a member that was away loads what it missed, over what it had. Method: drop one, settle, start it, compare.
+    // Aim: a member that was killed loads what it missed, over what it had. Method: crash one, settle, start it, compare.
     let homes: Vec<_> = (0..3).map(|_| tempfile::tempdir().expect("a directory")).collect();
     let mut trio = Trio::start_on(Some(homes.iter().map(|home| home.path().to_owned()).collect()));
     let nodes: Vec<Node> = (0..3).map(|at| trio.node(at).clone()).collect();
@@ -81,7 +85,7 @@ fn one_member_on_disc_catches_up() {
     for id in 0..200 {
         table.insert(&row(id, id)).expect("written");
     }
-    trio.kill(1);
+    trio.crash(&[1]);
     trio.restart(1);
     trio.settle();
     let mut rows = trio.node(1).dyn_table("kept").expect("there").to_vec().expect("served");

@@ -2,4 +2,7 @@
 
 mod agree;
 mod disc;
+#[path = "../shared/hard_stop.rs"]
+mod hard_stop;
+mod identity;
 mod trio;

@@ -4,7 +4,10 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hypermnesia::{Node, NodeBuilder};
+use hypermnesia::{DiscOptions, Node, NodeBuilder};
+use tempfile::TempDir;
+
+use crate::hard_stop::killed;
 
 /// Long enough for any machine; every wait ends as soon as it can.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
@@ -15,6 +18,8 @@ pub(crate) struct Trio {
     addresses: Vec<(String, String)>,
     /// One per member, when they keep logs.
     homes: Option<Vec<PathBuf>>,
+    /// What crashed members left, which is where they go on.
+    left: Vec<TempDir>,
 }
 
 impl Trio {
@@ -34,17 +39,28 @@ impl Trio {
             Some(builder.build().expect("a good configuration"))
         };
         let nodes = listeners.into_iter().enumerate().map(start).collect();
-        let trio = Trio { nodes, addresses, homes };
+        let trio = Trio { nodes, addresses, homes, left: Vec::new() };
         trio.settle();
         trio
     }
 
-    fn builder(addresses: &[(String, String)], homes: Option<&[PathBuf]>, at: usize) -> NodeBuilder {
+    pub(crate) fn builder(
+        addresses: &[(String, String)],
+        homes: Option<&[PathBuf]>,
+        at: usize,
+    ) -> NodeBuilder {
         let builder = Node::builder().name(&addresses[at].0).members(addresses.iter().cloned());
         match homes {
-            Some(homes) => builder.data_dir(&homes[at]),
+            Some(homes) => {
+                builder.data_dir(&homes[at]).disc_options(DiscOptions::new().segment_bytes(1 << 20))
+            }
             None => builder,
         }
+    }
+
+    /// Names and peer addresses, by position.
+    pub(crate) fn addresses(&self) -> Vec<(String, String)> {
+        self.addresses.clone()
     }
 
     /// The member at a position, which must be up.
@@ -52,9 +68,20 @@ impl Trio {
         self.nodes[at].as_ref().expect("it is up")
     }
 
-    /// Drops a member without a clean stop.
-    pub(crate) fn kill(&mut self, at: usize) {
+    /// Stops a member, as a program does that ends: the others find its connections closed, its log is written to the end.
+    pub(crate) fn stop(&mut self, at: usize) {
         self.nodes[at] = None;
+    }
+
+    /// Stops members all at once, as a kill does: they go on with the files as they are at this moment.
+    pub(crate) fn crash(&mut self, members: &[usize]) {
+        for &at in members {
+            let homes = self.homes.as_mut().expect("members that crash have data directories");
+            let left = killed(&homes[at]);
+            homes[at] = left.path().to_owned();
+            self.left.push(left);
+        }
+        members.iter().for_each(|at| self.stop(*at));
     }
 
     /// Starts a member that is down, as a new process would.

@@ -59,7 +59,10 @@ fn write_skew_is_retried() {
         }
     };
     let runs = collide(&node, leave(1, 2), leave(2, 1));
-    assert_eq!(runs.0 + runs.1, 3, "one of them ran twice: {runs:?}");
+    assert!(
+        (3..=9).contains(&(runs.0 + runs.1)),
+        "at least one of them ran again, and soon both are through: {runs:?}"
+    );
     assert_eq!(n(t.get(&key(1)).expect("read")) + n(t.get(&key(2)).expect("read")), 1, "somebody stays");
 }
 
@@ -76,7 +79,10 @@ fn phantom(kind: Kind, count: impl Fn(&mut Transaction, &DynTable) -> Result<usi
         }
     };
     let runs = collide(&node, add(1), add(2));
-    assert_eq!(runs.0 + runs.1, 3, "one of them ran twice: {runs:?}");
+    assert!(
+        (3..=9).contains(&(runs.0 + runs.1)),
+        "at least one of them ran again, and soon both are through: {runs:?}"
+    );
     assert_eq!(t.len().expect("read"), 2);
 }
 

@@ -1,6 +1,9 @@
 //! One node without a network: what tables and transactions promise. One file per group of promises of `docs/contract.md`.
 
 mod callers;
+mod directory;
+#[path = "../shared/hard_stop.rs"]
+mod hard_stop;
 mod isolation;
 mod listen;
 mod refusals;

@@ -138,3 +138,68 @@ fn nested_transactions_keep_or_drop_their_writes() {
         assert_eq!(sorted(t.to_vec().expect("read")), expected, "child {child}, parent {parent}");
     }
 }
+
+#[test]
+fn a_nested_panic_that_is_caught_leaves_nothing() {
+    // Aim: who catches a panic of a nested transaction goes on as if it had failed. Method: one panic after a write, then
+    // as many as there may be levels, which would use them up if one stayed.
+    let node = node();
+    let t = table(&node, Kind::Set);
+    node.transaction(|tx| {
+        tx.insert(&t, &row(1, 1))?;
+        for _ in 0..=hypermnesia::limits::NESTING_MAX {
+            let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                tx.nested(|tx| -> hypermnesia::Result<()> {
+                    tx.insert(&t, &row(1, 2))?;
+                    tx.insert(&t, &row(2, 2))?;
+                    std::panic::resume_unwind(Box::new("inside"))
+                })
+            }));
+            assert!(caught.is_err());
+        }
+        assert_eq!(tx.get(&t, &key(1))?, Some(row(1, 1).to_vec()));
+        tx.nested(|tx| tx.insert(&t, &row(3, 3)))
+    })
+    .expect("the outer one commits");
+    assert_eq!(sorted(t.to_vec().expect("read")), [row(1, 1).to_vec(), row(3, 3).to_vec()]);
+}
+
+#[test]
+fn a_nested_future_that_is_dropped_leaves_nothing() {
+    // Aim: a nested transaction that a task gives up on has not happened. Method: a future that writes and then waits for
+    // ever, polled once and dropped.
+    let node = node();
+    let t = table(&node, Kind::Set);
+    let done = node.transaction_async(|tx| {
+        let t = t.clone();
+        async move {
+            tx.insert(&t, &row(1, 1)).await?;
+            {
+                let mut nested = std::pin::pin!(tx.nested(|tx| {
+                    let t = t.clone();
+                    async move {
+                        tx.insert(&t, &row(1, 2)).await?;
+                        std::future::pending::<hypermnesia::Result<()>>().await
+                    }
+                }));
+                std::future::poll_fn(|context| {
+                    assert!(nested.as_mut().poll(context).is_pending());
+                    std::task::Poll::Ready(())
+                })
+                .await;
+                assert_eq!(tx.get(&t, &key(1)).await?, Some(row(1, 2).to_vec()), "it has written");
+            }
+            tx.nested(|tx| {
+                let t = t.clone();
+                async move { tx.insert(&t, &row(2, 2)).await }
+            })
+            .await
+        }
+    });
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime")
+        .block_on(done)
+        .expect("commits");
+    assert_eq!(sorted(t.to_vec().expect("read")), [row(1, 1).to_vec(), row(2, 2).to_vec()]);
+}

@@ -111,3 +111,37 @@ fn a_dropped_table_is_gone_and_its_name_is_free() {
     assert_ne!(again.id(), t.id());
     assert!(again.is_empty().expect("new"));
 }
+
+#[test]
+fn a_unique_index_is_never_in_force_over_rows_that_break_it() {
+    // Aim: no write comes between the look at the rows and the index. Method: an index is added to a large table while
+    // another thread inserts the row that would break it; whichever is first, not both succeed.
+    for round in 0..8 {
+        let node = node();
+        let t = table(&node, Kind::Set);
+        for part in 0..4 {
+            let rows: Vec<_> = (part * 500..(part + 1) * 500).map(|id| row(id, id)).collect();
+            t.insert_many(rows.iter().map(|row| &row[..])).expect("written");
+        }
+        std::thread::scope(|scope| {
+            let adding = scope.spawn(|| node.add_index("t", "by_n_once", &["n"], true));
+            (0..round * 50).for_each(|id| t.insert(&row(10_000 + id, 10_000 + id)).expect("its own value"));
+            let inserted = t.insert(&row(100_000, 3)).is_ok();
+            let added = adding.join().expect("no panic").is_ok();
+            assert!(!(inserted && added), "round {round}: both succeeded");
+        });
+    }
+}
+
+#[test]
+fn a_bag_counts_the_rows_it_keeps() {
+    // Aim: a count of SQL is what was really added or changed. Method: identical rows in one statement, in the table, and
+    // by an update.
+    let node = node();
+    let t = table(&node, Kind::Bag);
+    let count = |sql| node.query(sql, &[]).expect("runs").count;
+    assert_eq!(count("INSERT INTO t VALUES (1, 1), (1, 1), (1, 2)"), 2);
+    assert_eq!(count("INSERT INTO t VALUES (1, 2), (1, 3)"), 1);
+    assert_eq!(count("UPDATE t SET n = 9"), 1);
+    assert_eq!(t.to_vec().expect("read"), [row(1, 9).to_vec()]);
+}

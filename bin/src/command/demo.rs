@@ -81,7 +81,8 @@ impl Demo {
         let names: Vec<_> = (1..=3).map(|number| format!("n{number}")).collect();
         let members = child::member_list(&names, &child::free_addresses(3)?);
         for name in names {
-            let spec = Spec { name, client: "127.0.0.1:0".into(), members: members.clone(), data: None };
+            let client = "127.0.0.1:0".to_owned();
+            let spec = Spec { name, client, members: members.clone(), data: None, quiet: true };
             self.members.push(Member::start(spec).await?);
         }
         self.whole().await?;

@@ -38,7 +38,8 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
         let client = format!("127.0.0.1:{}", port(number));
         let data = args.data.as_ref().map(|folder| folder.join(name));
         let member =
-            Member::start(Spec { name: name.clone(), client, members: members.clone(), data }).await?;
+            Member::start(Spec { name: name.clone(), client, members: members.clone(), data, quiet: false })
+                .await?;
         say(format_args!("{} for clients at {}, process {}", member.spec.name, member.client, member.pid))?;
         running.push(member);
     }

@@ -1,9 +1,10 @@
 //! `serve`: one member in the foreground. It listens before it says so, serves clients from the first moment (what is not
-//! loaded yet answers "unavailable"), and stops cleanly on SIGTERM and Ctrl-C.
+//! loaded yet answers "unavailable"), and stops cleanly on SIGTERM and Ctrl-C. When its node fails it says why and ends too.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
@@ -13,8 +14,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::has_host_and_port;
-use crate::child;
-use crate::output;
+use crate::{child, descriptors, output};
+
+/// How long the threads of a node that has failed may take to end.
+const CLOSES_WITHIN: Duration = Duration::from_secs(3);
 
 /// Run one member in the foreground.
 #[derive(Debug, Default, Args)]
@@ -22,7 +25,7 @@ pub(crate) struct ServeArgs {
     /// The member's name, kept for good.
     #[arg(long)]
     name: Option<String>,
-    /// Where tables on disc are kept. Without it tables on disc are refused and all is gone with the process.
+    /// Where tables on disc are kept. Without it this member creates none, and all it has is gone with the process.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Where clients reach it; port 0 takes a free one. Default: 127.0.0.1:7400.
@@ -76,11 +79,31 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     // Reading a data directory takes a while and blocks.
     let node = tokio::task::spawn_blocking(move || builder(&settings).build()).await??;
     output::say(ready_line(&node, client))?;
-    let server = hypermnesia_rpc::server::serve(node.clone(), listener, stop(with_parent)?);
-    server.await.context("the client service ended")?;
-    // Closing waits for the node's threads, so it is not done on a thread that runs tasks.
-    tokio::task::spawn_blocking(move || node.close()).await?;
-    Ok(())
+    let clients = descriptors::for_clients();
+    let end = end(stop(with_parent)?, node.clone());
+    hypermnesia_rpc::server::serve_bounded(node.clone(), listener, clients, end)
+        .await
+        .context("the client service ended")?;
+    let (name, failure) = (node.name().to_owned(), node.failure());
+    // Closing waits for the node's threads, so it is not done on a thread that runs tasks. Those of a node that has failed
+    // may hang in what failed.
+    let closed = tokio::task::spawn_blocking(move || node.close());
+    match failure {
+        None => Ok(closed.await?),
+        Some(failure) => {
+            // Ended or given up: the process goes.
+            drop(tokio::time::timeout(CLOSES_WITHIN, closed).await);
+            bail!("{name} has failed and serves no longer: {failure}")
+        }
+    }
+}
+
+/// Comes back when the process is told to stop, or the node has failed.
+async fn end(stop: impl Future<Output = ()>, node: Node) {
+    tokio::select! {
+        () = stop => {}
+        _ = node.failed() => {}
+    }
 }
 
 /// The line that says that the member listens, and where: one JSON object.

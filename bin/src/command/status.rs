@@ -1,5 +1,5 @@
 //! `status`: the cluster as one member sees it. The exit code is 0 only when every member is connected and every table is
-//! loaded, so that scripts can wait for a cluster with `--wait`.
+//! loaded on every member, so that scripts can wait for a cluster with `--wait`.
 
 use std::time::Duration;
 

@@ -65,3 +65,29 @@ fn what_nobody_knows_is_said_to_be_unknown() {
         std::thread::sleep(Duration::from_millis(50));
     }
 }
+
+#[test]
+fn a_refused_member_is_mentioned() {
+    // Aim: who is kept out, and why, can be read where a member runs. Method: two members of different clusters; the one that
+    // is dialled says so on its standard error.
+    let (list, home) = (members(2), tempfile::tempdir().expect("the test holds this"));
+    let said = |name: &str| home.path().join(name);
+    let _members = ["n1", "n2"].map(|name| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_hmn"));
+        let file = std::fs::File::create(said(name)).expect("the test holds this");
+        program.stderr(file).env_remove("RUST_LOG");
+        Server::started(program, &["--name", name, "--members", &list, "--cluster", name])
+    });
+    let until = Instant::now() + Duration::from_secs(30);
+    let text = loop {
+        let text =
+            ["n1", "n2"].map(|name| std::fs::read_to_string(said(name)).expect("it is there")).concat();
+        if text.contains("refused") {
+            break text;
+        }
+        assert!(Instant::now() < until, "nobody said anything: {text}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let line = text.lines().find(|line| line.contains("refused")).expect("it was there");
+    assert!(line.contains("WARN") && line.contains("cluster") && !line.contains('\u{1b}'), "{line}");
+}

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod commands;
+mod deadlines;
 mod development;
 mod files;
 mod manners;

@@ -17,7 +17,20 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a member and returns when it has said where it listens.
     pub(crate) fn start(arguments: &[&str]) -> Server {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_hmn"))
+        Server::started(Command::new(env!("CARGO_BIN_EXE_hmn")), arguments)
+    }
+
+    /// Starts a member that may have so many descriptors.
+    pub(crate) fn with_descriptors(most: u32, arguments: &[&str]) -> Server {
+        let mut shell = Command::new("sh");
+        let program = env!("CARGO_BIN_EXE_hmn");
+        shell.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\""), program]);
+        Server::started(shell, arguments)
+    }
+
+    /// Starts a member by this command.
+    pub(crate) fn started(mut program: Command, arguments: &[&str]) -> Server {
+        let mut child = program
             .arg("serve")
             .args(arguments)
             .args(["--client", "127.0.0.1:0", "--with-parent"])

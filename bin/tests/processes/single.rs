@@ -1,5 +1,6 @@
 //! One member: rows, files, transactions as JSON lines, wrong inputs, stop.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -171,4 +172,55 @@ fn every_place_of_a_file_is_counted_in_its_country() {
         ]);
         assert_eq!(one, format!("count(*)\n{count}\n"));
     }
+}
+
+#[test]
+fn silent_connections_take_no_descriptors_from_the_disc() {
+    // Aim: a member with few descriptors goes on when many connections say nothing, and they are closed. Method: more of
+    // them than it may have descriptors, then a write to disc and a read by a new client, and a look at what is left.
+    let dir = tempfile::tempdir().expect("the test holds this");
+    let data = dir.path().to_str().expect("the test holds this");
+    let server = Server::with_descriptors(300, &["--data", data]);
+    server.says(&["table", "create", "t", "-a", "id:int", "--key", "id", "--storage", "disc"]);
+    let _silent: Vec<_> =
+        (0..400).map(|_| std::net::TcpStream::connect(&server.addr).expect("the port is open")).collect();
+    let begin = Instant::now();
+    server.says(&["put", "t", "1"]);
+    assert_eq!(server.says(&["get", "t", "1", "--format", "csv"]), "id\n1\n");
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", server.child.id())).map_or(0, Iterator::count);
+    let until = Instant::now() + Duration::from_secs(30);
+    while open() > 60 {
+        assert!(Instant::now() < until, "{} descriptors", open());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_member_whose_disc_fails_says_so_and_ends() {
+    // Aim: nobody takes a node that serves no longer for a running one. Method: take its directory away and write until it
+    // needs another file; then its exit code and what it said.
+    let home = tempfile::tempdir().expect("the test holds this");
+    let (data, said) = (home.path().join("data"), home.path().join("stderr"));
+    let mut program = Command::new(env!("CARGO_BIN_EXE_hmn"));
+    program.stderr(std::fs::File::create(&said).expect("the test holds this")).env_remove("RUST_LOG");
+    let mut server = Server::started(program, &["--data", data.to_str().expect("a name")]);
+    server.says(&["table", "create", "t", "-a", "id:int", "-a", "text:text", "--storage", "disc"]);
+    std::fs::remove_dir_all(&data).expect("the test holds this");
+    let file = home.path().join("t.csv");
+    let row = |n| format!("{n},{}\n", "x".repeat(1 << 20));
+    std::fs::write(&file, format!("id,text\n{}", (0..10).map(row).collect::<String>())).expect("written");
+    let until = Instant::now() + Duration::from_secs(60);
+    let ended = loop {
+        // It fails once the node has.
+        drop(server.hmn(&["import", "t", file.to_str().expect("a name")]));
+        if let Some(ended) = server.child.try_wait().expect("the test holds this") {
+            break ended;
+        }
+        assert!(Instant::now() < until, "still running");
+    };
+    let said = std::fs::read_to_string(&said).expect("the test holds this");
+    assert_eq!(ended.code(), Some(1), "{said}");
+    assert!(said.contains("ERROR") && said.contains("disc"), "{said}");
+    assert!(said.lines().last().is_some_and(|line| line.starts_with("hmn: ")), "{said}");
 }

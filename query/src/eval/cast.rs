@@ -26,7 +26,7 @@ pub(crate) fn cast(value: ValueRef<'_>, ty: Type, span: Span) -> Evaluated<Value
         (Type::Text, ValueRef::Bytes(bytes)) => std::str::from_utf8(bytes).ok().map(Value::from),
         (Type::Text, other) => Some(Value::Text(text(other))),
         (Type::Bytes, ValueRef::Text(text)) => Some(Value::Bytes(text.as_bytes().to_vec())),
-        (Type::Float, ValueRef::Text(text)) => text.trim().parse().ok().map(Value::Float),
+        (Type::Float, ValueRef::Text(text)) => float(text.trim()).map(Value::Float),
         (Type::Float, whole) => number::float(whole).map(Value::Float),
         (Type::Int, ValueRef::Bool(truth)) => Some(Value::Int(i64::from(truth))),
         (Type::Int, ValueRef::Timestamp(us)) => Some(Value::Int(us)),
@@ -50,6 +50,12 @@ pub(crate) fn cast(value: ValueRef<'_>, ty: Type, span: Span) -> Evaluated<Value
         let shown: String = value.to_string().chars().take(40).collect();
         Fault::new(ErrorKind::Value, span, format!("{shown} cannot be cast to {ty}"))
     })
+}
+
+/// Infinity is what is called so; digits that are beyond the floats are none.
+fn float(text: &str) -> Option<f64> {
+    let digits = text.contains(|c: char| c.is_ascii_digit());
+    text.parse().ok().filter(|x: &f64| x.is_finite() || !digits)
 }
 
 /// To the nearest whole number, halves away from zero; nothing beyond 64 bits.

@@ -45,14 +45,25 @@ pub(crate) fn arithmetic(op: Binary, a: ValueRef<'_>, b: ValueRef<'_>, span: Spa
     }
     let x = float(a).ok_or_else(|| wrong_type(op.sign(), a, span))?;
     let y = float(b).ok_or_else(|| wrong_type(op.sign(), b, span))?;
-    Ok(Value::Float(match op {
+    let result = match op {
         Binary::Add => x + y,
         Binary::Subtract => x - y,
         Binary::Multiply => x * y,
         Binary::Divide | Binary::Remainder if y == 0.0 => return Err(by_zero(span)),
         Binary::Divide => x / y,
         _ => x % y,
-    }))
+    };
+    finite(result, &[x, y], span).map(Value::Float)
+}
+
+/// A result that has left the floats although its operands were some. Infinities and NaN that are stored stay what they are.
+pub(crate) fn finite(result: f64, operands: &[f64], span: Span) -> Evaluated<f64> {
+    if result.is_finite() || !operands.iter().all(|operand| operand.is_finite()) {
+        return Ok(result);
+    }
+    let why =
+        if result.is_nan() { "the result is no real number" } else { "the result does not fit a float" };
+    Err(Fault::new(ErrorKind::Value, span, why))
 }
 
 fn whole_arithmetic(op: Binary, a: i128, b: i128, span: Span) -> Evaluated<Value> {

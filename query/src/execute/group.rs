@@ -141,7 +141,10 @@ impl State {
         match (number::whole(value), value) {
             // 2^63 values of 64 bits fit 128.
             (Some(n), _) => self.whole += n,
-            (None, ValueRef::Float(x)) => *self.float.get_or_insert(0.0) += x,
+            (None, ValueRef::Float(x)) => {
+                let sum = self.float.unwrap_or(0.0);
+                self.float = Some(number::finite(sum + x, &[sum, x], aggregate.place.0)?);
+            }
             (None, other) => return Err(wrong_type(aggregate.kind.name(), other, aggregate.place.0)),
         }
         Ok(())

@@ -4,7 +4,8 @@ use hypermnesia_store::calendar::Moment;
 use hypermnesia_store::{Type, Value};
 use sqlparser::ast;
 
-use super::{Parsed, ident, refuse, unsupported};
+use super::place::{beyond, first_of, first_word, leftmost};
+use super::{Parsed, ident, refuse, refuse_at, unsupported};
 use crate::error::{ErrorKind, Fault, Span};
 use crate::limits::EXPRESSION_DEPTH_MAX;
 use crate::syntax::{Binary, Expr, Name, Node};
@@ -94,8 +95,10 @@ impl Reader {
             } => {
                 let inner = self.boxed(*expr)?;
                 let span = inner.span;
-                let ty =
-                    type_of(&data_type).ok_or_else(|| unsupported(span, &format!("the type {data_type}")))?;
+                let ty = type_of(&data_type).ok_or_else(|| {
+                    let name = data_type.to_string();
+                    unsupported(span, &format!("the type {name}")).behind(&[first_of(&name)])
+                })?;
                 Ok(Expr { span, node: Node::Cast(inner, ty) })
             }
             E::Array(array) => {
@@ -117,13 +120,11 @@ impl Reader {
             E::Trim { trim_where: None, trim_what: None, expr, trim_characters: None } => {
                 self.builtin("trim", [*expr])
             }
-            E::InSubquery { ref expr, .. } => {
-                Err(unsupported(leftmost(expr), "a subquery").hint("join with the other table instead"))
+            E::InSubquery { subquery, .. } | E::Subquery(subquery) | E::Exists { subquery, .. } => {
+                Err(unsupported(first_word(&subquery), "a subquery")
+                    .hint("join with the other table instead"))
             }
-            E::Subquery(_) | E::Exists { .. } => {
-                Err(unsupported(leftmost(&expr), "a subquery").hint("join with the other table instead"))
-            }
-            other => Err(unsupported(leftmost(&other), "this expression")),
+            other => Err(beyond(&other)),
         }
     }
 
@@ -170,7 +171,10 @@ impl Reader {
             B::LtEq => Binary::LessOrEqual,
             B::Gt => Binary::Greater,
             B::GtEq => Binary::GreaterOrEqual,
-            other => return Err(unsupported(leftmost(&left), &format!("the operator {other}"))),
+            other => {
+                let sign = other.to_string();
+                return Err(unsupported(leftmost(&left), &format!("the operator {sign}")).behind(&[&sign]));
+            }
         };
         self.two(op, left, right)
     }
@@ -235,9 +239,9 @@ impl Reader {
     fn call(&mut self, function: ast::Function) -> Parsed<Expr> {
         let name = super::name(function.name)?;
         refuse(function.over.is_some(), name.span, "a window function (OVER)")?;
-        refuse(function.filter.is_some(), name.span, "FILTER")?;
-        refuse(!function.within_group.is_empty(), name.span, "WITHIN GROUP")?;
-        refuse(function.null_treatment.is_some(), name.span, "IGNORE NULLS")?;
+        refuse_at(function.filter.is_some(), name.span, &["FILTER"], "FILTER")?;
+        refuse_at(!function.within_group.is_empty(), name.span, &["WITHIN"], "WITHIN GROUP")?;
+        refuse_at(function.null_treatment.is_some(), name.span, &["IGNORE", "RESPECT"], "IGNORE NULLS")?;
         refuse(function.parameters != ast::FunctionArguments::None, name.span, "a function with parameters")?;
         let list = match function.args {
             ast::FunctionArguments::List(list) => list,
@@ -246,7 +250,9 @@ impl Reader {
                     Node::Call { arguments: Vec::new(), distinct: false, star: false, name: name.clone() };
                 return Ok(Expr { span: name.span, node });
             }
-            ast::FunctionArguments::Subquery(_) => return Err(unsupported(name.span, "a subquery")),
+            ast::FunctionArguments::Subquery(query) => {
+                return Err(unsupported(first_word(&query), "a subquery"));
+            }
         };
         refuse(!list.clauses.is_empty(), name.span, "a clause among the arguments")?;
         let (mut arguments, mut star) = (Vec::new(), false);
@@ -338,7 +344,8 @@ fn typed_string(typed: ast::TypedString) -> Parsed<Expr> {
     let is_time =
         type_of(&typed.data_type) == Some(Type::Timestamp) || typed.data_type == ast::DataType::Date;
     let (true, ast::Value::SingleQuotedString(text)) = (is_time, typed.value.value) else {
-        return Err(unsupported(span, "this kind of literal"));
+        let name = typed.data_type.to_string();
+        return Err(unsupported(span, "this kind of literal").before(&[first_of(&name)]));
     };
     let moment = Moment::parse(&text).ok_or_else(|| {
         Fault::new(ErrorKind::Value, span, format!("{text:?} is no moment"))
@@ -355,37 +362,6 @@ fn one_char(escape: &Expr) -> Parsed<char> {
         }
     }
     Err(Fault::new(ErrorKind::Syntax, escape.span, "ESCAPE takes one character"))
-}
-
-/// A place in the expression that is easily found: its first name or literal down the left side.
-pub(super) fn leftmost(expr: &ast::Expr) -> Span {
-    use ast::Expr as E;
-    let mut expr = expr;
-    loop {
-        expr = match expr {
-            E::Identifier(name) => return name.span.into(),
-            E::CompoundIdentifier(parts) => return parts.first().map_or(Span::NONE, |part| part.span.into()),
-            E::Value(value) => return value.span.into(),
-            E::Function(function) => {
-                let first = function.name.0.first();
-                return first.and_then(|part| part.as_ident()).map_or(Span::NONE, |name| name.span.into());
-            }
-            E::Case { case_token, .. } => return case_token.0.span.into(),
-            E::BinaryOp { left, .. } => left,
-            E::UnaryOp { expr, .. }
-            | E::Nested(expr)
-            | E::IsNull(expr)
-            | E::IsNotNull(expr)
-            | E::Cast { expr, .. }
-            | E::InList { expr, .. }
-            | E::InSubquery { expr, .. }
-            | E::Between { expr, .. }
-            | E::Like { expr, .. }
-            | E::ILike { expr, .. }
-            | E::Collate { expr, .. } => expr,
-            _ => return Span::NONE,
-        };
-    }
 }
 
 /// The type that a SQL type name means here.

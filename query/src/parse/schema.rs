@@ -4,7 +4,8 @@ use hypermnesia_store::{Ack, Attribute, Kind, Storage};
 use sqlparser::ast;
 
 use super::expression::type_of;
-use super::{Parsed, ident, name, refuse, unsupported};
+use super::place::{first_of, leftmost};
+use super::{Parsed, ident, name, refuse_at, unsupported};
 use crate::error::{ErrorKind, Fault, Span};
 use crate::schema::{CreateIndex, CreateTable, NewIndex, SchemaChange};
 use crate::syntax::Name;
@@ -12,13 +13,14 @@ use crate::syntax::Name;
 pub(super) fn create_table(table: ast::CreateTable) -> Parsed<SchemaChange> {
     let table_name = name(table.name.clone())?;
     let span = table_name.span;
-    refuse(table.or_replace || table.temporary || table.external, span, "this form of CREATE TABLE")?;
-    refuse(
-        table.query.is_some() || table.like.is_some() || table.clone.is_some(),
-        span,
-        "CREATE TABLE from another table",
-    )?;
-    refuse(table.partition_by.is_some() || table.inherits.is_some(), span, "this form of CREATE TABLE")?;
+    let (start, form) = (Span::NONE, "this form of CREATE TABLE");
+    refuse_at(table.or_replace, start, &["OR REPLACE"], form)?;
+    refuse_at(table.temporary, start, &["TEMPORARY", "TEMP"], form)?;
+    refuse_at(table.external, start, &["EXTERNAL"], form)?;
+    let copied = table.query.is_some() || table.like.is_some() || table.clone.is_some();
+    refuse_at(copied, span, &["AS", "LIKE", "CLONE"], "CREATE TABLE from another table")?;
+    refuse_at(table.partition_by.is_some(), span, &["PARTITION BY"], form)?;
+    refuse_at(table.inherits.is_some(), span, &["INHERITS"], form)?;
     let mut create = CreateTable {
         name: table_name.text.clone(),
         if_not_exists: table.if_not_exists,
@@ -50,10 +52,10 @@ pub(super) fn create_table(table: ast::CreateTable) -> Parsed<SchemaChange> {
         ast::CreateTableOptions::With(options) => {
             options.into_iter().try_for_each(|each| option(&mut create, each))?
         }
-        _ => {
-            return Err(
-                unsupported(span, "this kind of option").hint("options are written WITH (kind = 'bag')")
-            );
+        options => {
+            let written = options.to_string();
+            let fault = unsupported(span, "this kind of option").behind(&[first_of(&written)]);
+            return Err(fault.hint("options are written WITH (kind = 'bag')"));
         }
     }
     Ok(SchemaChange::CreateTable(create))
@@ -70,7 +72,9 @@ fn add_column(create: &mut CreateTable, column: ast::ColumnDef) -> Parsed<()> {
         ));
     }
     let ty = type_of(&column.data_type).ok_or_else(|| {
-        unsupported(span, &format!("the type {}", column.data_type))
+        let name = column.data_type.to_string();
+        unsupported(span, &format!("the type {name}"))
+            .behind(&[first_of(&name)])
             .hint("there are any, bool, int, float, text, bytes, timestamp, list, map")
     })?;
     let mut nullable = true;
@@ -82,7 +86,12 @@ fn add_column(create: &mut CreateTable, column: ast::ColumnDef) -> Parsed<()> {
             ast::ColumnOption::Unique(_) => {
                 add_unique(create, option.name.map(|name| name.value), vec![column_name.text.clone()]);
             }
-            other => return Err(unsupported(span, &format!("the column option {other}"))),
+            other => {
+                let option = other.to_string();
+                return Err(
+                    unsupported(span, &format!("the column option {option}")).behind(&[first_of(&option)])
+                );
+            }
         }
     }
     create.attributes.push(Attribute { name: column_name.text, ty, nullable });
@@ -92,15 +101,20 @@ fn add_column(create: &mut CreateTable, column: ast::ColumnDef) -> Parsed<()> {
 fn add_constraint(create: &mut CreateTable, constraint: ast::TableConstraint, span: Span) -> Parsed<()> {
     match constraint {
         ast::TableConstraint::PrimaryKey(key) => {
+            let place = key.columns.first().map_or(span, |column| leftmost(&column.column.expr));
             let names = columns(create, key.columns, span)?;
-            set_key(create, names, span)
+            set_key(create, names, place)
         }
         ast::TableConstraint::Unique(unique) => {
             let names = columns(create, unique.columns, span)?;
             add_unique(create, unique.name.or(unique.index_name).map(|name| name.value), names);
             Ok(())
         }
-        _ => Err(unsupported(span, "this constraint").hint("there are PRIMARY KEY and UNIQUE")),
+        other => {
+            let written = other.to_string();
+            let fault = unsupported(span, "this constraint").behind(&[first_of(&written)]);
+            Err(fault.hint("there are PRIMARY KEY and UNIQUE"))
+        }
     }
 }
 
@@ -133,16 +147,18 @@ fn columns(create: &CreateTable, columns: Vec<ast::IndexColumn>, span: Span) -> 
 
 fn index_column(column: ast::IndexColumn, span: Span) -> Parsed<Name> {
     let options = &column.column.options;
-    refuse(options.sort.is_some() || options.nulls_first.is_some(), span, "ASC or DESC in an index")?;
+    let ordered = options.sort.is_some() || options.nulls_first.is_some();
+    let near = leftmost(&column.column.expr).or(span);
+    refuse_at(ordered, near, &["ASC", "DESC", "NULLS", "USING"], "ASC or DESC in an index")?;
     match column.column.expr {
         ast::Expr::Identifier(name) if column.operator_class.is_none() => Ok(ident(name)),
-        _ => Err(unsupported(span, "an index over an expression")),
+        _ => Err(unsupported(near, "an index over an expression")),
     }
 }
 
 fn option(create: &mut CreateTable, option: ast::SqlOption) -> Parsed<()> {
     let ast::SqlOption::KeyValue { key, value } = option else {
-        return Err(unsupported(Span::NONE, "an option without a value"));
+        return Err(unsupported(Span::NONE, "an option without a value").behind(&["WITH"]));
     };
     let span: Span = key.span.into();
     let text = match value {
@@ -197,9 +213,13 @@ fn ack(text: &str) -> Option<Ack> {
 pub(super) fn create_index(index: ast::CreateIndex) -> Parsed<SchemaChange> {
     let table = name(index.table_name)?;
     let span = table.span;
-    refuse(index.predicate.is_some() || !index.include.is_empty(), span, "a partial or covering index")?;
-    refuse(index.using.is_some() || !index.with.is_empty(), span, "USING and WITH of an index")?;
-    refuse(index.concurrently || index.nulls_distinct.is_some(), span, "this form of CREATE INDEX")?;
+    let part = index.predicate.is_some() || !index.include.is_empty();
+    refuse_at(part, span, &["WHERE", "INCLUDE"], "a partial or covering index")?;
+    let using = index.using.is_some() || !index.with.is_empty();
+    refuse_at(using, span, &["USING", "WITH"], "USING and WITH of an index")?;
+    let (start, form) = (Span::NONE, "this form of CREATE INDEX");
+    refuse_at(index.concurrently, start, &["CONCURRENTLY"], form)?;
+    refuse_at(index.nulls_distinct.is_some(), span, &["NULLS"], form)?;
     let columns = index.columns.into_iter().map(|column| index_column(column, span));
     let attributes: Vec<String> = columns.map(|name| Ok(name?.text)).collect::<Parsed<_>>()?;
     let index_name = match index.name {
@@ -219,9 +239,10 @@ pub(super) fn drop(statement: ast::Statement) -> Parsed<SchemaChange> {
     else {
         return Err(unsupported(Span::NONE, "this DROP"));
     };
-    refuse(cascade || purge || temporary, Span::NONE, "this form of DROP")?;
+    let words = ["CASCADE", "PURGE", "TEMPORARY"];
+    refuse_at(cascade || purge || temporary, Span::NONE, &words, "this form of DROP")?;
     let (Some(only), true) = (names.pop(), names.is_empty()) else {
-        return Err(unsupported(Span::NONE, "DROP of several at once"));
+        return Err(unsupported(Span::NONE, "DROP of several at once").behind(&[","]));
     };
     let dropped = name(only)?;
     match object_type {
@@ -230,6 +251,9 @@ pub(super) fn drop(statement: ast::Statement) -> Parsed<SchemaChange> {
             let table = table.map(name).transpose()?.map(|table| table.text);
             Ok(SchemaChange::DropIndex { name: dropped.text, table, if_exists })
         }
-        other => Err(unsupported(dropped.span, &format!("DROP {other}"))),
+        other => {
+            let what = other.to_string();
+            Err(unsupported(Span::NONE, &format!("DROP {what}")).behind(&[first_of(&what)]))
+        }
     }
 }

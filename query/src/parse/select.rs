@@ -2,50 +2,56 @@
 
 use sqlparser::ast;
 
-use super::expression::{expression, leftmost};
-use super::{Parsed, ident, name, refuse, unsupported};
+use super::expression::expression;
+use super::place::{first_table, first_word, leftmost};
+use super::{Parsed, ident, name, refuse, refuse_at, unsupported};
 use crate::error::{ErrorKind, Fault, Span};
 use crate::limits::{COLUMNS_MAX, TABLES_MAX};
 use crate::syntax::{Item, Join, Name, On, Order, Select, Source};
 
 pub(super) fn query(query: ast::Query) -> Parsed<Select> {
-    let none = Span::NONE;
     if let Some(with) = &query.with {
         return Err(unsupported(with.with_token.0.span.into(), "WITH"));
     }
-    refuse(query.fetch.is_some(), none, "FETCH (use LIMIT)")?;
-    refuse(!query.locks.is_empty(), none, "FOR UPDATE")?;
-    refuse(
+    let start = first_word(&query);
+    refuse_at(query.fetch.is_some(), start, &["FETCH"], "FETCH (use LIMIT)")?;
+    refuse_at(
+        !query.locks.is_empty(),
+        start,
+        &["FOR UPDATE", "FOR SHARE", "FOR"],
+        "a lock (FOR UPDATE, FOR SHARE)",
+    )?;
+    refuse_at(
         query.for_clause.is_some() || query.settings.is_some() || query.format_clause.is_some(),
-        none,
+        start,
+        &["FOR", "SETTINGS", "FORMAT"],
         "this clause",
     )?;
-    refuse(!query.pipe_operators.is_empty(), none, "|>")?;
+    refuse_at(!query.pipe_operators.is_empty(), start, &["|>"], "|>")?;
     let mut select = match *query.body {
         ast::SetExpr::Select(select) => core(*select)?,
         ast::SetExpr::Query(inner) if query.order_by.is_none() && query.limit_clause.is_none() => {
             return self::query(*inner);
         }
-        ast::SetExpr::SetOperation { op, right, .. } => {
-            let span = match &*right {
-                ast::SetExpr::Select(select) => select.select_token.0.span.into(),
-                _ => none,
-            };
-            return Err(unsupported(span, &op.to_string()));
+        ast::SetExpr::SetOperation { op, left, .. } => return Err(set_operation(op, &left, start)),
+        ast::SetExpr::Table(_) => return Err(unsupported(start, "TABLE").behind(&["TABLE"])),
+        ast::SetExpr::Values(_) => {
+            return Err(unsupported(start, "VALUES without INSERT").before(&["VALUES", "VALUE"]));
         }
-        _ => return Err(unsupported(none, "this query")),
+        _ => return Err(unsupported(start, "this query")),
     };
     if let Some(order_by) = query.order_by {
-        refuse(order_by.interpolate.is_some(), none, "INTERPOLATE")?;
+        refuse_at(order_by.interpolate.is_some(), start, &["INTERPOLATE"], "INTERPOLATE")?;
         let ast::OrderByKind::Expressions(exprs) = order_by.kind else {
-            return Err(unsupported(none, "ORDER BY ALL"));
+            return Err(unsupported(start, "ORDER BY ALL").behind(&["ORDER BY ALL"]));
         };
         select.order_by = exprs.into_iter().map(order).collect::<Parsed<_>>()?;
     }
     match query.limit_clause {
         None => {}
         Some(ast::LimitClause::LimitOffset { limit, offset, limit_by }) => {
-            refuse(!limit_by.is_empty(), none, "LIMIT BY")?;
+            let by = limit_by.first().map_or(start, leftmost);
+            refuse(!limit_by.is_empty(), by, "LIMIT BY")?;
             select.limit = limit.map(expression).transpose()?;
             select.offset = offset.map(|offset| expression(offset.value)).transpose()?;
         }
@@ -55,6 +61,16 @@ pub(super) fn query(query: ast::Query) -> Parsed<Select> {
         }
     }
     Ok(select)
+}
+
+/// The first of several is named, because it stands first.
+fn set_operation(last: ast::SetOperator, mut left: &ast::SetExpr, start: Span) -> Fault {
+    let mut first = last;
+    while let ast::SetExpr::SetOperation { op, left: further, .. } = left {
+        (first, left) = (*op, further);
+    }
+    let word = first.to_string();
+    unsupported(start, &word).behind(&[&word])
 }
 
 fn order(by: ast::OrderByExpr) -> Parsed<Order> {
@@ -70,9 +86,10 @@ fn order(by: ast::OrderByExpr) -> Parsed<Order> {
 
 fn core(select: ast::Select) -> Parsed<Select> {
     let span: Span = select.select_token.0.span.into();
-    refuse(select.top.is_some(), span, "TOP (use LIMIT)")?;
-    refuse(select.into.is_some(), span, "SELECT INTO")?;
-    refuse(select.qualify.is_some() || !select.named_window.is_empty(), span, "a window")?;
+    refuse_at(select.top.is_some(), span, &["TOP"], "TOP (use LIMIT)")?;
+    refuse_at(select.into.is_some(), span, &["INTO"], "SELECT INTO")?;
+    let window = select.qualify.is_some() || !select.named_window.is_empty();
+    refuse_at(window, span, &["QUALIFY", "WINDOW"], "a window")?;
     refuse(select.exclude.is_some() || select.select_modifiers.is_some(), span, "this form of SELECT")?;
     refuse(!select.lateral_views.is_empty() || select.prewhere.is_some(), span, "this form of SELECT")?;
     refuse(!select.connect_by.is_empty() || !select.cluster_by.is_empty(), span, "this form of SELECT")?;
@@ -82,7 +99,9 @@ fn core(select: ast::Select) -> Parsed<Select> {
     let distinct = match select.distinct {
         None | Some(ast::Distinct::All) => false,
         Some(ast::Distinct::Distinct) => true,
-        Some(ast::Distinct::On(_)) => return Err(unsupported(span, "DISTINCT ON")),
+        Some(ast::Distinct::On(_)) => {
+            return Err(unsupported(span, "DISTINCT ON").behind(&["DISTINCT ON"]));
+        }
     };
     if select.projection.len() > COLUMNS_MAX {
         let message = format!("{} columns, at most {COLUMNS_MAX} are possible", select.projection.len());
@@ -92,7 +111,7 @@ fn core(select: ast::Select) -> Parsed<Select> {
         ast::GroupByExpr::Expressions(exprs, modifiers) if modifiers.is_empty() => {
             exprs.into_iter().map(expression).collect::<Parsed<_>>()?
         }
-        _ => return Err(unsupported(span, "this form of GROUP BY")),
+        _ => return Err(unsupported(span, "this form of GROUP BY").behind(&["GROUP BY"])),
     };
     Ok(Select {
         span,
@@ -166,16 +185,23 @@ fn joined(join: ast::Join) -> Parsed<Source> {
     use ast::JoinOperator as J;
     let mut source = source(join.relation, Join::Cross)?;
     let span = source.table.span;
-    refuse(join.global, span, "GLOBAL JOIN")?;
+    if join.global {
+        return Err(unsupported(span, "GLOBAL JOIN").before(&["GLOBAL"]));
+    }
     source.join = match join.join_operator {
         J::Join(on) | J::Inner(on) => Join::Inner(condition(on, span)?),
         J::Left(on) | J::LeftOuter(on) => Join::Left(condition(on, span)?),
         J::CrossJoin(ast::JoinConstraint::None) => Join::Cross,
         J::Right(_) | J::RightOuter(_) => {
-            return Err(unsupported(span, "RIGHT JOIN").hint("exchange the tables and write LEFT JOIN"));
+            return Err(unsupported(span, "RIGHT JOIN")
+                .before(&["RIGHT"])
+                .hint("exchange the tables and write LEFT JOIN"));
         }
-        J::FullOuter(_) => return Err(unsupported(span, "FULL JOIN")),
-        _ => return Err(unsupported(span, "this kind of join")),
+        J::FullOuter(_) => return Err(unsupported(span, "FULL JOIN").before(&["FULL"])),
+        _ => {
+            let words = ["SEMI", "ANTI", "APPLY", "ASOF", "STRAIGHT_JOIN", "CROSS", "JOIN"];
+            return Err(unsupported(span, "this kind of join").before(&words));
+        }
     };
     Ok(source)
 }
@@ -187,7 +213,8 @@ fn condition(on: ast::JoinConstraint, span: Span) -> Parsed<On> {
             columns.into_iter().map(name).collect::<Parsed<_>>().map(On::Using)
         }
         ast::JoinConstraint::Natural => {
-            Err(unsupported(span, "NATURAL JOIN").hint("name the columns: USING (a, b)"))
+            let fault = unsupported(span, "NATURAL JOIN").before(&["NATURAL"]);
+            Err(fault.hint("name the columns: USING (a, b)"))
         }
         ast::JoinConstraint::None => Err(Fault::new(ErrorKind::Syntax, span, "the join has no condition")
             .hint("write ON ..., USING (...), or CROSS JOIN")),
@@ -228,16 +255,10 @@ pub(super) fn table(relation: ast::TableFactor) -> Parsed<(Name, Option<Name>)> 
         ast::TableFactor::Table { name: function, .. } => {
             Err(unsupported(name(function)?.span, "a function or an addition in FROM"))
         }
-        ast::TableFactor::Derived { subquery, .. } => {
-            let span = match &*subquery.body {
-                ast::SetExpr::Select(select) => select.select_token.0.span.into(),
-                _ => Span::NONE,
-            };
-            Err(unsupported(span, "a subquery"))
-        }
+        ast::TableFactor::Derived { subquery, .. } => Err(unsupported(first_word(&subquery), "a subquery")),
         ast::TableFactor::TableFunction { expr, .. } => {
             Err(unsupported(leftmost(&expr), "a function in FROM"))
         }
-        _ => Err(unsupported(Span::NONE, "this in FROM")),
+        other => Err(unsupported(first_table(&other), "this in FROM")),
     }
 }

@@ -67,6 +67,34 @@ fn deep_text_is_refused_before_it_is_deep() {
 }
 
 #[test]
+fn the_place_of_a_long_chain_is_found() {
+    // Aim: looking for the place of what is refused needs no more stack than the tree itself. Method: the longest chains
+    // that are read, below what is not supported, on a test thread (2 MiB) without optimisation.
+    let chains =
+        [vec!["1"; 990].join(" + "), format!("1{}", "::int".repeat(950)), vec!["1"; 990].join(" = 1 AND ")];
+    for chain in chains {
+        for sql in [
+            format!("SELECT {chain} -> 1"),
+            format!("SELECT ({chain}) SIMILAR TO 'x'"),
+            format!("SELECT 1 = ANY ({chain})"),
+            format!("SELECT ({chain}, 1)"),
+            format!("SELECT ({chain})[1]"),
+            format!("SELECT 1 FROM (t JOIN t u ON {chain})"),
+            format!("SELECT 1 FROM unnest({chain})"),
+            format!("VALUES ({chain})"),
+            format!("SELECT interval {chain}"),
+        ] {
+            let found = kind(&sql);
+            assert!(
+                matches!(found, ErrorKind::Unsupported | ErrorKind::Limit | ErrorKind::Syntax),
+                "{found:?}"
+            );
+        }
+    }
+    assert_eq!(kind(&("SELECT 1 UNION ".repeat(600) + "SELECT 1")), ErrorKind::Unsupported);
+}
+
+#[test]
 fn what_is_wide_but_not_deep_is_answered() {
     // Aim: the bounds leave room for generated statements. Method: long lists, chains of AND and OR, many rows.
     let list: Vec<String> = (0..20_000).map(|n| n.to_string()).collect();

@@ -9,7 +9,7 @@ use hypermnesia_replication::message::{FlushStep, Prepare, Refusal, Vote};
 use hypermnesia_replication::{
     Effect, Fact, LogToken, Message, NodeSet, Outcome, Peer, Reply, Unavailable, Why,
 };
-use hypermnesia_store::{Ack, Blocked, Incarnation, NodeId, SchemaVersion, TxId};
+use hypermnesia_store::{Ack, Blocked, Incarnation, NodeId, SchemaVersion, TxId, Value};
 
 use trio::{TABLE, Trio, key, put, sent};
 
@@ -110,6 +110,52 @@ fn nothing_is_sent_when_a_replica_is_away() {
     trio.carry_all();
     assert!(matches!(trio.reply(txid), Some(Reply::Committed(_))));
     assert_eq!(trio.nodes[0].status(trio.now).epoch, 1);
+}
+
+#[test]
+fn nothing_is_logged_without_space() {
+    // Aim: a member whose log has no space refuses, where the commit begins and as a participant, and says why; it takes part
+    // again once there is some. Method: no space at A, then at B, then everywhere some.
+    let mut trio = Trio::open(3, true);
+    let mut no_space_at = |at: usize| {
+        (0..3).for_each(|node| trio.nodes[node].set_space(node != at));
+        let (txid, _) = trio.commit(0, 1, 10);
+        trio.carry_all();
+        trio.reply(txid).cloned()
+    };
+    for (at, member) in [(0, NodeId(1)), (1, NodeId(2))] {
+        let why = Unavailable { member, why: Why::NoSpace };
+        assert_eq!(no_space_at(at), Some(Reply::Unavailable(why)));
+    }
+    assert!(matches!(no_space_at(3), Some(Reply::Committed(_))));
+}
+
+#[test]
+fn a_member_that_goes_away_in_mid_vote_keeps_nobody_for_long() {
+    // Aim: (b) of the static cluster without sitting out the deadline, and a blip that costs nothing. Method: a long
+    // deadline, the link goes down with the Prepare on it; once it comes back at once, once it does not.
+    for returns in [true, false] {
+        let mut trio = Trio::open(3, false);
+        let (txid, _) = trio.commit_within(0, 1, 10, 10_000);
+        trio.carry_to(1);
+        trio.carry_to(0);
+        let away = trio.peers[2];
+        trio.event(0, |replica, now, out| replica.on_disconnected(now, away, out));
+        trio.pass_ms(500);
+        trio.tick(0);
+        assert_eq!(trio.reply(txid), None, "it may come back");
+        if returns {
+            trio.event(0, |replica, now, out| replica.on_connected(now, away, out));
+            trio.carry_all();
+            assert!(matches!(trio.reply(txid), Some(Reply::Committed(_))));
+            continue;
+        }
+        for _ in 0..10 {
+            trio.pass_ms(100);
+            trio.tick(0);
+        }
+        assert_eq!(trio.reply(txid), Some(&Reply::Unknown));
+    }
 }
 
 /// A commit at A of a key that an older transaction has locked at B.
@@ -304,5 +350,38 @@ fn outcomes_are_settled_when_every_participant_has_answered_the_mark() {
         trio.pass_ms(700_000);
         trio.tick(at);
         assert_eq!(trio.nodes[at].outcome(txid), Outcome::Unknown, "and then forgotten, never guessed");
+    }
+}
+
+#[test]
+fn an_acknowledged_write_outlives_all_processes_and_one_disc() {
+    // Aim: a member whose disc was lost is no witness against what the others prepared, also when it dies again in the
+    // middle of the flush. Method: a write is told, nobody has logged the commit, all die; each one in turn comes back empty.
+    for again in [false, true] {
+        for lost in [None, Some(0), Some(1), Some(2)] {
+            let mut trio = Trio::apart(3, true);
+            trio.connect_all();
+            trio.carry_all();
+            let (txid, _) = trio.commit(0, 7, 42);
+            while trio.reply(txid).is_none() {
+                trio.carry_one();
+            }
+            assert!(matches!(trio.reply(txid), Some(Reply::Committed(_))));
+            let mut after = trio.reborn(lost);
+            if again && lost.is_some() {
+                // To the moment where the empty one has been told which epoch there was, and has written that down.
+                while !after
+                    .logged
+                    .iter()
+                    .any(|(at, token)| Some(*at) == lost && matches!(token, LogToken::Collected { .. }))
+                {
+                    after.carry_one();
+                }
+                after = after.reborn(None);
+            }
+            after.settle();
+            let values: Vec<_> = (0..3).map(|at| after.value(at, 7)).collect();
+            assert_eq!(values, vec![Some(Value::Int(42)); 3], "lost {lost:?}, dies again: {again}");
+        }
     }
 }

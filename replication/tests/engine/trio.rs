@@ -1,10 +1,11 @@
 //! Members in one thread, messages carried by hand: what a test does not carry has not arrived.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use hypermnesia_replication::{
-    CommitRequest, Effect, LogToken, Member, Message, Now, Peer, Recovered, Replica, ReplicaConfig, Reply,
+    CommitRequest, Effect, Fact, LogToken, Member, Message, Now, Peer, Recovered, RecoveredPrepare, Replica,
+    ReplicaConfig, Reply,
 };
 use hypermnesia_store::{
     Ack, Incarnation, Key, NodeId, Op, Row, SchemaVersion, Storage, Store, StoreConfig, TableDef, TableId,
@@ -21,6 +22,8 @@ pub(crate) struct Trio {
     /// Messages not yet carried: from, to, what.
     pub(crate) wire: VecDeque<(usize, usize, Message)>,
     pub(crate) logged: Vec<(usize, LogToken)>,
+    /// Everything that was handed to each member's log.
+    logs: Vec<Vec<Fact>>,
     pub(crate) replies: Vec<(TxId, Reply)>,
     pub(crate) effects: Vec<(usize, Effect)>,
     pub(crate) now: Now,
@@ -50,6 +53,16 @@ impl Trio {
     }
 
     pub(crate) fn apart(count: u32, durable: bool) -> Trio {
+        Trio::stopped(count, durable, Incarnation(1), |_| None)
+    }
+
+    /// Members that have started on what their logs hold; none means a new one whose table is there by agreement.
+    fn stopped(
+        count: u32,
+        durable: bool,
+        incarnation: Incarnation,
+        log: impl Fn(usize) -> Option<Vec<Fact>>,
+    ) -> Trio {
         let members: Vec<Member> =
             (1..=count).map(|n| Member { node: NodeId(n), name: format!("n{n}") }).collect();
         let copies: Vec<NodeId> = members.iter().map(|member| member.node).collect();
@@ -60,17 +73,22 @@ impl Trio {
             peers: Vec::new(),
             wire: VecDeque::new(),
             logged: Vec::new(),
+            logs: vec![Vec::new(); count as usize],
             replies: Vec::new(),
             effects: Vec::new(),
             now: Now { mono_ns: 1_000_000, wall_ms: 1_000 },
             sequence: 1,
         };
-        for member in &members {
+        for (at, member) in members.iter().enumerate() {
             let store = Arc::new(Store::new(StoreConfig { wall_ms: 1_000 }));
-            store.load_writes(Timestamp(1), &[define(&table(&copies, storage))]).expect("an empty store");
-            let incarnation = Incarnation(1);
+            let log = log(at);
+            if log.as_ref().is_none_or(|log| !log.is_empty()) {
+                store.load_writes(Timestamp(1), &[define(&table(&copies, storage))]).expect("an empty store");
+            }
+            let recovered = log.as_ref().map_or_else(Recovered::default, |log| replay(log, &store));
+            trio.logs[at] = log.unwrap_or_default();
             let config = ReplicaConfig { node: member.node, incarnation, members: members.clone(), durable };
-            trio.nodes.push(Replica::new(config, Arc::clone(&store), Recovered::default()));
+            trio.nodes.push(Replica::new(config, Arc::clone(&store), recovered));
             trio.stores.push(store);
             trio.peers.push(Peer { node: member.node, incarnation });
         }
@@ -98,6 +116,9 @@ impl Trio {
         let mut effects = Vec::new();
         event(&self.nodes[at], self.now, &mut effects);
         for effect in &effects {
+            if let Effect::Log { fact, .. } = effect {
+                self.logs[at].push(fact.clone());
+            }
             match effect {
                 Effect::Send { to, message } => {
                     let to = self.peers.iter().position(|peer| peer == to).expect("a living peer");
@@ -122,17 +143,43 @@ impl Trio {
 
     /// Carries messages and completes log writes until nothing moves.
     pub(crate) fn carry_all(&mut self) {
-        loop {
-            if let Some((_, to, _)) = self.wire.front() {
-                let to = *to;
-                self.carry_to(to);
-            } else if !self.logged.is_empty() {
-                let (at, token) = self.logged.remove(0);
-                self.event(at, |replica, now, out| replica.on_logged(now, token, out));
-            } else {
-                return;
-            }
+        while self.carry_one() {}
+    }
+
+    /// Carries the oldest message, or completes the oldest log write when there is none.
+    pub(crate) fn carry_one(&mut self) -> bool {
+        if let Some((_, to, _)) = self.wire.front() {
+            let to = *to;
+            self.carry_to(to);
+        } else if !self.logged.is_empty() {
+            let (at, token) = self.logged.remove(0);
+            self.event(at, |replica, now, out| replica.on_logged(now, token, out));
+        } else {
+            return false;
         }
+        true
+    }
+
+    /// All processes end at once and start again on all that they had handed to their logs; one may have lost it. They
+    /// are connected, and nothing is carried yet.
+    pub(crate) fn reborn(&self, lost: Option<usize>) -> Trio {
+        let count = self.nodes.len() as u32;
+        let mut trio = Trio::stopped(count, true, Incarnation(self.peers[0].incarnation.0 + 1), |at| {
+            Some(if lost == Some(at) { Vec::new() } else { self.logs[at].clone() })
+        });
+        trio.sequence = self.sequence + 100;
+        trio.connect_all();
+        trio
+    }
+
+    /// Time passes until everything is agreed.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..50 {
+            self.carry_all();
+            self.pass_ms(200);
+            (0..self.nodes.len()).for_each(|at| drop(self.tick(at)));
+        }
+        self.carry_all();
     }
 
     pub(crate) fn pass_ms(&mut self, ms: u64) {
@@ -151,13 +198,18 @@ impl Trio {
 
     /// Commits a blind write of one key at a node, with a deadline of 400 ms.
     pub(crate) fn commit(&mut self, at: usize, key: i64, value: i64) -> (TxId, Vec<Effect>) {
+        self.commit_within(at, key, value, 400)
+    }
+
+    /// The same with another deadline.
+    pub(crate) fn commit_within(&mut self, at: usize, key: i64, value: i64, ms: u64) -> (TxId, Vec<Effect>) {
         let txid = self.txid(at);
         let txn = self.stores[at].begin(txid);
         let request = CommitRequest {
             work: Arc::new(put(key, value)),
             ack: Ack::Logged,
             sync: false,
-            deadline_ns: self.now.mono_ns + 400_000_000,
+            deadline_ns: self.now.mono_ns + ms * 1_000_000,
         };
         (txid, self.event(at, |replica, now, out| replica.commit(now, txn, request, out)))
     }
@@ -170,6 +222,43 @@ impl Trio {
         let found = self.stores[at].table(TABLE).expect("it exists").newest(&key(wanted));
         found.map(|(body, _)| body.rows()[0].attribute(1).to_value())
     }
+}
+
+/// What a start makes of a log.
+fn replay(log: &[Fact], store: &Store) -> Recovered {
+    let mut open: BTreeMap<TxId, RecoveredPrepare> = BTreeMap::new();
+    let mut recovered = Recovered::default();
+    for fact in log {
+        match fact {
+            Fact::Prepared { txid, epoch, work, .. } => {
+                open.insert(*txid, RecoveredPrepare { txid: *txid, epoch: *epoch, work: Arc::clone(work) });
+            }
+            Fact::Committed { txid, ts } => {
+                if let Some(one) = open.remove(txid) {
+                    store.load_writes(*ts, &one.work.writes).expect("nobody serves");
+                }
+                recovered.last_commit = recovered.last_commit.max(*ts);
+                recovered.outcomes.push((*txid, Some(*ts)));
+            }
+            Fact::Aborted { txid } => {
+                open.remove(txid);
+                recovered.outcomes.push((*txid, None));
+            }
+            Fact::Epoch(bytes) => recovered.epoch = Some(bytes.clone()),
+            Fact::Loaded { table, clear, rows } => {
+                if *clear {
+                    store.clear(*table).expect("the schema is loaded before");
+                }
+                for (key, ts, body) in rows {
+                    store.load_row(*table, key, *ts, body.clone()).expect("nobody serves");
+                    recovered.last_commit = recovered.last_commit.max(*ts);
+                }
+            }
+            Fact::Applied { .. } | Fact::Barrier => {}
+        }
+    }
+    recovered.prepared = open.into_values().collect();
+    recovered
 }
 
 pub(crate) fn key(number: i64) -> Key {

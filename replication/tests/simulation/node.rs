@@ -74,6 +74,15 @@ impl Node {
     }
 }
 
+impl Node {
+    /// A crashed node keeps only the beginning of its log.
+    pub(crate) fn lose(&mut self, kept: usize) {
+        assert!(self.life.is_none(), "only a process that has ended loses its disc");
+        self.log.truncate(kept);
+        self.safe = self.log.len();
+    }
+}
+
 /// What the engine's recovery does with a log: rows into the store, the rest to the replica.
 fn replay(log: &[Fact], store: &Store, at: usize, members: usize) -> Recovered {
     let mut open: BTreeMap<TxId, (u64, Arc<Work>)> = BTreeMap::new();

@@ -33,6 +33,8 @@ pub(crate) struct Shape {
     pub(crate) clients: usize,
     pub(crate) transactions: usize,
     pub(crate) faults: bool,
+    /// Whether a log may be lost with its disc, or an old one put back, at one node at a time.
+    pub(crate) losses: bool,
     /// Crash this node at this many handler calls, and do nothing else harmful.
     pub(crate) crash_at: Option<(usize, u64)>,
     pub(crate) planted: Planted,
@@ -71,6 +73,7 @@ pub(crate) struct World {
     pub(crate) calls: u64,
     pub(crate) healing: bool,
     pub(crate) crashes: u64,
+    pub(crate) losses: u64,
     pub(crate) unknowns: u64,
     pub(crate) settled: (usize, usize),
     pub(crate) trace: Vec<String>,
@@ -100,6 +103,7 @@ impl World {
             calls: 0,
             healing: false,
             crashes: 0,
+            losses: 0,
             unknowns: 0,
             settled: (0, 0),
             trace: Vec::new(),
@@ -408,10 +412,38 @@ impl World {
                     }
                 }
             }
+            _ if self.shape.losses => self.lose_a_log(),
             _ => {}
         }
         let after = self.rng.between(5 * MS, 80 * MS);
         self.later(after, Thing::Fault);
+    }
+
+    /// While all are whole and know it: some end at once, and one of them comes back with an empty disc, or with what was
+    /// on it some time ago. Whatever was acknowledged is on the others.
+    fn lose_a_log(&mut self) {
+        let settled = |one: &Node| {
+            one.life.as_ref().is_some_and(|life| {
+                let status = life.replica.status(Now::default());
+                status.open
+                    && status.complete
+                    && status.members.iter().all(|member| member.connected && member.ready)
+            })
+        };
+        if !self.nodes.iter().all(settled) {
+            return;
+        }
+        let victim = self.rng.below(self.nodes.len() as u64) as usize;
+        for node in 0..self.nodes.len() {
+            if node == victim || self.rng.chance(2, 3) {
+                self.crash_for_a_while(node);
+            }
+        }
+        let log = &self.nodes[victim].log;
+        let kept = if self.rng.chance(1, 2) { 0 } else { self.rng.below(log.len() as u64 + 1) as usize };
+        self.say(|| format!("-- n{} loses its log but {kept} records", victim + 1));
+        self.losses += 1;
+        self.nodes[victim].lose(kept);
     }
 
     fn crash_for_a_while(&mut self, node: usize) {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
 
 use super::{
     Interactive, Operations, QueryRows, Table, TableDefinition, TableInfo, TableSpec, Transact, Transacted,
@@ -19,7 +22,24 @@ use crate::{Error, ErrorKind};
 #[derive(Clone, Debug)]
 pub struct Client {
     channel: Channel,
+    timeout: Timeout,
 }
+
+/// Puts the time that a call may take into its headers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Timeout(Option<Duration>);
+
+impl Interceptor for Timeout {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(time) = self.0 {
+            request.set_timeout(time);
+        }
+        Ok(request)
+    }
+}
+
+/// The connection, with a time for each call.
+pub(super) type Timed = InterceptedService<Channel, Timeout>;
 
 impl Client {
     /// Connects to a member: `host:port`, or `http://host:port`. Fails with [`ErrorKind::Unavailable`] when nobody answers
@@ -30,12 +50,23 @@ impl Client {
             let cause = innermost(&error);
             Error::new(ErrorKind::Unavailable, format!("cannot connect to {address}: {cause}"))
         })?;
-        Ok(Client { channel })
+        Ok(Client { channel, timeout: Timeout::default() })
     }
 
     /// Like [`connect`](Client::connect), but connects with the first call. Must be called inside a tokio runtime.
     pub fn connect_lazy(address: impl AsRef<str>) -> Result<Client, Error> {
-        Ok(Client { channel: endpoint(address.as_ref())?.connect_lazy() })
+        let channel = endpoint(address.as_ref())?.connect_lazy();
+        Ok(Client { channel, timeout: Timeout::default() })
+    }
+
+    /// The same connection, with a time for each call: the server hears of it and ends its waits within it, loading tables
+    /// included, and here the call fails with [`ErrorKind::Deadline`] when no answer has come by then. A query has it as a
+    /// whole, a scan until its rows come, an interactive transaction from its begin to its commit; a stream of
+    /// [`operations`](Client::operations) is not bounded by it.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Client {
+        self.timeout = Timeout(Some(timeout));
+        self
     }
 
     /// A handle on a table; whether there is one shows with the first operation.
@@ -130,22 +161,23 @@ impl Client {
         self.channel.clone()
     }
 
-    pub(super) fn cluster_client(&self) -> ClusterClient<Channel> {
-        ClusterClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    pub(super) fn cluster_client(&self) -> ClusterClient<Timed> {
+        ClusterClient::with_interceptor(self.channel.clone(), self.timeout)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    fn tables_client(&self) -> TablesClient<Channel> {
-        let client = TablesClient::new(self.channel.clone());
+    fn tables_client(&self) -> TablesClient<Timed> {
+        let client = TablesClient::with_interceptor(self.channel.clone(), self.timeout);
         client.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    fn transactions_client(&self) -> TransactionsClient<Channel> {
-        let client = TransactionsClient::new(self.channel.clone());
+    fn transactions_client(&self) -> TransactionsClient<Timed> {
+        let client = TransactionsClient::with_interceptor(self.channel.clone(), self.timeout);
         client.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    fn query_client(&self) -> QueryClient<Channel> {
-        let client = QueryClient::new(self.channel.clone());
+    fn query_client(&self) -> QueryClient<Timed> {
+        let client = QueryClient::with_interceptor(self.channel.clone(), self.timeout);
         client.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 }

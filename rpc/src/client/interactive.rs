@@ -3,8 +3,8 @@
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tonic::transport::Channel;
 
+use super::connection::Timed;
 use super::{Row, Scan, TransactionId, TransactionOptions, Values, transact, values};
 use crate::proto::transactions_client::TransactionsClient;
 use crate::proto::{self, execute_response::Part, interact_request::Step, interact_response::Answer};
@@ -39,7 +39,7 @@ pub struct Interactive {
 
 impl Interactive {
     pub(super) async fn begin(
-        mut client: TransactionsClient<Channel>,
+        mut client: TransactionsClient<Timed>,
         options: TransactionOptions,
     ) -> Result<Interactive, Error> {
         let (requests, outgoing) = mpsc::channel(1);

@@ -1,7 +1,6 @@
 //! A handle on one table: single rows, batches, scans.
 
-use tonic::transport::Channel;
-
+use super::connection::Timed;
 use super::{Row, Scan, ScanRows, Values, values};
 use crate::Error;
 use crate::proto::{self, tables_client::TablesClient};
@@ -9,12 +8,12 @@ use crate::proto::{self, tables_client::TablesClient};
 /// A table of the cluster. Cheap to clone. Every write is a transaction of its own and returns its commit timestamp.
 #[derive(Clone, Debug)]
 pub struct Table {
-    client: TablesClient<Channel>,
+    client: TablesClient<Timed>,
     name: String,
 }
 
 impl Table {
-    pub(super) fn new(client: TablesClient<Channel>, name: String) -> Table {
+    pub(super) fn new(client: TablesClient<Timed>, name: String) -> Table {
         Table { client, name }
     }
 

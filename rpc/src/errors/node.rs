@@ -56,10 +56,12 @@ fn kind_of(error: &NodeError) -> ErrorKind {
         | NodeError::SystemTable { .. }
         | NodeError::WrongKind { .. }
         | NodeError::NoDataDirectory { .. }
+        | NodeError::BlockedByOuter { .. }
         | NodeError::Aborted { .. } => ErrorKind::Refused,
-        NodeError::Unavailable { .. } | NodeError::NotReady { .. } | NodeError::Closed => {
-            ErrorKind::Unavailable
-        }
+        NodeError::Unavailable { .. }
+        | NodeError::NotReady { .. }
+        | NodeError::Replaced { .. }
+        | NodeError::Closed => ErrorKind::Unavailable,
         NodeError::DeadlineExceeded => ErrorKind::Deadline,
         NodeError::Unknown { .. } => ErrorKind::OutcomeUnknown,
         NodeError::InDoubt { .. } => ErrorKind::InDoubt,
@@ -68,6 +70,8 @@ fn kind_of(error: &NodeError) -> ErrorKind {
             ErrorKind::Limit
         }
         NodeError::Damaged { .. } | NodeError::Disc(_) => ErrorKind::Storage,
+        // The node has stopped; nobody knows what was under way.
+        NodeError::Broken(_) => ErrorKind::Internal,
         _ => ErrorKind::Internal,
     }
 }

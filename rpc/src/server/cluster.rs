@@ -1,11 +1,15 @@
 //! The service `Cluster`, and what all services tell about tables: the node's status as messages.
 
+use std::time::Duration;
+
+use hypermnesia::limits::SCHEMA_DEADLINE_DEFAULT;
 use hypermnesia::{Error as NodeError, NodeId, Outcome, TableDef, TxId};
 use tonic::{Request, Response, Status};
 
 use super::Services;
 use super::convert;
-use super::door::{Door, time};
+use super::deadline::Deadline;
+use super::door::Door;
 use crate::errors::{Error, ErrorKind};
 use crate::limits::TIMEOUT_DEFAULT;
 use crate::proto::cluster_server::Cluster;
@@ -38,7 +42,8 @@ impl Cluster for Services {
         &self,
         request: Request<WaitForTablesRequest>,
     ) -> Result<Response<WaitForTablesResponse>, Status> {
-        self.door.wait_for_tables(request.into_inner()).await?;
+        let by = Deadline::of(request.metadata());
+        self.door.wait_for_tables(request.into_inner(), by).await?;
         Ok(Response::new(WaitForTablesResponse {}))
     }
 }
@@ -48,7 +53,7 @@ impl Door {
         let status = self.node.status();
         let mut members: Vec<_> = status.members.into_iter().map(|member| self.member(member)).collect();
         members.sort_unstable_by_key(|member| member.node);
-        let ready = status.ready && members.iter().all(|member| member.connected);
+        let ready = status.ready && all_serve(&members);
         StatusResponse {
             name: status.node,
             node: self.node.id().0,
@@ -71,7 +76,8 @@ impl Door {
             name: member.name,
             node: node.0,
             connected: member.connected,
-            ready: member.ready,
+            // The last that was heard of one that is away says nothing about now.
+            ready: member.connected && member.ready,
             peer_address: member.peer_address,
         }
     }
@@ -82,8 +88,17 @@ impl Door {
         self.node.tables().iter().map(|def| self.info(def, &sizes)).collect()
     }
 
+    /// One table. That there is none is only said once all are loaded, where the caller waits for that.
+    pub(super) async fn describe_by(&self, name: &str, by: Deadline) -> Result<proto::TableInfo, Error> {
+        if let Ok(info) = self.describe(name) {
+            return Ok(info);
+        }
+        self.loaded(by).await?;
+        self.describe(name)
+    }
+
     /// One table.
-    pub(super) fn describe(&self, name: &str) -> Result<proto::TableInfo, Error> {
+    fn describe(&self, name: &str) -> Result<proto::TableInfo, Error> {
         let missing = || Error::from(NodeError::NoSuchTable { name: name.to_owned() });
         self.tables()
             .into_iter()
@@ -124,13 +139,18 @@ impl Door {
         OutcomeResponse { outcome: outcome.into(), committed_at }
     }
 
-    async fn wait_for_tables(&self, request: WaitForTablesRequest) -> Result<(), Error> {
-        let wait = time(request.timeout_ms, TIMEOUT_DEFAULT);
-        let place = self.thread().await?;
+    async fn wait_for_tables(&self, request: WaitForTablesRequest, by: Deadline) -> Result<(), Error> {
+        let by = by.named(request.timeout_ms);
+        if let Err(error) = self.loaded(by).await {
+            let late = by.time(TIMEOUT_DEFAULT).is_zero();
+            return Err(if late { Error::new(ErrorKind::Deadline, error.message()) } else { error });
+        }
+        // Loaded, or nothing was named: the default, and for tables that are not there yet.
+        let place = self.thread(by).await?;
         let node = self.node.clone();
         let waited = tokio::task::spawn_blocking(move || {
             let names: Vec<_> = request.tables.iter().map(String::as_str).collect();
-            let result = node.wait_for_tables(&names, wait);
+            let result = node.wait_for_tables(&names, by.time(TIMEOUT_DEFAULT));
             drop(place);
             result
         });
@@ -146,13 +166,14 @@ impl Door {
     pub(super) async fn create_table(
         &self,
         request: proto::CreateTableRequest,
+        by: Deadline,
     ) -> Result<proto::CreateTableResponse, Error> {
         let table = request.table.ok_or_else(|| Error::invalid("table", "is required"))?;
         let mut members: Vec<_> = self.node.status().members.into_iter().map(|member| member.name).collect();
         members.sort();
         let name = table.name.clone();
         let definition = convert::definition(table, &members)?;
-        self.change_schema(name, move |node| node.create_table(definition).map(drop))
+        self.change_schema(by, name, move |node, time| node.create_table_within(definition, time).map(drop))
             .await
             .map(|table| proto::CreateTableResponse { table: Some(table) })
     }
@@ -161,8 +182,9 @@ impl Door {
     pub(super) async fn drop_table(
         &self,
         request: proto::DropTableRequest,
+        by: Deadline,
     ) -> Result<proto::DropTableResponse, Error> {
-        self.on_thread(move |node| node.drop_table(&request.table)).await?;
+        self.on_thread(by, move |node, time| node.drop_table_within(&request.table, time)).await?;
         Ok(proto::DropTableResponse {})
     }
 
@@ -170,12 +192,13 @@ impl Door {
     pub(super) async fn add_index(
         &self,
         request: proto::AddIndexRequest,
+        by: Deadline,
     ) -> Result<proto::AddIndexResponse, Error> {
         let index = request.index.ok_or_else(|| Error::invalid("index", "is required"))?;
         let table = request.table.clone();
-        self.change_schema(request.table, move |node| {
+        self.change_schema(by, request.table, move |node, time| {
             let attributes: Vec<_> = index.attributes.iter().map(String::as_str).collect();
-            node.add_index(&table, &index.name, &attributes, index.unique)
+            node.add_index_within(&table, &index.name, &attributes, index.unique, time)
         })
         .await
         .map(|table| proto::AddIndexResponse { table: Some(table) })
@@ -185,30 +208,35 @@ impl Door {
     pub(super) async fn drop_index(
         &self,
         request: proto::DropIndexRequest,
+        by: Deadline,
     ) -> Result<proto::DropIndexResponse, Error> {
         let table = request.table.clone();
-        self.change_schema(request.table, move |node| node.drop_index(&table, &request.index))
-            .await
-            .map(|table| proto::DropIndexResponse { table: Some(table) })
+        self.change_schema(by, request.table, move |node, time| {
+            node.drop_index_within(&table, &request.index, time)
+        })
+        .await
+        .map(|table| proto::DropIndexResponse { table: Some(table) })
     }
 
     async fn change_schema(
         &self,
+        by: Deadline,
         table: String,
-        change: impl FnOnce(&hypermnesia::Node) -> hypermnesia::Result<()> + Send + 'static,
+        change: impl FnOnce(&hypermnesia::Node, Duration) -> hypermnesia::Result<()> + Send + 'static,
     ) -> Result<proto::Table, Error> {
-        self.on_thread(change).await?;
+        self.on_thread(by, change).await?;
         Ok(self.table_message(&self.table(&table)?.definition()?))
     }
 
     async fn on_thread(
         &self,
-        change: impl FnOnce(&hypermnesia::Node) -> hypermnesia::Result<()> + Send + 'static,
+        by: Deadline,
+        change: impl FnOnce(&hypermnesia::Node, Duration) -> hypermnesia::Result<()> + Send + 'static,
     ) -> Result<(), Error> {
-        let place = self.thread().await?;
+        let place = self.thread(by).await?;
         let node = self.node.clone();
         let changed = tokio::task::spawn_blocking(move || {
-            let result = change(&node);
+            let result = change(&node, by.time(SCHEMA_DEADLINE_DEFAULT));
             drop(place);
             result
         });
@@ -217,11 +245,33 @@ impl Door {
     }
 }
 
+/// Whether every member is connected and has loaded all its tables.
+fn all_serve(members: &[proto::Member]) -> bool {
+    members.iter().all(|member| member.connected && member.ready)
+}
+
 fn in_doubt(status: hypermnesia::status::InDoubtStatus) -> proto::InDoubtTransaction {
     proto::InDoubtTransaction {
         transaction: status.txid.parse().ok().map(convert::transaction_message),
         age_ms: status.age_ms,
         keys: status.keys as u64,
         coordinator: status.coordinator,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_is_ready_when_the_last_member_has_loaded() {
+        // Aim: "ready" is about all members, not only about the one that is asked. Method: one other member in each state.
+        let with = |connected, ready| {
+            let itself = proto::Member { itself: true, connected: true, ready: true, ..Default::default() };
+            all_serve(&[itself, proto::Member { connected, ready, ..Default::default() }])
+        };
+        assert!(with(true, true));
+        assert!(!with(true, false), "it is loading");
+        assert!(!with(false, true), "it is away, and was ready when it was last heard of");
     }
 }

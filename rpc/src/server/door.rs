@@ -2,7 +2,7 @@
 //! same operation on a stream, and the same step of a transaction mean the same.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hypermnesia::{DynTable, Node};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -10,12 +10,11 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::convert;
+use super::deadline::Deadline;
 use super::requests::Requests;
 use super::transact::{Change, Plan};
 use crate::errors::{Error, ErrorKind};
-use crate::limits::{
-    BATCH_ITEMS_MAX, BLOCKING_CALLS_MAX, HEALTH_INTERVAL, INTERACTIVE_MAX, TIMEOUT_DEFAULT, TIMEOUT_MAX,
-};
+use crate::limits::{BATCH_ITEMS_MAX, BLOCKING_CALLS_MAX, HEALTH_INTERVAL, INTERACTIVE_MAX, TIMEOUT_DEFAULT};
 use crate::proto;
 
 /// See the file's header.
@@ -40,9 +39,10 @@ impl Door {
         }
     }
 
-    /// A place among the scans and queries; waits for one as long as a call may take by default.
-    pub(super) async fn thread(&self) -> Result<OwnedSemaphorePermit, Error> {
-        let place = tokio::time::timeout(TIMEOUT_DEFAULT, Arc::clone(&self.blocking).acquire_owned()).await;
+    /// A place among the scans and queries; waits for one as long as the call may take.
+    pub(super) async fn thread(&self, by: Deadline) -> Result<OwnedSemaphorePermit, Error> {
+        let place = Arc::clone(&self.blocking).acquire_owned();
+        let place = tokio::time::timeout(by.time(TIMEOUT_DEFAULT), place).await;
         let full =
             || Error::new(ErrorKind::Limit, format!("{BLOCKING_CALLS_MAX} scans and queries are running"));
         place.ok().and_then(Result::ok).ok_or_else(full)
@@ -60,61 +60,75 @@ impl Door {
         Ok(self.node.dyn_table(name)?)
     }
 
-    pub(super) async fn get(&self, request: proto::GetRequest) -> Result<proto::GetResponse, Error> {
+    pub(super) async fn get(
+        &self,
+        request: proto::GetRequest,
+        by: Deadline,
+    ) -> Result<proto::GetResponse, Error> {
         let (table, key) = (self.table(&request.table)?, convert::key(request.key, "key")?);
         if request.dirty {
             let row = table.dirty_get(&key)?;
             return Ok(found(row.as_slice()));
         }
         let reads = vec![(table, key)];
-        let response = self.run(Plan { reads, ..Plan::new(TIMEOUT_DEFAULT) }).await?;
+        let response = self.run(Plan { reads, ..Plan::new(by) }).await?;
         Ok(response.reads.into_iter().next().unwrap_or_default())
     }
 
-    pub(super) async fn put(&self, request: proto::PutRequest) -> Result<proto::PutResponse, Error> {
+    pub(super) async fn put(
+        &self,
+        request: proto::PutRequest,
+        by: Deadline,
+    ) -> Result<proto::PutResponse, Error> {
         let (table, row) = (self.table(&request.table)?, convert::row(request.row, "row")?);
         if request.dirty {
-            // Where it waits for other members it lets the runtime's other tasks go on on another thread.
-            table.dirty_put(&row)?;
+            // A blind write. Where it waits for other members it lets the runtime's other tasks go on on another thread.
+            self.node.transaction_with(&by.options(), |tx| tx.insert(&table, &row))?;
             return Ok(proto::PutResponse { committed_at: 0 });
         }
-        let committed_at = self.change_all(vec![Change::Put(table, row)]).await?;
+        let committed_at = self.change_all(vec![Change::Put(table, row)], by).await?;
         Ok(proto::PutResponse { committed_at })
     }
 
-    pub(super) async fn delete(&self, request: proto::DeleteRequest) -> Result<proto::DeleteResponse, Error> {
+    pub(super) async fn delete(
+        &self,
+        request: proto::DeleteRequest,
+        by: Deadline,
+    ) -> Result<proto::DeleteResponse, Error> {
         let table = self.table(&request.table)?;
         if request.row.is_some() {
             if request.key.is_some() || request.dirty {
                 return Err(Error::invalid("row", "excludes key and dirty"));
             }
             let row = convert::row(request.row, "row")?;
-            let committed_at = self.change_all(vec![Change::DeleteRow(table, row)]).await?;
+            let committed_at = self.change_all(vec![Change::DeleteRow(table, row)], by).await?;
             return Ok(proto::DeleteResponse { committed_at });
         }
         let key = convert::key(request.key, "key")?;
         if request.dirty {
-            table.dirty_delete(&key)?;
+            self.node.transaction_with(&by.options(), |tx| tx.delete(&table, &key))?;
             return Ok(proto::DeleteResponse { committed_at: 0 });
         }
-        let committed_at = self.change_all(vec![Change::Delete(table, key)]).await?;
+        let committed_at = self.change_all(vec![Change::Delete(table, key)], by).await?;
         Ok(proto::DeleteResponse { committed_at })
     }
 
     pub(super) async fn batch_get(
         &self,
         request: proto::BatchGetRequest,
+        by: Deadline,
     ) -> Result<proto::BatchGetResponse, Error> {
         check_items(request.keys.len(), "keys")?;
         let table = self.table(&request.table)?;
         let reads = keys(request.keys)?.into_iter().map(|key| (table.clone(), key)).collect();
-        let response = self.run(Plan { reads, ..Plan::new(TIMEOUT_DEFAULT) }).await?;
+        let response = self.run(Plan { reads, ..Plan::new(by) }).await?;
         Ok(proto::BatchGetResponse { results: response.reads })
     }
 
     pub(super) async fn batch_put(
         &self,
         request: proto::BatchPutRequest,
+        by: Deadline,
     ) -> Result<proto::BatchPutResponse, Error> {
         check_items(request.rows.len(), "rows")?;
         let table = self.table(&request.table)?;
@@ -122,21 +136,22 @@ impl Door {
             Ok(Change::Put(table.clone(), convert::values(row.values, &format!("rows[{n}].values"))?))
         };
         let changes = request.rows.into_iter().enumerate().map(put).collect::<Result<_, Error>>()?;
-        Ok(proto::BatchPutResponse { committed_at: self.change_all(changes).await? })
+        Ok(proto::BatchPutResponse { committed_at: self.change_all(changes, by).await? })
     }
 
     pub(super) async fn batch_delete(
         &self,
         request: proto::BatchDeleteRequest,
+        by: Deadline,
     ) -> Result<proto::BatchDeleteResponse, Error> {
         check_items(request.keys.len(), "keys")?;
         let table = self.table(&request.table)?;
         let changes = keys(request.keys)?.into_iter().map(|key| Change::Delete(table.clone(), key)).collect();
-        Ok(proto::BatchDeleteResponse { committed_at: self.change_all(changes).await? })
+        Ok(proto::BatchDeleteResponse { committed_at: self.change_all(changes, by).await? })
     }
 
-    async fn change_all(&self, changes: Vec<Change>) -> Result<u64, Error> {
-        Ok(self.run(Plan { changes, ..Plan::new(TIMEOUT_DEFAULT) }).await?.committed_at)
+    async fn change_all(&self, changes: Vec<Change>, by: Deadline) -> Result<u64, Error> {
+        Ok(self.run(Plan { changes, ..Plan::new(by) }).await?.committed_at)
     }
 }
 
@@ -151,11 +166,6 @@ pub(super) fn check_items(count: usize, field: &str) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::invalid(field, format!("{count} items, at most {BATCH_ITEMS_MAX} are possible")))
-}
-
-/// The time that a call may take: as named, within [`TIMEOUT_MAX`].
-pub(super) fn time(timeout_ms: u32, default: Duration) -> Duration {
-    if timeout_ms == 0 { default } else { Duration::from_millis(timeout_ms.into()).min(TIMEOUT_MAX) }
 }
 
 fn keys(keys: Vec<proto::Key>) -> Result<Vec<Vec<hypermnesia::Value>>, Error> {

@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::convert;
+use super::deadline::Deadline;
 use super::door::{Door, found};
 use super::transact::options;
 use crate::errors::{Error, ErrorKind};
@@ -29,6 +30,8 @@ pub(super) type Answers = Pin<Box<dyn Stream<Item = Result<InteractResponse, Sta
 struct Open {
     tx: AsyncTransaction,
     since: Instant,
+    /// When its waits end.
+    until: Instant,
     _place: OwnedSemaphorePermit,
 }
 
@@ -46,12 +49,14 @@ struct Session {
     door: Arc<Door>,
     answers: mpsc::Sender<Result<InteractResponse, Status>>,
     open: Option<Open>,
+    /// Of the whole stream.
+    by: Deadline,
 }
 
 /// Serves one stream.
-pub(super) fn run(door: &Arc<Door>, requests: Streaming<InteractRequest>) -> Answers {
+pub(super) fn run(door: &Arc<Door>, requests: Streaming<InteractRequest>, by: Deadline) -> Answers {
     let (answers, outgoing) = mpsc::channel(STREAM_BATCHES_QUEUED);
-    let session = Session { door: Arc::clone(door), answers, open: None };
+    let session = Session { door: Arc::clone(door), answers, open: None, by };
     tokio::spawn(session.serve(requests));
     Box::pin(ReceiverStream::new(outgoing))
 }
@@ -107,7 +112,7 @@ impl Session {
             return self.fail(id, error, self.open.is_none()).await;
         };
         let answer = match step {
-            Step::Begin(wanted) => self.begin(wanted),
+            Step::Begin(wanted) => self.begin(wanted).await,
             Step::Commit(_) => self.commit().await,
             Step::Abort(_) => {
                 self.expire();
@@ -125,17 +130,20 @@ impl Session {
         }
     }
 
-    fn begin(&mut self, wanted: proto::TransactionOptions) -> Result<Answer, Error> {
+    async fn begin(&mut self, wanted: proto::TransactionOptions) -> Result<Answer, Error> {
         if self.open.is_some() {
             return Err(Error::new(ErrorKind::Refused, "a transaction is open on this stream already"));
         }
         if !wanted.request_id.is_empty() {
             return Err(Error::invalid("begin.request_id", "is for one-shot transactions"));
         }
-        let place = self.door.interactive_place()?;
-        let tx = self.door.node.begin(&options(wanted, AGE_MAX))?;
+        let by = self.by.named(wanted.timeout_ms);
+        self.door.loaded(by).await?;
+        let (place, time) = (self.door.interactive_place()?, by.time(AGE_MAX));
+        let tx = self.door.node.begin(&options(wanted, time))?;
         let transaction = Some(convert::transaction_message(tx.id()));
-        self.open = Some(Open { tx, since: Instant::now(), _place: place });
+        let since = Instant::now();
+        self.open = Some(Open { tx, since, until: since + time, _place: place });
         Ok(Answer::Began(proto::Began { transaction }))
     }
 
@@ -189,10 +197,9 @@ impl Session {
     }
 
     async fn query(&mut self, id: u64, request: proto::ExecuteRequest) -> Result<(), Gone> {
-        let until = Instant::now() + AGE_MAX;
-        let parts = match self.tx() {
-            Ok(tx) => super::query::inside(&self.door.node, tx, request, until).await,
-            Err(error) => Err(error),
+        let parts = match &self.open {
+            Some(open) => super::query::inside(&self.door.node, &open.tx, request, open.until).await,
+            None => Err(none_open()),
         };
         match parts {
             Ok(parts) => {

@@ -11,6 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Services;
+use super::deadline::Deadline;
 use super::door::Door;
 use crate::errors::Error;
 use crate::limits::OPERATIONS_IN_FLIGHT;
@@ -67,13 +68,15 @@ async fn run(door: Arc<Door>, mut requests: Streaming<OperateRequest>, answers: 
 }
 
 async fn operate(door: &Arc<Door>, operation: Option<Operation>) -> Result<Answer, Error> {
+    // The stream is open for as long as its client likes: its operations take what they take by default.
+    let by = Deadline::default();
     match operation.ok_or_else(|| Error::invalid("operation", "is required"))? {
-        Operation::Get(request) => door.get(request).await.map(Answer::Get),
-        Operation::Put(request) => door.put(request).await.map(Answer::Put),
-        Operation::Delete(request) => door.delete(request).await.map(Answer::Delete),
-        Operation::BatchGet(request) => door.batch_get(request).await.map(Answer::BatchGet),
-        Operation::BatchPut(request) => door.batch_put(request).await.map(Answer::BatchPut),
-        Operation::BatchDelete(request) => door.batch_delete(request).await.map(Answer::BatchDelete),
-        Operation::Transact(request) => door.transact(request).await.map(Answer::Transact),
+        Operation::Get(request) => door.get(request, by).await.map(Answer::Get),
+        Operation::Put(request) => door.put(request, by).await.map(Answer::Put),
+        Operation::Delete(request) => door.delete(request, by).await.map(Answer::Delete),
+        Operation::BatchGet(request) => door.batch_get(request, by).await.map(Answer::BatchGet),
+        Operation::BatchPut(request) => door.batch_put(request, by).await.map(Answer::BatchPut),
+        Operation::BatchDelete(request) => door.batch_delete(request, by).await.map(Answer::BatchDelete),
+        Operation::Transact(request) => door.transact(request, by).await.map(Answer::Transact),
     }
 }

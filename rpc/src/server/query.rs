@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use hypermnesia::limits::{DEADLINE_DEFAULT, SCHEMA_DEADLINE_DEFAULT};
 use hypermnesia::sql::{Column, Limits, Sink, Statement, StatementKind};
 use hypermnesia::{AsyncTransaction, Node, TxOptions, Value};
 use prost::Message;
@@ -19,7 +20,8 @@ use tonic::{Request, Response, Status};
 
 use super::Services;
 use super::convert;
-use super::door::{Door, time};
+use super::deadline::Deadline;
+use super::door::Door;
 use super::outlet::Outlet;
 use super::scan::Batch;
 use crate::errors::{Error, ErrorKind};
@@ -37,7 +39,8 @@ impl Query for Services {
     type ExecuteStream = Answer;
 
     async fn execute(&self, request: Request<ExecuteRequest>) -> Result<Response<Answer>, Status> {
-        Ok(Response::new(self.door.execute(request.into_inner()).await?))
+        let by = Deadline::of(request.metadata());
+        Ok(Response::new(self.door.execute(request.into_inner(), by).await?))
     }
 }
 
@@ -75,22 +78,24 @@ impl Prepared {
 }
 
 impl Door {
-    async fn execute(self: &Arc<Door>, request: ExecuteRequest) -> Result<Answer, Error> {
+    async fn execute(self: &Arc<Door>, request: ExecuteRequest, by: Deadline) -> Result<Answer, Error> {
         let started = Instant::now();
-        let allowed = time(request.timeout_ms, QUERY_TIMEOUT_DEFAULT);
+        let by = by.named(request.timeout_ms);
+        let until = started + by.time(QUERY_TIMEOUT_DEFAULT);
         let prepared = prepare(request)?;
-        let place = self.thread().await?;
+        self.loaded(by).await?;
+        let place = self.thread(by).await?;
         let (outlet, messages) = Outlet::open();
         let door = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
             let closed = outlet.watcher();
             let gone = move || closed.is_closed();
-            let watch = Watch::new(started + allowed, &gone);
+            let watch = Watch::new(until, &gone);
             let mut answer = Streamed { batch: Batch::new(outlet, in_batch), headed: false };
             let result = match prepared.statement.kind() {
-                StatementKind::Read => door.read_rows(&prepared, &watch, &mut answer),
-                StatementKind::Write => door.change_rows(&prepared, &watch, allowed),
-                StatementKind::Schema => door.change_schema_by(&prepared),
+                StatementKind::Read => door.read_rows(&prepared, &watch, &mut answer, by),
+                StatementKind::Write => door.change_rows(&prepared, &watch, by),
+                StatementKind::Schema => door.change_schema_by(&prepared, by),
             };
             answer.finish(result, started);
             drop(place);
@@ -98,22 +103,25 @@ impl Door {
         Ok(Box::pin(ReceiverStream::new(messages)))
     }
 
-    fn read_rows(&self, prepared: &Prepared, watch: &Watch<'_>, sink: &mut Streamed) -> Result<u64, Error> {
-        let snapshot = self.node.snapshot()?;
-        prepared.run(&self.node, &snapshot, watch, sink)
-    }
-
-    fn change_schema_by(&self, prepared: &Prepared) -> Result<u64, Error> {
-        Ok(self.node.query(prepared.statement.text(), &prepared.parameters)?.count)
-    }
-
-    fn change_rows(
+    fn read_rows(
         &self,
         prepared: &Prepared,
         watch: &Watch<'_>,
-        allowed: std::time::Duration,
+        sink: &mut Streamed,
+        by: Deadline,
     ) -> Result<u64, Error> {
-        let options = TxOptions::new().deadline(allowed);
+        let snapshot = self.node.snapshot_within(by.time(DEADLINE_DEFAULT))?;
+        prepared.run(&self.node, &snapshot, watch, sink)
+    }
+
+    fn change_schema_by(&self, prepared: &Prepared, by: Deadline) -> Result<u64, Error> {
+        let options = TxOptions::new().deadline(by.time(SCHEMA_DEADLINE_DEFAULT));
+        let (text, mut rows) = (prepared.statement.text(), hypermnesia::sql::Rows::default());
+        Ok(self.node.query_into(text, &prepared.parameters, &options, &mut rows)?)
+    }
+
+    fn change_rows(&self, prepared: &Prepared, watch: &Watch<'_>, by: Deadline) -> Result<u64, Error> {
+        let options = TxOptions::new().deadline(by.time(QUERY_TIMEOUT_DEFAULT));
         self.node.try_transaction(&options, |tx| {
             let state: OnThread<'_> = RefCell::new(tx);
             prepared.run(&self.node, &state, watch, &mut hypermnesia::sql::Rows::default())

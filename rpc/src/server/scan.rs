@@ -3,12 +3,14 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use hypermnesia::limits::DEADLINE_DEFAULT;
 use prost::Message;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::convert;
+use super::deadline::Deadline;
 use super::door::Door;
 use super::outlet::Outlet;
 use crate::errors::Error;
@@ -67,19 +69,21 @@ impl Door {
     pub(super) async fn scan(
         self: &Arc<Door>,
         request: ScanRequest,
+        by: Deadline,
     ) -> Result<impl Stream<Item = Result<ScanResponse, Status>> + Send + use<>, Error> {
         let (table, span) = (self.table(&request.table)?, convert::span(&request)?);
         if !request.index.is_empty() && table.definition()?.index_named(&request.index).is_none() {
             let (table, index) = (request.table, request.index);
             return Err(hypermnesia::Error::NoSuchIndex { table, index }.into());
         }
-        let place = self.thread().await?;
+        let place = self.thread(by).await?;
         let (outlet, messages) = Outlet::open();
         let door = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
             let mut batch = Batch::new(outlet, |rows| ScanResponse { rows });
             let show = |row: &hypermnesia::Row| batch.push(convert::row_message(row));
-            let result = door.node.snapshot().and_then(|snapshot| match request.index.is_empty() {
+            let snapshot = door.node.snapshot_within(by.time(DEADLINE_DEFAULT));
+            let result = snapshot.and_then(|snapshot| match request.index.is_empty() {
                 true => snapshot.each_stored(&table, &span, show),
                 false => snapshot.each_indexed(&table, &request.index, &span, show),
             });

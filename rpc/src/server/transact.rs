@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use hypermnesia::{AsyncTransaction, DynTable, Outcome, TxOptions, Type, Value, ValueRef};
 use prost::Message;
+use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Services;
 use super::convert;
-use super::door::{Door, check_items, found, time};
+use super::deadline::Deadline;
+use super::door::{Door, check_items, found};
 use super::requests::Known;
 use crate::errors::{Error, ErrorKind};
-use crate::limits::TIMEOUT_DEFAULT;
+use crate::limits::{TIMEOUT_DEFAULT, TIMEOUT_MAX};
 use crate::proto::transactions_server::Transactions;
 use crate::proto::{self, Comparison, TransactRequest, TransactResponse, condition, write};
 
@@ -26,14 +28,16 @@ impl Transactions for Services {
         &self,
         request: Request<TransactRequest>,
     ) -> Result<Response<TransactResponse>, Status> {
-        Ok(Response::new(self.door.transact(request.into_inner()).await?))
+        let by = Deadline::of(request.metadata());
+        Ok(Response::new(self.door.transact(request.into_inner(), by).await?))
     }
 
     async fn interact(
         &self,
         request: Request<Streaming<proto::InteractRequest>>,
     ) -> Result<Response<Self::InteractStream>, Status> {
-        Ok(Response::new(super::interactive::run(&self.door, request.into_inner())))
+        let by = Deadline::of(request.metadata());
+        Ok(Response::new(super::interactive::run(&self.door, request.into_inner(), by)))
     }
 }
 
@@ -69,24 +73,29 @@ impl Door {
     pub(super) async fn transact(
         self: &Arc<Door>,
         request: TransactRequest,
+        by: Deadline,
     ) -> Result<TransactResponse, Error> {
+        let by = by.named(request.options.as_ref().map_or(0, |options| options.timeout_ms));
+        self.loaded(by).await?;
         if request.options.as_ref().is_none_or(|options| options.request_id.is_empty()) {
-            return self.run(self.plan(request)?).await;
+            return self.run(self.plan(request, by)?).await;
         }
         // A task of its own: a caller that goes away in the middle must not take the memory of the outcome along.
         let door = Arc::clone(self);
-        let task = tokio::spawn(async move { door.transact_once(request).await });
+        let task = tokio::spawn(async move { door.transact_once(request, by).await });
         task.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the transaction panicked")))
     }
 
     /// A transaction with a request id.
-    async fn transact_once(&self, request: TransactRequest) -> Result<TransactResponse, Error> {
+    async fn transact_once(&self, request: TransactRequest, by: Deadline) -> Result<TransactResponse, Error> {
         let id = request.options.as_ref().map_or("", |options| &options.request_id);
-        let mut claim = self.requests.claim(id, digest(&request)).await?;
+        let claim = timeout(by.time(TIMEOUT_MAX), self.requests.claim(id, digest(&request))).await;
+        let busy = |_| Error::new(ErrorKind::Deadline, "another call is working on the same request id");
+        let mut claim = claim.map_err(busy)??;
         if let Some(answer) = self.remembered(&claim, &request) {
             return answer;
         }
-        let result = self.run(self.plan(request)?).await;
+        let result = self.run(self.plan(request, by)?).await;
         *claim = match &result {
             Ok(response) => Known::Done(response.clone()),
             Err(error) => match error.transaction().filter(|_| error.kind() == ErrorKind::OutcomeUnknown) {
@@ -143,7 +152,7 @@ impl Door {
         Ok(response)
     }
 
-    fn plan(&self, request: TransactRequest) -> Result<Plan, Error> {
+    fn plan(&self, request: TransactRequest, by: Deadline) -> Result<Plan, Error> {
         check_items(request.conditions.len(), "conditions")?;
         check_items(request.reads.len(), "reads")?;
         check_items(request.writes.len(), "writes")?;
@@ -160,7 +169,7 @@ impl Door {
             changes: writes
                 .map(|(n, write)| self.change(write, &format!("writes[{n}]")))
                 .collect::<Result<_, _>>()?,
-            options: options(request.options.unwrap_or_default(), TIMEOUT_DEFAULT),
+            options: options(request.options.unwrap_or_default(), by.time(TIMEOUT_DEFAULT)),
         })
     }
 
@@ -234,10 +243,9 @@ impl Door {
 }
 
 impl Plan {
-    /// One that does nothing yet, within this time.
-    pub(super) fn new(time: Duration) -> Plan {
-        let options = TxOptions::new().deadline(time);
-        Plan { conditions: Vec::new(), reads: Vec::new(), changes: Vec::new(), options }
+    /// One that does nothing yet, and ends by then.
+    pub(super) fn new(by: Deadline) -> Plan {
+        Plan { conditions: Vec::new(), reads: Vec::new(), changes: Vec::new(), options: by.options() }
     }
 
     async fn run(&self, tx: &AsyncTransaction) -> Result<TransactResponse, Error> {
@@ -293,9 +301,9 @@ fn digest(request: &TransactRequest) -> u64 {
     hasher.finish()
 }
 
-/// The engine's options for those of a request.
-pub(super) fn options(options: proto::TransactionOptions, default: Duration) -> TxOptions {
-    let mut wanted = TxOptions::new().deadline(time(options.timeout_ms, default));
+/// The engine's options for those of a request, which may take so long.
+pub(super) fn options(options: proto::TransactionOptions, time: Duration) -> TxOptions {
+    let mut wanted = TxOptions::new().deadline(time);
     if options.sync {
         wanted = wanted.sync();
     }

@@ -10,7 +10,7 @@ use hypermnesia_rpc::client::{AttributeType, Outcome, TableSpec, Transact};
 
 use crate::served::Served;
 
-fn addresses() -> (Vec<(String, String)>, Vec<TcpListener>) {
+pub(crate) fn addresses() -> (Vec<(String, String)>, Vec<TcpListener>) {
     let listeners: Vec<_> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
     let address = |listener: &TcpListener| listener.local_addr().expect("bound").to_string();
     let members =
@@ -80,5 +80,8 @@ async fn what_one_member_commits_the_other_reads_and_without_it_writes_are_refus
     };
     let error = tokio::time::timeout(Duration::from_secs(60), refused).await.expect("the loss is noticed");
     assert_eq!((error.member(), error.changed_nothing()), (Some("n2"), true));
+    let status = first.client.status().await.expect("answered");
+    let away = status.members.iter().find(|member| member.name == "n2").expect("it is configured");
+    assert!(!status.ready && !away.connected && !away.ready, "{status:?}");
     first.stop().await;
 }

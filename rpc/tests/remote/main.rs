@@ -1,6 +1,8 @@
 //! The server over a real embedded node, and the client, over a real connection on a free port of the loopback.
 
 mod cluster;
+mod connections;
+mod deadlines;
 mod interactive;
 mod limits;
 mod operations;

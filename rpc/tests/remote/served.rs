@@ -2,6 +2,7 @@
 
 use hypermnesia::Node;
 use hypermnesia_rpc::client::{AttributeType, Client, TableSpec};
+use hypermnesia_rpc::limits::CONNECTIONS_MAX;
 use hypermnesia_rpc::server;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -27,13 +28,18 @@ impl Served {
 
     /// Starts server and client over a node.
     pub(crate) async fn over(node: Node) -> Served {
+        Served::bounded(node, CONNECTIONS_MAX).await
+    }
+
+    /// Starts server and client over a node, for so many connections at a time, the client's among them.
+    pub(crate) async fn bounded(node: Node, connections_max: usize) -> Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound").to_string();
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move {
             let _ = stopped.await;
         };
-        let server = tokio::spawn(server::serve(node.clone(), listener, shutdown));
+        let server = tokio::spawn(server::serve_bounded(node.clone(), listener, connections_max, shutdown));
         let client = Client::connect(&address).await.expect("the server is listening");
         Served { client, address, node, stop: Some(stop), server }
     }

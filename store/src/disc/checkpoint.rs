@@ -17,7 +17,7 @@ use super::error::{DiscError, Result};
 use super::file::Disc;
 use super::image::{IMAGE_NAME, Image, Outcomes, Rows, State, guarded};
 use super::record::Record;
-use super::replay::{each_record, read_segment};
+use super::replay::{Past, each_record, read_segment};
 use super::segment::{Position, segment_name};
 use crate::catalog::{SCHEMA_TABLE, defined_by, table_of_schema_key};
 use crate::change::change;
@@ -32,7 +32,8 @@ use crate::work::{Op, Work, Write};
 #[derive(Debug)]
 pub struct Checkpointer {
     disc: Arc<dyn Disc>,
-    image: Image,
+    /// `None` after a failure: what redb holds in memory may not be what the file holds.
+    image: Option<Image>,
     progress: Progress,
 }
 
@@ -40,6 +41,8 @@ pub struct Checkpointer {
 #[derive(Debug)]
 struct Progress {
     me: NodeId,
+    /// The image says so.
+    applied: Position,
     /// The next record stands here.
     read_to: Position,
     /// Prepared, without an outcome yet, and where.
@@ -67,9 +70,58 @@ impl From<DiscError> for Stop {
 }
 
 impl Checkpointer {
-    pub(super) fn new(disc: Arc<dyn Disc>, mut image: Image, me: NodeId) -> Result<Checkpointer> {
+    pub(super) fn new(disc: Arc<dyn Disc>, image: Image, me: NodeId) -> Result<Checkpointer> {
+        let (image, progress) = Progress::of(&*disc, image, me)?;
+        Ok(Checkpointer { disc, image: Some(image), progress })
+    }
+
+    /// Up to where records were read: segments that end at or before it have nothing more to give.
+    pub fn read_to(&self) -> Position {
+        self.progress.read_to
+    }
+
+    /// Up to where the log can be trimmed.
+    pub fn applied(&self) -> Position {
+        self.progress.applied
+    }
+
+    /// Puts these closed segments (see [`LogWriter::closed`](super::LogWriter::closed)), which follow each other, into the
+    /// image, in one step.
+    ///
+    /// # Errors
+    /// `Io`, `Full`, `Corrupt`: the image is as it was or as it should be; the log is untouched. [`reopen`](Self::reopen) finds
+    /// out which, and nothing is taken before that.
+    pub fn take(&mut self, segments: &[(u64, Position)]) -> Result<()> {
+        let path = self.disc.path(IMAGE_NAME);
+        let Some(mut image) = self.image.take() else {
+            return Err(DiscError::Poisoned { first: "an earlier checkpoint failed".into() });
+        };
+        guarded(&path, || self.progress.take(&*self.disc, &mut image, segments))?;
+        self.image = Some(image);
+        Ok(())
+    }
+
+    /// Opens the image again after a failure, to go on where it is. Reads the whole image.
+    ///
+    /// # Errors
+    /// `Io`, `Full`, `Corrupt`; may be called again.
+    pub fn reopen(&mut self) -> Result<()> {
+        self.image = None;
+        let Some(image) = Image::find(&*self.disc)? else {
+            return Err(DiscError::corrupt(self.disc.path(IMAGE_NAME), 0, "the image is missing"));
+        };
+        let (image, progress) = Progress::of(&*self.disc, image, self.progress.me)?;
+        (self.image, self.progress) = (Some(image), progress);
+        Ok(())
+    }
+}
+
+impl Progress {
+    /// Where an image stands.
+    fn of(disc: &dyn Disc, mut image: Image, me: NodeId) -> Result<(Image, Progress)> {
         let mut progress = Progress {
             me,
+            applied: image.state().applied,
             read_to: image.state().applied,
             open: HashMap::new(),
             tables: HashMap::from([(SCHEMA_TABLE, (Kind::Set, true))]),
@@ -87,65 +139,50 @@ impl Checkpointer {
                 })
             })
         })?;
-        Ok(Checkpointer { disc, image, progress })
+        Ok((image, progress))
     }
 
-    /// Up to where records were read: segments that end at or before it have nothing more to give.
-    pub fn read_to(&self) -> Position {
-        self.progress.read_to
-    }
-
-    /// Up to where the log can be trimmed.
-    pub fn applied(&self) -> Position {
-        self.image.state().applied
-    }
-
-    /// Puts the closed segments of these indexes, which follow each other, into the image, in one step.
-    ///
-    /// # Errors
-    /// `Io`, `Full`, `Corrupt`: the image is as it was or as it should be; the log is untouched. This checkpointer has to be
-    /// given up.
-    pub fn take(&mut self, indexes: &[u64]) -> Result<()> {
-        let path = self.disc.path(IMAGE_NAME);
-        guarded(&path, || self.take_guarded(indexes))
-    }
-
-    fn take_guarded(&mut self, indexes: &[u64]) -> Result<()> {
-        let progress = &mut self.progress;
-        let mut step = self.image.step()?;
+    fn take(&mut self, disc: &dyn Disc, image: &mut Image, segments: &[(u64, Position)]) -> Result<()> {
+        let mut step = image.step()?;
         let mut said = step.state().clone();
         step.rows(|rows| {
-            for &index in indexes {
-                progress.segment(rows, &mut said, &*self.disc, index)?;
+            for &(index, end) in segments {
+                self.segment(rows, &mut said, disc, index, end)?;
             }
-            progress.write(rows)
+            self.write(rows)
         })?;
-        let oldest = progress.open.values().map(|(position, _)| *position).min();
-        let end = progress.read_to;
+        let end = self.read_to;
+        let oldest = self.open.values().map(|(position, _)| *position).min();
+        let applied = oldest.unwrap_or(end);
         let state = step.state();
         // The rows have counted themselves.
-        *state =
-            State { applied: oldest.unwrap_or(end), read_to: end, rows: state.rows, sum: state.sum, ..said };
-        step.commit(end, &progress.outcomes)?;
-        progress.outcomes.clear();
-        progress.new_from = end;
+        *state = State { applied, read_to: end, rows: state.rows, sum: state.sum, ..said };
+        step.commit(end, &self.outcomes)?;
+        self.outcomes.clear();
+        (self.applied, self.new_from) = (applied, end);
         Ok(())
     }
-}
 
-impl Progress {
-    fn segment(&mut self, rows: &mut Rows<'_>, said: &mut State, disc: &dyn Disc, index: u64) -> Result<()> {
+    fn segment(
+        &mut self,
+        rows: &mut Rows<'_>,
+        said: &mut State,
+        disc: &dyn Disc,
+        index: u64,
+        end: Position,
+    ) -> Result<()> {
         let (header, bytes) = read_segment(disc, index)?;
         let path = disc.path(&segment_name(index));
         let from = self.read_to.max(header.start);
-        let end = each_record(&bytes, &header, from, &path, |position, record| {
+        // All of it was synced before the next segment got its name.
+        let past = Past { synced: end, unbroken: true };
+        self.read_to = each_record(&bytes, &header, from, past, &path, |position, record| {
             match self.record(rows, said, position, record) {
                 Ok(()) => Ok(()),
                 Err(Stop::Damage(what)) => Err(DiscError::corrupt(&path, position.0, what)),
                 Err(Stop::Failed(error)) => Err(error),
             }
         })?;
-        self.read_to = end;
         Ok(())
     }
 

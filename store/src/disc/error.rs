@@ -1,8 +1,8 @@
 //! What can go wrong with the files of a data directory, worded for whoever has to act on it.
 //!
-//! Three families, never mixed: the machine failed us (`Io`, `Full`, and `Poisoned` for everything after the
-//! first failure), the bytes are not what was written (`Corrupt`, `Version`), and the request cannot be served
-//! (`Locked`, `TooLarge`). After an `Io` or `Full` on the log or the image the outcome of that write is unknown:
+//! Three families, never mixed: the machine failed us (`Io`, `Full`, `NoSpace`, and `Poisoned` for everything after the
+//! first failure), the bytes are not what was written (`Corrupt`, `Version`) or not those of this
+//! node (`Foreign`, `Stray`), and the request cannot be served (`Locked`, `TooLarge`). After an `Io` or `Full` on the log or the image the outcome of that write is unknown:
 //! nothing is retried on the same handles, the node stops acknowledging, and reopening the directory finds out.
 
 use std::io;
@@ -29,13 +29,21 @@ pub enum DiscError {
         source: Arc<io::Error>,
     },
 
-    /// There is no room left on the disc. Nothing that was acknowledged is lost; free some space and start again.
+    /// There is no space left on the disc. Nothing that was acknowledged is lost; free some space and start again.
     #[error("disc full while {doing} {}: free some space, then start the node again; acknowledged data is safe", file.display())]
     Full {
         /// The file the operation was for.
         file: PathBuf,
         /// What was being done, as a gerund ("writing", "syncing").
         doing: &'static str,
+    },
+
+    /// There is no space on the disc for the next segment of the log. The log is whole, and so is what was acknowledged;
+    /// records wait in memory. The same call may be made again, and passes once there is space.
+    #[error("no space on the disc for the next segment of the log, {}: free some space", file.display())]
+    NoSpace {
+        /// The segment in the making.
+        file: PathBuf,
     },
 
     /// Bytes on disc are not those that were written. Nothing of the file was served.
@@ -69,6 +77,38 @@ pub enum DiscError {
         path: PathBuf,
         /// The process that holds it, as far as the lock file tells.
         holder: String,
+    },
+
+    /// The data directory belongs to another node, or to another cluster. Nothing was changed.
+    #[error(
+        "data directory {} belongs to {owner}, and {opener} was started on it: start there the node it belongs to, or give \
+         this one the directory that is its own, or an empty one",
+        path.display()
+    )]
+    Foreign {
+        /// The data directory.
+        path: PathBuf,
+        /// Whom it was made for: node and cluster.
+        owner: String,
+        /// Who was started on it: node and cluster.
+        opener: String,
+    },
+
+    /// A file in the data directory is one of another data directory. Nothing was changed.
+    #[error(
+        "{} is not of data directory {}, which belongs to {owner}, who opened it ({ids}): put back the file that was there, \
+         or move the directory away and start the node empty",
+        file.display(), directory.display()
+    )]
+    Stray {
+        /// The file that does not belong here.
+        file: PathBuf,
+        /// The data directory.
+        directory: PathBuf,
+        /// Whom it was made for, and who opened it: node and cluster.
+        owner: String,
+        /// The ids that the file and the directory have.
+        ids: String,
     },
 
     /// An earlier write or sync failed, so everything after it is refused. Reopen the directory to go on.
@@ -108,6 +148,7 @@ impl DiscError {
 
     /// Whether this is damage or a foreign file rather than a failing machine.
     pub fn is_corruption(&self) -> bool {
-        matches!(self, DiscError::Corrupt { .. } | DiscError::Version { .. })
+        use DiscError::{Corrupt, Foreign, Stray, Version};
+        matches!(self, Corrupt { .. } | Version { .. } | Foreign { .. } | Stray { .. })
     }
 }

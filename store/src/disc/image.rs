@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::backend::Backend;
 use super::error::{DiscError, Result};
 use super::file::Disc;
+use super::identity::DirectoryId;
 use super::limits::{IMAGE_CACHE_BYTES, OUTCOMES_KEPT};
 use super::segment::Position;
 use crate::clock::Timestamp;
@@ -35,8 +36,9 @@ use crate::row::Body;
 pub(crate) const IMAGE_NAME: &str = "image.redb";
 /// The same while it is made.
 const NEW_NAME: &str = "image-new.tmp";
-/// The form of what is inside.
-const IMAGE_FORMAT: u16 = 1;
+/// The form of what is inside; the one before is read too: its state did not name the directory.
+const IMAGE_FORMAT: u16 = 2;
+const NAMELESS_FORMAT: u16 = 1;
 /// Kind of the state's envelope.
 const STATE_KIND: u16 = 11;
 
@@ -64,6 +66,8 @@ pub(super) struct State {
     pub(super) rows: u64,
     /// Their checksums, added up.
     pub(super) sum: u64,
+    /// The directory it was made for. Last, so that a state without it is the beginning of one with it.
+    pub(super) directory: Option<DirectoryId>,
 }
 
 /// An open image.
@@ -91,8 +95,8 @@ pub(super) struct Rows<'t> {
 }
 
 impl Image {
-    /// Opens the image, or makes an empty one that begins at position 0.
-    pub(super) fn open(disc: &dyn Disc) -> Result<Image> {
+    /// Opens the image, if there is one.
+    pub(super) fn find(disc: &dyn Disc) -> Result<Option<Image>> {
         let path = disc.path(IMAGE_NAME);
         match disc.open(IMAGE_NAME) {
             Ok(file) => {
@@ -107,15 +111,16 @@ impl Image {
                     let state = read_state(&db, &path)?;
                     Ok((db, state))
                 })?;
-                Ok(Image { db, path, state })
+                Ok(Some(Image { db, path, state }))
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => Image::make(disc, path),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(DiscError::io(path, "opening", error)),
         }
     }
 
-    /// Made under another name, so that an image that has its name is whole.
-    fn make(disc: &dyn Disc, path: PathBuf) -> Result<Image> {
+    /// Makes an empty image that begins at position 0; under another name, so that an image that has its name is whole.
+    pub(super) fn make(disc: &dyn Disc, directory: DirectoryId) -> Result<Image> {
+        let path = disc.path(IMAGE_NAME);
         let failed = |doing| {
             let path = path.clone();
             move |error| DiscError::io(path, doing, error)
@@ -126,12 +131,29 @@ impl Image {
         let db = builder
             .create_with_backend(Backend(Arc::clone(&file)))
             .map_err(|error| told(&path, "creating", error))?;
-        let mut image = Image { db: ManuallyDrop::new(db), path: path.clone(), state: State::default() };
+        let state = State { directory: Some(directory), ..State::default() };
+        let mut image = Image { db: ManuallyDrop::new(db), path: path.clone(), state };
         image.step()?.commit(Position(0), &Outcomes::new())?;
         file.sync().map_err(failed("syncing"))?;
         disc.rename(NEW_NAME, IMAGE_NAME).map_err(failed("naming"))?;
         disc.sync_names().map_err(failed("naming"))?;
         Ok(image)
+    }
+
+    /// An image of a version that did not name the directory gets the name.
+    pub(super) fn take_over(&mut self, directory: DirectoryId) -> Result<()> {
+        let path = self.path.clone();
+        guarded(&path, || {
+            let mut step = self.step()?;
+            step.state().directory = Some(directory);
+            let at = step.state().read_to;
+            step.commit(at, &Outcomes::new())
+        })
+    }
+
+    /// Whether nothing was put into it yet.
+    pub(super) fn is_unused(&self) -> bool {
+        self.state == State { directory: self.state.directory, ..State::default() }
     }
 
     /// What it says beside rows and outcomes.
@@ -344,11 +366,16 @@ fn read_state(db: &Database, path: &PathBuf) -> Result<State> {
     let sealed = sealed.ok_or_else(|| DiscError::corrupt(path, 0, "the image has no state"))?;
     let (found, payload) = codec::open(STATE_KIND, sealed.value())
         .map_err(|error| DiscError::corrupt(path, 0, format!("the image's state: {error}")))?;
-    if found != IMAGE_FORMAT {
-        let (found, expected) = (found.into(), IMAGE_FORMAT.into());
-        return Err(DiscError::Version { file: path.clone(), found, expected });
-    }
-    decoded(payload).map_err(|what| DiscError::corrupt(path, 0, what))
+    let state = match found {
+        IMAGE_FORMAT => decoded(payload),
+        // The field that was added is the last, and this is how its absence is written.
+        NAMELESS_FORMAT => decoded(&[payload, &codec::encode(&None::<DirectoryId>)].concat()),
+        _ => {
+            let (found, expected) = (found.into(), IMAGE_FORMAT.into());
+            return Err(DiscError::Version { file: path.clone(), found, expected });
+        }
+    };
+    state.map_err(|what| DiscError::corrupt(path, 0, what))
 }
 
 /// Where a row stands.
@@ -390,7 +417,7 @@ fn checked<'v>(place: &[u8], value: &'v [u8]) -> std::result::Result<(u64, &'v [
     Ok((check_of(value), rest))
 }
 
-fn decoded<'v, T: Deserialize<'v>>(bytes: &'v [u8]) -> std::result::Result<T, String> {
+fn decoded<T: for<'v> Deserialize<'v>>(bytes: &[u8]) -> std::result::Result<T, String> {
     codec::decode(bytes, MESSAGE_BYTES_MAX).map_err(|error| error.to_string())
 }
 

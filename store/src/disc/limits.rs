@@ -18,3 +18,10 @@ pub(crate) const IMAGE_CACHE_BYTES: usize = 16 << 20;
 /// Outcomes that the image remembers at least, newest first, for members that were in doubt while this node went on: what
 /// a busy cluster does in some ten seconds. Six megabytes.
 pub(crate) const OUTCOMES_KEPT: usize = 200_000;
+
+/// Files of cut off log tails that are kept beside the log; the oldest goes when another one comes. Each is the trace of a
+/// power cut, so eight are a bad year.
+pub const CUT_FILES_MAX: usize = 8;
+
+/// Bytes of one such file; of a longer tail the beginning is kept. As much as a segment of the usual size.
+pub const CUT_BYTES_MAX: u64 = SEGMENT_BYTES;

@@ -8,6 +8,9 @@
 //! kernel may have dropped them and call the next sync a success. So nothing is retried; everything is refused
 //! until the directory is opened again. Segments are described in `segment.rs`.
 //!
+//! One failure is none of the log: a disc without space for the next segment. Nothing was asked of a file of the log then, so
+//! the records that have no place stay in memory, in order, and the next write tries again.
+//!
 //! Rotation, in crash-safe order: sync the full segment; write and sync the header of the next one under a
 //! temporary name; rename it; sync the directory; only then write frames to it. So every segment but the last is
 //! whole, and a segment that has its name has its header.
@@ -20,17 +23,12 @@ use parking_lot::Mutex;
 
 use super::error::{DiscError, Result};
 use super::file::{Disc, File};
-use super::limits::{FRAME_PAYLOAD_BYTES_MAX, ZERO_CHUNK_BYTES};
+use super::identity::{BootId, Identity, Promise};
+use super::limits::FRAME_PAYLOAD_BYTES_MAX;
 use super::segment::{
     FRAME_HEADER_BYTES, HEADER_BYTES, Header, Position, encode_frame, offset_at, segment_name, u32_at,
 };
-
-/// The name under which the next segment is made ready ahead of time.
-pub(crate) const SPARE_NAME: &str = "log-spare.tmp";
-
-/// The name under which rotation makes a segment when none is ready: another one, since the job that makes the spare may be
-/// at work at that moment.
-const NEXT_NAME: &str = "log-next.tmp";
+use super::spare::{NEXT_NAME, Spare, SpareJob};
 
 /// The front of the commit log; clones are handles to the same log.
 #[derive(Debug, Clone)]
@@ -145,22 +143,35 @@ pub struct LogWriter {
     log: Log,
     disc: Arc<dyn Disc>,
     segment_bytes: u64,
+    /// Repeated in every segment; says at a clean stop how far the log goes.
+    identity: Identity,
+    boot: Option<BootId>,
     closed: VecDeque<Closed>,
     current: Current,
     spare: Option<Spare>,
-    /// The buffer taken from the front; kept to reuse its memory.
+    /// Frames taken from the front and not written; they begin at `written`. Empty but during a write, or while the disc has
+    /// no space for them.
     taken: Vec<u8>,
 }
 
+/// Where a log goes on, everything before `end` being synced.
+#[derive(Debug)]
+pub(crate) struct Tip {
+    pub(crate) closed: VecDeque<Closed>,
+    pub(crate) current: Current,
+    pub(crate) end: Position,
+}
+
 impl LogWriter {
-    /// A writer that goes on at `end`, everything before it being synced.
+    /// A writer that goes on there.
     pub(crate) fn resume(
         disc: Arc<dyn Disc>,
         segment_bytes: u64,
-        closed: VecDeque<Closed>,
-        current: Current,
-        end: Position,
+        identity: Identity,
+        boot: Option<BootId>,
+        tip: Tip,
     ) -> Self {
+        let Tip { closed, current, end } = tip;
         let shared = Shared {
             buffer: Mutex::new(Buffer { bytes: Vec::new(), start: end, end }),
             written: AtomicU64::new(end.0),
@@ -168,19 +179,24 @@ impl LogWriter {
             failure: OnceLock::new(),
         };
         let log = Log { shared: Arc::new(shared) };
-        LogWriter { log, disc, segment_bytes, closed, current, spare: None, taken: Vec::new() }
+        let taken = Vec::new();
+        LogWriter { log, disc, segment_bytes, identity, boot, closed, current, spare: None, taken }
     }
 
     /// Starts a log where there is none: makes the first segment, durably.
-    pub(crate) fn begin(
-        disc: Arc<dyn Disc>,
-        segment_bytes: u64,
-        index: u64,
-        start: Position,
-    ) -> Result<Self> {
-        let spare = Spare::make(&*disc, NEXT_NAME, segment_bytes)?;
-        let current = spare.install(&*disc, index, start)?;
-        Ok(LogWriter::resume(disc, segment_bytes, VecDeque::new(), current, start))
+    pub(crate) fn begin(disc: &dyn Disc, segment_bytes: u64, identity: &Identity) -> Result<Tip> {
+        let spare = Spare::make(disc, NEXT_NAME, segment_bytes)?;
+        let current = spare.install(disc, identity.id, 1, Position(0))?;
+        Ok(Tip { closed: VecDeque::new(), current, end: Position(0) })
+    }
+
+    /// Notes beside the log how far it is synced and in which boot it goes on: what a later opening may ask of it.
+    ///
+    /// # Errors
+    /// `Io` and `Full`. The log has nothing to do with it and goes on.
+    pub(crate) fn note(&mut self) -> Result<()> {
+        self.identity.log = Some(Promise { boot: self.boot, synced: self.log.synced() });
+        self.identity.write(&*self.disc)
     }
 
     /// The front that belongs to this writer.
@@ -192,22 +208,30 @@ impl LogWriter {
     /// of the process.
     ///
     /// # Errors
-    /// `Io` and `Full`, which poison the log; `Poisoned` afterwards.
+    /// `NoSpace`: records up to [`Log::written`] are written, the others wait in memory for the next call. `Io` and `Full`,
+    /// which poison the log; `Poisoned` afterwards.
     pub fn write(&mut self) -> Result<Position> {
         self.log.check()?;
         let mut bytes = std::mem::take(&mut self.taken);
-        bytes.clear();
-        let (start, end) = {
-            let mut buffer = self.log.shared.buffer.lock();
-            std::mem::swap(&mut buffer.bytes, &mut bytes);
-            let end = buffer.end;
-            (std::mem::replace(&mut buffer.start, end), end)
-        };
+        let (start, end) = (self.log.written(), self.take_appended(&mut bytes));
         let outcome = self.write_frames(&bytes, start);
+        bytes.drain(..(self.log.written().0 - start.0) as usize);
         self.taken = bytes;
         self.guard(outcome)?;
-        self.log.mark_written(end);
         Ok(end)
+    }
+
+    /// Moves what was appended behind what is taken already; the position behind it. Usually nothing is, and the two buffers
+    /// change places.
+    fn take_appended(&self, taken: &mut Vec<u8>) -> Position {
+        let mut buffer = self.log.shared.buffer.lock();
+        if taken.is_empty() {
+            std::mem::swap(&mut buffer.bytes, taken);
+        } else {
+            taken.append(&mut buffer.bytes);
+        }
+        buffer.start = buffer.end;
+        buffer.end
     }
 
     /// Makes everything written so far survive a power cut and returns the position reached.
@@ -225,15 +249,18 @@ impl LogWriter {
         Ok(SyncJob { log: self.log(), file: self.current.file.clone(), path, position: self.log.written() })
     }
 
-    /// Appends a frame that only says how far the log is synced, writes and syncs it. Done at a clean stop: with it
-    /// every later damage to the log is told from a torn tail.
-    pub fn close(mut self) -> Result<()> {
+    /// Appends a frame that only says how far the log is synced, writes and syncs it, and notes the end beside the log. Done
+    /// at a clean stop: with it all later damage to the log is told from a torn tail.
+    ///
+    /// # Errors
+    /// As [`write`](LogWriter::write).
+    pub fn close(&mut self) -> Result<()> {
         self.write()?;
         self.sync()?;
         self.log.append(&[&[]])?;
         self.write()?;
         self.sync()?;
-        Ok(())
+        self.note()
     }
 
     /// Removes segments that hold only records below `applied`; returns how many bytes were freed.
@@ -265,24 +292,34 @@ impl LogWriter {
         closed + self.current.header.capacity + self.spare.as_ref().map_or(0, |s| s.bytes)
     }
 
+    /// Bytes that still fit into the present segment.
+    pub fn left_bytes(&self) -> u64 {
+        let Header { start, capacity, .. } = self.current.header;
+        capacity.saturating_sub(offset_at(self.log.written(), start))
+    }
+
+    /// Bytes of a segment.
+    pub fn segment_bytes(&self) -> u64 {
+        self.current.header.capacity
+    }
+
     /// When there is no next segment ready: the job that makes one, to be run on any thread and handed to
     /// [`give_spare`](LogWriter::give_spare). At most one such job may run. Without it rotation makes its own
-    /// segment and commits wait for that.
+    /// segment and commits wait for that; so a job that fails may be tried again later.
     pub fn spare_job(&self) -> Option<SpareJob> {
         let job = || SpareJob { disc: self.disc.clone(), bytes: self.segment_bytes };
         self.spare.is_none().then(job)
     }
 
-    /// Takes a segment made by [`SpareJob::run`]; a failure of that job poisons the log.
-    pub fn give_spare(&mut self, spare: Result<Spare>) -> Result<()> {
-        let spare = self.guard(spare)?;
+    /// Takes a segment made by [`SpareJob::run`].
+    pub fn give_spare(&mut self, spare: Spare) {
         self.spare = Some(spare);
-        Ok(())
     }
 
     fn guard<T>(&self, outcome: Result<T>) -> Result<T> {
-        if let Err(error) = &outcome {
-            self.log.poison(error);
+        match &outcome {
+            Ok(_) | Err(DiscError::NoSpace { .. }) => {}
+            Err(error) => self.log.poison(error),
         }
         outcome
     }
@@ -313,7 +350,9 @@ impl LogWriter {
         self.current
             .file
             .write_at(offset, run)
-            .map_err(|e| DiscError::io(self.disc.path(&name), "writing", e))
+            .map_err(|e| DiscError::io(self.disc.path(&name), "writing", e))?;
+        self.log.mark_written(Position(start.0 + run.len() as u64));
+        Ok(())
     }
 
     fn rotate(&mut self, start: Position, frame: u64) -> Result<()> {
@@ -324,11 +363,19 @@ impl LogWriter {
         let needed = HEADER_BYTES + frame;
         let spare = match self.spare.take() {
             Some(spare) if spare.bytes >= needed => spare,
-            _ => Spare::make(&*self.disc, NEXT_NAME, self.segment_bytes.max(needed))?,
+            _ => Spare::make(&*self.disc, NEXT_NAME, self.segment_bytes.max(needed)).map_err(no_space)?,
         };
-        self.current = spare.install(&*self.disc, index + 1, start)?;
+        self.current = spare.install(&*self.disc, self.identity.id, index + 1, start)?;
         self.closed.push_back(Closed { index, end: start, bytes: capacity });
         Ok(())
+    }
+}
+
+/// The next segment was asked for and nothing of the log was touched.
+fn no_space(error: DiscError) -> DiscError {
+    match error {
+        DiscError::Full { file, .. } => DiscError::NoSpace { file },
+        other => other,
     }
 }
 
@@ -354,60 +401,5 @@ impl SyncJob {
         }
         self.log.mark_synced(self.position);
         Ok(self.position)
-    }
-}
-
-/// The making of the next segment.
-#[derive(Debug)]
-pub struct SpareJob {
-    disc: Arc<dyn Disc>,
-    bytes: u64,
-}
-
-impl SpareJob {
-    /// Writes and syncs a segment full of zeros.
-    ///
-    /// # Errors
-    /// `Io` and `Full`; to be handed to [`LogWriter::give_spare`].
-    pub fn run(self) -> Result<Spare> {
-        Spare::make(&*self.disc, SPARE_NAME, self.bytes)
-    }
-}
-
-/// A segment full of zeros, synced, without a place in the log yet.
-#[derive(Debug)]
-pub struct Spare {
-    file: Arc<dyn File>,
-    /// Its name until it is installed.
-    name: &'static str,
-    bytes: u64,
-}
-
-impl Spare {
-    fn make(disc: &dyn Disc, name: &'static str, bytes: u64) -> Result<Spare> {
-        let failed = |doing| move |e| DiscError::io(disc.path(name), doing, e);
-        let file = disc.create(name).map_err(failed("creating"))?;
-        let zeros = vec![0; ZERO_CHUNK_BYTES.min(bytes as usize)];
-        let mut at = 0;
-        while at < bytes {
-            let chunk = (bytes - at).min(zeros.len() as u64);
-            file.write_at(at, &zeros[..chunk as usize]).map_err(failed("filling"))?;
-            at += chunk;
-        }
-        file.sync().map_err(failed("syncing"))?;
-        Ok(Spare { file, name, bytes })
-    }
-
-    fn install(self, disc: &dyn Disc, index: u64, start: Position) -> Result<Current> {
-        let name = segment_name(index);
-        let header = Header { index, start, capacity: self.bytes };
-        let place = || -> std::io::Result<()> {
-            self.file.write_at(0, &header.encode())?;
-            self.file.sync()?;
-            disc.rename(self.name, &name)?;
-            disc.sync_names()
-        };
-        place().map_err(|e| DiscError::io(disc.path(&name), "creating", e))?;
-        Ok(Current { header, file: self.file })
     }
 }

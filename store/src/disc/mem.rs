@@ -69,6 +69,8 @@ struct State {
     operations: u64,
     fault: Option<Fault>,
     locked: bool,
+    /// How often the machine lost power.
+    boots: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -102,6 +104,11 @@ impl MemDisc {
         self.state.lock().operations
     }
 
+    /// Which boot of its machine this is: one more after every power cut.
+    pub fn boots(&self) -> u64 {
+        self.state.lock().boots
+    }
+
     /// Sets what goes wrong, replacing an earlier fault; `None` heals the disc.
     pub fn set_fault(&self, fault: Option<Fault>) {
         self.state.lock().fault = fault;
@@ -132,6 +139,7 @@ impl MemDisc {
             durable_names: names.clone(),
             names,
             next_inode: state.next_inode,
+            boots: state.boots + u64::from(crash != Crash::Kill),
             ..State::default()
         };
         MemDisc { state: Arc::new(Mutex::new(next)) }

@@ -1,16 +1,20 @@
-//! Reading a data directory at the start: the image, then the log from the image's position on: every segment in order, every frame checked, every record applied to the store. The log
-//! ends at the first blank or broken frame; whatever stands behind it was never acknowledged, unless a later frame proves
-//! that the place had been synced: then the file is damaged and nothing of it is served.
+//! Reading a data directory at the start: the image, then the log from the image's position on: every segment in order, every
+//! frame checked, every record applied to the store. The log ends at the first blank or broken frame. What stands behind it was
+//! never acknowledged, and is cut off; unless something proves that the place had been written for good: then the file is
+//! damaged and nothing of it is served. Proofs are what the identity says of the log, a later frame that knew of a sync, the
+//! next segment, and, as long as the machine has not been started anew since, any later frame at all.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::checkpoint::Checkpointer;
+use super::cut::{Warning, end_log};
 use super::error::{DiscError, Result};
 use super::file::{Disc, LockGuard};
-use super::image::{IMAGE_NAME, Image, State};
-use super::log::{Closed, Current, LogWriter};
+use super::identity::{Identity, Opener, Promise, refuse_named};
+use super::image::{IMAGE_NAME, Image};
+use super::log::{Closed, Current, LogWriter, Tip};
 use super::record::Record;
 use super::segment::{
     HEADER_BYTES, Header, Position, Spot, offset_at, position_at, proof_of_damage, segment_index,
@@ -36,6 +40,8 @@ pub struct Opened {
     pub replayed: Replayed,
     /// Keeps other processes out while it lives.
     pub lock: LockGuard,
+    /// What whoever runs the node should hear of.
+    pub warnings: Vec<Warning>,
 }
 
 /// What image and log knew beside the rows.
@@ -54,38 +60,100 @@ pub struct Replayed {
 }
 
 /// Opens a data directory and reads it into a store that has nothing yet: the image, then the log behind it. New segments
-/// get this size. Rows of tables that `me` keeps in memory only are passed over.
+/// get this size. Rows of tables that the opener keeps in memory only are passed over.
 ///
 /// # Errors
-/// `Locked`, `Corrupt` with file and offset, `Version`, `Io`; the directory is as it was.
-pub fn open(disc: Arc<dyn Disc>, store: &Store, me: NodeId, segment_bytes: u64) -> Result<Opened> {
+/// `Locked`, `Foreign`, `Stray`, `Corrupt` with file and offset, `Version`, `Io`; the directory is as it was. `Full` when
+/// there is no space for the first files, or for what has to be cut off the log; nothing is lost then.
+pub fn open(disc: Arc<dyn Disc>, store: &Store, opener: &Opener, segment_bytes: u64) -> Result<Opened> {
     let lock = disc.lock()?;
+    let mut warnings = Vec::new();
     let names = disc.list().map_err(|error| DiscError::io(disc.path(""), "listing", error))?;
     let mut indexes: Vec<u64> = names.iter().filter_map(|name| segment_index(name)).collect();
     indexes.sort_unstable();
-    check_pair(&*disc, &names, &indexes)?;
-    let image = Image::open(&*disc)?;
-    let mut reader = Reader { store, me, open: HashMap::new(), replayed: Replayed::default() };
+    let known = Identity::find(&*disc, opener)?;
+    let headers = indexes.iter().map(|index| read_header(&*disc, *index)).collect::<Result<Vec<_>>>()?;
+    check_pair(&*disc, &names, &indexes, known.as_ref())?;
+    let image = Image::find(&*disc)?;
+    let (identity, image) = admit(&*disc, known, opener, &headers, image, &mut warnings)?;
+    let mut reader = Reader { store, me: opener.node, open: HashMap::new(), replayed: Replayed::default() };
     reader.image(&image)?;
     let applied = image.state().applied;
-    let checkpointer = Checkpointer::new(Arc::clone(&disc), image, me)?;
-    let writer = match indexes.is_empty() {
-        true => LogWriter::begin(disc, segment_bytes, 1, Position(0))?,
-        false => reader.segments(disc, &indexes, applied, segment_bytes)?,
+    let checkpointer = Checkpointer::new(Arc::clone(&disc), image, opener.node)?;
+    let tip = match headers.is_empty() {
+        true => LogWriter::begin(&*disc, segment_bytes, &identity)?,
+        false => {
+            let promised = identity.log.unwrap_or(Promise { boot: None, synced: Position(0) });
+            let unbroken = opener.boot.is_some() && opener.boot == promised.boot;
+            let past = Past { synced: promised.synced, unbroken };
+            reader.segments(&*disc, &headers, applied, past, &mut warnings)?
+        }
     };
-    Ok(Opened { writer, checkpointer, replayed: reader.finish(), lock })
+    let mut writer = LogWriter::resume(disc, segment_bytes, identity, opener.boot, tip);
+    if let Err(error) = writer.note() {
+        warnings.push(Warning::NotNoted { error });
+    }
+    Ok(Opened { writer, checkpointer, replayed: reader.finish(), lock, warnings })
 }
 
-/// An image without its log, or a log whose beginning went into an image that is not there, is no data directory.
-fn check_pair(disc: &dyn Disc, names: &[String], indexes: &[u64]) -> Result<()> {
+/// Lets only files of this directory pass, and gives it an identity and an image if it has none.
+fn admit(
+    disc: &dyn Disc,
+    known: Option<Identity>,
+    opener: &Opener,
+    headers: &[Header],
+    image: Option<Image>,
+    warnings: &mut Vec<Warning>,
+) -> Result<(Identity, Image)> {
+    let identity = match known {
+        Some(identity) => identity,
+        None => {
+            for header in headers {
+                refuse_named(disc, &segment_name(header.index), header.directory)?;
+            }
+            refuse_named(disc, IMAGE_NAME, image.as_ref().and_then(|image| image.state().directory))?;
+            let identity = Identity::new(opener, headers.last().map_or(0, |last| last.index));
+            identity.write(disc)?;
+            if image.is_some() || !headers.is_empty() {
+                warnings.push(Warning::TakenOver { path: disc.path("") });
+            }
+            identity
+        }
+    };
+    headers.iter().try_for_each(|header| identity.admit_segment(disc, header))?;
+    let image = match image {
+        None => Image::make(disc, identity.id)?,
+        Some(mut image) => match image.state().directory {
+            Some(id) if id == identity.id => image,
+            Some(id) => return Err(identity.stray(disc, IMAGE_NAME, Some(id))),
+            None => {
+                image.take_over(identity.id)?;
+                image
+            }
+        },
+    };
+    Ok((identity, image))
+}
+
+/// An image without its log, or a log whose beginning went into an image that is not there, is no data directory; nor is
+/// one without both whose identity says that there was a log.
+fn check_pair(disc: &dyn Disc, names: &[String], indexes: &[u64], known: Option<&Identity>) -> Result<()> {
     let image = names.iter().any(|name| name == IMAGE_NAME);
+    let no_log = |what| Err(DiscError::corrupt(disc.path(&segment_name(1)), 0, what));
     match (image, indexes.first()) {
-        (false, None) | (false, Some(1)) | (true, Some(_)) => Ok(()),
+        (false, Some(1)) | (true, Some(_)) => Ok(()),
+        (_, None) if known.is_some_and(|identity| identity.log.is_some()) => {
+            no_log("there is no log segment, and the directory had some: the log is missing")
+        }
+        (false, None) => Ok(()),
         (true, None) => {
             // Made before the first segment: a crash between the two leaves an image that says nothing.
-            let unused = Image::open(disc)?.state() == &State::default();
-            let what = "there is no log segment, and the image has rows: the log is missing";
-            if unused { Ok(()) } else { Err(DiscError::corrupt(disc.path(&segment_name(1)), 0, what)) }
+            let unused = Image::find(disc)?.is_none_or(|image| image.is_unused());
+            if unused {
+                Ok(())
+            } else {
+                no_log("there is no log segment, and the image has rows: the log is missing")
+            }
         }
         (false, Some(_)) => {
             let what = "the log begins in its middle, and the image that holds what came before is missing";
@@ -95,22 +163,12 @@ fn check_pair(disc: &dyn Disc, names: &[String], indexes: &[u64]) -> Result<()> 
 }
 
 /// Segments that the image has whole, to be removed at the next trimming, and the others. Of those that were being removed
-/// when the machine stopped any may be left, so nothing is asked of them.
-fn leftovers<'i>(
-    disc: &dyn Disc,
-    indexes: &'i [u64],
-    applied: Position,
-) -> Result<(VecDeque<Closed>, &'i [u64])> {
-    let mut headers = Vec::new();
-    for &index in indexes {
-        headers.push(read_header(disc, index)?);
-    }
+/// when the machine stopped any may be left, so nothing more is asked of them.
+fn leftovers(headers: &[Header], applied: Position) -> (VecDeque<Closed>, &[Header]) {
     let first = headers.iter().rposition(|header| header.start <= applied).unwrap_or(0);
-    let (whole, rest) = indexes.split_at(first);
-    let closed = whole.iter().zip(&headers);
-    let closed =
-        closed.map(|(index, header)| Closed { index: *index, end: header.start, bytes: header.capacity });
-    Ok((closed.collect(), rest))
+    let (whole, rest) = headers.split_at(first);
+    let closed = |header: &Header| Closed { index: header.index, end: header.start, bytes: header.capacity };
+    (whole.iter().map(closed).collect(), rest)
 }
 
 fn read_header(disc: &dyn Disc, index: u64) -> Result<Header> {
@@ -123,7 +181,11 @@ fn read_header(disc: &dyn Disc, index: u64) -> Result<Header> {
         Ok(bytes)
     };
     let bytes = read().map_err(|error| DiscError::io(&path, "reading", error))?;
-    Header::decode(&bytes, &path)
+    let header = Header::decode(&bytes, &path)?;
+    if header.index != index {
+        return Err(DiscError::corrupt(path, 0, format!("this is the log's segment {}", header.index)));
+    }
+    Ok(header)
 }
 
 pub(super) fn read_segment(disc: &dyn Disc, index: u64) -> Result<(Header, Vec<u8>)> {
@@ -145,11 +207,21 @@ pub(super) fn read_segment(disc: &dyn Disc, index: u64) -> Result<(Header, Vec<u
     Ok((header, bytes))
 }
 
+/// What is known of a stretch of the log before it is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Past {
+    /// Everything before it was synced: it is there, or the file is damaged.
+    pub(super) synced: Position,
+    /// Every write that returned is there: the machine has not been started anew since.
+    pub(super) unbroken: bool,
+}
+
 /// Shows every record of a segment from a position on; the position behind the last one.
 pub(super) fn each_record(
     bytes: &[u8],
     header: &Header,
     from: Position,
+    past: Past,
     path: &Path,
     mut show: impl FnMut(Position, Record<'_>) -> Result<()>,
 ) -> Result<Position> {
@@ -158,16 +230,8 @@ pub(super) fn each_record(
         let position = position_at(offset, header.start);
         let frame = match spot(bytes, offset, position) {
             Spot::Frame(frame) => frame,
-            Spot::Blank | Spot::Broken(_) => {
-                return match proof_of_damage(bytes, offset, header.start) {
-                    Some(later) => {
-                        let what =
-                            format!("a synced record is missing here; a later one stands at byte {later}");
-                        Err(DiscError::corrupt(path, offset, what))
-                    }
-                    None => Ok(position),
-                };
-            }
+            Spot::Blank => return ends(bytes, header, offset, past, path, "there is nothing"),
+            Spot::Broken(what) => return ends(bytes, header, offset, past, path, what),
         };
         if !frame.payload.is_empty() {
             let record = codec::decode(frame.payload, MESSAGE_BYTES_MAX)
@@ -178,11 +242,17 @@ pub(super) fn each_record(
     }
 }
 
-/// Zeros what stands behind the end: it was never acknowledged, and must not look like a record later.
-fn wipe(file: &dyn super::file::File, bytes: &[u8], from: u64) -> std::io::Result<()> {
-    let tail = &bytes[(from as usize).min(bytes.len())..];
-    let used = tail.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    if used > 0 { file.write_at(from, &vec![0; used]) } else { Ok(()) }
+/// There is no whole frame at this offset: whether the log may end here.
+fn ends(bytes: &[u8], header: &Header, offset: u64, past: Past, path: &Path, what: &str) -> Result<Position> {
+    let position = position_at(offset, header.start);
+    let why = if position < past.synced {
+        format!("{what}, and the log had been synced up to position {}", past.synced)
+    } else if let Some(later) = proof_of_damage(bytes, offset, header.start, past.unbroken) {
+        format!("{what}, and a later record stands at byte {later}")
+    } else {
+        return Ok(position);
+    };
+    Err(DiscError::corrupt(path, offset, why))
 }
 
 struct Reader<'s> {
@@ -207,54 +277,62 @@ impl Reader<'_> {
         })
     }
 
-    /// Applies the segments from a position on, and says where writing goes on.
+    /// Applies the segments from a position on, ends the log behind the last record, and says where writing goes on.
     fn segments(
         &mut self,
-        disc: Arc<dyn Disc>,
-        indexes: &[u64],
+        disc: &dyn Disc,
+        headers: &[Header],
         applied: Position,
-        segment_bytes: u64,
-    ) -> Result<LogWriter> {
-        let (mut closed, indexes) = leftovers(&*disc, indexes, applied)?;
-        let mut next: Option<Position> = None;
-        let mut last: Option<(Current, Vec<u8>)> = None;
-        for &index in indexes {
-            let (header, bytes) = read_segment(&*disc, index)?;
-            let path = disc.path(&segment_name(index));
-            let misplaced = header.index != index || next.is_some_and(|next| next != header.start);
-            if misplaced || (next.is_none() && header.start > applied) {
-                let what = "the segment does not go on where the one before it, or the image, ends";
-                return Err(DiscError::corrupt(path, 0, what));
-            }
-            if let (Some((before, _)), Some(end)) = (last.take(), next) {
-                let Header { index, capacity, .. } = before.header;
-                closed.push_back(Closed { index, end, bytes: capacity });
-            }
-            // Read from its beginning also where the image has it: its end is what the next one must go on from.
-            let end = each_record(&bytes, &header, header.start, &path, |position, record| {
-                if position < applied {
-                    return Ok(());
-                }
-                let offset = offset_at(position, header.start);
-                self.record(record).map_err(|what| DiscError::corrupt(&path, offset, what))
-            })?;
-            next = Some(end);
-            let file =
-                disc.open(&segment_name(index)).map_err(|error| DiscError::io(&path, "opening", error))?;
-            last = Some((Current { header, file }, bytes));
+        past: Past,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Tip> {
+        let (mut closed, headers) = leftovers(headers, applied);
+        let missing = |header: &Header| {
+            let what = "the segment does not go on where the one before it, or the image, ends";
+            Err(DiscError::corrupt(disc.path(&segment_name(header.index)), 0, what))
+        };
+        if let Some(first) = headers.first().filter(|first| first.start > applied) {
+            return missing(first);
         }
-        let (Some((current, bytes)), Some(end)) = (last, next) else {
+        for pair in headers.windows(2) {
+            let (header, end) = (pair[0], pair[1].start);
+            // It was full and synced before the next one got its name; of what is behind its end nothing is asked.
+            let past = Past { synced: end, ..past };
+            if self.segment(disc, &header, applied, past)?.0 != end {
+                return missing(&pair[1]);
+            }
+            closed.push_back(Closed { index: header.index, end, bytes: header.capacity });
+        }
+        let Some(&header) = headers.last() else {
             return Err(DiscError::corrupt(disc.path(""), 0, "there is no segment"));
         };
-        let path = disc.path(&segment_name(current.header.index));
-        if end < applied {
-            let offset = offset_at(end, current.header.start);
-            return Err(DiscError::corrupt(path, offset, "the log ends before what the image has of it"));
-        }
-        let from = offset_at(end, current.header.start);
-        wipe(&*current.file, &bytes, from).map_err(|error| DiscError::io(&path, "clearing", error))?;
-        current.file.sync().map_err(|error| DiscError::io(&path, "syncing", error))?;
-        Ok(LogWriter::resume(disc, segment_bytes, closed, current, end))
+        let past = Past { synced: past.synced.max(applied), ..past };
+        let (end, bytes) = self.segment(disc, &header, applied, past)?;
+        let name = segment_name(header.index);
+        let file = disc.open(&name).map_err(|error| DiscError::io(disc.path(&name), "opening", error))?;
+        warnings.extend(end_log(disc, header.index, &*file, &bytes, offset_at(end, header.start))?);
+        Ok(Tip { closed, current: Current { header, file }, end })
+    }
+
+    /// Applies one segment; where its records end, and its bytes.
+    fn segment(
+        &mut self,
+        disc: &dyn Disc,
+        header: &Header,
+        applied: Position,
+        past: Past,
+    ) -> Result<(Position, Vec<u8>)> {
+        let bytes = read_segment(disc, header.index)?.1;
+        let path = disc.path(&segment_name(header.index));
+        // Read from its beginning also where the image has it: its end is what the next one must go on from.
+        let end = each_record(&bytes, header, header.start, past, &path, |position, record| {
+            if position < applied {
+                return Ok(());
+            }
+            let offset = offset_at(position, header.start);
+            self.record(record).map_err(|what| DiscError::corrupt(&path, offset, what))
+        })?;
+        Ok((end, bytes))
     }
 
     fn record(&mut self, record: Record<'_>) -> std::result::Result<(), String> {

@@ -4,24 +4,29 @@
 //! allocation and fdatasync has only data to write. A frame states its own position, so bytes that ended up
 //! elsewhere never pass for a frame. It also states how far the log was synced when it was appended. That is what
 //! tells a torn tail from damage: unsynced writes may reach the disc in any order, so a hole before a whole frame
-//! is ordinary after a power cut, unless that later frame says that the hole had been synced.
+//! is ordinary after a power cut, unless that later frame says that the hole had been synced. Where no power was cut since
+//! the log was written, it is damage always: a killed process leaves every write that returned.
 //!
 //! ```text
-//! header (64 bytes)  magic 8 | format u32 | index u64 | start position u64 | capacity u64 | zeros | crc32
+//! header (64 bytes)  magic 8 | format u32 | index u64 | start position u64 | capacity u64 | directory id 16 | zeros | crc32
 //! frame              length u32 | crc32 | position u64 | synced position u64 | payload
 //! ```
 //! All numbers are little endian; a frame's checksum covers everything in it but itself. A frame without payload
-//! is a mark: it only carries the synced position. Frames never cross into the next segment.
+//! is a mark: it only carries the synced position. Frames never cross into the next segment. Format 1 had no directory id.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::error::{DiscError, Result};
+use super::identity::DirectoryId;
 use super::limits::FRAME_PAYLOAD_BYTES_MAX;
 
-/// The format of segments this program writes and reads.
-pub(crate) const LOG_FORMAT: u32 = 1;
+/// The format of segments this program writes; it reads this one and [`NAMELESS_FORMAT`].
+pub(crate) const LOG_FORMAT: u32 = 2;
+
+/// The format of segments that do not name their directory.
+const NAMELESS_FORMAT: u32 = 1;
 
 /// Bytes before the first frame.
 pub(crate) const HEADER_BYTES: u64 = 64;
@@ -30,6 +35,7 @@ pub(crate) const HEADER_BYTES: u64 = 64;
 pub(crate) const FRAME_HEADER_BYTES: u64 = 24;
 
 const MAGIC: [u8; 8] = *b"HMNLOG\x1a\n";
+const DIRECTORY_AT: usize = 36;
 const CRC_AT: usize = HEADER_BYTES as usize - 4;
 
 /// A place in the log, in bytes since the log began. Positions only grow, across segments and restarts; the
@@ -52,6 +58,8 @@ pub(crate) struct Header {
     pub(crate) start: Position,
     /// The length of the file, header included.
     pub(crate) capacity: u64,
+    /// The directory it was made for.
+    pub(crate) directory: Option<DirectoryId>,
 }
 
 /// The name of the segment with this index.
@@ -69,10 +77,14 @@ impl Header {
     pub(crate) fn encode(&self) -> [u8; HEADER_BYTES as usize] {
         let mut bytes = [0; HEADER_BYTES as usize];
         bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..12].copy_from_slice(&LOG_FORMAT.to_le_bytes());
+        let format = if self.directory.is_some() { LOG_FORMAT } else { NAMELESS_FORMAT };
+        bytes[8..12].copy_from_slice(&format.to_le_bytes());
         bytes[12..20].copy_from_slice(&self.index.to_le_bytes());
         bytes[20..28].copy_from_slice(&self.start.0.to_le_bytes());
         bytes[28..36].copy_from_slice(&self.capacity.to_le_bytes());
+        if let Some(DirectoryId(id)) = &self.directory {
+            bytes[DIRECTORY_AT..DIRECTORY_AT + 16].copy_from_slice(id);
+        }
         let crc = crc32fast::hash(&bytes[..CRC_AT]);
         bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -89,16 +101,19 @@ impl Header {
         }
         let found = u32_at(bytes, 8);
         let intact = u32_at(bytes, CRC_AT) == crc32fast::hash(&bytes[..CRC_AT]);
-        if found != LOG_FORMAT && (intact || found > LOG_FORMAT && found < 1 << 16) {
+        let known = [NAMELESS_FORMAT, LOG_FORMAT].contains(&found);
+        if !known && (intact || found > LOG_FORMAT && found < 1 << 16) {
             return Err(DiscError::Version { file: path.to_owned(), found, expected: LOG_FORMAT });
         }
         if !intact {
             return Err(DiscError::corrupt(path, 0, "the header's checksum does not match"));
         }
+        let id = bytes[DIRECTORY_AT..DIRECTORY_AT + 16].try_into().expect("sixteen bytes");
         Ok(Header {
             index: u64_at(bytes, 12),
             start: Position(u64_at(bytes, 20)),
             capacity: u64_at(bytes, 28),
+            directory: (found == LOG_FORMAT).then_some(DirectoryId(id)),
         })
     }
 }
@@ -167,9 +182,9 @@ pub(crate) fn spot(bytes: &[u8], offset: u64, position: Position) -> Spot<'_> {
     Spot::Frame(Frame { payload, synced: Position(u64_at(frame, 16)) })
 }
 
-/// Searches the bytes after a bad spot for a whole frame which proves that the spot had been synced.
-/// Returns the offset of that frame.
-pub(crate) fn proof_of_damage(bytes: &[u8], bad: u64, start: Position) -> Option<u64> {
+/// Searches the bytes after a bad spot for a whole frame which proves that something stood there: one that knew that the spot
+/// had been synced, or any, where every write that returned has to be there. Returns the offset of that frame.
+pub(crate) fn proof_of_damage(bytes: &[u8], bad: u64, start: Position, unbroken: bool) -> Option<u64> {
     let end = used_bytes(bytes);
     let bad_position = position_at(bad, start);
     (bad + 1..end).find(|offset| {
@@ -177,7 +192,7 @@ pub(crate) fn proof_of_damage(bytes: &[u8], bad: u64, start: Position) -> Option
         let at = *offset as usize;
         bytes.len() >= at + FRAME_HEADER_BYTES as usize
             && u64_at(bytes, at + 8) == position.0
-            && matches!(spot(bytes, *offset, position), Spot::Frame(f) if f.synced > bad_position)
+            && matches!(spot(bytes, *offset, position), Spot::Frame(f) if unbroken || f.synced > bad_position)
     })
 }
 
@@ -240,22 +255,27 @@ mod tests {
         assert!(matches!(spot(&good, HEADER_BYTES, Position(1001)), Spot::Broken(_)));
     }
 
-    /// Aim: a hole is damage only when a later frame proves that it was synced. Method: both kinds of later frame.
+    /// Aim: a hole is damage when a later frame proves that it was synced, and where no power was cut. Method: both kinds of
+    /// later frame, both kinds of past.
     #[test]
     fn later_frame_proves_damage_only_when_it_knew_of_a_sync() {
         let second_at = HEADER_BYTES + FRAME_HEADER_BYTES + 3;
         for (synced, proven) in [(1000, None), (1001, Some(second_at))] {
             let mut bytes = segment_of(&[(0, b"one"), (synced, b"two")]);
             bytes[HEADER_BYTES as usize + 25] ^= 1;
-            assert_eq!(proof_of_damage(&bytes, HEADER_BYTES, Position(1000)), proven);
+            assert_eq!(proof_of_damage(&bytes, HEADER_BYTES, Position(1000), false), proven);
+            assert_eq!(proof_of_damage(&bytes, HEADER_BYTES, Position(1000), true), Some(second_at));
         }
     }
 
     /// Aim: a header names its trouble. Method: a good one, another format, a flipped byte, a short file.
     #[test]
     fn header_names_what_is_wrong() {
-        let header = Header { index: 3, start: Position(77), capacity: 4096 };
+        let directory = Some(DirectoryId([5; 16]));
+        let header = Header { index: 3, start: Position(77), capacity: 4096, directory };
+        let nameless = Header { directory: None, ..header };
         let path = Path::new("x.seg");
+        assert_eq!(Header::decode(&nameless.encode(), path).expect("format 1 is read"), nameless);
         let good = header.encode();
         assert_eq!(Header::decode(&good, path).expect("no fault is planted"), header);
         let mut newer = good;

@@ -1,0 +1,192 @@
+//! The run cut at every operation, torn, and on discs that fail.
+
+use hypermnesia_store::disc::{Crash, DiscError, Fault, FaultKind, MemDisc, Position, Record};
+use hypermnesia_store::{Op, Timestamp, Work, Write};
+
+use crate::session::{Promised, Session, T, TRANSACTIONS, check, held, key, model, places, row, run, txid};
+
+#[test]
+fn whatever_the_disc_forgets_what_was_acknowledged_is_there_and_nothing_in_part() {
+    // Aim: the promise of each ack level, through rotation, checkpoint and trimming. Method: see the file's header.
+    let whole = MemDisc::new();
+    let (promised, error) = run(&whole);
+    assert!(error.is_none(), "{error:?}");
+    assert!(
+        whole.bytes("image.redb").is_some() && whole.bytes("log-000000000001.seg").is_none(),
+        "it was trimmed"
+    );
+    assert_eq!(
+        check(&whole.crash(Crash::Kill), promised.written, TRANSACTIONS, "no crash"),
+        promised.written
+    );
+    for at in places(whole.operations(), 150) {
+        let disc = MemDisc::new();
+        disc.set_fault(Some(Fault { at, kind: FaultKind::Cut }));
+        let (promised, _) = run(&disc);
+        check(&disc.crash(Crash::Kill), promised.written, promised.appended, &format!("killed at {at}"));
+        for crash in [Crash::DropUnsynced, Crash::KeepUnsynced, Crash::Torn(at), Crash::Torn(at + 1_000_000)]
+        {
+            let what = format!("{crash:?} at {at}");
+            let reopened = disc.crash(crash);
+            let count = check(&reopened, promised.synced, promised.appended, &what);
+            // Opened once more, after whatever the first time has mended.
+            check(&reopened, count, count, &format!("{what}, again"));
+        }
+    }
+}
+
+#[test]
+fn after_a_crash_the_directory_goes_on() {
+    // Aim: what recovery leaves can be written to. Method: crash in the middle, run the rest on what is left, crash again.
+    for seed in 0..20 {
+        let disc = MemDisc::new();
+        disc.set_fault(Some(Fault { at: 100 + seed * 37, kind: FaultKind::Cut }));
+        run(&disc);
+        let disc = disc.crash(Crash::Torn(seed));
+        let from = check(&disc, 0, TRANSACTIONS, "first crash");
+        let mut promised = Promised { appended: from, written: from, synced: from };
+        let mut session = Session::open(&disc).expect("no fault is planted");
+        if session.store.table(T).is_none() {
+            session.begin().expect("no fault is planted");
+        }
+        for n in from + 1..=TRANSACTIONS {
+            session.transaction(n, &mut promised).expect("no fault is planted");
+        }
+        drop(session);
+        check(
+            &disc.crash(Crash::Torn(seed + 99)),
+            promised.synced,
+            TRANSACTIONS,
+            &format!("second crash, {seed}"),
+        );
+    }
+}
+
+#[test]
+fn a_failing_write_or_sync_stops_everything_and_loses_nothing_acknowledged() {
+    // Aim: no second try after a failed sync, a clear error, and a directory that opens again. Method: one failure, failure
+    // for good, and a full disc, at operations all over the run.
+    let whole = MemDisc::new();
+    run(&whole);
+    for at in places(whole.operations(), 60) {
+        for kind in [FaultKind::ErrorOnce, FaultKind::ErrorForGood, FaultKind::Full] {
+            let disc = MemDisc::new();
+            disc.set_fault(Some(Fault { at, kind }));
+            let (promised, error) = run(&disc);
+            let what = format!("{kind:?} at {at}");
+            match error {
+                Some(DiscError::Io { .. } | DiscError::Full { .. } | DiscError::NoSpace { .. }) => {}
+                Some(DiscError::Poisoned { .. }) => {}
+                Some(DiscError::Corrupt { .. }) => {} // redb says of a file that failed that it cannot be used
+                None => {
+                    assert_eq!(promised.appended, TRANSACTIONS, "{what}: it did not stop, so it did not fail")
+                }
+                Some(other) => panic!("{what}: {other}"),
+            }
+            check(&disc.crash(Crash::Kill), promised.written, promised.appended, &what);
+            check(&disc.crash(Crash::DropUnsynced), promised.synced, promised.appended, &what);
+        }
+    }
+}
+
+#[test]
+fn a_poisoned_log_refuses_everything_after_the_first_failure() {
+    // Aim: a sync that failed is never tried again as if nothing was. Method: one failing sync, then all calls.
+    let disc = MemDisc::new();
+    let mut session = Session::open(&disc).expect("no fault is planted");
+    session.begin().expect("no fault is planted");
+    session.append(&Record::Aborted { txid: txid(1) }).expect("no fault is planted");
+    session.writer.write().expect("no fault is planted");
+    disc.set_fault(Some(Fault { at: disc.operations(), kind: FaultKind::ErrorOnce }));
+    assert!(matches!(session.writer.sync(), Err(DiscError::Io { .. })));
+    disc.set_fault(None);
+    assert!(matches!(session.append(&Record::Aborted { txid: txid(2) }), Err(DiscError::Poisoned { .. })));
+    assert!(matches!(session.writer.write(), Err(DiscError::Poisoned { .. })));
+    assert!(matches!(session.writer.sync(), Err(DiscError::Poisoned { .. })));
+    assert!(matches!(session.writer.trim(Position(0)), Err(DiscError::Poisoned { .. })));
+}
+
+#[test]
+fn a_torn_tail_at_every_byte_ends_the_log_before_it() {
+    // Aim: the last record is there whole or not at all. Method: zero the tail from each byte of the last records on.
+    let disc = MemDisc::new();
+    let mut session = Session::open(&disc).expect("no fault is planted");
+    session.begin().expect("no fault is planted");
+    let mut promised = Promised::default();
+    (1..=8).for_each(|n| session.transaction(n, &mut promised).expect("no fault is planted"));
+    drop(session);
+    let file = "log-000000000001.seg";
+    let bytes = disc.bytes(file).expect("no fault is planted");
+    let used = bytes.iter().rposition(|byte| *byte != 0).expect("no fault is planted") + 1;
+    let mut counts = std::collections::BTreeSet::new();
+    for at in used - 700..used {
+        let torn = disc.crash(Crash::Kill);
+        let mut bytes = bytes.clone();
+        bytes[at..].fill(0);
+        torn.overwrite(file, bytes);
+        counts.insert(check(&torn, 0, 8, &format!("torn at {at}")));
+    }
+    assert!(counts.len() > 2, "{counts:?}");
+}
+
+#[test]
+fn a_transaction_in_doubt_outlives_checkpoints_and_restarts() {
+    // Aim: the image does not run past a prepare without an outcome. Method: prepare, much else with checkpoints, restart;
+    // then the outcome, again with checkpoints, and restart.
+    let disc = MemDisc::new();
+    let mut session = Session::open(&disc).expect("no fault is planted");
+    session.begin().expect("no fault is planted");
+    let work =
+        Work { writes: vec![Write { table: T, key: key(77), op: Op::Put(row(77, 1)) }], ..Work::default() };
+    let (work, participants) = (std::borrow::Cow::Owned(work), Vec::new().into());
+    session
+        .append(&Record::Prepared { txid: txid(9999), epoch: 3, participants, work })
+        .expect("no fault is planted");
+    let mut promised = Promised::default();
+    (1..=60).for_each(|n| session.transaction(n, &mut promised).expect("no fault is planted"));
+    session.writer.sync().expect("no fault is planted");
+    let (applied, read_to) = (session.checkpointer.applied(), session.checkpointer.read_to());
+    assert!(applied < read_to, "the image went on and its position did not: {applied} {read_to}");
+    drop(session);
+    let mut session = Session::open(&disc).expect("no fault is planted");
+    assert_eq!(session.prepared, [txid(9999)]);
+    session
+        .append(&Record::Committed { txid: txid(9999), ts: Timestamp(5000) })
+        .expect("no fault is planted");
+    (61..=TRANSACTIONS).for_each(|n| session.transaction(n, &mut promised).expect("no fault is planted"));
+    session.writer.write().expect("no fault is planted");
+    session.checkpoint().expect("no fault is planted");
+    assert!(session.checkpointer.applied() > read_to);
+    drop(session);
+    let session = Session::open(&disc).expect("no fault is planted");
+    assert!(session.prepared.is_empty());
+    let mut wanted = model(TRANSACTIONS);
+    wanted.insert((T, 77), vec![1]);
+    assert_eq!(held(&session.store), wanted);
+}
+
+#[test]
+fn a_directory_serves_one_at_a_time() {
+    // Aim: two processes never write one log. Method: open twice.
+    let disc = MemDisc::new();
+    let _held = Session::open(&disc).expect("no fault is planted");
+    assert!(matches!(Session::open(&disc), Err(DiscError::Locked { .. })));
+}
+
+#[test]
+fn a_spare_segment_that_is_being_made_does_not_meet_a_rotation() {
+    // Aim: the file that a rotation makes for itself is not the one that the spare job works on. Method: the job's file is
+    // made, rotations go on without it, and then it is handed over.
+    let disc = MemDisc::new();
+    let mut session = Session::open(&disc).expect("no fault is planted");
+    session.begin().expect("no fault is planted");
+    let mut promised = Promised::default();
+    let job = session.writer.spare_job().expect("none is ready");
+    let spare = job.run().expect("no fault is planted");
+    (1..=TRANSACTIONS / 2).for_each(|n| session.transaction(n, &mut promised).expect("it rotates by itself"));
+    session.writer.give_spare(spare);
+    (TRANSACTIONS / 2 + 1..=TRANSACTIONS)
+        .for_each(|n| session.transaction(n, &mut promised).expect("it rotates into the spare"));
+    session.writer.close().expect("no fault is planted");
+    assert_eq!(check(&disc.crash(Crash::Kill), 0, TRANSACTIONS, "closed"), TRANSACTIONS);
+}
