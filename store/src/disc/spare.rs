@@ -28,7 +28,7 @@ impl SpareJob {
     /// Writes and syncs a segment full of zeros.
     ///
     /// # Errors
-    /// `Io` and `Full`; to be handed to [`LogWriter::give_spare`].
+    /// `Io` and `Full`; to be handed to `LogWriter::give_spare`.
     pub fn run(self) -> Result<Spare> {
         Spare::make(&*self.disc, SPARE_NAME, self.bytes)
     }
