@@ -8,14 +8,14 @@ use std::time::Instant;
 
 use hypermnesia_replication::Reply;
 use hypermnesia_store::work::LockMode;
-use hypermnesia_store::{Status, Timestamp, TxId, Value};
+use hypermnesia_store::{Row, Status, Timestamp, TxId, Value};
 use parking_lot::Mutex;
 
 use crate::attempt::{Attempt, Lost, Pause, Step};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::operation::{self, Count, Expected};
-use crate::options::{Span, TxOptions};
+use crate::options::{Lifetime, Span, TxOptions};
 use crate::shape::{Shape, ShapeKey};
 use crate::table::Table;
 use crate::transaction::{Runs, told, too_late};
@@ -317,7 +317,7 @@ impl AsyncTransaction {
     /// As there.
     pub async fn insert<S: Shape>(&self, table: &Table<S>, row: &S::Given) -> Result<()> {
         let row = S::encode(table.open()?.def(), row)?;
-        self.step(|attempt, _| operation::put(attempt, table, row.clone())).await
+        self.step(|attempt, _| operation::put(attempt, table, &row, Lifetime::OfTable)).await
     }
 
     /// See [`Transaction::insert_new`](crate::Transaction::insert_new).
@@ -326,7 +326,40 @@ impl AsyncTransaction {
     /// As there.
     pub async fn insert_new<S: Shape>(&self, table: &Table<S>, row: &S::Given) -> Result<bool> {
         let row = S::encode(table.open()?.def(), row)?;
-        self.step(|attempt, waker| operation::put_new(attempt, waker, table, row.clone())).await
+        self.step(|attempt, waker| operation::put_new(attempt, waker, table, &row, Lifetime::OfTable)).await
+    }
+
+    /// As [`AsyncTransaction::insert_new`], of a row that is encoded already.
+    pub(crate) async fn insert_row_new<S: Shape>(&self, table: &Table<S>, row: &Row) -> Result<bool> {
+        self.step(|attempt, waker| operation::put_new(attempt, waker, table, row, Lifetime::OfTable)).await
+    }
+
+    /// See [`Transaction::insert_with`](crate::Transaction::insert_with).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn insert_with<S: Shape>(
+        &self,
+        table: &Table<S>,
+        row: &S::Given,
+        lifetime: Lifetime,
+    ) -> Result<()> {
+        let row = S::encode(table.open()?.def(), row)?;
+        self.step(|attempt, _| operation::put(attempt, table, &row, lifetime)).await
+    }
+
+    /// See [`Transaction::set_lifetime`](crate::Transaction::set_lifetime).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn set_lifetime<S: ShapeKey<Q>, Q: ?Sized>(
+        &self,
+        table: &Table<S>,
+        key: &Q,
+        lifetime: Lifetime,
+    ) -> Result<bool> {
+        let key = table.key(key)?;
+        self.step(|attempt, waker| operation::retime(attempt, waker, table, &key, lifetime)).await
     }
 
     /// See [`Transaction::delete`](crate::Transaction::delete).

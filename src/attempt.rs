@@ -6,7 +6,7 @@
 //! *Locking runs.* A read under its own lock reads the newest version: what was read before is locked too, so it is still
 //! the newest, and all of it together is one state. Without locks everything is read at one snapshot.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
@@ -383,22 +383,31 @@ impl Attempt {
         if written.is_empty() {
             return Ok(found);
         }
-        let entry = |key: &Key, row: &Row| def.index_key(index, row).ok().map(|first| first.join(key));
+        // With own writes in between, entries are put in order here: those found, and those of rows as they will be.
+        let entries = |key: &Key, row: &Row| -> Vec<Key> {
+            let values = def.index_keys(index, row).unwrap_or_default().into_iter();
+            values.map(|value| value.join(key)).filter(|entry| span.range.contains(entry)).collect()
+        };
+        let mut all: Vec<(Key, Key, Row)> = Vec::new();
+        // A row with several entries in the span was found once for each.
+        let mut seen = HashSet::new();
+        found.retain(|one| seen.insert(one.clone()));
+        for (key, row) in found {
+            all.extend(entries(&key, &row).into_iter().map(|entry| (entry, key.clone(), row.clone())));
+        }
         for key in &written {
             let committed = table.read(key, self.snapshot.at())?.map(|(body, _)| body);
             let body = self.overlay.over(def.id, def.kind, key, committed);
             for row in body.as_ref().map_or(&[][..], Body::rows) {
-                if entry(key, row).is_some_and(|entry| span.range.contains(&entry)) {
-                    found.push((key.clone(), row.clone()));
-                }
+                all.extend(entries(key, row).into_iter().map(|entry| (entry, key.clone(), row.clone())));
             }
         }
-        found.sort_by_cached_key(|(key, row)| entry(key, row));
+        all.sort_by(|(a, ..), (b, ..)| a.cmp(b));
         if span.walk == Walk::Backward {
-            found.reverse();
+            all.reverse();
         }
-        found.truncate(span.limit);
-        Ok(found)
+        all.truncate(span.limit);
+        Ok(all.into_iter().map(|(_, key, row)| (key, row)).collect())
     }
 
     /// Buffers a write.
@@ -445,6 +454,12 @@ impl Attempt {
         written.filter(|def| def.is_system() || on_disc(def)).map(|def| def.ack).max().unwrap_or(Ack::Memory)
     }
 
+    /// The tables that may have to make room for what it writes.
+    pub(crate) fn bounded(&self) -> Vec<Arc<Table>> {
+        let evicts = |table: &&Arc<Table>| table.def().retention.evict;
+        self.schema.values().filter(evicts).cloned().collect()
+    }
+
     /// Whether there is anything to commit.
     pub(crate) fn writes(&self) -> bool {
         !self.overlay.is_empty()
@@ -486,7 +501,7 @@ pub(crate) fn lost_by(conflict: &Conflict) -> Option<Lost> {
         Conflict::SchemaChanged { table }
         | Conflict::SchemaBehind { table }
         | Conflict::NoSuchTable { table } => Some(Lost::Schema(*table)),
-        Conflict::Unique { .. } | Conflict::Unfit { .. } => None,
+        Conflict::Unique { .. } | Conflict::Unfit { .. } | Conflict::Full { .. } => None,
         Conflict::Locked { holder, .. } => Some(Lost::Conflict(Some(*holder))),
         Conflict::Read { .. } | Conflict::Range { .. } | Conflict::Aborted => Some(Lost::Conflict(None)),
     }

@@ -23,8 +23,10 @@ use crate::drive::Seat;
 use crate::error::{Error, Result};
 use crate::event::Bus;
 use crate::limits::DEADLINE_DEFAULT;
+use crate::load::Loads;
 use crate::lockers::Lockers;
 use crate::peer::Peers;
+use crate::sweep::Sweep;
 use crate::wait::{Alarms, Answer, Parker, deadline_in};
 
 /// Bits of a sequence number below the incarnation: four million transactions per millisecond of a node's life.
@@ -68,6 +70,8 @@ pub(crate) struct Core {
     pub(crate) alarms: Alarms,
     pub(crate) seat: Seat,
     pub(crate) lockers: Lockers,
+    pub(crate) sweep: Sweep,
+    pub(crate) loads: Loads,
     pub(crate) events: Bus,
     waiting: Waiting,
     /// Zero of [`Now::mono_ns`].
@@ -113,6 +117,8 @@ impl Core {
             alarms: Alarms::default(),
             seat,
             lockers: Lockers::new(),
+            sweep: Sweep::default(),
+            loads: Loads::default(),
             events: Bus::default(),
             waiting: Waiting {
                 parts: (0..WAITING_PARTS).map(|_| CachePadded::default()).collect(),
@@ -319,6 +325,7 @@ impl Core {
         if let Some(disc) = &self.disc {
             disc.tick(self);
         }
+        self.sweep.tick(self);
         self.alarms.ring(Instant::now());
     }
 

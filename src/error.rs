@@ -190,6 +190,13 @@ pub enum Error {
         /// The table.
         table: String,
     },
+    /// The table has a bound in rows or bytes and the transaction would grow it past that. Nothing changed; a retry may
+    /// succeed when rows have gone.
+    #[error("table {table:?} is full: it has as many rows or bytes as its definition allows")]
+    TableFull {
+        /// The table.
+        table: String,
+    },
     /// What a row would put into an index is longer than an entry may be. Nothing changed; a shorter value passes.
     #[error(
         "table {table:?}, key {key}: the indexed values are too long, an index entry has at most {KEY_BYTES_MAX} bytes"

@@ -50,6 +50,7 @@ mod error;
 mod event;
 mod life;
 pub mod limits;
+mod load;
 mod lockers;
 mod machine;
 mod node;
@@ -66,6 +67,7 @@ mod snapshot;
 mod space;
 pub mod status;
 mod survey;
+mod sweep;
 mod table;
 mod transaction;
 mod wait;
@@ -80,12 +82,13 @@ pub use hypermnesia_query::{Column, ErrorKind as QueryErrorKind, QueryError, Sin
 pub use hypermnesia_replication::{Event as ClusterEvent, Outcome};
 pub use hypermnesia_store::work::LockMode;
 pub use hypermnesia_store::{
-    Ack, Attribute, Body, IndexDef, Key, KeyRange, Kind, NodeId, Row, RowError, SchemaError, Storage,
-    TableBuilder, TableCopy, TableDef, TableId, Timestamp, TxId, Type, Value, ValueRef, calendar,
+    Ack, Attribute, Body, IndexDef, Key, KeyRange, Kind, NodeId, Retention, Row, RowError, SchemaError,
+    Storage, TableBuilder, TableCopy, TableDef, TableId, TableStatistics, Timestamp, TxId, Type, Value,
+    ValueRef, calendar,
 };
 pub use node::Node;
 pub use operation::Count;
-pub use options::{DiscOptions, Span, TxOptions, Walk};
+pub use options::{DiscOptions, Lifetime, Span, TxOptions, Walk};
 pub use query::QueryResult;
 pub use record::Record;
 pub use shape::{Dynamic, Encoded};

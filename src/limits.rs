@@ -123,5 +123,20 @@ pub const DISC_RETRY: Duration = Duration::from_secs(5);
 /// How often it is looked whether the image should follow the log.
 pub const CHECKPOINT_LOOK: Duration = Duration::from_millis(100);
 
+/// Rows past their deadline that one transaction removes: its locks are held for milliseconds.
+pub const SWEEP_ROWS: usize = 4_096;
+
+/// How often it is looked for rows past their deadline: 80,000 a second and table are removed at most.
+pub const SWEEP_EVERY: Duration = Duration::from_millis(50);
+
+/// Rows that one transaction deletes to make room: whoever filled the table waits for that.
+pub const EVICTED_ROWS: usize = 64;
+
+/// How often who waits for a row that another one computes looks whether that one is still there.
+pub const LOAD_LOOK: Duration = Duration::from_secs(1);
+
+/// How long the removal of expired rows may take before it is tried anew.
+pub const SWEEP_DEADLINE: Duration = Duration::from_secs(5);
+
 /// Events that wait for one slow subscriber; older ones are dropped and counted.
 pub const SUBSCRIPTION_EVENTS: usize = 4_096;

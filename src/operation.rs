@@ -8,7 +8,7 @@ use hypermnesia_store::{Body, Key, KeyRange, Kind, Row, RowError, TableDef, Type
 
 use crate::attempt::{Attempt, Step};
 use crate::error::{Error, Result};
-use crate::options::Span;
+use crate::options::{Lifetime, Span};
 use crate::shape::Shape;
 use crate::table::Table;
 
@@ -67,20 +67,53 @@ pub(crate) fn one<S: Shape>(
     Ok(body.and_then(|body| body.rows().first().cloned()))
 }
 
-pub(crate) fn put<S: Shape>(attempt: &mut Attempt, table: &Table<S>, row: Row) -> Step<()> {
+pub(crate) fn put<S: Shape>(
+    attempt: &mut Attempt,
+    table: &Table<S>,
+    row: &Row,
+    lifetime: Lifetime,
+) -> Step<()> {
     let open = table.open()?;
-    let key = open.def().key_of(&row).map_err(Error::from)?;
+    let key = open.def().key_of(row).map_err(Error::from)?;
+    let row = timed(open.def(), row, lifetime)?;
     attempt.write(&open, key, Op::Put(row))
+}
+
+/// The row as it is stored when it is put with this lifetime.
+pub(crate) fn timed(def: &TableDef, row: &Row, lifetime: Lifetime) -> Result<Row> {
+    let deadline = lifetime.deadline_ms(&def.retention);
+    if deadline.is_some() {
+        no_bag(def, "a lifetime")?;
+    }
+    Ok(row.with_deadline(deadline)?)
+}
+
+/// Gives the row of a key another lifetime, its values untouched; says whether there is one.
+pub(crate) fn retime<S: Shape>(
+    attempt: &mut Attempt,
+    waker: &Waker,
+    table: &Table<S>,
+    key: &Key,
+    lifetime: Lifetime,
+) -> Step<bool> {
+    let open = table.open()?;
+    no_bag(open.def(), "a lifetime")?;
+    let Some(row) = one(attempt, waker, table, key, None)? else { return Ok(false) };
+    let row = timed(open.def(), &row, lifetime)?;
+    attempt.write(&open, key.clone(), Op::Put(row))?;
+    Ok(true)
 }
 
 pub(crate) fn put_new<S: Shape>(
     attempt: &mut Attempt,
     waker: &Waker,
     table: &Table<S>,
-    row: Row,
+    row: &Row,
+    lifetime: Lifetime,
 ) -> Step<bool> {
     let open = table.open()?;
-    let key = open.def().key_of(&row).map_err(Error::from)?;
+    let key = open.def().key_of(row).map_err(Error::from)?;
+    let row = timed(open.def(), row, lifetime)?;
     if attempt.read(&open, &key, None, waker)?.is_some() {
         return Ok(false);
     }
@@ -113,7 +146,8 @@ pub(crate) fn delete_object<S: Shape>(
 ) -> Step<bool> {
     let open = table.open()?;
     let key = open.def().key_of(&row).map_err(Error::from)?;
-    let there = attempt.read(&open, &key, None, waker)?.is_some_and(|body| body.rows().contains(&row));
+    let found = attempt.read(&open, &key, None, waker)?;
+    let there = found.is_some_and(|body| body.rows().iter().any(|known| known.same_values(&row)));
     if there {
         attempt.write(&open, key, Op::BagRemove(row))?;
     }
@@ -133,7 +167,7 @@ pub(crate) fn swap<S: Shape>(
     let found = one(attempt, waker, table, key, None)?;
     let equal = match (&expected, &found) {
         (Expected::Absent, None) => true,
-        (Expected::Row(expected), Some(found)) => *expected == found,
+        (Expected::Row(expected), Some(found)) => expected.same_values(found),
         _ => false,
     };
     if !equal {
@@ -145,7 +179,10 @@ pub(crate) fn swap<S: Shape>(
                 Error::Aborted { reason: "the new row of compare_and_swap has another key".into() }.into()
             );
         }
-        Some(row) => attempt.write(&open, key.clone(), Op::Put(row))?,
+        Some(row) => {
+            let row = timed(open.def(), &row, Lifetime::OfTable)?;
+            attempt.write(&open, key.clone(), Op::Put(row))?;
+        }
         None => attempt.write(&open, key.clone(), Op::Delete)?,
     }
     Ok(true)
@@ -167,7 +204,7 @@ pub(crate) fn update<S: Shape>(
         let position = position_outside_key(def, name)?;
         values[position] = value.clone();
     }
-    attempt.write(&open, key.clone(), Op::Put(def.encode_row(&values).map_err(Error::from)?))?;
+    attempt.write(&open, key.clone(), Op::Put(rewritten(def, &values, row.deadline_ms())?))?;
     Ok(true)
 }
 
@@ -182,8 +219,10 @@ pub(crate) fn count<S: Shape>(
     let open = table.open()?;
     let def = open.def();
     no_bag(def, "update_counter")?;
-    let Some(row) = one(attempt, waker, table, key, None)?.or_else(|| default.cloned()) else {
-        return Ok(None);
+    let row = match (one(attempt, waker, table, key, None)?, default) {
+        (Some(row), _) => row,
+        (None, Some(default)) => timed(def, default, Lifetime::OfTable)?,
+        (None, None) => return Ok(None),
     };
     let mut values = row.to_values();
     let mut sums = Vec::with_capacity(counts.len());
@@ -193,8 +232,13 @@ pub(crate) fn count<S: Shape>(
         values[position] = Value::Int(sum);
         sums.push(sum);
     }
-    attempt.write(&open, key.clone(), Op::Put(def.encode_row(&values).map_err(Error::from)?))?;
+    attempt.write(&open, key.clone(), Op::Put(rewritten(def, &values, row.deadline_ms())?))?;
     Ok(Some(sums))
+}
+
+/// A row whose attributes changed in place: it keeps its deadline.
+fn rewritten(def: &TableDef, values: &[Value], deadline_ms: Option<u64>) -> Result<Row> {
+    Ok(def.encode_row(values)?.with_deadline(deadline_ms)?)
 }
 
 fn add(def: &TableDef, attribute: &str, value: &Value, count: &Count) -> Result<i64> {
@@ -262,11 +306,16 @@ pub(crate) fn scan<S: Shape>(
 /// All entries of an index that begin with these values, which are what its attributes hold, first ones first.
 pub(crate) fn entries_with(def: &TableDef, index: &str, values: &[Value]) -> Result<KeyRange> {
     let missing = || Error::NoSuchIndex { table: def.name.clone(), index: index.to_owned() };
-    let attributes = &def.index_named(index).ok_or_else(missing)?.attributes;
+    let index = def.index_named(index).ok_or_else(missing)?;
+    let attributes = &index.attributes;
     if values.len() > attributes.len() {
         let (wanted, given) = (attributes.len(), values.len());
         let what = "an entry of an index";
         return Err(RowError::Arity { what, table: def.name.clone(), wanted, given }.into());
+    }
+    if index.multi {
+        // Values of a list, which may be of any type.
+        return Ok(Key::prefix_range(values)?);
     }
     let stored = |(position, value): (&usize, &Value)| {
         let attribute = &def.attributes[*position];

@@ -1,11 +1,12 @@
 //! What a caller may ask of one transaction, and which part of a table it wants to see.
 
 use std::ops::{Bound, RangeBounds};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hypermnesia_store::disc::limits::SEGMENT_BYTES;
-use hypermnesia_store::{Ack, Key, KeyRange};
+use hypermnesia_store::{Ack, Key, KeyRange, Retention};
 
+use crate::core::wall_ms;
 use crate::error::{Error, Result};
 use crate::limits::{
     CHECKPOINT_BYTES, DEADLINE_DEFAULT, RETRIES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
@@ -72,7 +73,7 @@ impl DiscOptions {
 ///
 /// ```
 /// use hypermnesia::TxOptions;
-/// use std::time::Duration;
+/// use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// let careful = TxOptions::new().deadline(Duration::from_secs(2)).sync();
 /// assert_eq!(careful.deadline, Duration::from_secs(2));
 /// ```
@@ -146,6 +147,50 @@ impl TxOptions {
     pub fn locking(mut self) -> TxOptions {
         self.locking = true;
         self
+    }
+}
+
+/// How long a row lives that is put. A row past its deadline counts as absent in every read and on every copy, and is
+/// removed soon after. Deadlines are moments of the cluster's clock in milliseconds: they survive restarts.
+///
+/// ```
+/// use hypermnesia::{Lifetime, Node, TableDef, Type, Value};
+/// use std::time::{Duration, SystemTime, UNIX_EPOCH};
+///
+/// let node = Node::builder().build()?;
+/// let tokens = TableDef::builder("tokens").attribute("id", Type::Int).ttl(Duration::from_secs(3600));
+/// let tokens = node.create_table(tokens)?;
+/// tokens.insert(&[Value::Int(1)])?; // an hour, as the table says
+/// tokens.insert_with(&[Value::Int(2)], Lifetime::For(Duration::from_secs(5)))?;
+/// tokens.insert_with(&[Value::Int(3)], Lifetime::Forever)?;
+/// assert!(tokens.deadline(&[Value::Int(1)])? > tokens.deadline(&[Value::Int(2)])?);
+/// assert_eq!(tokens.deadline(&[Value::Int(3)])?, None);
+/// # Ok::<(), hypermnesia::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lifetime {
+    /// The table's time to live, or no end if it has none.
+    #[default]
+    OfTable,
+    /// So long from now, in whole milliseconds.
+    For(Duration),
+    /// Until this moment. One that has passed makes a row that nobody sees.
+    Until(SystemTime),
+    /// No end, whatever the table says.
+    Forever,
+}
+
+impl Lifetime {
+    /// The deadline in milliseconds since 1970 of a row that is put now.
+    pub(crate) fn deadline_ms(self, retention: &Retention) -> Option<u64> {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        match self {
+            Lifetime::OfTable if retention.ttl_ms.is_none() => None,
+            Lifetime::OfTable => retention.deadline_ms(wall_ms()),
+            Lifetime::For(time) => Some(wall_ms().saturating_add(ms(time))),
+            Lifetime::Until(moment) => Some(moment.duration_since(UNIX_EPOCH).map_or(0, ms)),
+            Lifetime::Forever => None,
+        }
     }
 }
 

@@ -2,10 +2,9 @@
 //! decides what a bag holds; a nested transaction is a mark in that order, and its abort cuts the list there.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use hypermnesia_store::work::{Op, Write};
-use hypermnesia_store::{Body, Key, KeyRange, Kind, Row, TableId};
+use hypermnesia_store::{Body, Key, KeyRange, Kind, TableId, change};
 
 use crate::error::{Error, Result};
 use crate::limits::{WRITE_BYTES_MAX, WRITES_MAX};
@@ -90,7 +89,7 @@ impl Overlay {
         let decides = positions.iter().any(|at| match self.writes[*at].op {
             Op::Delete => true,
             Op::Put(_) | Op::BagAdd(_) => kind != Kind::Bag,
-            Op::BagRemove(_) => false,
+            Op::BagRemove(_) | Op::Expire(_) => false,
         });
         decides.then(|| self.over(table, kind, key, None))
     }
@@ -119,39 +118,16 @@ impl Overlay {
 fn size_of(write: &Write) -> usize {
     let row = match &write.op {
         Op::Put(row) | Op::BagAdd(row) | Op::BagRemove(row) => row.as_bytes().len(),
-        Op::Delete => 0,
+        Op::Delete | Op::Expire(_) => 0,
     };
     write.key.as_bytes().len() + row
-}
-
-/// One change of what a key holds. The store does the same when it folds a commit.
-fn change(kind: Kind, body: Option<Body>, op: &Op) -> Option<Body> {
-    match (op, kind) {
-        (Op::Delete, _) => None,
-        (Op::Put(row) | Op::BagAdd(row), Kind::Set | Kind::OrderedSet) => Some(Body::Row(row.clone())),
-        (Op::Put(row) | Op::BagAdd(row), Kind::Bag) => {
-            let rows = body.as_ref().map_or(&[][..], Body::rows);
-            if rows.contains(row) {
-                return body;
-            }
-            Some(Body::Bag(rows.iter().chain([row]).cloned().collect()))
-        }
-        (Op::BagRemove(row), _) => {
-            let rows: Vec<Row> =
-                body.as_ref().map_or(&[][..], Body::rows).iter().filter(|r| *r != row).cloned().collect();
-            match (rows.is_empty(), kind) {
-                (true, _) => None,
-                (false, Kind::Bag) => Some(Body::Bag(Arc::from(rows))),
-                (false, _) => body,
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hypermnesia_store::{SchemaVersion, Value};
+    use hypermnesia_store::{Row, SchemaVersion, Value};
+    use std::sync::Arc;
 
     fn row(n: i64) -> Row {
         Row::encode(SchemaVersion::FIRST, &[Value::Int(n)]).expect("small")
@@ -165,7 +141,7 @@ mod tests {
     fn writes_shadow_in_their_order() {
         // Aim: contract case 7. Method: delete, add and remove in both orders, over committed rows, for bag and set.
         let key = write(Op::Delete).key;
-        let committed = Some(Body::Bag(Arc::from([row(1), row(2)])));
+        let committed = Some(Body::Bag(Arc::new(vec![row(1), row(2)])));
         let rows = |ops: Vec<Op>, kind, committed: &Option<Body>| {
             let mut overlay = Overlay::default();
             ops.into_iter().for_each(|op| overlay.push(write(op)).expect("small"));

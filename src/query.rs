@@ -18,7 +18,8 @@ use hypermnesia_store::{
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits::{DEADLINE_DEFAULT, SCHEMA_DEADLINE_DEFAULT};
-use crate::options::{Span, TxOptions, Walk};
+use crate::operation::timed;
+use crate::options::{Lifetime, Span, TxOptions, Walk};
 use crate::schema;
 use crate::snapshot::Snapshot;
 use crate::transaction::{self, Transaction};
@@ -146,6 +147,14 @@ fn definition(core: &Core, table: &CreateTable) -> Result<TableDef> {
             true => builder.unique_index(&index.name, &index.attributes),
             false => builder.index(&index.name, &index.attributes),
         };
+    }
+    for attribute in &table.attributes {
+        if let Some(value) = &attribute.default {
+            builder = builder.default(&attribute.name, value.clone());
+        }
+    }
+    if let Some(ttl) = table.ttl {
+        builder = builder.ttl(ttl);
     }
     if let Some(ack) = table.ack {
         builder = builder.ack(ack);
@@ -332,6 +341,11 @@ impl Access for Writing<'_> {
     }
 
     fn put(&self, table: &TableDef, key: &Key, row: Row) -> Result<()> {
+        let row = timed(table, &row, Lifetime::OfTable)?;
+        self.write(table, key, Op::Put(row))
+    }
+
+    fn replace(&self, table: &TableDef, key: &Key, row: Row) -> Result<()> {
         self.write(table, key, Op::Put(row))
     }
 

@@ -174,7 +174,10 @@ pub fn check_definition(wanted: &TableDef, table: &TableDef) -> Result<(), Table
     let newer = wanted.version > table.version;
     for position in 0..wanted.attributes.len().max(table.attributes.len()) {
         let (ours, theirs) = (wanted.attributes.get(position), table.attributes.get(position));
-        if ours == theirs || (newer && theirs.is_none()) {
+        let shape = |one: Option<&hypermnesia_store::Attribute>| {
+            one.map(|attribute| (attribute.name.clone(), attribute.ty, attribute.nullable))
+        };
+        if shape(ours) == shape(theirs) || (newer && theirs.is_none()) {
             continue;
         }
         let words = |attribute: Option<&hypermnesia_store::Attribute>| match attribute {

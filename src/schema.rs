@@ -85,7 +85,7 @@ pub(crate) fn add_index(
         }
         // Ids of dropped indexes are not used again while a later one exists; a new definition replaces the whole table.
         let id = def.indexes.iter().map(|index| index.id.0 + 1).max().unwrap_or(1);
-        let new = IndexDef { id: IndexId(id), name: index.to_owned(), attributes, unique };
+        let new = IndexDef { id: IndexId(id), name: index.to_owned(), attributes, unique, multi: false };
         if unique {
             // Locked until the commit: every write is prepared here too, so none comes between the look and the index.
             let open =
@@ -164,10 +164,10 @@ fn check_unique(table: &Open, index: &IndexDef) -> Result<()> {
     let mut twice = None;
     table.visit_newest(|_, body, _| {
         for row in body.rows() {
-            if let Ok(Some(key)) = def.unique_key(index, row)
-                && !seen.insert(key.clone())
-            {
-                twice = Some(key);
+            for key in def.unique_keys(index, row).unwrap_or_default() {
+                if !seen.insert(key.clone()) {
+                    twice = Some(key);
+                }
             }
         }
     });

@@ -65,6 +65,16 @@ pub struct TableStatus {
     pub version: u32,
     /// Its rows here may be read.
     pub loaded: bool,
+    /// Whether its rows are this member's own.
+    pub local: bool,
+    /// Reads of a key that had a row, since the node started; for tables with a time to live or a bound.
+    pub hits: u64,
+    /// Reads of a key that had none.
+    pub misses: u64,
+    /// Rows that went to make room or lay idle.
+    pub evictions: u64,
+    /// Rows that were removed past their deadline.
+    pub expirations: u64,
 }
 
 /// A prepared transaction without an outcome.

@@ -66,6 +66,7 @@ fn one_table(core: &Core, table: &hypermnesia_store::Table, ready: bool) -> Tabl
         Storage::Ram => "ram",
         Storage::Disc => "disc",
     };
+    let statistics = table.statistics();
     TableStatus {
         name: def.name.clone(),
         kind: kind.to_owned(),
@@ -78,5 +79,10 @@ fn one_table(core: &Core, table: &hypermnesia_store::Table, ready: bool) -> Tabl
             .collect(),
         version: def.version.0,
         loaded: ready,
+        local: def.local,
+        hits: statistics.hits,
+        misses: statistics.misses,
+        evictions: statistics.evictions,
+        expirations: statistics.expirations,
     }
 }

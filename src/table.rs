@@ -4,17 +4,23 @@
 //! The operations here stand outside any transaction. Reads look at local memory and wait only for a row that is being
 //! committed; writes are transactions of one operation, retried inside. The `dirty_` ones do less: see each.
 
+use std::borrow::Borrow;
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hypermnesia_store::{Body, IndexDef, Key, KeyRange, Row, Table as Open, TableDef, TableId, Value};
+use hypermnesia_store::{
+    Body, IndexDef, Key, KeyRange, Row, Table as Open, TableDef, TableId, TableStatistics, Value,
+};
 
+use crate::async_transaction::{self, AsyncTransaction};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::event::{EventDetail, Subscription};
+use crate::load::Asked;
 use crate::operation::Count;
-use crate::options::{Span, TxOptions};
+use crate::options::{Lifetime, Span, TxOptions};
 use crate::record::{Record, check_table};
 use crate::shape::{Dynamic, Shape, ShapeKey};
 use crate::snapshot::Snapshot;
@@ -140,6 +146,14 @@ impl<S> Table<S> {
         Ok(self.len()? == 0)
     }
 
+    /// How it was used since the node started. Hits and misses are counted for tables with a time to live or a bound.
+    ///
+    /// # Errors
+    /// As [`Table::len`].
+    pub fn statistics(&self) -> Result<TableStatistics> {
+        Ok(self.readable()?.statistics())
+    }
+
     /// Bytes of its keys and rows in memory. O(1).
     ///
     /// # Errors
@@ -242,6 +256,18 @@ impl<S: Shape> Table<S> {
         let open = self.readable()?;
         let key = S::encode_key(open.def(), key)?;
         Ok(self.core.latest(&open, &key, |body| body.rows().first().map(look))?.flatten())
+    }
+
+    /// When the row of a key expires; `None` when it does not, or is not there.
+    ///
+    /// # Errors
+    /// As [`Table::get`].
+    pub fn deadline<Q: ?Sized>(&self, key: &Q) -> Result<Option<SystemTime>>
+    where
+        S: ShapeKey<Q>,
+    {
+        let deadline = self.view(key, Row::deadline_ms)?.flatten();
+        Ok(deadline.and_then(|ms| UNIX_EPOCH.checked_add(Duration::from_millis(ms))))
     }
 
     /// Whether the key has a row.
@@ -360,6 +386,148 @@ impl<S: Shape> Table<S> {
     /// As a transaction, and [`Error::Row`].
     pub fn insert(&self, row: &S::Given) -> Result<()> {
         self.run(|tx| tx.insert(self, row))
+    }
+
+    /// Puts a row with a lifetime of its own.
+    ///
+    /// # Errors
+    /// As [`Table::insert`]; [`Error::WrongKind`] on a bag.
+    pub fn insert_with(&self, row: &S::Given, lifetime: Lifetime) -> Result<()> {
+        self.run(|tx| tx.insert_with(self, row, lifetime))
+    }
+
+    /// Gives the row of a key another lifetime, counted from now; says whether there is such a row.
+    ///
+    /// # Errors
+    /// As a transaction; [`Error::WrongKind`] on a bag.
+    pub fn set_lifetime<Q: ?Sized>(&self, key: &Q, lifetime: Lifetime) -> Result<bool>
+    where
+        S: ShapeKey<Q>,
+    {
+        self.run(|tx| tx.set_lifetime(self, key, lifetime))
+    }
+
+    /// The row of a key, computed if it is not there: `load` runs once on this node however many ask at the same time, and
+    /// all share the row it gives, which is inserted, or its error, which is kept nowhere. If another member inserts a row
+    /// meanwhile, that one counts.
+    ///
+    /// ```
+    /// use hypermnesia::{Node, TableDef, Type, Value};
+    /// let node = Node::builder().build()?;
+    /// let def = TableDef::builder("pages").attribute("path", Type::Text).attribute("html", Type::Text);
+    /// let pages = node.create_table(def.local().rows_max(1_000).evict())?;
+    /// let render = || Ok(vec![Value::from("/"), Value::from("<h1>slow</h1>")]);
+    /// assert_eq!(pages.get_or_insert_with(&[Value::from("/")], render)?[1], Value::from("<h1>slow</h1>"));
+    /// let never = || -> hypermnesia::Result<Vec<Value>> { unreachable!("it is there") };
+    /// assert_eq!(pages.get_or_insert_with(&[Value::from("/")], never)?[1], Value::from("<h1>slow</h1>"));
+    /// # Ok::<(), hypermnesia::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What `load` fails with; otherwise as [`Table::get`] and [`Table::insert`]; [`Error::Aborted`] when the loaded row has
+    /// another key.
+    pub fn get_or_insert_with<Q: ?Sized, B>(
+        &self,
+        key: &Q,
+        load: impl FnOnce() -> Result<B>,
+    ) -> Result<S::Shown>
+    where
+        S: ShapeKey<Q>,
+        B: Borrow<S::Given>,
+    {
+        let open = self.readable()?;
+        let encoded = S::encode_key(open.def(), key)?;
+        let mut load = Some(load);
+        loop {
+            if let Some(row) = self.get(key)? {
+                return Ok(row);
+            }
+            let computing = match self.core.loads.ask(self.id, &encoded) {
+                Asked::First(computing) => computing,
+                Asked::Other(other) => match other.wait() {
+                    Some(row) => return S::decode(open.def(), &row?),
+                    None => continue,
+                },
+            };
+            // Another computation may have ended between the look and the question.
+            if let Some(row) = self.get(key)? {
+                return Ok(row);
+            }
+            let load = load.take().expect("only the first one computes, and then returns");
+            let row = load().and_then(|row| self.checked(&encoded, row.borrow())).and_then(|row| match self
+                .run(|tx| tx.insert_row_new(self, &row))?
+            {
+                true => Ok(row),
+                false => Ok(self.view(key, Row::clone)?.unwrap_or(row)),
+            });
+            computing.ended(&row);
+            return S::decode(open.def(), &row?);
+        }
+    }
+
+    /// As [`Table::get_or_insert_with`], for tasks: `load` gives a future.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn get_or_insert_async<Q: ?Sized, B, F>(
+        &self,
+        key: &Q,
+        load: impl FnOnce() -> F,
+    ) -> Result<S::Shown>
+    where
+        S: ShapeKey<Q>,
+        B: Borrow<S::Given>,
+        F: Future<Output = Result<B>>,
+    {
+        let open = self.readable()?;
+        let encoded = S::encode_key(open.def(), key)?;
+        let mut load = Some(load);
+        loop {
+            if let Some(row) = self.get(key)? {
+                return Ok(row);
+            }
+            let computing = match self.core.loads.ask(self.id, &encoded) {
+                Asked::First(computing) => computing,
+                Asked::Other(other) => match other.heard().await {
+                    Some(row) => return S::decode(open.def(), &row?),
+                    None => continue,
+                },
+            };
+            if let Some(row) = self.get(key)? {
+                return Ok(row);
+            }
+            let load = load.take().expect("only the first one computes, and then returns");
+            let row = match load().await.and_then(|row| self.checked(&encoded, row.borrow())) {
+                Ok(row) => self.insert_loaded(key, row).await,
+                Err(error) => Err(error),
+            };
+            computing.ended(&row);
+            return S::decode(open.def(), &row?);
+        }
+    }
+
+    async fn insert_loaded<Q: ?Sized>(&self, key: &Q, row: Row) -> Result<Row>
+    where
+        S: ShapeKey<Q>,
+    {
+        let insert = |tx: AsyncTransaction| {
+            let (table, row) = (self.clone(), row.clone());
+            async move { tx.insert_row_new(&table, &row).await }
+        };
+        match async_transaction::run(&self.core, &TxOptions::default(), insert).await? {
+            true => Ok(row),
+            false => Ok(self.view(key, Row::clone)?.unwrap_or(row)),
+        }
+    }
+
+    /// A loaded row, encoded; it must be of the key that was asked for.
+    fn checked(&self, key: &Key, row: &S::Given) -> Result<Row> {
+        let open = self.open()?;
+        let row = S::encode(open.def(), row)?;
+        match open.def().key_of(&row)? == *key {
+            true => Ok(row),
+            false => Err(Error::abort("the row that was loaded has another key than the one asked for")),
+        }
     }
 
     /// Puts many rows, all or none.

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use hypermnesia_replication::{CommitRequest, Reply};
 use hypermnesia_store::work::{Conflict, LockMode};
-use hypermnesia_store::{Key, TableId, Timestamp, TxId, Txn, Value};
+use hypermnesia_store::{Key, Row, TableId, Timestamp, TxId, Txn, Value};
 
 use crate::attempt::{Attempt, Lost, Pause, Step, lost_by};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits::{NESTING_MAX, OPTIMISTIC_RUNS};
 use crate::operation::{self, Count, Expected};
-use crate::options::{Span, TxOptions};
+use crate::options::{Lifetime, Span, TxOptions};
 use crate::query::{self, QueryResult};
 use crate::running::{self, Running};
 use crate::shape::{Shape, ShapeKey};
@@ -77,6 +77,8 @@ pub(crate) struct Runs {
     /// Of the first run.
     first_sequence: u64,
     conflicts: u32,
+    /// Tables that may have to make room behind the last run.
+    bounded: Vec<Arc<hypermnesia_store::Table>>,
     /// What the last run wrote.
     pub(crate) queue: Vec<(TableId, Key)>,
 }
@@ -93,6 +95,7 @@ impl Runs {
             deadline: deadline_in(options.deadline),
             age: None,
             first_sequence: 0,
+            bounded: Vec::new(),
             conflicts: 0,
             queue: Vec::new(),
         })
@@ -111,6 +114,7 @@ impl Runs {
     pub(crate) fn remember(&mut self, attempt: &Attempt, queued: Vec<(TableId, Key)>) {
         let written = attempt.overlay.written();
         self.queue = if written.is_empty() { queued } else { written };
+        self.bounded = attempt.bounded();
     }
 
     /// Whether it may run again.
@@ -197,7 +201,10 @@ impl Runs {
     /// What a reply means: committed, another run, or the end.
     pub(crate) fn judge(&self, id: TxId, reply: Reply) -> Result<Result<Timestamp, Lost>> {
         match reply {
-            Reply::Committed(at) => Ok(Ok(at)),
+            Reply::Committed(at) => {
+                self.bounded.iter().for_each(|table| self.core.sweep.make_room(&self.core, table));
+                Ok(Ok(at))
+            }
             Reply::Conflict(conflict) => match lost_by(&conflict) {
                 Some(lost) => Ok(Err(lost)),
                 None => Err(self.hopeless(&conflict)),
@@ -220,6 +227,7 @@ impl Runs {
             Conflict::Unfit { table, key } => {
                 Error::IndexEntryTooLong { table: self.core.table_name(*table), key: key.to_string() }
             }
+            Conflict::Full { table } => Error::TableFull { table: self.core.table_name(*table) },
             other => Error::abort(other.to_string()),
         }
     }
@@ -375,7 +383,7 @@ impl Transaction {
     /// [`Error::Row`] when it does not fit; the transaction may go on without it.
     pub fn insert<S: Shape>(&mut self, table: &Table<S>, row: &S::Given) -> Result<()> {
         let row = S::encode(table.open()?.def(), row)?;
-        self.step(|attempt, _| operation::put(attempt, table, row.clone()))
+        self.step(|attempt, _| operation::put(attempt, table, &row, Lifetime::OfTable))
     }
 
     /// Puts a row if its key has none; says whether it did.
@@ -384,7 +392,40 @@ impl Transaction {
     /// As [`Transaction::get`] and [`Transaction::insert`].
     pub fn insert_new<S: Shape>(&mut self, table: &Table<S>, row: &S::Given) -> Result<bool> {
         let row = S::encode(table.open()?.def(), row)?;
-        self.step(|attempt, waker| operation::put_new(attempt, waker, table, row.clone()))
+        self.step(|attempt, waker| operation::put_new(attempt, waker, table, &row, Lifetime::OfTable))
+    }
+
+    /// As [`Transaction::insert_new`], of a row that is encoded already.
+    pub(crate) fn insert_row_new<S: Shape>(&mut self, table: &Table<S>, row: &Row) -> Result<bool> {
+        self.step(|attempt, waker| operation::put_new(attempt, waker, table, row, Lifetime::OfTable))
+    }
+
+    /// As [`Transaction::insert`], with a lifetime of the row's own. Not for bags.
+    ///
+    /// # Errors
+    /// As there, and [`Error::WrongKind`].
+    pub fn insert_with<S: Shape>(
+        &mut self,
+        table: &Table<S>,
+        row: &S::Given,
+        lifetime: Lifetime,
+    ) -> Result<()> {
+        let row = S::encode(table.open()?.def(), row)?;
+        self.step(|attempt, _| operation::put(attempt, table, &row, lifetime))
+    }
+
+    /// Gives the row of a key another lifetime, counted from now; says whether there is such a row. Not for bags.
+    ///
+    /// # Errors
+    /// As [`Transaction::get`], and [`Error::WrongKind`].
+    pub fn set_lifetime<S: ShapeKey<Q>, Q: ?Sized>(
+        &mut self,
+        table: &Table<S>,
+        key: &Q,
+        lifetime: Lifetime,
+    ) -> Result<bool> {
+        let key = table.key(key)?;
+        self.step(|attempt, waker| operation::retime(attempt, waker, table, &key, lifetime))
     }
 
     /// Deletes the row of a key, or all rows of it in a bag.

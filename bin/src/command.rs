@@ -8,6 +8,7 @@ pub(crate) mod exec;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod query;
+pub(crate) mod retention;
 pub(crate) mod rows;
 pub(crate) mod serve;
 pub(crate) mod shell;

@@ -73,6 +73,7 @@ impl Inference {
             name: name.clone(),
             ty: column.stated.or(column.ty).unwrap_or(AttributeType::Text),
             nullable: !key.contains(name),
+            default: None,
         })
         .collect()
     }

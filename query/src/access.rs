@@ -85,6 +85,14 @@ pub trait Access {
     /// As [`Access::table`], and that nothing can be written here.
     fn put(&self, table: &TableDef, key: &Key, row: Row) -> Result<(), Self::Error>;
 
+    /// Puts a row in the place of one whose attributes it changes: as it is, with the deadline it carries.
+    ///
+    /// # Errors
+    /// As [`Access::put`].
+    fn replace(&self, table: &TableDef, key: &Key, row: Row) -> Result<(), Self::Error> {
+        self.put(table, key, row)
+    }
+
     /// Deletes the row of this key, of a bag all of them.
     ///
     /// # Errors

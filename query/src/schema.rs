@@ -1,6 +1,8 @@
 //! Changes of the schema, read from SQL as data. This room checks what the text alone can tell; whoever executes them
 //! (the engine, as a transaction of the schema table) checks them against the tables that exist.
 
+use std::time::Duration;
+
 use hypermnesia_store::{Ack, Attribute, Kind, Storage};
 
 /// What a CREATE or DROP statement asks for.
@@ -49,6 +51,8 @@ pub struct CreateTable {
     pub ack: Option<Ack>,
     /// From `WITH (copies = 'n1,n2')`: names of members; all of them without it.
     pub copies: Option<Vec<String>>,
+    /// From `WITH (ttl = '90s')`: how long a row lives after it was put.
+    pub ttl: Option<Duration>,
 }
 
 /// An index to be created with its table.

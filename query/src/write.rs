@@ -41,9 +41,12 @@ pub(crate) fn insert<A: Access>(
             rows
         }
     };
+    // What is not named has its default; what has none becomes null, which the row's check refuses where it must.
+    let absent: Vec<Value> =
+        def.attributes.iter().map(|attribute| def.absent(attribute).unwrap_or_default()).collect();
     let mut inserted = 0;
     for (values, span) in rows {
-        let mut all = vec![Value::Null; def.attributes.len()];
+        let mut all = absent.clone();
         for (&target, value) in targets.iter().zip(values) {
             all[target] = value;
         }
@@ -113,6 +116,25 @@ fn constant_rows<A>(
     Ok(all)
 }
 
+/// The value of an expression that names no column, as the default of an attribute of this type.
+pub(crate) fn constant(expr: &crate::syntax::Expr, wanted: Type) -> Result<Value, Fault> {
+    let mut binder =
+        Binder { tables: &[], parameters: &[], describe: false, aggregates: None, clause: "DEFAULT" };
+    let (mut bound, ty) = binder.expr(expr)?;
+    if wanted == Type::Timestamp && ty == Type::Text {
+        as_moment(&mut bound, expr.span)?;
+    }
+    let value = eval::value(&bound, Tuple::EMPTY)?.into_value();
+    match wanted.admit(value.as_ref()) {
+        Some(taken) => Ok(taken.to_value()),
+        None => {
+            let message =
+                format!("the column is of type {wanted}, its default is of type {}", value.type_name());
+            Err(Fault::new(ErrorKind::Type, expr.span, message))
+        }
+    }
+}
+
 /// Whether the value fits its attribute, said where it stands rather than of the row.
 fn fits(def: &TableDef, position: usize, value: &Value, span: Span) -> Result<(), Fault> {
     let attribute = &def.attributes[position];
@@ -158,15 +180,21 @@ fn insert_row<A: Access>(
             .hint("REPLACE INTO overwrites, ON CONFLICT DO NOTHING passes over")
             .into());
     }
-    put(access, def, &key, row)
+    put(access, def, &key, row, A::put)
 }
 
 /// Whether there is a row more or another one: a bag keeps an identical row once.
-fn put<A: Access>(access: &A, def: &TableDef, key: &Key, row: Row) -> Result<bool, Stop<A::Error>> {
+fn put<A: Access>(
+    access: &A,
+    def: &TableDef,
+    key: &Key,
+    row: Row,
+    put: impl Fn(&A, &TableDef, &Key, Row) -> Result<(), A::Error>,
+) -> Result<bool, Stop<A::Error>> {
     if def.kind == Kind::Bag && found(access, def, key, |there| *there == row)? {
         return Ok(false);
     }
-    access.put(def, key, row).map_err(Stop::Access)?;
+    put(access, def, key, row).map_err(Stop::Access)?;
     Ok(true)
 }
 
@@ -340,7 +368,7 @@ pub(crate) fn update<A: Access>(
         if def.kind != Kind::Bag && old_key != new_key && exists(scope.access, def, &new_key)? {
             return Err(duplicate(def, &new_key, update.table.span).into());
         }
-        count += u64::from(put(scope.access, def, &new_key, new)?);
+        count += u64::from(put(scope.access, def, &new_key, new, A::replace)?);
     }
     Ok(count)
 }
@@ -354,5 +382,8 @@ fn changed(def: &TableDef, target: &Target, row: &Row) -> Result<(Key, Row), Fau
         fits(def, *position, &value, *span)?;
         values[*position] = value;
     }
-    encode(def, &values, Span::NONE)
+    let (key, new) = encode(def, &values, Span::NONE)?;
+    // A row changed in place keeps its deadline.
+    let new = new.with_deadline(row.deadline_ms()).map_err(|error| row_fault(error.into(), Span::NONE))?;
+    Ok((key, new))
 }

@@ -285,7 +285,8 @@ impl Replica {
         if table == SCHEMA_TABLE {
             let tables = self.store.tables();
             let mut mine: Vec<TableId> = tables.iter().map(|one| one.id()).collect();
-            mine.retain(|id| *id != SCHEMA_TABLE && self.holders_of(*id).has(self.at));
+            // Rows of local tables are on no other member.
+            mine.retain(|id| *id != SCHEMA_TABLE && !self.is_local(*id) && self.holders_of(*id).has(self.at));
             mine.sort_unstable_by(|a, b| b.cmp(a));
             if let Some(loading) = era.loading.as_mut() {
                 loading.queue = mine;

@@ -157,10 +157,17 @@ impl Replica {
     /// The members with a copy of a table: all of them for the schema, and for what is not known here (they will say so).
     /// None when all its copies are on members of former times.
     pub(crate) fn holders_of(&self, table: TableId) -> NodeSet {
-        let everyone = table == SCHEMA_TABLE || self.store.table(table).is_none();
-        if everyone { NodeSet::first(self.members.len()) } else { self.copies_where(table, |_| true) }
+        if table == SCHEMA_TABLE || self.store.table(table).is_none() {
+            return NodeSet::first(self.members.len());
+        }
+        let holders = self.copies_where(table, |_| true);
+        if self.is_local(table) { holders.common(NodeSet::only(self.at)) } else { holders }
     }
 
+    /// Whether each member has rows of its own in the table.
+    pub(crate) fn is_local(&self, table: TableId) -> bool {
+        self.store.table(table).is_some_and(|open| open.def().local)
+    }
     /// The members whose copy of a table is kept in a certain way.
     pub(crate) fn copies_where(&self, table: TableId, wanted: impl Fn(Storage) -> bool) -> NodeSet {
         let Some(table) = self.store.table(table) else { return NodeSet::EMPTY };
@@ -283,21 +290,36 @@ impl Replica {
         let prepare = Prepare {
             epoch: era.number(),
             txid: *txid,
-            holders: one.holders.clone(),
-            work: Arc::clone(&one.work),
+            holders: one.holders.iter().filter(|(table, _)| !self.is_local(*table)).copied().collect(),
+            work: self.shared_part(&one.work),
             level: one.logging.level,
             wait_ms: (one.decide_ns.saturating_sub(turn.now.mono_ns) / 1_000_000).min(u64::from(u32::MAX))
                 as u32,
         };
         // Under the shard's lock: an abort by deadline on another thread must not be ahead of its prepare.
         let (others, logging) = (one.participants.without(self.at), one.logging);
+        let (holders, work) = (one.holders.clone(), Arc::clone(&one.work));
         for at in others.iter() {
             turn.send(era.life(at), Message::Prepare(prepare.clone()));
         }
         if here && logging.on {
             let token = waits.then_some(LogToken::Prepared(*txid));
-            self.log_prepared(era, *txid, &prepare.holders, &prepare.work, logging.level, token, turn);
+            self.log_prepared(era, *txid, &holders, &work, logging.level, token, turn);
         }
+    }
+
+    /// What goes to other members: all but what concerns local tables, which never leaves this node.
+    fn shared_part(&self, work: &Arc<Work>) -> Arc<Work> {
+        let local = |table: TableId| self.is_local(table);
+        if !work.schema.iter().any(|(table, _)| local(*table)) {
+            return Arc::clone(work);
+        }
+        let mut part = Work::clone(work);
+        part.reads.retain(|note| !local(note.table));
+        part.ranges.retain(|note| !local(note.table));
+        part.writes.retain(|write| !local(write.table));
+        part.schema.retain(|(table, _)| !local(*table));
+        Arc::new(part)
     }
 
     pub(crate) fn on_vote(&self, era: &Era, from: usize, txid: TxId, vote: Vote, turn: &mut Turn<'_>) {

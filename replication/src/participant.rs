@@ -363,7 +363,7 @@ impl Replica {
 fn wants_disc(work: &Work, me: NodeId) -> bool {
     let defined =
         work.writes.iter().filter(|write| write.table == SCHEMA_TABLE).filter_map(|write| match &write.op {
-            Op::Put(row) => defined_by(row),
+            Op::Put(row) => defined_by(row).ok().flatten(),
             _ => None,
         });
     defined.into_iter().any(|def| def.copy_on(me).is_some_and(|copy| copy.storage == Storage::Disc))

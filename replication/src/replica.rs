@@ -189,6 +189,11 @@ impl Replica {
         self.finish(&era, turn);
     }
 
+    /// Whether removing expired rows of a table is this node's part: it is the first that keeps a copy.
+    pub fn sweeps(&self, table: TableId) -> bool {
+        self.holders_of(table).iter().next() == Some(self.at)
+    }
+
     /// Ends a transaction that ran here, perhaps holds locks, and was never handed to [`Replica::commit`]. Nobody else has
     /// heard of it. Whoever waits for its locks goes on.
     pub fn abandon(&self, now: Now, txn: &Arc<Txn>, out: &mut dyn Sink) {

@@ -25,6 +25,7 @@
 mod cluster;
 mod connection;
 mod interactive;
+mod lifetime;
 mod operations;
 mod query;
 mod scan;
@@ -39,6 +40,7 @@ pub use crate::proto::{
 };
 pub use connection::Client;
 pub use interactive::Interactive;
+pub use lifetime::Lifetime;
 pub use operations::Operations;
 pub use query::QueryRows;
 pub use scan::{Scan, ScanRows};

@@ -17,6 +17,7 @@ pub(crate) const HELLO_BYTES_MAX: usize = 4096;
 /// See the file's header.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hello {
+    #[serde(deserialize_with = "codec::text")]
     pub(crate) cluster: String,
     /// What the sender takes for the members, as a number: see [`fingerprint`].
     pub(crate) members: (u32, u32),

@@ -9,12 +9,11 @@ use foldhash::fast::FixedState;
 use papaya::HashMap;
 use seize::{Collector, LocalGuard};
 
-use crate::codec;
+use crate::codec::CodecError;
 use crate::heap::{Heap, Pin};
 use crate::ids::{IndexId, SchemaVersion, TableId};
 use crate::index::Index;
 use crate::key::{Key, KeyRange};
-use crate::limits::MESSAGE_BYTES_MAX;
 use crate::row::{Body, Row};
 use crate::schema::{Attribute, IndexDef, Kind, TableDef, Type};
 use crate::store::Store;
@@ -106,7 +105,7 @@ impl Store {
     pub(crate) fn follow_schema(&self, key: &Key, body: Option<&Body>, guard: &Pin<'_>) {
         match body {
             Some(body) => {
-                if let Some(def) = body.rows().first().and_then(defined_by) {
+                if let Some(Ok(Some(def))) = body.rows().first().map(defined_by) {
                     self.catalog.install(def, &self.heap, guard);
                 }
             }
@@ -119,18 +118,22 @@ impl Store {
     }
 }
 
-/// The definition in a row of the schema table; `None` when it is not one.
-pub fn defined_by(row: &Row) -> Option<TableDef> {
-    match row.attribute(2) {
-        ValueRef::Bytes(bytes) => codec::decode(bytes, MESSAGE_BYTES_MAX).ok(),
-        _ => None,
+/// The definition in a row of the schema table; none in the row that counts table ids.
+///
+/// # Errors
+/// When the bytes are no definition that this version knows.
+pub fn defined_by(row: &Row) -> Result<Option<TableDef>, CodecError> {
+    match (row.attribute(0), row.attribute(2)) {
+        (ValueRef::Int(0), _) => Ok(None),
+        (_, ValueRef::Bytes(bytes)) => TableDef::from_bytes(bytes).map(Some),
+        _ => Err(CodecError::Undecodable("a row of the schema without a definition".into())),
     }
 }
 
 /// The write that creates or changes a table: a row of the schema table.
 pub fn define(def: &TableDef) -> Write {
     let values =
-        [Value::Int(i64::from(def.id.0)), Value::Text(def.name.clone()), Value::Bytes(codec::encode(def))];
+        [Value::Int(i64::from(def.id.0)), Value::Text(def.name.clone()), Value::Bytes(def.to_bytes())];
     let row = Row::encode(SchemaVersion::FIRST, &values).expect("a definition is far below a row's bounds");
     Write { table: SCHEMA_TABLE, key: schema_key(def.id), op: Op::Put(row) }
 }
@@ -154,7 +157,7 @@ pub(crate) fn table_of_schema_key(key: &Key) -> Option<TableId> {
 }
 
 fn schema_def() -> TableDef {
-    let attribute = |name: &str, ty| Attribute { name: name.to_owned(), ty, nullable: false };
+    let attribute = |name: &str, ty| Attribute { name: name.to_owned(), ty, nullable: false, default: None };
     TableDef {
         id: SCHEMA_TABLE,
         name: "_schema".to_owned(),
@@ -172,9 +175,12 @@ fn schema_def() -> TableDef {
             name: "by_name".to_owned(),
             attributes: vec![1],
             unique: true,
+            multi: false,
         }],
         copies: Vec::new(),
         ack: crate::schema::Ack::default(),
         mode: crate::schema::Mode::default(),
+        retention: crate::schema::Retention::default(),
+        local: false,
     }
 }

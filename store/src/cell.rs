@@ -23,18 +23,20 @@ use crate::work::Blocked;
 pub(crate) struct Version {
     /// The commit timestamp; 0 while it is a mark.
     stamp: AtomicU64,
-    /// This node's proposal, kept while a live snapshot is below the commit timestamp; else 0. Written before the stamp.
-    proposal: AtomicU64,
+    /// Whose mark it is; once it is folded, this node's proposal instead, with [`FOLDED`] set: kept while a live snapshot is
+    /// below the commit timestamp, else 0. Written behind the stamp, so who finds it folded finds the stamp.
+    whose: AtomicPtr<Txn>,
     pub(crate) body: Option<Body>,
-    /// Whose mark it is. Looked at only while the stamp is 0.
-    txn: *const Txn,
     next: AtomicPtr<Version>,
 }
 
-// SAFETY: `txn` points to a `Txn` (Send and Sync) and is read only; the rest is Send and Sync by itself.
-unsafe impl Send for Version {}
-// SAFETY: as above.
-unsafe impl Sync for Version {}
+/// Bit of `whose` that no address has (they end at 2^47 on the machines of today) and no timestamp before the year 2248.
+const FOLDED: usize = 1 << 63;
+
+/// A proposal as it stands in `whose`. It is never followed as a pointer.
+fn folded(proposal: Timestamp) -> *mut Txn {
+    ptr::without_provenance_mut(FOLDED | proposal.0 as usize)
+}
 
 /// What a version is at the moment of looking.
 pub(crate) enum Fate<'g> {
@@ -48,14 +50,21 @@ impl Version {
         // SeqCst, as the collector's own loads are where it has no cheap barrier: the stamp is what keeps readers that
         // enter later away from the transaction.
         let stamp = self.stamp.load(Ordering::SeqCst);
-        if stamp != 0 {
-            let proposal = Timestamp(self.proposal.load(Ordering::Relaxed));
+        let whose = self.whose.load(Ordering::SeqCst);
+        if whose.addr() & FOLDED != 0 {
+            // The stamp was written before: look again where it was missed by a moment.
+            let stamp = if stamp == 0 { self.stamp.load(Ordering::SeqCst) } else { stamp };
+            let proposal = Timestamp((whose.addr() & !FOLDED) as u64);
             return Fate::Committed { at: Timestamp(stamp), proposal };
         }
         // SAFETY: whoever placed the mark keeps the transaction (`flight`) until every one of its marks is folded
         // or unlinked, and then retires it through the collector. A `&Version` exists under a guard or under the key's
-        // write lock; the guard was entered before the stamp was seen as 0, so the retired transaction outlives it.
-        let txn = unsafe { &*self.txn };
+        // write lock; the guard was entered before the pointer was seen unfolded, so the retired transaction outlives it.
+        let txn = unsafe { &*whose };
+        if stamp != 0 {
+            // Between the two stores of `fold`.
+            return Fate::Committed { at: Timestamp(stamp), proposal: txn.proposal().unwrap_or_default() };
+        }
         match txn.status.get() {
             Status::Committed(at) => Fate::Committed { at, proposal: txn.proposal().unwrap_or(at) },
             Status::Aborted => Fate::Aborted,
@@ -71,6 +80,9 @@ impl Version {
         }
     }
 }
+
+/// A cell shared by hash, tree, indexes and queues: a counted pointer without the second count that nobody needs.
+pub(crate) type CellRef = triomphe::Arc<Cell>;
 
 /// One key and its versions.
 pub(crate) struct Cell {
@@ -89,7 +101,7 @@ impl Cell {
         Versions { at: guard.protect(&self.head, Ordering::Acquire), guard }
     }
 
-    /// What is visible at a snapshot. Absent and deleted are alike.
+    /// What is visible at a snapshot. Absent, deleted and past its deadline are alike.
     pub(crate) fn read<'g>(
         &self,
         at: Timestamp,
@@ -98,7 +110,8 @@ impl Cell {
         for version in self.versions(guard) {
             match version.fate() {
                 Fate::Committed { at: committed, .. } if committed <= at => {
-                    return Ok(version.body.as_ref().map(|body| (body, committed)));
+                    let body = version.body.as_ref().filter(|body| !body.is_expired(at));
+                    return Ok(body.map(|body| (body, committed)));
                 }
                 // Proposed at or below the snapshot, committed above it: wrong text 1 of the protocol.
                 Fate::Committed { at: committed, proposal } if proposal.0 != 0 && proposal <= at => {
@@ -118,7 +131,16 @@ impl Cell {
         self.versions(guard).find_map(|version| version.committed().map(|at| (version, at)))
     }
 
-    /// The newest committed row or bag.
+    /// The newest committed row or bag that counts at this time.
+    pub(crate) fn newest_live<'g>(
+        &self,
+        now: Timestamp,
+        guard: &'g LocalGuard<'_>,
+    ) -> Option<(&'g Body, Timestamp)> {
+        self.newest_body(guard).filter(|(body, _)| !body.is_expired(now))
+    }
+
+    /// The newest committed row or bag, past its deadline or not.
     pub(crate) fn newest_body<'g>(&self, guard: &'g LocalGuard<'_>) -> Option<(&'g Body, Timestamp)> {
         self.newest(guard).and_then(|(version, at)| version.body.as_ref().map(|body| (body, at)))
     }
@@ -135,9 +157,8 @@ impl Cell {
     pub(crate) fn mark(&self, txn: &Arc<Txn>, body: Option<Body>) {
         self.push(Version {
             stamp: AtomicU64::new(0),
-            proposal: AtomicU64::new(0),
+            whose: AtomicPtr::new(Arc::as_ptr(txn).cast_mut()),
             body,
-            txn: Arc::as_ptr(txn),
             next: AtomicPtr::default(),
         });
     }
@@ -146,9 +167,8 @@ impl Cell {
     pub(crate) fn load(&self, body: Option<Body>, at: Timestamp) {
         self.push(Version {
             stamp: AtomicU64::new(at.0),
-            proposal: AtomicU64::new(0),
+            whose: AtomicPtr::new(folded(Timestamp::NEVER)),
             body,
-            txn: ptr::null(),
             next: AtomicPtr::default(),
         });
     }
@@ -162,8 +182,8 @@ impl Cell {
     /// Turns the mark on top into a committed version. Under the write lock.
     pub(crate) fn fold(&self, at: Timestamp, proposal: Option<Timestamp>, guard: &LocalGuard<'_>) {
         let version = self.versions(guard).next().expect("the marked cell has its mark on top");
-        version.proposal.store(proposal.map_or(0, |p| p.0), Ordering::Relaxed);
         version.stamp.store(at.0, Ordering::SeqCst);
+        version.whose.store(folded(proposal.unwrap_or_default()), Ordering::SeqCst);
     }
 
     /// Takes an aborted mark away. Under the write lock.
@@ -184,7 +204,8 @@ impl Cell {
         for version in self.versions(guard) {
             kept += 1;
             if version.committed().is_some_and(|at| at <= oldest) {
-                version.proposal.store(0, Ordering::Relaxed);
+                // Whoever else reads it finds it folded either way: the holder of the lock has folded it before.
+                version.whose.store(folded(Timestamp::NEVER), Ordering::SeqCst);
                 let mut tail = version.next.swap(ptr::null_mut(), Ordering::AcqRel);
                 while !tail.is_null() {
                     // SAFETY: the tail was linked and we, the only changer, have just cut it off; each is retired once.
@@ -253,7 +274,7 @@ impl<'g> Iterator for Versions<'g> {
 }
 
 /// A cell as the hash holds it: found by its key, without a second copy of the key.
-pub(crate) struct Handle(pub(crate) Arc<Cell>);
+pub(crate) struct Handle(pub(crate) CellRef);
 
 impl Borrow<Key> for Handle {
     fn borrow(&self) -> &Key {

@@ -20,11 +20,12 @@ use crate::work::Op;
 pub fn change(kind: Kind, held: Option<Body>, op: &Op) -> Option<Body> {
     match (kind, op) {
         (_, Op::Delete) => None,
+        (_, Op::Expire(now)) => held.filter(|body| !body.is_expired(*now)),
         (Kind::Bag, Op::Put(row) | Op::BagAdd(row)) => Some(with(held, row)),
         (Kind::Bag, Op::BagRemove(row)) => without(held?, row),
         (Kind::Set | Kind::OrderedSet, Op::Put(row) | Op::BagAdd(row)) => Some(Body::Row(row.clone())),
         (Kind::Set | Kind::OrderedSet, Op::BagRemove(row)) => {
-            held.filter(|body| body.rows() != [row.clone()])
+            held.filter(|body| !body.rows().iter().any(|known| known.same_values(row)))
         }
     }
 }
@@ -33,7 +34,7 @@ fn with(held: Option<Body>, row: &Row) -> Body {
     let rows = held.as_ref().map_or(&[][..], Body::rows);
     match rows.contains(row) {
         true => held.expect("rows came from it"),
-        false => Body::Bag(rows.iter().chain([row]).cloned().collect()),
+        false => Body::Bag(Arc::new(rows.iter().chain([row]).cloned().collect())),
     }
 }
 
@@ -41,6 +42,6 @@ fn without(held: Body, row: &Row) -> Option<Body> {
     if !held.rows().contains(row) {
         return Some(held);
     }
-    let rows: Arc<[Row]> = held.rows().iter().filter(|known| *known != row).cloned().collect();
-    (!rows.is_empty()).then_some(Body::Bag(rows))
+    let rows: Vec<Row> = held.rows().iter().filter(|known| *known != row).cloned().collect();
+    (!rows.is_empty()).then(|| Body::Bag(Arc::new(rows)))
 }

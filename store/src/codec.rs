@@ -8,7 +8,7 @@
 //! bincode is finished (its successor release is empty), which is why it stands behind four functions and why the golden
 //! bytes below fix its output: another codec can take its place at the next version of the envelope.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::limits::MESSAGE_BYTES_MAX;
 
@@ -84,6 +84,15 @@ pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8], limit: usize) -> Result<T
         return Err(CodecError::Trailing(bytes.len() - used));
     }
     Ok(value)
+}
+
+/// Text in messages and records, for `#[serde(deserialize_with)]`: cut from the input before it is owned. By itself a `String`
+/// takes memory for the length it claims before a byte of it is seen.
+///
+/// # Errors
+/// As the input has it.
+pub fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    <&'de str>::deserialize(deserializer).map(str::to_owned)
 }
 
 const MAGIC: [u8; 2] = *b"Hm";

@@ -6,10 +6,12 @@
 //! status word and sees the same as after. Both are idempotent.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use seize::Guard as _;
 
 use crate::catalog::SCHEMA_TABLE;
+use crate::cell::CellRef;
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::heap::Pin;
@@ -121,14 +123,22 @@ impl Store {
         let new = versions.next().and_then(|version| version.body.as_ref());
         let old = versions.find(|version| version.committed().is_some()).and_then(|v| v.body.as_ref());
         cell.fold(commit_ts, txn.proposal(), guard);
+        rows.deadlines.moved(&cell.key, old, new);
+        rows.follow(&cell.key, new, self.clock.wall_ms());
+        if new.is_none() && old.is_some_and(|body| body.is_expired(commit_ts)) {
+            rows.tallies.of(guard.thread_id()).expirations.fetch_add(1, Ordering::Relaxed);
+        }
+        // Behind the rest, so who sees the size sees that too.
         rows.count(&cell.key, old, new, guard);
         if rows.events.has_listeners() {
+            // What nobody saw any more was not replaced; its removal still tells what went.
+            let old = old.filter(|body| new.is_none() || !body.is_expired(commit_ts));
             let (key, new, old) = (cell.key.clone(), new.cloned(), old.cloned());
             rows.events.emit(Event { table: mark.table, sequence: 0, commit_ts, key, new, old });
         }
         let stale = stale_entries(table, mark, old, new);
         if new.is_none() || !stale.is_empty() {
-            rows.history.keep_gone(Gone { at: commit_ts, cell: Arc::clone(cell), stale }, guard);
+            rows.history.keep_gone(Gone { at: commit_ts, cell: CellRef::clone(cell), stale }, guard);
         }
         if cell.cut(oldest, guard) {
             rows.history.keep_old(commit_ts, cell, guard);

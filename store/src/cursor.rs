@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
-use crate::cell::Cell;
+use crate::cell::CellRef;
 use crate::clock::Timestamp;
 use crate::ids::IndexId;
 use crate::key::{Key, KeyRange};
@@ -28,9 +28,9 @@ pub struct Cursor {
     at: Timestamp,
     ready: VecDeque<Found>,
     /// Cells still to be looked at, for tables without order; listed at the first step.
-    listed: Option<std::vec::IntoIter<Arc<Cell>>>,
+    listed: Option<std::vec::IntoIter<CellRef>>,
     /// The listed cell that blocked the last step.
-    again: Option<Arc<Cell>>,
+    again: Option<CellRef>,
     blocked: Option<Blocked>,
     ended: bool,
 }
@@ -205,7 +205,7 @@ impl Cursor {
         if self.listed.is_none() {
             let mut cells = Vec::new();
             table.walk(&self.rest, self.direction, &guard, |cell| {
-                cells.push(Arc::clone(cell));
+                cells.push(CellRef::clone(cell));
                 Ok(ControlFlow::Continue(()))
             })?;
             self.listed = Some(cells.into_iter());

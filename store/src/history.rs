@@ -8,14 +8,13 @@
 //! A key dies in its lock shard while nobody holds its lock, and is born by who holds it: so never both at once.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 use seize::{Guard as _, LocalGuard};
 
-use crate::cell::Cell;
+use crate::cell::{Cell, CellRef};
 use crate::clock::Timestamp;
 use crate::ids::{IndexId, TableId};
 use crate::key::Key;
@@ -33,14 +32,14 @@ pub(crate) struct History {
 #[derive(Default)]
 struct Stripe {
     /// Cells with more versions than one, and the commit that made them so.
-    old: VecDeque<(Timestamp, Arc<Cell>)>,
+    old: VecDeque<(Timestamp, CellRef)>,
     gone: VecDeque<Gone>,
 }
 
 /// A commit after which a key is deleted, or some index entries have no row.
 pub(crate) struct Gone {
     pub(crate) at: Timestamp,
-    pub(crate) cell: Arc<Cell>,
+    pub(crate) cell: CellRef,
     pub(crate) stale: Vec<(IndexId, Key)>,
 }
 
@@ -51,9 +50,9 @@ impl Default for History {
 }
 
 impl History {
-    pub(crate) fn keep_old(&self, at: Timestamp, cell: &Arc<Cell>, guard: &LocalGuard<'_>) {
+    pub(crate) fn keep_old(&self, at: Timestamp, cell: &CellRef, guard: &LocalGuard<'_>) {
         let mut stripe = self.stripes[guard.thread_id() % STRIPES].lock();
-        stripe.old.push_back((at, Arc::clone(cell)));
+        stripe.old.push_back((at, CellRef::clone(cell)));
     }
 
     pub(crate) fn keep_gone(&self, gone: Gone, guard: &LocalGuard<'_>) {
@@ -65,7 +64,7 @@ impl History {
         self.stripes.iter().for_each(|stripe| *stripe.lock() = Stripe::default());
     }
 
-    fn next_old(&self, stripe: usize, oldest: Timestamp) -> Option<(Timestamp, Arc<Cell>)> {
+    fn next_old(&self, stripe: usize, oldest: Timestamp) -> Option<(Timestamp, CellRef)> {
         let mut stripe = self.stripes[stripe].lock();
         stripe.old.front().is_some_and(|(at, _)| *at <= oldest).then(|| stripe.old.pop_front())?
     }
@@ -133,7 +132,7 @@ fn forget(table: &Table, gone: &Gone, oldest: Timestamp, guard: &LocalGuard<'_>)
     for (index, entry) in &gone.stale {
         let Some(index) = table.index(*index) else { continue };
         let now = table.rows.cell(&gone.cell.key, guard);
-        let kept = |cell: &Arc<Cell>| has_entry(table, index, cell, entry, guard);
+        let kept = |cell: &CellRef| has_entry(table, index, cell, entry, guard);
         if !kept(&gone.cell) && !now.is_some_and(kept) {
             index.remove(entry);
         }
@@ -153,6 +152,5 @@ pub(crate) fn has_entry(
     guard: &LocalGuard<'_>,
 ) -> bool {
     let mut bodies = cell.versions(guard).filter_map(|version| version.body.as_ref());
-    bodies
-        .any(|body| body.rows().iter().any(|r| index.entry(&table.def, &cell.key, r).as_ref() == Some(entry)))
+    bodies.any(|body| body.rows().iter().any(|row| index.holds(&table.def, &cell.key, row, entry)))
 }

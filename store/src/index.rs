@@ -2,18 +2,16 @@
 //! before the first mark that needs it is proposed until no kept version has its value, and a while longer (`history`), so
 //! it says *maybe*: readers look at the version they see and compare. This file never decides what is visible.
 
-use std::sync::Arc;
-
 use scc::{Guard, TreeIndex};
 
-use crate::cell::Cell;
+use crate::cell::CellRef;
 use crate::key::Key;
 use crate::row::{Body, Row};
 use crate::schema::{IndexDef, TableDef};
 
 pub(crate) struct Index {
     pub(crate) def: IndexDef,
-    pub(crate) tree: TreeIndex<Key, Arc<Cell>>,
+    pub(crate) tree: TreeIndex<Key, CellRef>,
 }
 
 impl Index {
@@ -21,15 +19,25 @@ impl Index {
         Index { def, tree: TreeIndex::new() }
     }
 
-    /// The entry of one row. `None` when it would be too long, which `Store::prepare` refuses before anything is stored.
-    pub(crate) fn entry(&self, table: &TableDef, key: &Key, row: &Row) -> Option<Key> {
-        table.index_key(&self.def, row).ok().map(|value| value.join(key))
+    /// The entries of one row. None where one would be too long, which `Store::prepare` refuses before anything is stored.
+    fn entries_of(&self, table: &TableDef, key: &Key, row: &Row) -> impl Iterator<Item = Key> {
+        let values = table.index_keys(&self.def, row).unwrap_or_default();
+        values.into_iter().map(move |value| value.join(key))
+    }
+
+    /// Whether a row of the key has this entry.
+    pub(crate) fn holds(&self, table: &TableDef, key: &Key, row: &Row, entry: &Key) -> bool {
+        if self.def.multi {
+            return self.entries_of(table, key, row).any(|own| own == *entry);
+        }
+        let value = Key::encode_refs(self.def.attributes.iter().map(|&position| row.attribute(position)));
+        value.is_ok_and(|value| value.join(key) == *entry)
     }
 
     /// The entries of all rows of a key, each once.
     pub(crate) fn entries(&self, table: &TableDef, key: &Key, body: Option<&Body>) -> Vec<Key> {
         let rows = body.map_or(&[][..], Body::rows);
-        let mut entries: Vec<Key> = rows.iter().filter_map(|row| self.entry(table, key, row)).collect();
+        let mut entries: Vec<Key> = rows.iter().flat_map(|row| self.entries_of(table, key, row)).collect();
         if entries.len() > 1 {
             entries.sort_unstable();
             entries.dedup();
@@ -38,13 +46,13 @@ impl Index {
     }
 
     /// Puts an entry in, or points an old one to this cell (the key may have died and been born again meanwhile).
-    pub(crate) fn put(&self, entry: &Key, cell: &Arc<Cell>) {
-        let known = self.tree.peek_with(entry, |_, known| Arc::ptr_eq(known, cell));
+    pub(crate) fn put(&self, entry: &Key, cell: &CellRef) {
+        let known = self.tree.peek_with(entry, |_, known| CellRef::ptr_eq(known, cell));
         match known {
             Some(true) => {}
-            Some(false) => self.tree.upsert_sync(entry.clone(), Arc::clone(cell)),
+            Some(false) => self.tree.upsert_sync(entry.clone(), CellRef::clone(cell)),
             None => {
-                if let Err((entry, cell)) = self.tree.insert_sync(entry.clone(), Arc::clone(cell)) {
+                if let Err((entry, cell)) = self.tree.insert_sync(entry.clone(), CellRef::clone(cell)) {
                     self.tree.upsert_sync(entry, cell);
                 }
             }
@@ -56,9 +64,9 @@ impl Index {
     }
 
     /// The cells whose rows may have this value.
-    pub(crate) fn maybe(&self, value: &Key) -> Vec<Arc<Cell>> {
+    pub(crate) fn maybe(&self, value: &Key) -> Vec<CellRef> {
         let guard = Guard::new();
         let range = crate::key::KeyRange::prefix(value);
-        self.tree.range::<Key, _>(range, &guard).map(|(_, cell)| Arc::clone(cell)).collect()
+        self.tree.range::<Key, _>(range, &guard).map(|(_, cell)| CellRef::clone(cell)).collect()
     }
 }

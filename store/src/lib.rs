@@ -27,9 +27,11 @@ pub mod clock;
 pub mod codec;
 mod commit;
 pub mod cursor;
+mod deadline;
 pub mod disc;
 pub mod error;
 pub mod event;
+mod eviction;
 mod flight;
 mod heap;
 mod history;
@@ -45,6 +47,7 @@ mod range_lock;
 pub mod row;
 pub mod schema;
 mod snapshot;
+mod statistics;
 pub mod store;
 pub mod table;
 pub mod txn;
@@ -64,10 +67,11 @@ pub use key::{Key, KeyRange};
 pub use load::LoadError;
 pub use row::{Body, Row};
 pub use schema::{
-    Ack, Attribute, IndexDef, Kind, Mode, RowError, SchemaError, Storage, TableBuilder, TableCopy, TableDef,
-    Type,
+    Ack, Attribute, IndexDef, Kind, Mode, Retention, RowError, SchemaError, Storage, TableBuilder, TableCopy,
+    TableDef, Type,
 };
 pub use snapshot::Snapshot;
+pub use statistics::TableStatistics;
 pub use store::{Store, StoreConfig};
 pub use table::{Direction, Table};
 pub use txn::{Status, Txn, TxnStatus};

@@ -60,5 +60,11 @@ pub const CURSOR_CHUNK_ROWS: usize = 256;
 /// Transactions remembered per stripe that committed above their local proposal; for settling snapshots taken before.
 pub const STRETCHED_KEPT: usize = 256;
 
+/// Rows for which the order of eviction makes room at once; it grows with the table.
+pub const EVICTION_ESTIMATE_ROWS: u64 = 16 * 1024;
+
+/// Parts of that order, each under a lock of its own, at most.
+pub const EVICTION_SHARDS: usize = 16;
+
 /// Events kept for one slow subscriber; past it the oldest are dropped and it is told how many.
 pub const EVENTS_KEPT_MAX: usize = 64 * 1024;

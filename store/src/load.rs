@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use seize::LocalGuard;
 
-use crate::catalog::SCHEMA_TABLE;
+use crate::catalog::{SCHEMA_TABLE, defined_by};
+use crate::cell::CellRef;
 use crate::change::change;
 use crate::clock::Timestamp;
+use crate::codec::CodecError;
 use crate::history::row_lock;
 use crate::ids::TableId;
 use crate::key::Key;
@@ -25,6 +27,9 @@ pub enum LoadError {
     /// A transaction holds the key.
     #[error("a transaction holds a key of {0}")]
     Busy(TableId),
+    /// A row of the schema table defines nothing that this version knows.
+    #[error("the definition of a table is not readable: {0}")]
+    Definition(CodecError),
 }
 
 impl Store {
@@ -69,8 +74,12 @@ impl Store {
         let table = self.catalog.get(id, &guard).ok_or(LoadError::NoSuchTable(id))?;
         self.raise_clock(at);
         let oldest = self.snapshots.oldest();
+        let body = |table: &Table, old| {
+            let new = body(table, old);
+            new.as_ref().map_or(Ok(()), |new| check_definition(id, new)).map(|()| new)
+        };
         let change = || install(table, key, at, oldest, body, &guard);
-        let loaded = self.locks.alone(&row_lock(id, key), change).ok_or(LoadError::Busy(id))?;
+        let loaded = self.locks.alone(&row_lock(id, key), change).ok_or(LoadError::Busy(id))??;
         if id == SCHEMA_TABLE
             && let Some(body) = loaded
         {
@@ -97,18 +106,18 @@ fn install(
     key: &Key,
     at: Timestamp,
     oldest: Timestamp,
-    body: impl FnOnce(&Table, Option<Body>) -> Option<Body>,
+    body: impl FnOnce(&Table, Option<Body>) -> Result<Option<Body>, LoadError>,
     guard: &LocalGuard<'_>,
-) -> Option<Option<Body>> {
+) -> Result<Option<Option<Body>>, LoadError> {
     let known = table.rows.cell(key, guard).cloned();
     let newest = known.as_ref().and_then(|cell| cell.newest(guard));
     if newest.is_some_and(|(_, newest)| newest >= at) {
-        return None;
+        return Ok(None);
     }
     let old = newest.and_then(|(version, _)| version.body.clone());
-    let new = body(table, old.clone());
+    let new = body(table, old.clone())?;
     if old.is_none() && new.is_none() {
-        return None;
+        return Ok(None);
     }
     let cell = known.unwrap_or_else(|| table.rows.born(key, guard));
     for index in &table.indexes {
@@ -126,13 +135,20 @@ fn install(
     };
     let stale: Vec<_> = table.indexes.iter().flat_map(gone).collect();
     if new.is_none() || !stale.is_empty() {
-        let gone = crate::history::Gone { at, cell: Arc::clone(&cell), stale };
+        let gone = crate::history::Gone { at, cell: CellRef::clone(&cell), stale };
         table.rows.history.keep_gone(gone, guard);
     }
     if cell.cut(oldest, guard) {
         table.rows.history.keep_old(at, &cell, guard);
     }
-    Some(new)
+    table.rows.deadlines.moved(key, old.as_ref(), new.as_ref());
+    table.rows.follow(key, new.as_ref(), at.wall_ms());
+    Ok(Some(new))
+}
+
+fn check_definition(table: TableId, body: &Body) -> Result<(), LoadError> {
+    let rows = if table == SCHEMA_TABLE { body.rows() } else { &[] };
+    rows.iter().try_for_each(|row| defined_by(row).map(drop)).map_err(LoadError::Definition)
 }
 
 impl Table {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use crate::catalog::{SCHEMA_TABLE, table_of_schema_key};
-use crate::cell::Cell;
+use crate::cell::CellRef;
 use crate::change::change;
 use crate::clock::Timestamp;
 use crate::heap::Pin;
@@ -28,7 +28,9 @@ use crate::row::Body;
 use crate::store::Store;
 use crate::table::{Direction, Table, walk_tree};
 use crate::txn::{Mark, Phase, Progress, Status, Txn};
-use crate::work::{Blocked, Conflict, LockMode, Locked, Prepared, RangeNote, ReadNote, Role, Work, Write};
+use crate::work::{
+    Blocked, Conflict, LockMode, Locked, Op, Prepared, RangeNote, ReadNote, Role, Work, Write,
+};
 
 /// Why prepare stops before its end.
 enum Stop {
@@ -46,7 +48,7 @@ impl From<Conflict> for Stop {
 struct Change<'g> {
     table: &'g Arc<Table>,
     key: &'g Key,
-    cell: Option<Arc<Cell>>,
+    cell: Option<CellRef>,
     old: Option<Body>,
     new: Option<Body>,
 }
@@ -111,6 +113,7 @@ impl<'a> Steps<'a> {
         let mut order: Vec<&Write> = self.work.writes.iter().collect();
         order.sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
         let mut changes = self.changes(&order)?;
+        changes.chunk_by(|a, b| a.table.id() == b.table.id()).try_for_each(check_room)?;
         self.lock_unique_values(&changes)?;
         self.place_marks(&mut changes, progress)?;
         self.announce_ranges(progress)?;
@@ -171,13 +174,17 @@ impl<'a> Steps<'a> {
                 cell.as_ref().and_then(|cell| cell.newest_body(self.guard)).map(|(body, _)| body.clone());
             let kind = table.def.kind;
             let new = writes.iter().fold(old.clone(), |held, write| change(kind, held, &write.op));
-            let fits = |row| table.def.indexes.iter().all(|index| table.def.index_key(index, row).is_ok());
+            let fits = |row| table.def.indexes.iter().all(|index| table.def.index_keys(index, row).is_ok());
             if !new.iter().flat_map(Body::rows).all(fits) {
                 return Err(Conflict::Unfit { table: table.id(), key: key.clone() });
             }
-            let same_bag =
-                matches!((&old, &new), (Some(Body::Bag(a)), Some(Body::Bag(b))) if Arc::ptr_eq(a, b));
-            if !same_bag && (old.is_some() || new.is_some()) {
+            let conditional = writes.iter().all(|write| matches!(write.op, Op::BagRemove(_) | Op::Expire(_)));
+            let unchanged = match (&old, &new) {
+                (Some(Body::Bag(a)), Some(Body::Bag(b))) => Arc::ptr_eq(a, b),
+                (Some(Body::Row(a)), Some(Body::Row(b))) => conditional && a.same_allocation(b),
+                _ => false,
+            };
+            if !unchanged && (old.is_some() || new.is_some()) {
                 changes.push(Change { table, key, cell, old, new });
             }
         }
@@ -227,7 +234,7 @@ impl<'a> Steps<'a> {
             let at = changes.binary_search_by(|c| (c.table.id(), c.key).cmp(&(table.id(), &cell.key)));
             let body = match at {
                 Ok(_) => continue, // its new values are among those taken, and were compared there
-                Err(_) => cell.newest_body(self.guard).map(|(body, _)| body),
+                Err(_) => cell.newest_live(self.store.clock.read(), self.guard).map(|(body, _)| body),
             };
             if unique_values(table, index, body).contains(value) {
                 let (value, owner) = (value.clone(), cell.key.clone());
@@ -252,7 +259,7 @@ impl<'a> Steps<'a> {
             let rows = &change.table.rows;
             let cell = change.cell.get_or_insert_with(|| rows.born(change.key, self.guard));
             cell.mark(self.txn, change.new.clone());
-            progress.marks.push(Mark { table: change.table.id(), cell: Arc::clone(cell) });
+            progress.marks.push(Mark { table: change.table.id(), cell: CellRef::clone(cell) });
             for index in &change.table.indexes {
                 for entry in index.entries(&change.table.def, change.key, change.new.as_ref()) {
                     index.put(&entry, cell);
@@ -280,25 +287,31 @@ impl<'a> Steps<'a> {
         Ok(())
     }
 
-    /// The version read is the newest. Under a read lock, so it stays so, and no foreign mark is there.
+    /// The version read is the newest. Under a read lock, so it stays so, and no foreign mark is there. A row whose
+    /// deadline came since it was read has changed as if it had been deleted then.
     fn check_read(&self, note: &ReadNote) -> Result<(), Conflict> {
         let table = self.table(note.table)?;
         let cell = table.rows.cell(&note.key, self.guard);
-        let newest = cell.and_then(|cell| cell.newest_body(self.guard));
+        let now = self.store.clock.read();
+        let newest = cell.and_then(|cell| cell.newest_live(now, self.guard));
         match newest.map_or(Timestamp::NEVER, |(_, at)| at) == note.version {
             true => Ok(()),
             false => Err(Conflict::Read { table: note.table, key: note.key.clone() }),
         }
     }
 
-    /// Nothing in the range is newer than its snapshot, or marked by another.
+    /// Nothing in the range is newer than its snapshot, marked by another, or past its deadline since.
     fn check_range(&self, note: &RangeNote) -> Result<(), Conflict> {
         let table = self.table(note.table)?;
+        let now = self.store.clock.read();
         let mut quiet = true;
-        let mut look = |cell: &Arc<Cell>| {
+        let mut look = |cell: &CellRef| {
             let foreign = cell.pending(self.guard).is_some_and(|txn| txn.id != self.txn.id);
-            let newer = cell.newest(self.guard).is_some_and(|(_, at)| at > note.snapshot);
-            quiet = !foreign && !newer;
+            let changed = cell.newest(self.guard).is_some_and(|(version, at)| {
+                let expired = |body: &Body| body.is_expired(now) && !body.is_expired(note.snapshot);
+                at > note.snapshot || version.body.as_ref().is_some_and(expired)
+            });
+            quiet = !foreign && !changed;
             Ok::<_, Blocked>(if quiet { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         };
         let walked = match note.index {
@@ -335,6 +348,30 @@ impl<'a> Steps<'a> {
     }
 }
 
+/// The changes of one table do not grow it past its bounds. What shrinks it is never refused.
+fn check_room(changes: &[Change<'_>]) -> Result<(), Conflict> {
+    let table = changes[0].table;
+    let retention = &table.def.retention;
+    if !retention.refuses() {
+        return Ok(());
+    }
+    let sum = |size: &dyn Fn(&Change<'_>, &Body) -> u64| {
+        let of = |change: &Change<'_>, body: &Option<Body>| {
+            body.as_ref().map_or(0, |body| size(change, body)) as i64
+        };
+        changes.iter().map(|change| of(change, &change.new) - of(change, &change.old)).sum::<i64>()
+    };
+    let passes = |held: u64, more: i64, most: Option<u64>| {
+        more > 0 && most.is_some_and(|most| held.saturating_add_signed(more) > most)
+    };
+    let rows = sum(&|_, body| body.rows().len() as u64);
+    let bytes = sum(&|change, body| (body.bytes() + change.key.len()) as u64);
+    match passes(table.len(), rows, retention.rows_max) || passes(table.bytes(), bytes, retention.bytes_max) {
+        true => Err(Conflict::Full { table: table.id() }),
+        false => Ok(()),
+    }
+}
+
 /// Every key read or written, once, in order, at the stronger of its modes.
 fn plan_locks(work: &Work) -> Vec<(LockKey, LockMode)> {
     let reads = work.reads.iter().map(|note| (row_lock(note.table, &note.key), LockMode::Read));
@@ -348,5 +385,5 @@ fn plan_locks(work: &Work) -> Vec<(LockKey, LockMode)> {
 fn unique_values(table: &Table, index: IndexId, body: Option<&Body>) -> Vec<Key> {
     let Some(index) = table.def.index(index) else { return Vec::new() };
     let rows = body.map_or(&[][..], Body::rows);
-    rows.iter().filter_map(|row| table.def.unique_key(index, row).ok().flatten()).collect()
+    rows.iter().flat_map(|row| table.def.unique_keys(index, row).unwrap_or_default()).collect()
 }

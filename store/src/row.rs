@@ -3,18 +3,19 @@
 //! reading an attribute checks nothing again.
 //!
 //! ```text
-//! [format 1][schema version 4][count 2][end of attribute 0 .. count-1: 2 or 4 each][values]
+//! [format 1][schema version 4][count 2][end of attribute 0 .. count-1: 2 or 4 each][values][deadline 0 or 8]
 //! ```
 //! Numbers are little-endian. The format byte is 1 with two-byte ends, 2 with four-byte ends (used when, and only when,
-//! the values need more than 65,535 bytes). An attribute's value lies between the end before it and its own end, so
+//! the values need more than 65,535 bytes), plus 16 where a deadline stands at the end: the millisecond since 1970 from
+//! which the row counts as absent. An attribute's value lies between the end before it and its own end, so
 //! finding it is two loads. Null is the empty span: that is the null bitmap, without the bitmap. How the bytes of one
 //! value look is said in `value_bytes`. There is one encoding of a row: equal rows are equal bytes.
 
 use std::fmt;
-use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::clock::Timestamp;
 use crate::error::{Malformed, ValueError};
 use crate::ids::SchemaVersion;
 use crate::limits::{ATTRIBUTES_MAX, ROW_BYTES_MAX};
@@ -22,14 +23,19 @@ use crate::value::Value;
 use crate::value_ref::ValueRef;
 
 mod body;
+mod thin;
 pub(crate) mod value_bytes;
 
 pub use body::Body;
+use thin::Thin;
 
 const NARROW: u8 = 1;
 const WIDE: u8 = 2;
+/// Bit of the format byte: a deadline stands behind the values.
+const TIMED: u8 = 0x10;
 /// Format, schema version, count.
 const HEADER_BYTES: usize = 7;
+const DEADLINE_BYTES: usize = 8;
 
 /// One row. Cloning it counts a reference. Equality, hash and order are those of its bytes.
 ///
@@ -42,7 +48,7 @@ const HEADER_BYTES: usize = 7;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Row(Arc<[u8]>);
+pub struct Row(Thin);
 
 impl Row {
     /// Encodes a row of these values. One allocation.
@@ -77,27 +83,26 @@ impl Row {
         if bytes > ROW_BYTES_MAX {
             return Err(ValueError::RowTooLarge { bytes });
         }
-        let mut row: Arc<[u8]> = std::iter::repeat_n(0, bytes).collect();
-        let out = Arc::get_mut(&mut row).expect("nobody else has it yet");
-        out[0] = if width == 2 { NARROW } else { WIDE };
-        out[1..5].copy_from_slice(&version.0.to_le_bytes());
-        out[5..7].copy_from_slice(&(count as u16).to_le_bytes());
-        let (header, mut rest) = out.split_at_mut(start);
-        for (value, end) in values.zip(header[HEADER_BYTES..].chunks_exact_mut(width)) {
-            value_bytes::write(value, &mut rest);
-            let so_far = value_len - rest.len();
-            end.copy_from_slice(&(so_far as u32).to_le_bytes()[..width]);
-        }
-        Ok(Row(row))
+        Ok(Row(Thin::with(bytes, |out| {
+            out[0] = if width == 2 { NARROW } else { WIDE };
+            out[1..5].copy_from_slice(&version.0.to_le_bytes());
+            out[5..7].copy_from_slice(&(count as u16).to_le_bytes());
+            let (header, mut rest) = out.split_at_mut(start);
+            for (value, end) in values.zip(header[HEADER_BYTES..].chunks_exact_mut(width)) {
+                value_bytes::write(value, &mut rest);
+                let so_far = value_len - rest.len();
+                end.copy_from_slice(&(so_far as u32).to_le_bytes()[..width]);
+            }
+        })))
     }
 
     /// Takes bytes from a disc or a peer for a row, after checking every rule of the encoding, in one pass.
     ///
     /// # Errors
     /// [`Malformed`] names the first broken rule. Nothing is allocated before the check has passed.
-    pub fn parse(bytes: impl AsRef<[u8]> + Into<Arc<[u8]>>) -> Result<Row, Malformed> {
+    pub fn parse(bytes: impl AsRef<[u8]>) -> Result<Row, Malformed> {
         check(bytes.as_ref())?;
-        Ok(Row(bytes.into()))
+        Ok(Row(Thin::from(bytes.as_ref())))
     }
 
     /// The schema version it was written under.
@@ -129,7 +134,7 @@ impl Row {
         if position >= count {
             return &[];
         }
-        let width = if row[0] == NARROW { 2 } else { 4 };
+        let width = if row[0] & !TIMED == NARROW { 2 } else { 4 };
         let start = HEADER_BYTES + width * count;
         let from = if position == 0 { 0 } else { end_at(row, width, position - 1) };
         &row[start + from..start + end_at(row, width, position)]
@@ -145,19 +150,63 @@ impl Row {
         self.iter().map(ValueRef::to_value).collect()
     }
 
+    /// The millisecond since 1970 from which the row counts as absent, if it has one.
+    #[inline]
+    pub fn deadline_ms(&self) -> Option<u64> {
+        if self.0[0] & TIMED == 0 {
+            return None;
+        }
+        let last = self.0.last_chunk::<DEADLINE_BYTES>().expect("checked when the row was made");
+        Some(u64::from_le_bytes(*last))
+    }
+
+    /// Whether it counts as absent at this timestamp: its deadline has come.
+    #[inline]
+    pub fn is_expired(&self, at: Timestamp) -> bool {
+        self.deadline_ms().is_some_and(|deadline| Timestamp::from_wall_ms(deadline) <= at)
+    }
+
+    /// The same values with another deadline, or with none.
+    ///
+    /// # Errors
+    /// [`ValueError::RowTooLarge`] when the deadline makes it so.
+    pub fn with_deadline(&self, deadline_ms: Option<u64>) -> Result<Row, ValueError> {
+        if self.deadline_ms() == deadline_ms {
+            return Ok(self.clone());
+        }
+        let values = self.without_deadline();
+        let behind = deadline_ms.map(u64::to_le_bytes);
+        let behind = behind.as_ref().map_or(&[][..], |bytes| &bytes[..]);
+        let bytes = values.len() + behind.len();
+        if bytes > ROW_BYTES_MAX {
+            return Err(ValueError::RowTooLarge { bytes });
+        }
+        Ok(Row(Thin::with(bytes, |out| {
+            out[..values.len()].copy_from_slice(values);
+            out[values.len()..].copy_from_slice(behind);
+            out[0] = if behind.is_empty() { values[0] & !TIMED } else { values[0] | TIMED };
+        })))
+    }
+
+    /// Whether both have the same values and schema version, whatever their deadlines.
+    pub fn same_values(&self, other: &Row) -> bool {
+        let (ours, theirs) = (self.without_deadline(), other.without_deadline());
+        ours[1..] == theirs[1..] && ours[0] & !TIMED == theirs[0] & !TIMED
+    }
+
+    fn without_deadline(&self) -> &[u8] {
+        let behind = if self.0[0] & TIMED == 0 { 0 } else { DEADLINE_BYTES };
+        &self.0[..self.0.len() - behind]
+    }
+
     /// The encoded bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The encoded bytes, shared.
-    pub fn to_shared(&self) -> Arc<[u8]> {
-        Arc::clone(&self.0)
-    }
-
     /// Whether both are the very same allocation, which is quicker to see than equal bytes.
     pub fn same_allocation(&self, other: &Row) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        self.0.is_same(&other.0)
     }
 }
 
@@ -180,7 +229,7 @@ fn check(bytes: &[u8]) -> Result<(), Malformed> {
     if bytes.len() > ROW_BYTES_MAX {
         return refuse(ROW_BYTES_MAX, "longer than a row may be");
     }
-    let width = match bytes[0] {
+    let width = match bytes[0] & !TIMED {
         NARROW => 2,
         WIDE => 4,
         _ => return refuse(0, "unknown format"),
@@ -190,7 +239,8 @@ fn check(bytes: &[u8]) -> Result<(), Malformed> {
         return refuse(5, "more attributes than a row may have");
     }
     let start = HEADER_BYTES + width * count;
-    let Some(value_len) = bytes.len().checked_sub(start) else {
+    let behind = if bytes[0] & TIMED == 0 { 0 } else { DEADLINE_BYTES };
+    let Some(value_len) = bytes.len().checked_sub(start + behind) else {
         return refuse(bytes.len(), "shorter than the ends of its attributes");
     };
     if (value_len > usize::from(u16::MAX)) != (width == 4) {

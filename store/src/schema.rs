@@ -3,10 +3,13 @@
 
 mod attribute;
 mod builder;
+mod format;
 mod placement;
+mod retention;
 mod table_def;
 
 pub use attribute::{Attribute, Type};
 pub use builder::{SchemaError, TableBuilder};
 pub use placement::{Ack, Kind, Mode, Storage, TableCopy};
+pub use retention::Retention;
 pub use table_def::{IndexDef, RowError, TableDef};

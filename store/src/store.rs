@@ -75,6 +75,16 @@ impl Store {
         tables
     }
 
+    /// The tables from which rows may have to be removed, by id: those with deadlines, those that evict.
+    pub fn tables_to_sweep(&self) -> Vec<Arc<Table>> {
+        let guard = self.pin();
+        let all = self.catalog.tables.values(&guard.catalog);
+        let swept = |table: &&Arc<Table>| table.deadlines() > 0 || table.rows.eviction.is_some();
+        let mut tables: Vec<_> = all.filter(swept).cloned().collect();
+        tables.sort_by_key(|table| table.id());
+        tables
+    }
+
     /// Registers a snapshot at the clock's time: everything it may read stays until it is dropped.
     pub fn snapshot(&self) -> Snapshot {
         self.snapshots.take()

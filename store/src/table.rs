@@ -12,9 +12,11 @@ use papaya::HashSet;
 use scc::TreeIndex;
 use seize::{Guard as _, LocalGuard};
 
-use crate::cell::{Cell, Handle};
+use crate::cell::{Cell, CellRef, Handle};
 use crate::clock::Timestamp;
+use crate::deadline::Deadlines;
 use crate::event::{EventDetail, Hub, Subscription};
+use crate::eviction::Eviction;
 use crate::heap::Heap;
 use crate::history::History;
 use crate::ids::{IndexId, TableId};
@@ -24,6 +26,7 @@ use crate::limits::STRIPES;
 use crate::range_lock::RangeLocks;
 use crate::row::Body;
 use crate::schema::{Kind, TableDef};
+use crate::statistics::{TableStatistics, Tallies};
 use crate::work::Blocked;
 
 /// Schema version of rows whose table was dropped.
@@ -43,9 +46,13 @@ pub(crate) struct Rows {
     /// Every cell, by key.
     pub(crate) cells: HashSet<Handle, FixedState>,
     /// Every cell in key order; ordered tables only. Changed when a key is born or dies.
-    pub(crate) tree: Option<TreeIndex<Key, Arc<Cell>>>,
+    pub(crate) tree: Option<TreeIndex<Key, CellRef>>,
     pub(crate) ranges: RangeLocks,
     pub(crate) history: History,
+    pub(crate) deadlines: Deadlines,
+    /// For tables that evict or let idle rows go.
+    pub(crate) eviction: Option<Eviction>,
+    pub(crate) tallies: Tallies,
     pub(crate) events: Arc<Hub>,
     /// The schema version in force, or [`DROPPED`].
     pub(crate) version: AtomicU32,
@@ -70,6 +77,9 @@ impl Rows {
             tree: (def.kind == Kind::OrderedSet).then(TreeIndex::new),
             ranges: RangeLocks::default(),
             history: History::default(),
+            deadlines: Deadlines::default(),
+            eviction: Eviction::of(&def.retention),
+            tallies: Tallies::default(),
             events: Arc::default(),
             version: AtomicU32::new(def.version.0),
             forgotten: AtomicU64::new(0),
@@ -79,16 +89,16 @@ impl Rows {
         rows
     }
 
-    pub(crate) fn cell<'g>(&self, key: &Key, guard: &'g LocalGuard<'_>) -> Option<&'g Arc<Cell>> {
+    pub(crate) fn cell<'g>(&self, key: &Key, guard: &'g LocalGuard<'_>) -> Option<&'g CellRef> {
         self.cells.get(key, guard).map(|handle| &handle.0)
     }
 
     /// Makes the key's cell. Under the key's write lock or lock shard, so nobody else makes or removes it.
-    pub(crate) fn born(&self, key: &Key, guard: &LocalGuard<'_>) -> Arc<Cell> {
-        let cell = Arc::new(Cell::new(key.clone()));
-        self.cells.insert(Handle(Arc::clone(&cell)), guard);
+    pub(crate) fn born(&self, key: &Key, guard: &LocalGuard<'_>) -> CellRef {
+        let cell = CellRef::new(Cell::new(key.clone()));
+        self.cells.insert(Handle(CellRef::clone(&cell)), guard);
         if let Some(tree) = &self.tree
-            && let Err((key, cell)) = tree.insert_sync(key.clone(), Arc::clone(&cell))
+            && let Err((key, cell)) = tree.insert_sync(key.clone(), CellRef::clone(&cell))
         {
             tree.upsert_sync(key, cell);
         }
@@ -96,8 +106,8 @@ impl Rows {
     }
 
     /// Takes the key's cell away. Under the key's write lock or lock shard.
-    pub(crate) fn dead(&self, cell: &Arc<Cell>, guard: &LocalGuard<'_>) {
-        if self.cell(&cell.key, guard).is_some_and(|known| Arc::ptr_eq(known, cell)) {
+    pub(crate) fn dead(&self, cell: &CellRef, guard: &LocalGuard<'_>) {
+        if self.cell(&cell.key, guard).is_some_and(|known| CellRef::ptr_eq(known, cell)) {
             self.cells.remove(&cell.key, guard);
             if let Some(tree) = &self.tree {
                 tree.remove_sync(&cell.key);
@@ -116,6 +126,15 @@ impl Rows {
         }
         if more_bytes != 0 {
             stripe.bytes.fetch_add(more_bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells the order of eviction what became of a key. Under the key's write lock or lock shard.
+    pub(crate) fn follow(&self, key: &Key, new: Option<&Body>, now_ms: u64) {
+        match (&self.eviction, new) {
+            (None, _) => {}
+            (Some(eviction), Some(body)) => eviction.written(key, body.bytes() + key.len(), now_ms),
+            (Some(eviction), None) => eviction.removed(key),
         }
     }
 
@@ -147,7 +166,8 @@ impl Table {
         self.def.id
     }
 
-    /// Committed live rows. Exact when idle; every row of a bag counts. O(1).
+    /// Committed live rows. Exact when idle; every row of a bag counts, and so do rows past their deadline until they are
+    /// removed. O(1).
     pub fn len(&self) -> u64 {
         self.rows.counts.iter().map(|c| c.rows.load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
     }
@@ -167,6 +187,66 @@ impl Table {
         self.rows.counts.iter().map(|c| c.bytes.load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
     }
 
+    /// Keys of rows whose deadline has come at this millisecond, the oldest deadlines first, at most `limit`: what a
+    /// removal should name. A key may have been written again meanwhile; [`crate::Op::Expire`] looks.
+    pub fn expired(&self, wall_ms: u64, limit: usize) -> Vec<Key> {
+        self.rows.deadlines.due(wall_ms, limit)
+    }
+
+    /// Rows that should go because the table is full or they lie idle, at most `limit`. Whom the caller cannot delete it
+    /// hands to [`Table::spare`].
+    pub fn victims(&self, wall_ms: u64, limit: usize) -> Vec<Key> {
+        self.rows.eviction.as_ref().map_or_else(Vec::new, |eviction| eviction.victims(wall_ms, limit))
+    }
+
+    /// Whether rows should go at once.
+    pub fn has_victims(&self) -> bool {
+        self.rows.eviction.as_ref().is_some_and(Eviction::has_victims)
+    }
+
+    /// Names victims again that could not be deleted.
+    pub fn spare(&self, keys: impl IntoIterator<Item = Key>) {
+        if let Some(eviction) = &self.rows.eviction {
+            eviction.give_back(keys);
+        }
+    }
+
+    /// Counts rows that were deleted as victims.
+    pub fn count_evicted(&self, rows: u64) {
+        self.rows.tallies.of(0).evictions.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// How it was used since the node started.
+    pub fn statistics(&self) -> TableStatistics {
+        TableStatistics { deadlines: self.deadlines() as u64, ..self.rows.tallies.sum() }
+    }
+
+    /// A key was read: counts it, and remembers that it was asked for. Costs a branch where the table is no cache.
+    #[inline]
+    fn asked(&self, key: &Key, found: bool, guard: &LocalGuard<'_>) {
+        if self.def.retention.is_cache() {
+            self.count_asked(key, found, guard);
+        }
+    }
+
+    #[cold]
+    fn count_asked(&self, key: &Key, found: bool, guard: &LocalGuard<'_>) {
+        let tally = self.rows.tallies.of(guard.thread_id());
+        if !found {
+            tally.misses.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        tally.hits.fetch_add(1, Ordering::Relaxed);
+        if let Some(eviction) = &self.rows.eviction {
+            eviction.touched(key, self.heap.clock.wall_ms());
+        }
+    }
+
+    /// Rows with a deadline, past or not.
+    pub fn deadlines(&self) -> usize {
+        self.rows.deadlines.len()
+    }
+
     /// Listens to its changes from now on.
     pub fn subscribe(&self, detail: EventDetail) -> Subscription {
         self.rows.events.subscribe(detail)
@@ -180,6 +260,8 @@ impl Table {
         }
         self.indexes.iter().for_each(|index| index.tree.clear());
         self.rows.history.clear();
+        self.rows.deadlines.clear();
+        self.rows.eviction.iter().for_each(Eviction::clear);
         self.rows.forgotten.fetch_max(self.heap.clock.read().0, Ordering::SeqCst);
         self.rows.reset_counts();
     }
@@ -207,8 +289,12 @@ impl Table {
         look: impl FnOnce(&Body, Timestamp) -> R,
     ) -> Result<Option<R>, Blocked> {
         let guard = self.pin();
-        let Some(cell) = self.rows.cell(key, &guard) else { return Ok(None) };
-        Ok(cell.read(at, &guard)?.map(|(body, version)| look(body, version)))
+        let found = match self.rows.cell(key, &guard) {
+            Some(cell) => cell.read(at, &guard)?,
+            None => None,
+        };
+        self.asked(key, found.is_some(), &guard);
+        Ok(found.map(|(body, version)| look(body, version)))
     }
 
     /// What the key holds now: linearizable, needs no snapshot, writes nothing. The clock is loaded before the cell; a
@@ -232,14 +318,20 @@ impl Table {
         let guard = self.pin();
         loop {
             let now = self.heap.clock.read();
-            let Some(cell) = self.rows.cell(key, &guard) else { return Ok(None) };
+            let Some(cell) = self.rows.cell(key, &guard) else {
+                self.asked(key, false, &guard);
+                return Ok(None);
+            };
             // A newer commit shows as a version above `now`: then what `read` looks for may have been cut already.
             let seen = cell.read(now, &guard);
             match (cell.newest(&guard), seen) {
                 (Some((_, at)), _) if at > now => {}
                 (_, Err(Blocked::Raise(_))) => {}
                 (_, Err(blocked)) => return Err(blocked),
-                (_, Ok(found)) => return Ok(found.map(|(body, version)| look(body, version))),
+                (_, Ok(found)) => {
+                    self.asked(key, found.is_some(), &guard);
+                    return Ok(found.map(|(body, version)| look(body, version)));
+                }
             }
         }
     }
@@ -247,7 +339,8 @@ impl Table {
     /// The newest committed version, whatever is pending: a dirty read. Waits for nothing.
     pub fn newest(&self, key: &Key) -> Option<(Body, Timestamp)> {
         let guard = self.pin();
-        let (body, at) = self.rows.cell(key, &guard)?.newest_body(&guard)?;
+        let now = self.heap.clock.read();
+        let (body, at) = self.rows.cell(key, &guard)?.newest_live(now, &guard)?;
         Some((body.clone(), at))
     }
 
@@ -265,7 +358,7 @@ impl Table {
     ) -> Result<(), Blocked> {
         self.check_version()?;
         let guard = self.pin();
-        let each = |cell: &Arc<Cell>| {
+        let each = |cell: &CellRef| {
             Ok(match cell.read(at, &guard)? {
                 Some((body, version)) => show(&cell.key, body, version),
                 None => ControlFlow::Continue(()),
@@ -280,7 +373,7 @@ impl Table {
         range: &KeyRange,
         direction: Direction,
         guard: &LocalGuard<'_>,
-        mut each: impl FnMut(&Arc<Cell>) -> Result<ControlFlow<()>, Blocked>,
+        mut each: impl FnMut(&CellRef) -> Result<ControlFlow<()>, Blocked>,
     ) -> Result<(), Blocked> {
         match &self.rows.tree {
             Some(tree) => walk_tree(tree, range, direction, |_, cell| each(cell)),
@@ -324,7 +417,7 @@ impl Table {
 
     /// The rows of a key that belong to this index entry.
     pub(crate) fn matching(&self, index: &Index, entry: &Key, key: &Key, body: &Body) -> Option<Body> {
-        let fits = |row: &&crate::row::Row| index.entry(&self.def, key, row).as_ref() == Some(entry);
+        let fits = |row: &&crate::row::Row| index.holds(&self.def, key, row, entry);
         match body {
             Body::Row(row) => fits(&row).then(|| body.clone()),
             Body::Bag(rows) => {
@@ -357,10 +450,10 @@ impl std::fmt::Debug for Table {
 
 /// Walks a tree's entries in a range. The tree shows every entry that was there when the walk began and still is.
 pub(crate) fn walk_tree(
-    tree: &TreeIndex<Key, Arc<Cell>>,
+    tree: &TreeIndex<Key, CellRef>,
     range: &KeyRange,
     direction: Direction,
-    mut each: impl FnMut(&Key, &Arc<Cell>) -> Result<ControlFlow<()>, Blocked>,
+    mut each: impl FnMut(&Key, &CellRef) -> Result<ControlFlow<()>, Blocked>,
 ) -> Result<(), Blocked> {
     if range.is_empty() {
         return Ok(());

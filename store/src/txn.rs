@@ -13,7 +13,7 @@ use std::task::Waker;
 
 use parking_lot::Mutex;
 
-use crate::cell::Cell;
+use crate::cell::CellRef;
 use crate::clock::{Clock, Timestamp};
 use crate::ids::{TableId, TxId};
 use crate::lock::{Grants, LockKey};
@@ -115,7 +115,7 @@ pub(crate) struct Progress {
 /// A cell whose newest version is this transaction's.
 pub(crate) struct Mark {
     pub(crate) table: TableId,
-    pub(crate) cell: Arc<Cell>,
+    pub(crate) cell: CellRef,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -33,6 +33,8 @@ pub enum Op {
     BagAdd(Row),
     /// The identical row goes, if it is there; in a set only when the key holds exactly it (delete_object).
     BagRemove(Row),
+    /// The row goes if its deadline is not later than this: the removal of what nobody sees any more.
+    Expire(Timestamp),
 }
 
 /// A transaction has read this key and saw this version of it.
@@ -134,6 +136,13 @@ pub enum Conflict {
         table: TableId,
         /// Which key.
         key: Key,
+    },
+    /// The table has a bound in rows or bytes and the transaction would grow it past that. Nothing was changed; it may
+    /// succeed when rows have gone.
+    #[error("{table} is full")]
+    Full {
+        /// Where.
+        table: TableId,
     },
     /// This attempt was aborted already.
     #[error("the transaction was aborted")]

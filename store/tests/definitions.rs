@@ -80,20 +80,52 @@ fn keys_follow_the_definition() {
     assert_eq!(key, table.encode_key(&[Value::from("Ann"), Value::Int(1)]).expect("fits"));
     let index = |name| table.index_named(name).expect("it has that index");
     assert_eq!(
-        table.index_key(index("by_height"), &row).expect("small").decode().expect("own"),
+        table.index_keys(index("by_height"), &row).expect("small")[0].decode().expect("own"),
         [Value::Null]
     );
-    assert_eq!(table.unique_key(index("by_height"), &row), Ok(None), "not unique");
-    assert_eq!(table.unique_key(index("by_both"), &row), Ok(None), "a null in it");
-    let id = table.unique_key(index("by_id"), &row).expect("small").expect("unique");
-    assert_eq!(id.decode().expect("own"), [Value::Int(1)]);
+    assert_eq!(table.unique_keys(index("by_height"), &row), Ok(vec![]), "not unique");
+    assert_eq!(table.unique_keys(index("by_both"), &row), Ok(vec![]), "a null in it");
+    let id = table.unique_keys(index("by_id"), &row).expect("small");
+    assert_eq!(id[0].decode().expect("own"), [Value::Int(1)]);
+}
+
+#[test]
+fn rows_by_names_are_completed_by_defaults() {
+    // Aim: defaults, and what is missing or unknown is named. Method: rows by names, whole, short, wrong.
+    let table = TableDef::builder("t").attribute("id", Type::Int).attribute("n", Type::Float).default("n", 3);
+    let table = table.nullable("note", Type::Text).attribute("must", Type::Bool).build().expect("right");
+    let given = |names: &[(&'static str, Value)]| table.complete(names.iter().cloned());
+    let whole = given(&[("must", Value::Bool(true)), ("id", Value::Int(1))]);
+    assert_eq!(whole, Ok(vec![Value::Int(1), Value::Float(3.0), Value::Null, Value::Bool(true)]));
+    assert!(
+        matches!(given(&[("id", Value::Int(1))]), Err(RowError::Missing { attribute, .. }) if attribute == "must")
+    );
+    assert!(matches!(given(&[("nope", Value::Int(1))]), Err(RowError::Unnamed { .. })));
+    assert!(matches!(given(&[("id", Value::Int(1)), ("id", Value::Int(1))]), Err(RowError::Unnamed { .. })));
+    let wrong = TableDef::builder("t").attribute("id", Type::Int).attribute("n", Type::Int).default("n", "x");
+    assert!(matches!(wrong.build(), Err(SchemaError::BadDefault { .. })));
+    let null =
+        TableDef::builder("t").attribute("id", Type::Int).attribute("n", Type::Int).default("n", Value::Null);
+    assert!(matches!(null.build(), Err(SchemaError::BadDefault { .. })));
+}
+
+#[test]
+fn what_lives_for_a_time_and_what_has_many_values_is_checked() {
+    // Aim: no definition that could not be kept. Method: time to live of zero, on a bag; multi-value over what is no list.
+    let base = || TableDef::builder("t").attribute("id", Type::Int).nullable("tags", Type::List);
+    let ms = std::time::Duration::from_millis;
+    assert!(base().ttl(ms(1)).multi_index("by_tag", "tags").build().is_ok());
+    assert!(matches!(base().ttl(ms(0)).build(), Err(SchemaError::BadRetention { .. })));
+    assert!(matches!(base().kind(Kind::Bag).ttl(ms(5)).build(), Err(SchemaError::BadRetention { .. })));
+    assert!(matches!(base().multi_index("by_id", "id").build(), Err(SchemaError::BadMulti { .. })));
 }
 
 #[test]
 fn a_definition_travels() {
     // Aim: definitions are stored in the schema table and sent to peers. Method: through the codec and back.
     let table = people();
-    assert_eq!(codec::decode::<TableDef>(&codec::encode(&table), 10_000), Ok(table));
+    assert_eq!(codec::decode::<TableDef>(&codec::encode(&table), 10_000), Ok(table.clone()));
+    assert_eq!(TableDef::from_bytes(&table.to_bytes()), Ok(table));
 }
 
 #[test]

@@ -332,6 +332,7 @@ fn schema_changes_wait_for_the_table_and_build_indexes() {
         name: "again".into(),
         attributes: vec![1, 0],
         unique: false,
+        multi: false,
     });
     let writer = bench.begin();
     assert!(matches!(bench.prepare(&writer, writes(vec![put(3, 3)])), Prepared::Yes { .. }));

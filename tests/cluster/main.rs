@@ -5,4 +5,5 @@ mod disc;
 #[path = "../shared/hard_stop.rs"]
 mod hard_stop;
 mod identity;
+mod local;
 mod trio;

@@ -1,10 +1,12 @@
 //! One node without a network: what tables and transactions promise. One file per group of promises of `docs/contract.md`.
 
+mod caches;
 mod callers;
 mod directory;
 #[path = "../shared/hard_stop.rs"]
 mod hard_stop;
 mod isolation;
+mod lifetimes;
 mod listen;
 mod refusals;
 mod shadows;

@@ -5,6 +5,7 @@ use clap::Args;
 use hypermnesia_rpc::Value;
 use hypermnesia_rpc::client::{AttributeType, TableDefinition, Values};
 
+use super::retention::LifetimeArgs;
 use super::{attributes, connect, definition, key_types, loaded_table};
 use crate::args::Global;
 use crate::literal;
@@ -31,6 +32,8 @@ pub(crate) struct PutArgs {
     /// A value for each attribute; an empty one is null.
     #[arg(required = true, allow_negative_numbers = true)]
     values: Vec<String>,
+    #[command(flatten)]
+    lifetime: LifetimeArgs,
 }
 
 /// Delete the rows of a key.
@@ -63,7 +66,7 @@ pub(crate) async fn put(global: &Global, args: PutArgs) -> Result<()> {
     let info = loaded_table(&client, global, &args.table).await?;
     let wanted: Vec<_> = attributes(definition(&info)?).collect();
     let row = typed("row", &wanted, &args.values)?;
-    client.table(&args.table).put(row).await?;
+    client.table(&args.table).put_with(row, args.lifetime.lifetime()).await?;
     Ok(())
 }
 

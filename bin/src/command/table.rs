@@ -9,9 +9,10 @@ use hypermnesia_rpc::client::{
     Acknowledge, AttributeType, Storage, TableDefinition, TableInfo, TableKind, TableSpec,
 };
 
+use super::retention::{RetentionArgs, words};
 use super::{connect, definition};
 use crate::args::Global;
-use crate::output;
+use crate::{literal, output};
 
 /// List, show, create and drop tables.
 #[derive(Debug, Subcommand)]
@@ -38,11 +39,16 @@ pub(crate) struct CreateArgs {
     /// Name of the new table.
     table: String,
     /// An attribute: its name and type (any, bool, int, float, text, bytes, timestamp, list, map; any where none is given);
-    /// `?` behind it allows null.
-    #[arg(long = "attribute", short = 'a', required = true, value_name = "NAME[:TYPE][?]")]
+    /// `?` behind it allows null, and a value behind `=` is its default where rows are written by names.
+    #[arg(long = "attribute", short = 'a', required = true, value_name = "NAME[:TYPE][?][=DEFAULT]")]
     attributes: Vec<AttributeSpec>,
+    /// An index over the values of a list: rows are found by any of them; may be given several times.
+    #[arg(long, value_name = "COL")]
+    multi: Vec<String>,
     #[command(flatten)]
     pub(crate) shape: Shape,
+    #[command(flatten)]
+    retention: RetentionArgs,
 }
 
 /// What a new table is besides its attributes; `import` takes it too.
@@ -109,18 +115,24 @@ pub(crate) struct AttributeSpec {
     pub(crate) name: String,
     pub(crate) ty: AttributeType,
     pub(crate) nullable: bool,
+    pub(crate) default: Option<Value>,
 }
 
 impl FromStr for AttributeSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<AttributeSpec, String> {
+        let (text, default) =
+            text.split_once('=').map_or((text, None), |(text, default)| (text, Some(default)));
         let (name, ty) = text.split_once(':').unwrap_or((text, "any"));
         let (ty, nullable) = ty.strip_suffix('?').map_or((ty, false), |ty| (ty, true));
         if name.is_empty() {
             return Err("an attribute needs a name, as in `id:int`".to_owned());
         }
-        Ok(AttributeSpec { name: name.to_owned(), ty: type_named(ty)?, nullable })
+        let ty = type_named(ty)?;
+        let default = default.map(|text| literal::of_type(text, ty)).transpose();
+        let default = default.map_err(|error| format!("the default of {name:?}: {error:#}"))?;
+        Ok(AttributeSpec { name: name.to_owned(), ty, nullable, default })
     }
 }
 
@@ -149,6 +161,9 @@ pub(crate) fn spec(name: &str, attributes: &[AttributeSpec], shape: &Shape) -> T
             true => spec.nullable(&attribute.name, attribute.ty),
             false => spec.attribute(&attribute.name, attribute.ty),
         };
+        if let Some(default) = &attribute.default {
+            spec = spec.default(&attribute.name, default.clone());
+        }
     }
     if !shape.key.is_empty() {
         spec = spec.key(shape.key.iter().cloned());
@@ -202,7 +217,11 @@ pub(crate) async fn run(global: &Global, command: TableCommand) -> Result<()> {
         TableCommand::List => list(global, &client.tables().await?),
         TableCommand::Show { table } => show(global, definition(&client.describe_table(table).await?)?),
         TableCommand::Create(args) => {
-            client.create_table(spec(&args.table, &args.attributes, &args.shape)).await?;
+            let mut wanted = args.retention.apply(spec(&args.table, &args.attributes, &args.shape));
+            for column in &args.multi {
+                wanted = wanted.multi_index(index_name(column), column);
+            }
+            client.create_table(wanted).await?;
             output::note(format_args!("table {} created", args.table));
             Ok(())
         }
@@ -243,12 +262,20 @@ pub(crate) fn show(global: &Global, table: &TableDefinition) -> Result<()> {
         storage_names(table),
         acknowledge_name(table)
     ));
+    for word in words(table) {
+        output::note(format_args!("{}: {word}", table.name));
+    }
     let mut out = output::stdout(global.format, &["attribute", "type", "null", "key", "indexes"])?;
     for attribute in &table.attributes {
         let place = table.key.iter().position(|name| *name == attribute.name);
         let within = table.indexes.iter().filter(|index| index.attributes.contains(&attribute.name));
         let indexes: Vec<_> = within
-            .map(|index| if index.unique { format!("{} (unique)", index.name) } else { index.name.clone() })
+            .map(|index| match (index.unique, index.multi) {
+                (true, true) => format!("{} (unique, each value)", index.name),
+                (true, false) => format!("{} (unique)", index.name),
+                (false, true) => format!("{} (each value)", index.name),
+                (false, false) => index.name.clone(),
+            })
             .collect();
         out.row(&[
             attribute.name.as_str().into(),
@@ -285,6 +312,9 @@ mod tests {
         // Aim: what help promises is understood, what it does not is refused by name. Method: each form once.
         let spec: AttributeSpec = "at:timestamp?".parse().unwrap();
         assert_eq!((spec.name.as_str(), spec.ty, spec.nullable), ("at", AttributeType::Timestamp, true));
+        let with_default: AttributeSpec = "n:int?=-7".parse().unwrap();
+        assert_eq!((with_default.nullable, with_default.default), (true, Some(Value::Int(-7))));
+        assert!("n:int=x".parse::<AttributeSpec>().unwrap_err().contains("default of \"n\""));
         assert_eq!("x".parse::<AttributeSpec>().unwrap().ty, AttributeType::Any);
         assert!("x:integer".parse::<AttributeSpec>().unwrap_err().contains("integer"));
         assert!(":int".parse::<AttributeSpec>().is_err());

@@ -168,3 +168,32 @@ fn figures_have_the_format_of_the_peers() {
     check(&remote, &["write_txn", "rmw_txn_1key", "dirty_read"], 1);
     assert_eq!(server.says(&["table", "list", "--format", "csv"]).lines().count(), 1, "its tables are gone");
 }
+
+#[test]
+fn tables_of_rows_that_do_not_stay() {
+    // Aim: times to live, bounds and defaults from the command line, and what help promises of them. Method: one of each.
+    let server = Server::start(&[]);
+    let create =
+        ["table", "create", "pages", "-a", "path:text", "-a", "hits:int=7", "--local", "--rows-max", "2"];
+    server.says(&[&create[..], &["--evict", "--max-idle", "1h", "--ttl", "30m"]].concat());
+    let shown = server.hmn(&["table", "show", "pages"]);
+    let told = String::from_utf8_lossy(&shown.stderr).into_owned();
+    for word in ["local to each member", "rows live 30m", "idle for 1h", "evicts beyond 2 rows"] {
+        assert!(told.contains(word), "{told}");
+    }
+    server.says(&["put", "pages", "/", "1", "--ttl", "1ms"]);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while server.hmn(&["get", "pages", "/"]).status.success() {
+        assert!(std::time::Instant::now() < end, "it never expired");
+    }
+    server.says(&["query", "INSERT INTO pages (path) VALUES ('/a')"]);
+    assert_eq!(server.says(&["get", "pages", "/a", "--format", "csv"]), "path,hits\n/a,7\n");
+    for n in 0..9 {
+        server.says(&["put", "pages", &format!("/{n}"), "1", "--forever"]);
+    }
+    let rows = server.says(&["query", "SELECT count(*) AS n FROM pages", "--format", "csv"]);
+    assert!(["n\n1\n", "n\n2\n"].contains(&rows.as_str()), "{rows}");
+    let wrong = server.hmn(&["table", "create", "x", "-a", "id:int", "--ttl", "soon"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert_eq!(server.hmn(&["table", "create", "x", "-a", "id:int", "--evict"]).status.code(), Some(2));
+}

@@ -1,6 +1,8 @@
 //! CREATE and DROP, to the data of [`crate::schema`].
 
-use hypermnesia_store::{Ack, Attribute, Kind, Storage};
+use std::time::Duration;
+
+use hypermnesia_store::{Ack, Attribute, Kind, Storage, Type, Value};
 use sqlparser::ast;
 
 use super::expression::type_of;
@@ -31,6 +33,7 @@ pub(super) fn create_table(table: ast::CreateTable) -> Parsed<SchemaChange> {
         storage: None,
         ack: None,
         copies: None,
+        ttl: None,
     };
     for column in table.columns {
         add_column(&mut create, column)?;
@@ -77,7 +80,7 @@ fn add_column(create: &mut CreateTable, column: ast::ColumnDef) -> Parsed<()> {
             .behind(&[first_of(&name)])
             .hint("there are any, bool, int, float, text, bytes, timestamp, list, map")
     })?;
-    let mut nullable = true;
+    let (mut nullable, mut default) = (true, None);
     for option in column.options {
         match option.option {
             ast::ColumnOption::Null => nullable = true,
@@ -86,6 +89,7 @@ fn add_column(create: &mut CreateTable, column: ast::ColumnDef) -> Parsed<()> {
             ast::ColumnOption::Unique(_) => {
                 add_unique(create, option.name.map(|name| name.value), vec![column_name.text.clone()]);
             }
+            ast::ColumnOption::Default(expr) => default = Some(constant(expr, ty)?),
             other => {
                 let option = other.to_string();
                 return Err(
@@ -94,7 +98,7 @@ fn add_column(create: &mut CreateTable, column: ast::ColumnDef) -> Parsed<()> {
             }
         }
     }
-    create.attributes.push(Attribute { name: column_name.text, ty, nullable });
+    create.attributes.push(Attribute { name: column_name.text, ty, nullable, default });
     Ok(())
 }
 
@@ -174,11 +178,19 @@ fn option(create: &mut CreateTable, option: ast::SqlOption) -> Parsed<()> {
         "kind" => create.kind = kind(&text).ok_or_else(|| wrong("set, ordered_set, bag"))?,
         "storage" => create.storage = Some(storage(&text).ok_or_else(|| wrong("ram, disc"))?),
         "ack" => create.ack = Some(ack(&text).ok_or_else(|| wrong("memory, logged, synced"))?),
+        "ttl" => {
+            create.ttl =
+                Some(duration(&text).ok_or_else(|| wrong("lengths of time such as 90s, 15m, 12h, 7d"))?)
+        }
         "copies" => create.copies = Some(text.split(',').map(|member| member.trim().to_owned()).collect()),
         other => {
             let fault = Fault::new(ErrorKind::Name, span, format!("tables have no option {other:?}"));
-            return Err(crate::suggest::with_suggestion(fault, other, ["kind", "storage", "ack", "copies"])
-                .hint("there are kind, storage, ack, copies"));
+            return Err(crate::suggest::with_suggestion(
+                fault,
+                other,
+                ["kind", "storage", "ack", "copies", "ttl"],
+            )
+            .hint("there are kind, storage, ack, copies, ttl"));
         }
     }
     Ok(())
@@ -208,6 +220,27 @@ fn ack(text: &str) -> Option<Ack> {
         "synced" => Some(Ack::Synced),
         _ => None,
     }
+}
+
+/// A length of time: a whole number and one of ms, s, m, h, d.
+fn duration(text: &str) -> Option<Duration> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let ms: u64 = match unit.trim() {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(ms).map(Duration::from_millis)
+}
+
+/// The value of a DEFAULT: an expression that names no column.
+fn constant(expr: ast::Expr, ty: Type) -> Parsed<Value> {
+    let expr = super::expression::expression(expr)?;
+    crate::write::constant(&expr, ty)
 }
 
 pub(super) fn create_index(index: ast::CreateIndex) -> Parsed<SchemaChange> {

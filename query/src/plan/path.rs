@@ -81,7 +81,7 @@ impl Path {
 
     /// The cheapest path for these conditions, whose other sides may read the bound slots.
     pub(crate) fn best(def: &TableDef, slot: usize, count: f64, conditions: &[Expr], bound: u32) -> Path {
-        let vias = std::iter::once(Via::Key).chain((0..def.indexes.len()).map(Via::Index));
+        let vias = std::iter::once(Via::Key).chain(plain_indexes(def).map(Via::Index));
         let paths = vias.filter_map(|via| Path::along(def, slot, via, count, conditions, bound));
         paths.fold(Path::whole(Via::Key, count), |best, path| if path.cost < best.cost { path } else { best })
     }
@@ -235,6 +235,11 @@ impl Path {
 
 fn too_long(error: hypermnesia_store::ValueError) -> Fault {
     Fault::new(ErrorKind::Limit, Span::NONE, format!("the bound of a range cannot be a key: {error}"))
+}
+
+/// Indexes with one entry a row. Those with an entry for each value of a list know nothing of the list as a whole.
+pub(crate) fn plain_indexes(def: &TableDef) -> impl Iterator<Item = usize> + '_ {
+    (0..def.indexes.len()).filter(|n| !def.indexes[*n].multi)
 }
 
 pub(crate) fn columns(def: &TableDef, via: Via) -> &[usize] {

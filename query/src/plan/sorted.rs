@@ -3,7 +3,7 @@
 
 use hypermnesia_store::{TableDef, Type};
 
-use super::path::{Equal, Path, Via, columns, is_ordered};
+use super::path::{Equal, Path, Via, columns, is_ordered, plain_indexes};
 use super::{OrderKey, SelectPlan, Step, lone_extreme};
 use crate::expression::Expr;
 
@@ -54,7 +54,7 @@ fn ordered_path(
     if !step.path.is_whole() {
         return None;
     }
-    let indexes = (0..def.indexes.len()).filter(|_| few_rows).map(Via::Index);
+    let indexes = plain_indexes(def).filter(|_| few_rows).map(Via::Index);
     let mut vias = std::iter::once(Via::Key).chain(indexes).filter(|&via| is_ordered(def, via));
     vias.find_map(|via| {
         let path = Path::whole(via, count);

@@ -78,7 +78,7 @@ impl Memory {
                 let NewIndex { name, attributes, unique } = create.index.clone();
                 let attributes =
                     attributes.iter().map(|a| def.position(a).expect("the column is there")).collect();
-                def.indexes.push(IndexDef { id, name, attributes, unique });
+                def.indexes.push(IndexDef { id, name, attributes, unique, multi: false });
                 table.def = Arc::new(def);
             }
             SchemaChange::DropTable { name, .. } => drop(tables.remove(name)),
@@ -180,7 +180,7 @@ impl Access for Memory {
         let mut entries: BTreeMap<Key, Vec<&Row>> = BTreeMap::new();
         for (key, rows) in &tables[&table.name].rows {
             for row in rows {
-                let entry = table.index_key(index, row).expect("short").join(key);
+                let entry = table.index_keys(index, row).expect("short").remove(0).join(key);
                 entries.entry(entry).or_default().push(row);
             }
         }

@@ -96,7 +96,7 @@ impl Client {
         unique: bool,
     ) -> Result<TableDefinition, Error> {
         let attributes = attributes.into_iter().map(Into::into).collect();
-        let index = proto::Index { name: index.into(), attributes, unique };
+        let index = proto::Index { name: index.into(), attributes, unique, multi: false };
         let request = proto::AddIndexRequest { table: table.into(), index: Some(index) };
         Ok(self.tables_client().add_index(request).await?.into_inner().table.unwrap_or_default())
     }

@@ -111,7 +111,7 @@ impl Operations {
     }
 
     async fn write(&self, table: String, row: Values, dirty: bool) -> Result<u64, Error> {
-        let request = proto::PutRequest { table, row: Some(row.into()), dirty };
+        let request = proto::PutRequest { table, row: Some(row.into()), dirty, lifetime: None };
         match self.run(Operation::Put(request)).await? {
             Answer::Put(response) => Ok(response.committed_at),
             other => Err(unexpected(&other)),

@@ -1,7 +1,7 @@
 //! A handle on one table: single rows, batches, scans.
 
 use super::connection::Timed;
-use super::{Row, Scan, ScanRows, Values, values};
+use super::{Lifetime, Row, Scan, ScanRows, Values, values};
 use crate::Error;
 use crate::proto::{self, tables_client::TablesClient};
 
@@ -51,18 +51,23 @@ impl Table {
 
     /// Writes one row: replaces the row of its key; in a bag, adds it.
     pub async fn put(&self, row: impl Into<Values>) -> Result<u64, Error> {
-        self.write(row.into(), false).await
+        self.write(row.into(), false, None).await
+    }
+
+    /// Writes one row with a lifetime of its own. Not for bags.
+    pub async fn put_with(&self, row: impl Into<Values>, lifetime: Lifetime) -> Result<u64, Error> {
+        self.write(row.into(), false, lifetime.into_message()).await
     }
 
     /// Writes one row blindly; conflicts are retried by the server.
     pub async fn dirty_put(&self, row: impl Into<Values>) -> Result<(), Error> {
-        self.write(row.into(), true).await.map(drop)
+        self.write(row.into(), true, None).await.map(drop)
     }
 
     /// Writes many rows in one transaction.
     pub async fn put_many<R: Into<Values>>(&self, rows: impl IntoIterator<Item = R>) -> Result<u64, Error> {
         let rows = rows.into_iter().map(|row| row.into().into()).collect();
-        let request = proto::BatchPutRequest { table: self.name.clone(), rows };
+        let request = proto::BatchPutRequest { table: self.name.clone(), rows, lifetime: None };
         Ok(self.client.clone().batch_put(request).await?.into_inner().committed_at)
     }
 
@@ -102,8 +107,9 @@ impl Table {
         values::rows(self.client.clone().get(request).await?.into_inner().rows)
     }
 
-    async fn write(&self, row: Values, dirty: bool) -> Result<u64, Error> {
-        let request = proto::PutRequest { table: self.name.clone(), row: Some(row.into()), dirty };
+    async fn write(&self, row: Values, dirty: bool, lifetime: Option<proto::Lifetime>) -> Result<u64, Error> {
+        let table = self.name.clone();
+        let request = proto::PutRequest { table, row: Some(row.into()), dirty, lifetime };
         Ok(self.client.clone().put(request).await?.into_inner().committed_at)
     }
 

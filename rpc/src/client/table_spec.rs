@@ -1,5 +1,8 @@
 //! A table to be created, written down step by step.
 
+use std::time::Duration;
+
+use crate::Value;
 use crate::proto::{self, Acknowledge, AttributeType, Storage, TableKind};
 
 /// The definition of a table to be created. Unless told otherwise the first attribute is the key, and every member keeps a
@@ -72,6 +75,57 @@ impl TableSpec {
         self.add_index(name.into(), attributes.into_iter().map(Into::into).collect(), true)
     }
 
+    /// Adds an index over the values of a list: a row has an entry for each of them.
+    pub fn multi_index(mut self, name: impl Into<String>, attribute: impl Into<String>) -> TableSpec {
+        let (name, attributes) = (name.into(), vec![attribute.into()]);
+        self.0.indexes.push(proto::Index { name, attributes, unique: false, multi: true });
+        self
+    }
+
+    /// What an attribute becomes where a row is written by names and this one is not among them.
+    pub fn default(mut self, attribute: &str, value: impl Into<Value>) -> TableSpec {
+        if let Some(known) = self.0.attributes.iter_mut().find(|known| known.name == attribute) {
+            known.default = Some(value.into().into());
+        }
+        self
+    }
+
+    /// Rows that are put without a lifetime of their own expire so much later, in whole milliseconds.
+    pub fn ttl(mut self, ttl: Duration) -> TableSpec {
+        self.retention().ttl_ms = milliseconds(ttl);
+        self
+    }
+
+    /// Rows that were neither read nor written for so long go. Local tables only.
+    pub fn max_idle(mut self, idle: Duration) -> TableSpec {
+        self.retention().max_idle_ms = milliseconds(idle);
+        self
+    }
+
+    /// At most this many rows: a full table refuses to grow, or evicts.
+    pub fn rows_max(mut self, rows: u64) -> TableSpec {
+        self.retention().rows_max = rows;
+        self
+    }
+
+    /// At most this many bytes of keys and rows.
+    pub fn bytes_max(mut self, bytes: u64) -> TableSpec {
+        self.retention().bytes_max = bytes;
+        self
+    }
+
+    /// When it is full, rows that are asked for least go. Local tables only.
+    pub fn evict(mut self) -> TableSpec {
+        self.retention().evict = true;
+        self
+    }
+
+    /// Each member has rows of its own, which never leave it.
+    pub fn local(mut self) -> TableSpec {
+        self.0.local = true;
+        self
+    }
+
     /// Every member keeps its copy on disc too.
     pub fn disc(self) -> TableSpec {
         self.storage(Storage::Disc)
@@ -100,12 +154,21 @@ impl TableSpec {
     }
 
     fn add(mut self, name: String, kind: AttributeType, nullable: bool) -> TableSpec {
-        self.0.attributes.push(proto::Attribute { name, r#type: kind.into(), nullable });
+        self.0.attributes.push(proto::Attribute { name, r#type: kind.into(), nullable, default: None });
         self
     }
 
     fn add_index(mut self, name: String, attributes: Vec<String>, unique: bool) -> TableSpec {
-        self.0.indexes.push(proto::Index { name, attributes, unique });
+        self.0.indexes.push(proto::Index { name, attributes, unique, multi: false });
         self
     }
+
+    fn retention(&mut self) -> &mut proto::Retention {
+        self.0.retention.get_or_insert_default()
+    }
+}
+
+/// At least one, which is what the smallest time to live is.
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
 }

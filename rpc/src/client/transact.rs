@@ -139,7 +139,7 @@ impl Transact {
 }
 
 pub(super) fn put(table: String, row: Values) -> proto::Write {
-    let put = proto::PutWrite { table, row: Some(row.into()) };
+    let put = proto::PutWrite { table, row: Some(row.into()), lifetime: None };
     proto::Write { write: Some(write::Write::Put(put)) }
 }
 

@@ -66,9 +66,10 @@ fn kind_of(error: &NodeError) -> ErrorKind {
         NodeError::Unknown { .. } => ErrorKind::OutcomeUnknown,
         NodeError::InDoubt { .. } => ErrorKind::InDoubt,
         NodeError::Ended => ErrorKind::Expired,
-        NodeError::Overloaded { .. } | NodeError::TooLarge { .. } | NodeError::IndexEntryTooLong { .. } => {
-            ErrorKind::Limit
-        }
+        NodeError::Overloaded { .. }
+        | NodeError::TooLarge { .. }
+        | NodeError::TableFull { .. }
+        | NodeError::IndexEntryTooLong { .. } => ErrorKind::Limit,
         NodeError::Damaged { .. } | NodeError::Disc(_) => ErrorKind::Storage,
         // The node has stopped; nobody knows what was under way.
         NodeError::Broken(_) => ErrorKind::Internal,

@@ -113,6 +113,12 @@ impl Door {
             rows: size.map_or(0, |size| size.rows),
             bytes: size.map_or(0, |size| size.bytes),
             loaded: size.is_some_and(|size| size.loaded),
+            usage: size.map(|size| proto::Usage {
+                hits: size.hits,
+                misses: size.misses,
+                evictions: size.evictions,
+                expirations: size.expirations,
+            }),
         }
     }
 

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::time::{Duration, UNIX_EPOCH};
 
 use hypermnesia::{
-    Ack, Attribute, Key, KeyRange, Kind, NodeId, Span, Storage, TableBuilder, TableDef, Timestamp, TxId,
-    Type, ValueRef,
+    Ack, Attribute, Key, KeyRange, Kind, Lifetime, NodeId, Retention, Span, Storage, TableBuilder, TableDef,
+    Timestamp, TxId, Type, ValueRef,
 };
 
 use crate::errors::Error;
@@ -18,6 +19,12 @@ pub(super) fn values(messages: Vec<proto::Value>, field: &str) -> Result<Vec<hyp
     let values = crate::value::from_messages(messages, field)?;
     let numbered = values.into_iter().enumerate();
     numbered.map(|(n, value)| stored(value, &|| format!("{field}[{n}]"))).collect()
+}
+
+/// One value.
+fn one_value(message: proto::Value, field: &str) -> Result<hypermnesia::Value, Error> {
+    let value = values(vec![message], field)?.pop();
+    value.ok_or_else(|| Error::invalid(field, "is required"))
 }
 
 /// The values of a required row.
@@ -149,18 +156,32 @@ pub(super) fn definition(table: proto::Table, members: &[String]) -> Result<Tabl
     let first = table.attributes.first().map(|attribute| attribute.name.clone());
     for (n, attribute) in table.attributes.into_iter().enumerate() {
         let attribute_type = attribute_type(known(attribute.r#type, &format!("table.attributes[{n}].type"))?);
+        let name = attribute.name.clone();
         builder = match attribute.nullable {
             true => builder.nullable(attribute.name, attribute_type),
             false => builder.attribute(attribute.name, attribute_type),
         };
+        if let Some(default) = attribute.default {
+            builder = builder.default(name, one_value(default, &format!("table.attributes[{n}].default"))?);
+        }
     }
     let key = if table.key.is_empty() { first.into_iter().collect() } else { table.key };
     builder = builder.key(key);
-    for index in table.indexes {
-        builder = match index.unique {
-            true => builder.unique_index(index.name, index.attributes),
-            false => builder.index(index.name, index.attributes),
+    for (n, mut index) in table.indexes.into_iter().enumerate() {
+        if index.multi && index.attributes.len() != 1 {
+            let field = format!("table.indexes[{n}].attributes");
+            return Err(Error::invalid(field, "a multi-value index is over one attribute"));
+        }
+        builder = match (index.multi, index.unique) {
+            (true, true) => builder.unique_multi_index(index.name, index.attributes.remove(0)),
+            (true, false) => builder.multi_index(index.name, index.attributes.remove(0)),
+            (false, true) => builder.unique_index(index.name, index.attributes),
+            (false, false) => builder.index(index.name, index.attributes),
         };
+    }
+    builder = retained(builder, table.retention.unwrap_or_default());
+    if table.local {
+        builder = builder.local();
     }
     if table.copies.is_empty() {
         builder =
@@ -181,6 +202,38 @@ pub(super) fn definition(table: proto::Table, members: &[String]) -> Result<Tabl
         builder = builder.copy(NodeId::of_name(&copy.member), kept);
     }
     Ok(builder)
+}
+
+fn retained(mut builder: TableBuilder, retention: proto::Retention) -> TableBuilder {
+    let ms = |ms: u64| (ms > 0).then(|| Duration::from_millis(ms));
+    if let Some(ttl) = ms(retention.ttl_ms) {
+        builder = builder.ttl(ttl);
+    }
+    if let Some(idle) = ms(retention.max_idle_ms) {
+        builder = builder.max_idle(idle);
+    }
+    if retention.rows_max > 0 {
+        builder = builder.rows_max(retention.rows_max);
+    }
+    if retention.bytes_max > 0 {
+        builder = builder.bytes_max(retention.bytes_max);
+    }
+    if retention.evict { builder.evict() } else { builder }
+}
+
+/// How long a row lives that is put.
+pub(super) fn lifetime(lifetime: Option<proto::Lifetime>) -> Lifetime {
+    use proto::lifetime::End;
+    match lifetime.and_then(|lifetime| lifetime.end) {
+        Some(End::TtlMs(ms)) => Lifetime::For(Duration::from_millis(ms)),
+        Some(End::UntilMs(ms)) => {
+            // Later than any clock will show is for ever.
+            let until = UNIX_EPOCH.checked_add(Duration::from_millis(ms));
+            until.map_or(Lifetime::Forever, Lifetime::Until)
+        }
+        Some(End::Forever(true)) => Lifetime::Forever,
+        Some(End::Forever(false)) | None => Lifetime::OfTable,
+    }
 }
 
 /// A number of an enumeration. One that this version does not know is refused: taking it for the default would do something
@@ -218,6 +271,7 @@ pub(super) fn table_message(def: &TableDef, name_of: &dyn Fn(NodeId) -> String) 
         name: index.name.clone(),
         attributes: names(&index.attributes),
         unique: index.unique,
+        multi: index.multi,
     };
     let copy = |copy: &hypermnesia::TableCopy| proto::Copy {
         member: name_of(copy.node),
@@ -243,6 +297,19 @@ pub(super) fn table_message(def: &TableDef, name_of: &dyn Fn(NodeId) -> String) 
         storage: proto::Storage::Unspecified.into(),
         id: def.id.0,
         version: def.version.0,
+        retention: Some(retention_message(&def.retention)),
+        local: def.local,
+    }
+}
+
+fn retention_message(retention: &Retention) -> proto::Retention {
+    let Retention { ttl_ms, idle_ms, rows_max, bytes_max, evict } = *retention;
+    proto::Retention {
+        ttl_ms: ttl_ms.unwrap_or(0),
+        max_idle_ms: idle_ms.unwrap_or(0),
+        rows_max: rows_max.unwrap_or(0),
+        bytes_max: bytes_max.unwrap_or(0),
+        evict,
     }
 }
 
@@ -266,7 +333,12 @@ fn attribute_message(attribute: &Attribute) -> proto::Attribute {
         Type::List => proto::AttributeType::List,
         Type::Map => proto::AttributeType::Map,
     };
-    proto::Attribute { name: attribute.name.clone(), r#type: kind.into(), nullable: attribute.nullable }
+    proto::Attribute {
+        name: attribute.name.clone(),
+        r#type: kind.into(),
+        nullable: attribute.nullable,
+        default: attribute.default.as_ref().map(|value| value_message(value.as_ref())),
+    }
 }
 
 /// A transaction's identity as a message.

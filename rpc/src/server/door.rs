@@ -81,12 +81,13 @@ impl Door {
         by: Deadline,
     ) -> Result<proto::PutResponse, Error> {
         let (table, row) = (self.table(&request.table)?, convert::row(request.row, "row")?);
+        let lifetime = convert::lifetime(request.lifetime);
         if request.dirty {
             // A blind write. Where it waits for other members it lets the runtime's other tasks go on on another thread.
-            self.node.transaction_with(&by.options(), |tx| tx.insert(&table, &row))?;
+            self.node.transaction_with(&by.options(), |tx| tx.insert_with(&table, &row, lifetime))?;
             return Ok(proto::PutResponse { committed_at: 0 });
         }
-        let committed_at = self.change_all(vec![Change::Put(table, row)], by).await?;
+        let committed_at = self.change_all(vec![Change::Put(table, row, lifetime)], by).await?;
         Ok(proto::PutResponse { committed_at })
     }
 
@@ -132,8 +133,10 @@ impl Door {
     ) -> Result<proto::BatchPutResponse, Error> {
         check_items(request.rows.len(), "rows")?;
         let table = self.table(&request.table)?;
+        let lifetime = convert::lifetime(request.lifetime);
         let put = |(n, row): (usize, proto::Row)| {
-            Ok(Change::Put(table.clone(), convert::values(row.values, &format!("rows[{n}].values"))?))
+            let row = convert::values(row.values, &format!("rows[{n}].values"))?;
+            Ok(Change::Put(table.clone(), row, lifetime))
         };
         let changes = request.rows.into_iter().enumerate().map(put).collect::<Result<_, Error>>()?;
         Ok(proto::BatchPutResponse { committed_at: self.change_all(changes, by).await? })

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hypermnesia::{AsyncTransaction, DynTable, Outcome, TxOptions, Type, Value, ValueRef};
+use hypermnesia::{AsyncTransaction, DynTable, Lifetime, Outcome, TxOptions, Type, Value, ValueRef};
 use prost::Message;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
@@ -43,7 +43,7 @@ impl Transactions for Services {
 
 /// A write with its table and values.
 pub(super) enum Change {
-    Put(DynTable, Vec<Value>),
+    Put(DynTable, Vec<Value>, Lifetime),
     Delete(DynTable, Vec<Value>),
     DeleteRow(DynTable, Vec<Value>),
 }
@@ -203,7 +203,7 @@ impl Door {
             write::Write::Put(put) => {
                 let table = self.table(&put.table)?;
                 let row = self.checked_row(&table, put.row, &format!("{path}.put.row"))?;
-                Ok(Change::Put(table, row))
+                Ok(Change::Put(table, row, convert::lifetime(put.lifetime)))
             }
             write::Write::Delete(delete) => {
                 let table = self.table(&delete.table)?;
@@ -286,7 +286,7 @@ impl Change {
     /// Buffers the write in the transaction.
     pub(super) async fn make(&self, tx: &AsyncTransaction) -> Result<(), Error> {
         match self {
-            Change::Put(table, row) => tx.insert(table, row).await?,
+            Change::Put(table, row, lifetime) => tx.insert_with(table, row, *lifetime).await?,
             Change::Delete(table, key) => tx.delete(table, key).await?,
             Change::DeleteRow(table, row) => drop(tx.delete_object(table, row).await?),
         }

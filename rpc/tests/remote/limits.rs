@@ -21,8 +21,12 @@ async fn oversized_messages_and_batches_are_refused() {
         hypermnesia_rpc::Value::Int(1).into(),
         hypermnesia_rpc::Value::from("x".repeat(MESSAGE_BYTES_MAX)).into(),
     ];
-    let request =
-        proto::PutRequest { table: "numbers".into(), row: Some(proto::Row { values }), dirty: false };
+    let request = proto::PutRequest {
+        table: "numbers".into(),
+        row: Some(proto::Row { values }),
+        dirty: false,
+        lifetime: None,
+    };
     let status = raw.put(request).await.expect_err("larger than a message may be");
     assert!(matches!(status.code(), tonic::Code::OutOfRange | tonic::Code::ResourceExhausted), "{status:?}");
     numbers.put((1, "x")).await.expect("the server goes on");
@@ -40,7 +44,8 @@ async fn what_is_not_said_is_named() {
     let no_key = proto::GetRequest { table: "accounts".into(), ..Default::default() };
     assert_eq!(field(raw.get(no_key).await.expect_err("no key")).as_deref(), Some("key"));
     let no_kind = proto::Row { values: vec![proto::Value { kind: None }, proto::Value { kind: None }] };
-    let no_kind = proto::PutRequest { table: "accounts".into(), row: Some(no_kind), dirty: false };
+    let no_kind =
+        proto::PutRequest { table: "accounts".into(), row: Some(no_kind), dirty: false, lifetime: None };
     assert_eq!(field(raw.put(no_kind).await.expect_err("no kind")).as_deref(), Some("row.values[0]"));
     let mut raw = TransactionsClient::new(served.client.channel());
     let no_write =

@@ -1,6 +1,8 @@
 //! Aim: every call of `Tables` does what its comment says, and wrong input is named. Method: one node, the Rust client.
 
-use hypermnesia_rpc::client::{AttributeType, Scan, Storage, TableKind, TableSpec};
+use std::time::{Duration, UNIX_EPOCH};
+
+use hypermnesia_rpc::client::{AttributeType, Lifetime, Scan, Storage, TableKind, TableSpec};
 use hypermnesia_rpc::{ErrorKind, Value, proto};
 
 use crate::served::Served;
@@ -193,5 +195,49 @@ async fn a_definition_with_unknown_numbers_or_members_is_refused_by_its_field() 
         assert!(error.message().contains("n1") || !field.ends_with("member"), "{error}");
     }
     served.client.create_table(good()).await.expect("the rest is right");
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_may_live_for_a_time_and_tables_be_bounded() {
+    let served = Served::start().await;
+    let client = &served.client;
+    let spec = TableSpec::set("pages")
+        .attribute("path", AttributeType::Text)
+        .attribute("hits", AttributeType::Int)
+        .nullable("tags", AttributeType::List)
+        .default("hits", 3)
+        .multi_index("by_tag", "tags")
+        .ttl(Duration::from_secs(3600))
+        .rows_max(2)
+        .bytes_max(1 << 20)
+        .local()
+        .evict();
+    let made = client.create_table(spec).await.expect("new");
+    let retention = made.retention.expect("it was asked for");
+    assert_eq!(
+        (retention.ttl_ms, retention.rows_max, retention.evict, made.local),
+        (3_600_000, 2, true, true)
+    );
+    assert!(made.indexes[0].multi && made.attributes[1].default.is_some());
+    let pages = client.table("pages");
+    let tags = |tag: &str| Value::List(vec![tag.into()]);
+    pages.put_with(("gone", 1, tags("a")), Lifetime::Until(UNIX_EPOCH)).await.expect("written");
+    assert!(pages.get("gone").await.expect("read").is_empty());
+    pages.put_with(("here", 1, tags("b")), Lifetime::Forever).await.expect("written");
+    let found = pages.scan(Scan::prefix("b").index("by_tag")).await.expect("the index is there");
+    assert_eq!(found.collect().await.expect("one row").len(), 1);
+    for n in 0..20 {
+        pages.put((format!("p{n}"), n, Value::Null)).await.expect("there is always room");
+    }
+    let info = client.describe_table("pages").await.expect("there");
+    assert!(info.rows <= 2 && info.usage.expect("told").evictions > 0, "{info:?}");
+    let full = TableSpec::set("full").attribute("id", AttributeType::Int).rows_max(1);
+    client.create_table(full).await.expect("new");
+    client.table("full").put(1).await.expect("fits");
+    let refused = client.table("full").put(2).await.expect_err("it is full");
+    assert_eq!((refused.kind(), refused.changed_nothing()), (ErrorKind::Limit, true));
+    let torn = TableSpec::set("torn").attribute("id", AttributeType::Int).rows_max(1).evict();
+    assert_eq!(client.create_table(torn).await.expect_err("copies would differ").kind(), ErrorKind::Invalid);
     served.stop().await;
 }

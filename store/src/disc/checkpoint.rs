@@ -258,7 +258,7 @@ impl Progress {
             let (table, key) = (same[0].table, &same[0].key);
             let Some((kind, true)) = self.tables.get(&table).copied() else { continue };
             // What is there matters to bags, to conditional removal, and where the record may have been read before.
-            let replaces = kind != Kind::Bag && !matches!(same[0].op, Op::BagRemove(_));
+            let replaces = kind != Kind::Bag && !matches!(same[0].op, Op::BagRemove(_) | Op::Expire(_));
             let looks = !replaces || position < self.new_from;
             let held = |kind, old| same.iter().fold(old, |held, write| change(kind, held, &write.op));
             self.put(rows, table, key, ts, looks, held)?;
@@ -289,7 +289,7 @@ impl Progress {
         }
         let new = body(kind, old.and_then(|(_, body)| body));
         if table == SCHEMA_TABLE
-            && let Some(gone) = self.follow(key, new.as_ref())
+            && let Some(gone) = self.follow(key, new.as_ref())?
         {
             self.clear(rows, gone)?;
         }
@@ -298,19 +298,17 @@ impl Progress {
     }
 
     /// Follows a change of the schema; names a table that is no more.
-    fn follow(&mut self, key: &Key, body: Option<&Body>) -> Option<TableId> {
-        match body.and_then(|body| body.rows().first()).and_then(defined_by) {
-            Some(def) => {
-                let kept = def.copy_on(self.me).is_some_and(|copy| copy.storage == Storage::Disc);
-                self.tables.insert(def.id, (def.kind, kept));
-                None
-            }
-            None => {
-                let gone = table_of_schema_key(key)?;
-                self.tables.remove(&gone)?;
-                Some(gone)
-            }
+    fn follow(&mut self, key: &Key, body: Option<&Body>) -> std::result::Result<Option<TableId>, Stop> {
+        let Some(row) = body.and_then(|body| body.rows().first()) else {
+            let gone = table_of_schema_key(key).filter(|table| self.tables.remove(table).is_some());
+            return Ok(gone);
+        };
+        // The schema table has a row of its own as well: the counter of table ids, which defines none.
+        if let Some(def) = defined_by(row).map_err(|wrong| Stop::Damage(wrong.to_string()))? {
+            let kept = def.copy_on(self.me).is_some_and(|copy| copy.storage == Storage::Disc);
+            self.tables.insert(def.id, (def.kind, kept));
         }
+        Ok(None)
     }
 
     fn is_kept(&self, table: TableId) -> bool {

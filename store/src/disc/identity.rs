@@ -61,7 +61,9 @@ pub struct Opener {
 pub(crate) struct Identity {
     pub(crate) id: DirectoryId,
     node: NodeId,
+    #[serde(deserialize_with = "codec::text")]
     name: String,
+    #[serde(deserialize_with = "codec::text")]
     cluster: String,
     /// Segments from this index on repeat the id; those before are of a version that had none.
     named_from: u64,

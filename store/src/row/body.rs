@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Row;
+use crate::clock::Timestamp;
 
 /// The value of one version of one key. Cloning it counts a reference.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -12,7 +13,7 @@ pub enum Body {
     /// The row of a set or ordered set.
     Row(Row),
     /// The rows of a bag, in the order they came, all different, at least one.
-    Bag(Arc<[Row]>),
+    Bag(Arc<Vec<Row>>),
 }
 
 impl Body {
@@ -22,6 +23,12 @@ impl Body {
             Body::Row(row) => std::slice::from_ref(row),
             Body::Bag(rows) => rows,
         }
+    }
+
+    /// Whether it counts as absent at this timestamp. Rows of bags have no deadlines.
+    #[inline]
+    pub fn is_expired(&self, at: Timestamp) -> bool {
+        matches!(self, Body::Row(row) if row.is_expired(at))
     }
 
     /// Bytes of its rows.

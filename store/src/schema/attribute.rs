@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::value::Value;
 use crate::value_ref::ValueRef;
 
 /// Which values an attribute takes. Null is taken by nullable attributes, whatever their type.
@@ -107,10 +108,13 @@ impl FromStr for Type {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Attribute {
     /// Unique in its table, compared exactly.
+    #[serde(deserialize_with = "crate::codec::text")]
     pub name: String,
     /// What it takes.
     #[serde(rename = "type")]
     pub ty: Type,
     /// Whether it also takes null. Attributes of the key never do.
     pub nullable: bool,
+    /// What it becomes where a row is written by the names of its attributes and this one is not among them.
+    pub default: Option<Value>,
 }

@@ -2,12 +2,15 @@
 //! in [`TableBuilder::build`], so that the steps can come in any order.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::attribute::{Attribute, Type};
 use super::placement::{Ack, Kind, Mode, Storage, TableCopy};
+use super::retention::Retention;
 use super::table_def::{IndexDef, TableDef};
 use crate::ids::{IndexId, NodeId, SchemaVersion, TableId};
 use crate::limits::{ATTRIBUTES_MAX, INDEXES_MAX, KEY_ATTRIBUTES_MAX, NAME_BYTES_MAX};
+use crate::value::Value;
 
 /// A definition that cannot be one. Nothing was created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +68,34 @@ pub enum SchemaError {
         /// The table.
         table: String,
     },
+    /// A default that its attribute does not take.
+    #[error(
+        "the default of attribute {attribute:?} of table {table:?} is of type {given}, the attribute is not"
+    )]
+    BadDefault {
+        /// The table.
+        table: String,
+        /// The attribute.
+        attribute: String,
+        /// The type of the default.
+        given: &'static str,
+    },
+    /// A multi-value index over anything but one attribute that is a list.
+    #[error("multi-value index {index:?} of table {table:?} must be over one attribute of type list or any")]
+    BadMulti {
+        /// The table.
+        table: String,
+        /// The index.
+        index: String,
+    },
+    /// Bounds or times to live that the table cannot have.
+    #[error("table {table:?} cannot be kept so: {why}")]
+    BadRetention {
+        /// The table.
+        table: String,
+        /// Why not.
+        why: &'static str,
+    },
     /// Two copies on one member.
     #[error("table {table:?} has two copies on member {node}")]
     SameNode {
@@ -75,6 +106,15 @@ pub enum SchemaError {
     },
 }
 
+/// An index before its names are resolved.
+#[derive(Clone, Debug)]
+struct NewIndex {
+    name: String,
+    attributes: Vec<String>,
+    unique: bool,
+    multi: bool,
+}
+
 /// Builds a [`TableDef`]. See [`TableDef::builder`].
 #[derive(Clone, Debug)]
 #[must_use]
@@ -83,11 +123,14 @@ pub struct TableBuilder {
     kind: Kind,
     attributes: Vec<Attribute>,
     key: Vec<String>,
-    indexes: Vec<(String, Vec<String>, bool)>,
+    indexes: Vec<NewIndex>,
     copies: Vec<TableCopy>,
     version: SchemaVersion,
     ack: Ack,
     mode: Mode,
+    retention: Retention,
+    local: bool,
+    defaults: Vec<(String, Value)>,
 }
 
 impl TableBuilder {
@@ -102,6 +145,9 @@ impl TableBuilder {
             version: SchemaVersion::FIRST,
             ack: Ack::default(),
             mode: Mode::default(),
+            retention: Retention::default(),
+            local: false,
+            defaults: Vec::new(),
         }
     }
 
@@ -113,13 +159,13 @@ impl TableBuilder {
 
     /// Adds an attribute that is never null.
     pub fn attribute(mut self, name: impl Into<String>, ty: Type) -> Self {
-        self.attributes.push(Attribute { name: name.into(), ty, nullable: false });
+        self.attributes.push(Attribute { name: name.into(), ty, nullable: false, default: None });
         self
     }
 
     /// Adds an attribute that may be null.
     pub fn nullable(mut self, name: impl Into<String>, ty: Type) -> Self {
-        self.attributes.push(Attribute { name: name.into(), ty, nullable: true });
+        self.attributes.push(Attribute { name: name.into(), ty, nullable: true, default: None });
         self
     }
 
@@ -130,22 +176,51 @@ impl TableBuilder {
     }
 
     /// Adds an index over these attributes, in this order.
-    pub fn index<S: Into<String>>(
-        mut self,
-        name: impl Into<String>,
-        names: impl IntoIterator<Item = S>,
-    ) -> Self {
-        self.indexes.push((name.into(), names.into_iter().map(Into::into).collect(), false));
-        self
+    pub fn index<S: Into<String>>(self, name: impl Into<String>, names: impl IntoIterator<Item = S>) -> Self {
+        self.add_index(name.into(), names, false, false)
     }
 
     /// Adds an index in which no two rows have the same values (rows with a null among them aside).
     pub fn unique_index<S: Into<String>>(
-        mut self,
+        self,
         name: impl Into<String>,
         names: impl IntoIterator<Item = S>,
     ) -> Self {
-        self.indexes.push((name.into(), names.into_iter().map(Into::into).collect(), true));
+        self.add_index(name.into(), names, true, false)
+    }
+
+    /// Adds an index over the values of a list: a row has an entry for each of them, so that rows are found by any.
+    pub fn multi_index(self, name: impl Into<String>, attribute: impl Into<String>) -> Self {
+        self.add_index(name.into(), [attribute], false, true)
+    }
+
+    /// As [`TableBuilder::multi_index`], in which no two rows share a value.
+    pub fn unique_multi_index(self, name: impl Into<String>, attribute: impl Into<String>) -> Self {
+        self.add_index(name.into(), [attribute], true, true)
+    }
+
+    fn add_index<S: Into<String>>(
+        mut self,
+        name: String,
+        names: impl IntoIterator<Item = S>,
+        unique: bool,
+        multi: bool,
+    ) -> Self {
+        let attributes = names.into_iter().map(Into::into).collect();
+        self.indexes.push(NewIndex { name, attributes, unique, multi });
+        self
+    }
+
+    /// What an attribute becomes where a row is written by names and this one is not among them.
+    pub fn default(mut self, attribute: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.defaults.push((attribute.into(), value.into()));
+        self
+    }
+
+    /// Rows count as absent this long after they were last put, unless they are put with a time of their own. In whole
+    /// milliseconds, at least one. Sets and ordered sets only.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.retention.ttl_ms = Some(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
         self
     }
 
@@ -173,6 +248,38 @@ impl TableBuilder {
         self
     }
 
+    /// Rows that were neither read nor written for so long go, within a second or so. Local tables only.
+    pub fn max_idle(mut self, idle: Duration) -> Self {
+        self.retention.idle_ms = Some(u64::try_from(idle.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+
+    /// At most this many rows. What comes behind is refused, or pushes others out: see [`TableBuilder::evict`]. Writers at
+    /// the same time may pass it by one row each.
+    pub fn rows_max(mut self, rows: u64) -> Self {
+        self.retention.rows_max = Some(rows);
+        self
+    }
+
+    /// At most this many bytes of keys and rows; otherwise as [`TableBuilder::rows_max`].
+    pub fn bytes_max(mut self, bytes: u64) -> Self {
+        self.retention.bytes_max = Some(bytes);
+        self
+    }
+
+    /// When it is full, rows that are asked for least go. Local tables only.
+    pub fn evict(mut self) -> Self {
+        self.retention.evict = true;
+        self
+    }
+
+    /// Each member has rows of its own, which never leave it: a cache, a scratch table. What is written on one is not seen
+    /// on another.
+    pub fn local(mut self) -> Self {
+        self.local = true;
+        self
+    }
+
     /// Resolves the names and checks all rules. The table's id is 0 until it is created; indexes are numbered from 1.
     ///
     /// # Errors
@@ -184,17 +291,18 @@ impl TableBuilder {
             return Err(SchemaError::AttributeCount { table: self.name, count });
         }
         self.check_names("attributes", "attribute", self.attributes.iter().map(|a| &a.name))?;
-        self.check_names("indexes", "index", self.indexes.iter().map(|index| &index.0))?;
+        self.check_names("indexes", "index", self.indexes.iter().map(|index| &index.name))?;
         if self.indexes.len() > INDEXES_MAX {
             return Err(SchemaError::IndexCount { count: self.indexes.len(), table: self.name });
         }
+        self.check_retention()?;
         let key = if self.key.is_empty() { vec![0] } else { self.positions("key".into(), &self.key)? };
         let indexes = self.number_indexes()?;
         let mut nodes = BTreeSet::new();
         if let Some(twice) = self.copies.iter().find(|copy| !nodes.insert(copy.node)) {
             return Err(SchemaError::SameNode { node: twice.node, table: self.name });
         }
-        let mut attributes = self.attributes;
+        let mut attributes = self.with_defaults()?;
         key.iter().for_each(|&position| attributes[position].nullable = false);
         Ok(TableDef {
             id: TableId(0),
@@ -207,15 +315,66 @@ impl TableBuilder {
             copies: self.copies,
             ack: self.ack,
             mode: self.mode,
+            retention: self.retention,
+            local: self.local,
         })
+    }
+
+    fn check_retention(&self) -> Result<(), SchemaError> {
+        let Retention { ttl_ms, idle_ms, rows_max, bytes_max, evict } = self.retention;
+        let bounded = rows_max.is_some() || bytes_max.is_some();
+        let why = if [ttl_ms, idle_ms].contains(&Some(0)) {
+            "a time to live is at least one millisecond"
+        } else if [rows_max, bytes_max].contains(&Some(0)) {
+            "a bound is at least one"
+        } else if ttl_ms.is_some() && self.kind == Kind::Bag {
+            "rows of a bag have no deadlines; use a set"
+        } else if (evict || idle_ms.is_some()) && !self.local {
+            "only local tables evict or let idle rows go; others refuse when they are full"
+        } else if evict && !bounded {
+            "eviction needs a bound in rows or bytes"
+        } else if (evict || idle_ms.is_some()) && self.kind == Kind::Bag {
+            "a bag does not evict; use a set"
+        } else {
+            return Ok(());
+        };
+        Err(SchemaError::BadRetention { table: self.name.clone(), why })
+    }
+
+    fn with_defaults(&self) -> Result<Vec<Attribute>, SchemaError> {
+        let mut attributes = self.attributes.clone();
+        for (name, value) in &self.defaults {
+            let position = self.positions("default".into(), std::slice::from_ref(name))?[0];
+            let attribute = &mut attributes[position];
+            let taken =
+                attribute.ty.admit(value.as_ref()).filter(|value| attribute.nullable || !value.is_null());
+            let Some(taken) = taken else {
+                let given = value.as_ref().type_name();
+                return Err(SchemaError::BadDefault {
+                    table: self.name.clone(),
+                    attribute: name.clone(),
+                    given,
+                });
+            };
+            attribute.default = Some(taken.to_value());
+        }
+        Ok(attributes)
     }
 
     fn number_indexes(&self) -> Result<Vec<IndexDef>, SchemaError> {
         let numbered = (1..).zip(&self.indexes);
         numbered
-            .map(|(id, (name, attributes, unique))| {
+            .map(|(id, NewIndex { name, attributes, unique, multi })| {
                 let attributes = self.positions(format!("index {name:?}"), attributes)?;
-                Ok(IndexDef { id: IndexId(id), name: name.clone(), attributes, unique: *unique })
+                let index = IndexDef {
+                    id: IndexId(id),
+                    name: name.clone(),
+                    attributes,
+                    unique: *unique,
+                    multi: *multi,
+                };
+                index.check(&self.name, &self.attributes)?;
+                Ok(index)
             })
             .collect()
     }
@@ -257,6 +416,20 @@ impl TableBuilder {
             }
         }
         Ok(())
+    }
+}
+
+impl IndexDef {
+    /// Checks the rule of multi-value indexes, for an index that is added to a table.
+    ///
+    /// # Errors
+    /// [`SchemaError::BadMulti`].
+    pub fn check(&self, table: &str, attributes: &[Attribute]) -> Result<(), SchemaError> {
+        let lists = |position: &usize| matches!(attributes[*position].ty, Type::List | Type::Any);
+        if !self.multi || (self.attributes.len() == 1 && self.attributes.iter().all(lists)) {
+            return Ok(());
+        }
+        Err(SchemaError::BadMulti { table: table.to_owned(), index: self.name.clone() })
     }
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::attribute::{Attribute, Type};
 use super::builder::TableBuilder;
 use super::placement::{Ack, Kind, Mode, TableCopy};
+use super::retention::Retention;
 use crate::error::ValueError;
 use crate::ids::{IndexId, NodeId, SchemaVersion, TableId};
 use crate::key::Key;
@@ -18,11 +19,14 @@ pub struct IndexDef {
     /// Its number in the table.
     pub id: IndexId,
     /// Unique in its table.
+    #[serde(deserialize_with = "crate::codec::text")]
     pub name: String,
     /// Positions of its attributes, in the order in which the index sorts.
     pub attributes: Vec<usize>,
     /// Whether no two rows may have the same values. Rows with a null among them are not compared, as in SQL.
     pub unique: bool,
+    /// Whether its one attribute is a list with an entry for each of its values, instead of one for the whole list.
+    pub multi: bool,
 }
 
 /// Everything that is known about a table but its rows.
@@ -31,6 +35,7 @@ pub struct TableDef {
     /// 0 until the table is created.
     pub id: TableId,
     /// Unique among the tables of the cluster. Names that begin with `_` are the system's own.
+    #[serde(deserialize_with = "crate::codec::text")]
     pub name: String,
     /// How often it has changed.
     pub version: SchemaVersion,
@@ -48,6 +53,10 @@ pub struct TableDef {
     pub ack: Ack,
     /// What it does in a partition.
     pub mode: Mode,
+    /// How long its rows live, and how many there may be.
+    pub retention: Retention,
+    /// Whether each member has rows of its own, which never leave it, instead of copies of the same.
+    pub local: bool,
 }
 
 /// Values that do not fit a table. Nothing was written; the same values will not fit next time.
@@ -84,6 +93,22 @@ pub enum RowError {
         /// The table.
         table: String,
         /// The attribute.
+        attribute: String,
+    },
+    /// A row by names leaves out an attribute that is never null and has no default.
+    #[error("attribute {attribute:?} of table {table:?} was given no value and has no default")]
+    Missing {
+        /// The table.
+        table: String,
+        /// The attribute.
+        attribute: String,
+    },
+    /// A row by names has a name that no attribute has, or one twice.
+    #[error("table {table:?} has no attribute {attribute:?}, or it was given twice")]
+    Unnamed {
+        /// The table.
+        table: String,
+        /// The name.
         attribute: String,
     },
     /// The value cannot be stored at all.
@@ -177,6 +202,39 @@ impl TableDef {
         Ok(Row::encode_refs(self.version, stored)?)
     }
 
+    /// The values of a row in the order of the attributes, from values by name. What is not named has its default, or null.
+    ///
+    /// # Errors
+    /// [`RowError::Missing`] and [`RowError::Unnamed`]; the values themselves are checked by who encodes the row.
+    pub fn complete<S: AsRef<str>>(
+        &self,
+        named: impl IntoIterator<Item = (S, Value)>,
+    ) -> Result<Vec<Value>, RowError> {
+        let mut given: Vec<Option<Value>> = vec![None; self.attributes.len()];
+        for (name, value) in named {
+            let unnamed =
+                || RowError::Unnamed { table: self.name.clone(), attribute: name.as_ref().to_owned() };
+            let place = &mut given[self.position(name.as_ref()).ok_or_else(unnamed)?];
+            if place.replace(value).is_some() {
+                return Err(unnamed());
+            }
+        }
+        let filled = self.attributes.iter().zip(given);
+        filled.map(|(attribute, value)| value.map_or_else(|| self.absent(attribute), Ok)).collect()
+    }
+
+    /// What an attribute becomes that a row by names leaves out.
+    ///
+    /// # Errors
+    /// [`RowError::Missing`] when it is never null and has no default.
+    pub fn absent(&self, attribute: &Attribute) -> Result<Value, RowError> {
+        match &attribute.default {
+            Some(default) => Ok(default.clone()),
+            None if attribute.nullable => Ok(Value::Null),
+            None => Err(RowError::Missing { table: self.name.clone(), attribute: attribute.name.clone() }),
+        }
+    }
+
     /// Checks the values of a key and encodes them, whole numbers as floats where a float is wanted.
     ///
     /// # Errors
@@ -211,24 +269,43 @@ impl TableDef {
         Key::encode_refs(self.key.iter().map(|&position| row.attribute(position)))
     }
 
-    /// The values of a row under an index, as a key. The index's entry for the row is this and the row's own key behind it.
+    /// The values of a row under an index, as keys: one, or for a multi-value index one for each different value of the
+    /// list. The index's entries for the row are these with the row's own key behind them.
     ///
     /// # Errors
-    /// When it is longer than a key may be.
-    pub fn index_key(&self, index: &IndexDef, row: &Row) -> Result<Key, ValueError> {
-        Key::encode_refs(index.attributes.iter().map(|&position| row.attribute(position)))
+    /// When one is longer than a key may be.
+    pub fn index_keys(&self, index: &IndexDef, row: &Row) -> Result<Vec<Key>, ValueError> {
+        let attributes = index.attributes.iter().map(|&position| row.attribute(position));
+        if !index.multi {
+            return Ok(vec![Key::encode_refs(attributes)?]);
+        }
+        let mut keys = Vec::new();
+        for value in attributes {
+            match value {
+                ValueRef::List(items) => {
+                    for item in items.iter() {
+                        keys.push(Key::encode_refs([item])?);
+                    }
+                }
+                ValueRef::Null => {}
+                other => keys.push(Key::encode_refs([other])?),
+            }
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        Ok(keys)
     }
 
-    /// The value that no other row may have under a unique index; `None` where the index is not unique or one of the
-    /// row's values is null.
+    /// The values that no other row may have under a unique index; none where the index is not unique or one of the row's
+    /// values is null.
     ///
     /// # Errors
-    /// As [`TableDef::index_key`].
-    pub fn unique_key(&self, index: &IndexDef, row: &Row) -> Result<Option<Key>, ValueError> {
+    /// As [`TableDef::index_keys`].
+    pub fn unique_keys(&self, index: &IndexDef, row: &Row) -> Result<Vec<Key>, ValueError> {
         if !index.unique || index.attributes.iter().any(|&position| row.attribute(position).is_null()) {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        self.index_key(index, row).map(Some)
+        self.index_keys(index, row)
     }
 
     fn check_arity(&self, what: &'static str, wanted: usize, given: usize) -> Result<(), RowError> {

@@ -11,9 +11,13 @@
 //! | `damage` | files changed, cut and taken away |
 //! | `owner` | directories and files of somebody else |
 //! | `full` | no space on the disc |
+//! | `fuzz` | files changed at random |
 
 mod cuts;
 mod damage;
 mod full;
+mod fuzz;
+#[path = "../shared/mutation.rs"]
+mod mutation;
 mod owner;
 mod session;

@@ -1,0 +1,52 @@
+//! Logs and images changed at random: opened whole or refused by name, never a panic, never a part of a transaction.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use hypermnesia_store::disc::{Crash, Disc, MemDisc};
+
+use crate::mutation::{Dice, mutated, rounds};
+use crate::session::{RAM, Session, T, TRANSACTIONS, held, model, run};
+
+/// Changes one kind of file of a directory that was in use when its process was killed.
+fn fuzz(target: u64, few: u64, wanted: impl Fn(&str) -> bool) {
+    let disc = MemDisc::new();
+    let (_, error) = run(&disc);
+    assert!(error.is_none(), "no fault is planted: {error:?}");
+    let files: Vec<String> =
+        disc.list().expect("no fault is planted").into_iter().filter(|name| wanted(name)).collect();
+    let seeds: Vec<Vec<u8>> = files.iter().map(|name| disc.bytes(name).expect("it is there")).collect();
+    let (mut dice, mut refused) = (Dice::seeded(target), 0);
+    for round in 0..rounds(few) {
+        let changed = disc.crash(Crash::Kill);
+        let file = &files[dice.roll(files.len())];
+        changed.overwrite(file, mutated(&mut dice, &seeds));
+        let opened = catch_unwind(AssertUnwindSafe(|| Session::open(&changed)));
+        match opened.unwrap_or_else(|_| panic!("round {round}: {file} made it panic")) {
+            Err(error) => {
+                assert!(error.is_corruption(), "round {round}, {file}: {error}");
+                refused += 1;
+            }
+            Ok(session) => {
+                let rows = held(&session.store);
+                let count = rows.get(&(T, 0)).map_or(0, |numbers| numbers[0]) as u64;
+                assert!(count <= TRANSACTIONS, "round {round}, {file}: {count} transactions");
+                assert_eq!(rows, model(count), "round {round}, {file}: {count} transactions, not whole");
+                assert!(session.store.table(RAM).is_none_or(|table| table.is_empty()));
+            }
+        }
+    }
+    println!("{refused} of {} changed directories were refused", rounds(few));
+    assert!(refused > 0);
+}
+
+#[test]
+fn changed_logs() {
+    // Aim: the log reader meets anything. Method: segments replaced by changed ones, also by parts of each other.
+    fuzz(11, 300, |name| name.ends_with(".seg"));
+}
+
+#[test]
+fn changed_images() {
+    // Aim: the image reader meets anything. Method: the image replaced by a changed one.
+    fuzz(12, 100, |name| name.ends_with(".redb"));
+}

@@ -1,0 +1,179 @@
+//! Whatever bytes come in: rows, keys, values, work, definitions and envelopes are refused or whole, nothing panics, and
+//! nothing asks for more memory than the bytes can account for.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+use hypermnesia_store::work::{Op, RangeNote, ReadNote};
+use hypermnesia_store::{
+    Body, Key, KeyRange, Row, SchemaVersion, TableDef, TableId, Timestamp, Type, Value, Work, Write, codec,
+};
+
+#[path = "shared/mutation.rs"]
+mod mutation;
+
+use mutation::{Dice, mutated, rounds};
+
+struct Counting;
+
+thread_local! {
+    /// Bytes this thread asked for since it last looked.
+    static ASKED: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: every call is passed on unchanged to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // A thread that is ending has no counter any more; nobody asks it.
+        let _ = ASKED.try_with(|asked| asked.set(asked.get() + layout.size()));
+        // SAFETY: the caller keeps the rules of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the rules of `dealloc`.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Memory that a decoding may ask for, over all its growing: a vector of small things doubles, and a list of a byte each is
+/// a value of some words each. A sequence begins with room for a MiB at most, whatever length it claims; work has four.
+fn most(bytes: usize) -> usize {
+    256 * bytes + 4 * (1024 * 1024 + 1024)
+}
+
+/// Feeds changed seeds to a decoder. It returns whether it took them.
+fn fuzz(target: u64, seeds: &[Vec<u8>], decode: impl Fn(&[u8]) -> bool) {
+    assert!(seeds.iter().all(|seed| decode(seed)), "every seed is right");
+    let (mut dice, mut taken) = (Dice::seeded(target), 0);
+    for _ in 0..rounds(20_000) {
+        let bytes = mutated(&mut dice, seeds);
+        ASKED.set(0);
+        taken += u64::from(decode(&bytes));
+        let asked = ASKED.get();
+        assert!(
+            asked <= most(bytes.len()),
+            "{asked} bytes of memory for {} bytes: {bytes:02x?}",
+            bytes.len()
+        );
+    }
+    println!("{taken} of {} changed inputs were taken", rounds(20_000));
+}
+
+fn values() -> Vec<Value> {
+    vec![
+        Value::Null,
+        Value::Bool(true),
+        Value::Int(-300),
+        Value::Uint(u64::MAX),
+        Value::Float(-0.5),
+        Value::from("text\0of some length \u{1f600}"),
+        Value::Bytes(vec![0, 255, 1, 0]),
+        Value::Timestamp(1_700_000_000_000_000),
+        Value::List(vec![Value::Int(1), Value::List(vec![Value::Null, "x".into()])]),
+        Value::Map(BTreeMap::from([(Value::from("a"), Value::Int(1)), (Value::Int(2), Value::Bool(false))])),
+    ]
+}
+
+fn row() -> Row {
+    Row::encode(SchemaVersion::FIRST, &values()).expect("small")
+}
+
+fn key() -> Key {
+    Key::encode(&values()).expect("small")
+}
+
+#[test]
+fn rows() {
+    // Aim: a row that is taken is whole. Method: every attribute and the deadline are read, and it is written again.
+    let wide = Row::encode(SchemaVersion::FIRST, &[Value::Bytes(vec![7; 70_000])]).expect("small");
+    let timed = row().with_deadline(Some(77)).expect("small");
+    let seeds: Vec<_> = [row(), timed, wide].iter().map(|row| row.as_bytes().to_vec()).collect();
+    fuzz(1, &seeds, |bytes| {
+        let Ok(row) = Row::parse(bytes) else { return false };
+        let again = Row::encode(row.version(), &row.to_values())
+            .and_then(|again| again.with_deadline(row.deadline_ms()));
+        assert_eq!(again.as_ref(), Ok(&row), "one encoding of a row: {bytes:02x?}");
+        true
+    });
+}
+
+#[test]
+fn keys() {
+    // Aim: bytes that decode as a key are that key. Method: decoded, and encoded again.
+    let each = values().into_iter().map(|value| Key::encode(&[value]).expect("small"));
+    let seeds: Vec<_> = each.chain([key()]).map(|key| key.as_bytes().to_vec()).collect();
+    fuzz(2, &seeds, |bytes| {
+        let key = Key::from_encoded(bytes);
+        let Ok(values) = key.decode() else { return false };
+        let _ = (key.split_after(1), format!("{key}"));
+        Key::encode(&values).is_ok()
+    });
+}
+
+#[test]
+fn messages() {
+    // Aim: what peers and logs carry. Method: work with everything in it, rows with keys, values.
+    let write = |op| Write { table: TableId(3), key: key(), op };
+    let work = Work {
+        reads: vec![ReadNote { table: TableId(3), key: key(), version: Timestamp(5) }],
+        ranges: vec![RangeNote {
+            table: TableId(3),
+            index: None,
+            range: KeyRange::prefix(&key()),
+            snapshot: Timestamp(9),
+        }],
+        writes: vec![
+            write(Op::Put(row())),
+            write(Op::Delete),
+            write(Op::BagAdd(row())),
+            write(Op::Expire(Timestamp(1))),
+        ],
+        schema: vec![(TableId(3), SchemaVersion(2))],
+    };
+    fuzz(3, &[codec::encode(&work)], |bytes| codec::decode::<Work>(bytes, 1 << 20).is_ok());
+    let rows = vec![(key(), Timestamp(1), Some(Body::Row(row()))), (key(), Timestamp(2), None)];
+    fuzz(4, &[codec::encode(&rows)], |bytes| {
+        codec::decode::<Vec<(Key, Timestamp, Option<Body>)>>(bytes, 1 << 20).is_ok()
+    });
+    let seeds: Vec<_> = values().iter().map(codec::encode).collect();
+    fuzz(5, &seeds, |bytes| codec::decode::<Value>(bytes, 1 << 20).is_ok());
+}
+
+#[test]
+fn definitions() {
+    // Aim: definitions of both formats. Method: one with everything, one of the first format.
+    let def = TableDef::builder("t")
+        .attribute("k", Type::Int)
+        .nullable("tags", Type::List)
+        .attribute("n", Type::Int);
+    let def = def
+        .default("n", 7)
+        .multi_index("by_tag", "tags")
+        .unique_index("by_n", ["n"])
+        .rows_max(5)
+        .local()
+        .evict();
+    let first = vec![
+        7, 1, b't', 1, 0, 2, 1, b'k', 2, 0, 1, b'v', 4, 1, 1, 0, 1, 1, 4, b'b', b'y', b'_', b'v', 1, 1, 0, 0,
+        1, 0,
+    ];
+    let seeds = [def.build().expect("right").to_bytes(), first];
+    fuzz(6, &seeds, |bytes| TableDef::from_bytes(bytes).is_ok());
+}
+
+#[test]
+fn envelopes() {
+    // Aim: sealed bytes are opened only as they were sealed. Method: a change anywhere is noticed.
+    let sealed = codec::seal(7, 1, &codec::encode(&values()));
+    let seeds = [sealed.clone()];
+    fuzz(7, &seeds, |bytes| {
+        let opened = codec::open(7, bytes).is_ok();
+        assert!(!opened || bytes == sealed, "a changed envelope was opened: {bytes:02x?}");
+        opened
+    });
+}

@@ -1,0 +1,191 @@
+//! Tables that are caches: bounds, eviction, idle rows, rows computed once, counters.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use hypermnesia::{DynTable, Error, Kind, Lifetime, Node, SchemaError, TableBuilder, TableDef, Type, Value};
+
+use crate::{key, node, row};
+
+fn def() -> TableBuilder {
+    TableDef::builder("t").attribute("id", Type::Int).attribute("n", Type::Int).index("by_n", ["n"])
+}
+
+fn cache(node: &Node, rows: u64) -> DynTable {
+    node.create_table(def().local().rows_max(rows).evict()).expect("new")
+}
+
+#[test]
+fn a_full_table_refuses_to_grow_and_nothing_else() {
+    // Aim: a bound is kept by refusal, whole transactions at a time. Method: fill, replace, shrink, exchange, overfill.
+    for kind in [Kind::Set, Kind::OrderedSet, Kind::Bag] {
+        let node = node();
+        let t = node.create_table(def().kind(kind).rows_max(10)).expect("new");
+        t.insert_many((0..10).map(|id| row(id, id)).collect::<Vec<_>>().iter().map(|row| &row[..]))
+            .expect("it fits");
+        let full = || Error::TableFull { table: "t".into() };
+        assert_eq!(t.insert(&row(10, 0)), Err(full()));
+        assert_eq!(t.len(), Ok(10));
+        assert!(t.delete_object(&row(0, 0)).expect("shrinking is fine"));
+        t.insert(&row(0, 1)).expect("there is room again");
+        node.transaction(|tx| {
+            tx.delete(&t, &key(1))?;
+            tx.insert(&t, &row(11, 1))
+        })
+        .expect("one goes, one comes");
+        let two = node.transaction(|tx| {
+            tx.insert(&t, &row(20, 0))?;
+            tx.insert(&t, &row(21, 0))
+        });
+        assert_eq!((two, t.contains(&key(20))), (Err(full()), Ok(false)));
+    }
+    let node = node();
+    let t = node.create_table(def().bytes_max(1_000)).expect("new");
+    let fitted = (0..).take_while(|id| t.insert(&row(*id, 0)).is_ok()).count();
+    assert!((10..60).contains(&fitted) && t.bytes().expect("read") <= 1_000, "{fitted} rows");
+}
+
+#[test]
+fn a_bounded_cache_makes_room() {
+    // Aim: bounds are kept by eviction, with indexes and counters right behind it. Method: many more rows than fit.
+    let node = node();
+    let t = cache(&node, 100);
+    for id in 0..5_000 {
+        t.insert(&row(id, id % 7)).expect("there is always room");
+        t.contains(&key(0)).expect("read");
+    }
+    let left = t.to_vec().expect("read");
+    assert!((50..=100).contains(&left.len()) && t.len() == Ok(left.len() as u64), "{} rows", left.len());
+    let by_index: usize = (0..7).map(|n| t.index_read("by_n", &key(n)).expect("read").len()).sum();
+    assert_eq!(by_index, left.len());
+    assert!(t.contains(&key(0)).expect("read"), "what is asked for all the time stays");
+    let counted = t.statistics().expect("read");
+    assert_eq!(counted.evictions + left.len() as u64, 5_000);
+    assert!(counted.hits >= 5_000, "{counted:?}");
+}
+
+#[test]
+fn threads_fill_a_cache_and_it_stays_bounded() {
+    // Aim: eviction keeps up with concurrent writers. Method: four threads, rows and bytes bounded, then look at the sums.
+    let node = node();
+    let t = node.create_table(def().local().rows_max(200).bytes_max(5_000).evict()).expect("new");
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let t = &t;
+            scope.spawn(move || {
+                (0..2_000).for_each(|n| t.insert(&row(thread * 10_000 + n, n)).expect("room"))
+            });
+        }
+    });
+    let end = Instant::now() + Duration::from_secs(20);
+    while t.len().expect("read") > 200 || t.bytes().expect("read") > 5_000 {
+        assert!(
+            Instant::now() < end,
+            "{} rows of {} bytes are left",
+            t.len().expect("read"),
+            t.bytes().expect("read")
+        );
+        std::thread::yield_now();
+    }
+    assert_eq!(t.to_vec().expect("read").len() as u64, t.len().expect("read"));
+}
+
+#[test]
+fn idle_rows_go() {
+    // Aim: max idle. Method: a short idle time; one row is read until the other is gone.
+    let node = node();
+    let t = node.create_table(def().local().max_idle(Duration::from_millis(300))).expect("new");
+    t.insert(&row(1, 1)).expect("written");
+    t.insert(&row(2, 2)).expect("written");
+    let end = Instant::now() + Duration::from_secs(20);
+    while t.len().expect("read") > 1 {
+        assert!(t.contains(&key(1)).expect("read"), "it is read all the time");
+        assert!(Instant::now() < end, "the other one never went");
+        std::thread::yield_now();
+    }
+    // Counted right behind the removal.
+    while t.statistics().expect("read").evictions != 1 {
+        assert!(Instant::now() < end, "it was never counted");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_cannot_be_kept_is_refused_at_creation() {
+    // Aim: no promise that would tear copies apart. Method: eviction and idleness on replicated tables, bounds of nothing.
+    let node = node();
+    let refused = |def: TableBuilder| {
+        matches!(node.create_table(def), Err(Error::Schema(SchemaError::BadRetention { .. })))
+    };
+    assert!(refused(def().rows_max(10).evict()));
+    assert!(refused(def().max_idle(Duration::from_secs(1))));
+    assert!(refused(def().local().evict()));
+    assert!(refused(def().rows_max(0)));
+    assert!(refused(def().kind(Kind::Bag).local().rows_max(5).evict()));
+}
+
+#[test]
+fn a_row_is_computed_once_however_many_ask() {
+    // Aim: one loader at a time, its row or error for all, and nobody hangs when it panics. Method: eight threads, one key.
+    let node = node();
+    let t = cache(&node, 100);
+    let (calls, together) = (AtomicU32::new(0), Barrier::new(8));
+    let ask = |load: &(dyn Fn() -> hypermnesia::Result<Vec<Value>> + Sync)| {
+        std::thread::scope(|scope| {
+            let asked: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        together.wait();
+                        t.get_or_insert_with(&key(1), load)
+                    })
+                })
+                .collect();
+            asked.into_iter().map(|thread| thread.join()).collect::<Vec<_>>()
+        })
+    };
+    let fails = || {
+        calls.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(30)); // the others come meanwhile
+        Err(Error::abort("no such page"))
+    };
+    let failed = ask(&fails);
+    assert!(failed.iter().all(|end| matches!(end, Ok(Err(Error::Aborted { .. })))), "{failed:?}");
+    assert_eq!(t.len(), Ok(0));
+    calls.store(0, Ordering::SeqCst);
+    let loads = || {
+        calls.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(30));
+        Ok(row(1, 7).to_vec())
+    };
+    let loaded = ask(&loads);
+    assert!(loaded.iter().all(|end| matches!(end, Ok(Ok(found)) if *found == row(1, 7))), "{loaded:?}");
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    t.delete(&key(1)).expect("deleted");
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        t.get_or_insert_with(&key(1), || -> hypermnesia::Result<Vec<Value>> { panic!("a bug of the loader") })
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(t.get_or_insert_with(&key(1), || Ok(row(1, 8).to_vec())), Ok(row(1, 8).to_vec()));
+    let other = t.get_or_insert_with(&key(5), || Ok(row(6, 0).to_vec()));
+    assert!(matches!(other, Err(Error::Aborted { .. })), "{other:?}");
+}
+
+#[test]
+fn hits_misses_and_expirations_are_counted() {
+    // Aim: counters tell what happened. Method: known reads of a table with a time to live.
+    let node = node();
+    let t = node.create_table(def().ttl(Duration::from_secs(3600))).expect("new");
+    t.insert(&row(1, 1)).expect("written");
+    t.insert_with(&row(2, 2), Lifetime::Until(std::time::UNIX_EPOCH)).expect("written");
+    for id in [1, 1, 2, 3] {
+        t.get(&key(id)).expect("read");
+    }
+    let end = Instant::now() + Duration::from_secs(20);
+    while t.len() != Ok(1) {
+        assert!(Instant::now() < end, "it was never removed");
+        std::thread::yield_now();
+    }
+    let counted = t.statistics().expect("read");
+    assert_eq!((counted.hits, counted.misses, counted.expirations, counted.deadlines), (2, 2, 1, 1));
+}
