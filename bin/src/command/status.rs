@@ -113,11 +113,16 @@ fn print_json(status: &ClusterStatus) -> Result<()> {
     });
     let tables = status.tables.iter().filter_map(|info| {
         let name = info.table.as_ref()?.name.as_str();
+        let usage = info.usage.unwrap_or_default();
         Some(map([
             ("name", name.into()),
             ("rows", info.rows.into()),
             ("bytes", info.bytes.into()),
             ("loaded", info.loaded.into()),
+            ("hits", usage.hits.into()),
+            ("misses", usage.misses.into()),
+            ("evictions", usage.evictions.into()),
+            ("expirations", usage.expirations.into()),
         ]))
     });
     let in_doubt = status.in_doubt.iter().map(|doubt| {

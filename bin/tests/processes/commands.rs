@@ -193,6 +193,10 @@ fn tables_of_rows_that_do_not_stay() {
     }
     let rows = server.says(&["query", "SELECT count(*) AS n FROM pages", "--format", "csv"]);
     assert!(["n\n1\n", "n\n2\n"].contains(&rows.as_str()), "{rows}");
+    let status: serde_json::Value =
+        serde_json::from_str(&server.says(&["status", "--format", "json"])).expect("JSON");
+    let pages = &status["tables"][0];
+    assert!(pages["evictions"].as_u64() >= Some(8) && pages["misses"].as_u64() >= Some(1), "{pages}");
     let wrong = server.hmn(&["table", "create", "x", "-a", "id:int", "--ttl", "soon"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert_eq!(server.hmn(&["table", "create", "x", "-a", "id:int", "--evict"]).status.code(), Some(2));
