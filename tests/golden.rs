@@ -4,12 +4,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use hypermnesia::{DiscOptions, Kind, Node, NodeId, Storage, TableBuilder, TableDef, Type, Value};
+use hypermnesia::{DiscOptions, Kind, Lifetime, Node, NodeId, Storage, TableBuilder, TableDef, Type, Value};
 
 /// The forms that data directories had, the present one last.
-const VERSIONS: [&str; 2] = ["v1", "v2"];
+const VERSIONS: [&str; 3] = ["v1", "v2", "v3"];
 
 /// Rows of the set; the others have less.
 const ROWS: i64 = 200;
@@ -29,6 +29,57 @@ fn definitions() -> [TableBuilder; 3] {
         table("places", Kind::OrderedSet).index("by_name", ["name"]),
         table("notes", Kind::Bag),
     ]
+}
+
+/// Since the third version: rows with deadlines, a time to live, a default, an index over the values of a list.
+fn sessions() -> TableBuilder {
+    let builder = TableDef::builder("sessions").copy(NodeId::of_name("golden"), Storage::Disc);
+    let builder =
+        builder.attribute("id", Type::Int).nullable("tags", Type::List).attribute("hits", Type::Int);
+    builder.default("hits", 7).multi_index("by_tag", "tags").ttl(Duration::from_secs(3_600)).rows_max(1_000)
+}
+
+/// The year 2100.
+fn far() -> Lifetime {
+    Lifetime::Until(UNIX_EPOCH + Duration::from_secs(4_102_444_800))
+}
+
+/// One that has been.
+const PAST: Lifetime = Lifetime::Until(UNIX_EPOCH);
+
+fn session(id: i64) -> [Value; 3] {
+    [Value::Int(id), Value::List(vec!["all".into(), format!("tag {id}").into()]), Value::Int(id)]
+}
+
+fn write_sessions(node: &Node) {
+    let sessions = node.create_table(sessions()).expect("created");
+    for (id, lifetime) in [(1, far()), (2, PAST), (3, Lifetime::Forever)] {
+        sessions.insert_with(&session(id), lifetime).expect("written");
+    }
+}
+
+fn check_sessions(node: &Node, what: &str) {
+    let table = node.dyn_table("sessions").expect("it is there");
+    let now = table.definition().expect("it is there");
+    let wanted = sessions().build().expect("right");
+    assert_eq!(
+        (&now.attributes, &now.indexes, now.retention),
+        (&wanted.attributes, &wanted.indexes, wanted.retention),
+        "{what}"
+    );
+    let seen = |id: i64| table.get(&[Value::Int(id)]).expect("read");
+    assert_eq!(
+        (seen(1), seen(2), seen(3)),
+        (Some(session(1).to_vec()), None, Some(session(3).to_vec())),
+        "{what}"
+    );
+    let held = table.deadline(&[Value::Int(1)]).expect("read");
+    assert_eq!(
+        (held.map(Lifetime::Until), table.deadline(&[Value::Int(3)]).expect("read")),
+        (Some(far()), None),
+        "{what}"
+    );
+    assert_eq!(table.index_read("by_tag", &["all".into()]).expect("read").len(), 2, "{what}");
 }
 
 /// Every kind of value stands in some note.
@@ -70,8 +121,14 @@ fn write(node: &Node, ids: std::ops::Range<i64>) {
 fn check(node: &Node, what: &str) {
     let tables: Vec<_> =
         node.tables().into_iter().map(|def| (def.name.clone(), def.kind, def.indexes.len())).collect();
-    let wanted = [("notes", Kind::Bag, 0), ("people", Kind::Set, 2), ("places", Kind::OrderedSet, 1)];
-    assert_eq!(tables, wanted.map(|(name, kind, indexes)| (name.to_owned(), kind, indexes)), "{what}");
+    let mut wanted = vec![("notes", Kind::Bag, 0), ("people", Kind::Set, 2), ("places", Kind::OrderedSet, 1)];
+    if !["v1", "v2"].iter().any(|before| what.starts_with(before)) {
+        wanted.push(("sessions", Kind::Set, 1));
+        check_sessions(node, what);
+    }
+    let wanted: Vec<_> =
+        wanted.into_iter().map(|(name, kind, indexes)| (name.to_owned(), kind, indexes)).collect();
+    assert_eq!(tables, wanted, "{what}");
     let [people, places, notes] =
         ["people", "places", "notes"].map(|name| node.dyn_table(name).expect("it is there"));
     for id in 0..ROWS {
@@ -111,6 +168,7 @@ fn has_image_and_log(home: &Path) -> bool {
 fn write_directory(home: &Path) {
     let node = build(home);
     definitions().into_iter().for_each(|table| drop(node.create_table(table).expect("created")));
+    write_sessions(&node);
     write(&node, 0..ROWS - 20);
     let until = Instant::now() + Duration::from_secs(20);
     while !has_image_and_log(home) {
