@@ -16,9 +16,10 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::operation::{self, Count, Expected};
 use crate::options::{Lifetime, Span, TxOptions};
+use crate::runs::Runs;
 use crate::shape::{Shape, ShapeKey};
 use crate::table::Table;
-use crate::transaction::{Runs, told, too_late};
+use crate::transaction::{told, too_late};
 use crate::wait::Answer;
 
 /// Conflicts with unknown transactions after which a task only lets others run once.

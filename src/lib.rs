@@ -61,6 +61,7 @@ mod peer;
 mod query;
 pub mod record;
 mod running;
+mod runs;
 mod schema;
 pub mod shape;
 mod snapshot;

@@ -1,0 +1,193 @@
+//! The runs of one transaction: how often it runs again after a conflict, at which age, how long it lets others finish, and
+//! what the reply to its commit means. Threads and tasks use the same.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hypermnesia_replication::{CommitRequest, Reply};
+use hypermnesia_store::work::Conflict;
+use hypermnesia_store::{Key, TableId, Timestamp, TxId, Txn};
+
+use crate::attempt::{Attempt, Lost, lost_by};
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::limits::OPTIMISTIC_RUNS;
+use crate::options::TxOptions;
+use crate::running;
+use crate::wait::{Answer, Parker, deadline_in};
+
+/// How long a caller waits past its deadline for the word of the commit protocol, which comes at the deadline.
+const WORD_GRACE: Duration = Duration::from_secs(2);
+
+/// Different lengths of the pause after a conflict.
+const SHARES: u64 = 4;
+
+/// The runs of one transaction.
+pub(crate) struct Runs {
+    core: Arc<Core>,
+    options: TxOptions,
+    pub(crate) deadline: Instant,
+    age: Option<Timestamp>,
+    /// Of the first run.
+    first_sequence: u64,
+    conflicts: u32,
+    /// Tables that may have to make room behind the last run.
+    bounded: Vec<Arc<hypermnesia_store::Table>>,
+    /// What the last run wrote.
+    pub(crate) queue: Vec<(TableId, Key)>,
+}
+
+impl Runs {
+    pub(crate) fn begin(core: &Arc<Core>, options: &TxOptions) -> Result<Runs> {
+        core.check_serving()?;
+        if options.deadline.is_zero() {
+            return Err(Error::DeadlineExceeded);
+        }
+        Ok(Runs {
+            core: Arc::clone(core),
+            options: options.clone(),
+            deadline: deadline_in(options.deadline),
+            age: None,
+            first_sequence: 0,
+            bounded: Vec::new(),
+            conflicts: 0,
+            queue: Vec::new(),
+        })
+    }
+
+    pub(crate) fn attempt(&mut self) -> Attempt {
+        let id = self.core.next_txid(self.age);
+        if self.age.is_none() {
+            (self.age, self.first_sequence) = (Some(id.age), id.sequence);
+        }
+        let locking = self.options.locking || self.conflicts >= OPTIMISTIC_RUNS;
+        Attempt::new(&self.core, id, self.deadline, locking)
+    }
+
+    /// Keeps what this run wrote for the next one, or what it was queueing on when it wrote nothing.
+    pub(crate) fn remember(&mut self, attempt: &Attempt, queued: Vec<(TableId, Key)>) {
+        let written = attempt.overlay.written();
+        self.queue = if written.is_empty() { queued } else { written };
+        self.bounded = attempt.bounded();
+    }
+
+    /// Whether it may run again.
+    pub(crate) fn again(&mut self, lost: &Lost) -> Result<()> {
+        self.conflicts += 1;
+        if self.core.is_closed() {
+            return self.core.check_open();
+        }
+        if let Lost::Conflict(Some(holder)) = lost {
+            running::check_holder(&self.core, *holder)?;
+        }
+        if self.conflicts <= self.options.retries && Instant::now() < self.deadline {
+            return Ok(());
+        }
+        Err(match lost {
+            Lost::Conflict(_) => Error::Conflict { attempts: self.conflicts },
+            Lost::Schema(table) => Error::SchemaChanged { table: self.core.table_name(*table) },
+        })
+    }
+
+    /// Lets the others finish before the next run of a thread: the one that was in the way, if this node knows it; else for
+    /// nothing at first, then up to a few milliseconds.
+    pub(crate) fn breathe(&self, lost: &Lost) {
+        match self.in_the_way(lost) {
+            // In doubt until the deadline: the next run says so.
+            Some(txn) => drop(self.core.wait_for(&txn, &Parker::current(), self.deadline)),
+            None => drop(Answer::<()>::new().wait(self.moment_for_others())),
+        }
+    }
+
+    /// The transaction that lost this one its run, as long as it is under way here.
+    pub(crate) fn in_the_way(&self, lost: &Lost) -> Option<Arc<Txn>> {
+        match lost {
+            Lost::Conflict(Some(holder)) => {
+                self.core.replica.under_way(*holder).or_else(|| self.core.lockers.get(*holder))
+            }
+            Lost::Conflict(None) | Lost::Schema(_) => None,
+        }
+    }
+
+    /// Until when to wait for others that are not known here. Two that refuse each other (each has read what the other
+    /// writes) would go on to do so if both waited alike: those that began one behind the other wait differently long, the
+    /// first time some of them not at all.
+    pub(crate) fn moment_for_others(&self) -> Instant {
+        let share = (self.first_sequence + u64::from(self.core.me.node.0)) % SHARES;
+        let pause = Duration::from_micros((20 << self.conflicts.clamp(1, 8)) / 2 * share);
+        (Instant::now() + pause).min(self.deadline)
+    }
+
+    /// Conflicts so far.
+    pub(crate) fn conflicts(&self) -> u32 {
+        self.conflicts
+    }
+
+    /// Hands the writes over; nothing to wait for when there are none.
+    pub(crate) fn hand_over(&self, mut attempt: Attempt) -> Option<(TxId, Arc<Answer<Reply>>)> {
+        if !attempt.writes() {
+            attempt.end();
+            return None;
+        }
+        let id = attempt.id;
+        let (txn, work, ack) = attempt.finish();
+        let request = CommitRequest {
+            work: Arc::new(work),
+            ack: self.options.ack.map_or(ack, |wanted| wanted.max(ack)),
+            sync: self.options.sync,
+            deadline_ns: self.core.mono_ns(self.deadline),
+        };
+        Some((id, self.core.commit(txn, request)))
+    }
+
+    pub(crate) fn commit(&self, attempt: Attempt) -> Result<Option<Lost>> {
+        running::check_writes(&self.core, attempt.id, attempt.overlay.writes())?;
+        match self.hand_over(attempt) {
+            None => Ok(None),
+            Some((id, answer)) => {
+                self.core.drive(&answer);
+                let reply = answer.wait(self.deadline + WORD_GRACE).unwrap_or(Reply::Unknown);
+                self.judge(id, reply).map(|verdict| verdict.err())
+            }
+        }
+    }
+
+    /// What a reply means: committed, another run, or the end.
+    pub(crate) fn judge(&self, id: TxId, reply: Reply) -> Result<Result<Timestamp, Lost>> {
+        match reply {
+            Reply::Committed(at) => {
+                self.bounded.iter().for_each(|table| self.core.sweep.make_room(&self.core, table));
+                Ok(Ok(at))
+            }
+            Reply::Conflict(conflict) => match lost_by(&conflict) {
+                Some(lost) => Ok(Err(lost)),
+                None => Err(self.hopeless(&conflict)),
+            },
+            Reply::SchemaChanged => Ok(Err(Lost::Schema(TableId(0)))),
+            Reply::TimedOut => Err(Error::DeadlineExceeded),
+            Reply::Unavailable(why) => Err(Error::member(why.member, &self.core.members, why.why)),
+            Reply::Overloaded => Err(Error::Overloaded { what: "transactions under way" }),
+            Reply::Unknown => Err(Error::Unknown { txid: id }),
+        }
+    }
+
+    fn hopeless(&self, conflict: &Conflict) -> Error {
+        match conflict {
+            Conflict::Unique { table, index, value, .. } => Error::Unique {
+                table: self.core.table_name(*table),
+                index: self.core.index_name(*table, *index),
+                key: value.to_string(),
+            },
+            Conflict::Unfit { table, key } => {
+                Error::IndexEntryTooLong { table: self.core.table_name(*table), key: key.to_string() }
+            }
+            Conflict::Full { table } => Error::TableFull { table: self.core.table_name(*table) },
+            other => Error::abort(other.to_string()),
+        }
+    }
+
+    /// When a caller gives up waiting for the word of the protocol.
+    pub(crate) fn word_by(&self) -> Instant {
+        self.deadline + WORD_GRACE
+    }
+}
