@@ -92,7 +92,7 @@ pub use operation::Count;
 pub use options::{DiscOptions, Lifetime, Span, TxOptions, Walk};
 pub use query::QueryResult;
 pub use record::Record;
-pub use shape::{Dynamic, Encoded};
+pub use shape::{Dynamic, Encoded, Stored};
 pub use snapshot::Snapshot;
 pub use status::Status;
 pub use table::{DynTable, Table};

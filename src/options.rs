@@ -4,7 +4,7 @@ use std::ops::{Bound, RangeBounds};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hypermnesia_store::disc::limits::SEGMENT_BYTES;
-use hypermnesia_store::{Ack, Key, KeyRange, Retention};
+use hypermnesia_store::{Ack, Key, KeyRange, Retention, Row};
 
 use crate::core::wall_ms;
 use crate::error::{Error, Result};
@@ -109,7 +109,7 @@ impl Default for TxOptions {
 }
 
 impl TxOptions {
-    /// The defaults: ten seconds, 64 retries.
+    /// The defaults: ten seconds, and as many retries as fit ([`crate::limits::RETRIES_DEFAULT`] bounds them).
     pub fn new() -> TxOptions {
         TxOptions::default()
     }
@@ -181,6 +181,12 @@ pub enum Lifetime {
 }
 
 impl Lifetime {
+    /// The one that leaves a row as it is: until the deadline it has, or without end.
+    pub fn of(row: &Row) -> Lifetime {
+        let until = |ms| UNIX_EPOCH.checked_add(Duration::from_millis(ms)).map(Lifetime::Until);
+        row.deadline_ms().and_then(until).unwrap_or(Lifetime::Forever)
+    }
+
     /// The deadline in milliseconds since 1970 of a row that is put now.
     pub(crate) fn deadline_ms(self, retention: &Retention) -> Option<u64> {
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);

@@ -1,4 +1,5 @@
-//! The two shapes in which rows come and go: as records (structs) and as plain values. The table underneath is the same.
+//! The shapes in which rows come and go: as records (structs), as plain values, and as they are stored. The table underneath
+//! is the same.
 
 use hypermnesia_store::{Key, Row, TableDef, Value};
 
@@ -9,7 +10,12 @@ use crate::record::{KeyForm, Record};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dynamic {}
 
-/// How the rows of a table handle are given and shown. Every [`Record`] is a shape, and so is [`Dynamic`].
+/// Rows as they are stored, deadlines included: for who passes them on, or changes some attributes and keeps the rest. What
+/// is given is checked like plain values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {}
+
+/// How the rows of a table handle are given and shown. Every [`Record`] is a shape, and so are [`Dynamic`] and [`Stored`].
 pub trait Shape {
     /// A row as it is given to be written.
     type Given: ?Sized;
@@ -98,6 +104,25 @@ impl ShapeKey<Vec<Value>> for Dynamic {
 }
 
 impl ShapeKey<Encoded> for Dynamic {
+    fn encode_key(_def: &TableDef, key: &Encoded) -> Result<Key> {
+        Ok(key.0.clone())
+    }
+}
+
+impl Shape for Stored {
+    type Given = Row;
+    type Shown = Row;
+
+    fn encode(def: &TableDef, row: &Row) -> Result<Row> {
+        Ok(def.encode_row_refs(row.iter())?)
+    }
+
+    fn decode(_def: &TableDef, row: &Row) -> Result<Row> {
+        Ok(row.clone())
+    }
+}
+
+impl ShapeKey<Encoded> for Stored {
     fn encode_key(_def: &TableDef, key: &Encoded) -> Result<Key> {
         Ok(key.0.clone())
     }

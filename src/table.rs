@@ -19,7 +19,7 @@ use crate::event::{EventDetail, Subscription};
 use crate::operation::Count;
 use crate::options::{Lifetime, Span, TxOptions};
 use crate::record::{Record, check_table};
-use crate::shape::{Dynamic, Shape, ShapeKey};
+use crate::shape::{Dynamic, Shape, ShapeKey, Stored};
 use crate::snapshot::Snapshot;
 use crate::transaction::{self, Transaction};
 
@@ -115,6 +115,11 @@ impl<S> Table<S> {
 
     /// The same table with plain values as rows.
     pub fn dynamic(&self) -> DynTable {
+        Table { core: Arc::clone(&self.core), id: self.id, name: Arc::clone(&self.name), shape: PhantomData }
+    }
+
+    /// The same table with rows as they are stored.
+    pub fn stored(&self) -> Table<Stored> {
         Table { core: Arc::clone(&self.core), id: self.id, name: Arc::clone(&self.name), shape: PhantomData }
     }
 

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use hypermnesia_rpc::client::{AttributeType, Lifetime, Scan, Storage, TableKind, TableSpec};
+use hypermnesia_rpc::client::{
+    AttributeType, Lifetime, Scan, Storage, TableKind, TableSpec, TransactionOptions,
+};
 use hypermnesia_rpc::{ErrorKind, Value, proto};
 
 use crate::served::Served;
@@ -239,5 +241,25 @@ async fn rows_may_live_for_a_time_and_tables_be_bounded() {
     assert_eq!((refused.kind(), refused.changed_nothing()), (ErrorKind::Limit, true));
     let torn = TableSpec::set("torn").attribute("id", AttributeType::Int).rows_max(1).evict();
     assert_eq!(client.create_table(torn).await.expect_err("copies would differ").kind(), ErrorKind::Invalid);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_leaves_a_row_its_deadline() {
+    // By a statement of its own and in an interactive transaction, whatever the table's time to live is.
+    let served = Served::start().await;
+    let client = &served.client;
+    let spec = TableSpec::set("t").attribute("id", AttributeType::Int).attribute("n", AttributeType::Int);
+    client.create_table(spec.ttl(Duration::from_secs(3600))).await.expect("new");
+    let far = UNIX_EPOCH + Duration::from_secs(4_102_444_800);
+    client.table("t").put_with((1, 1), Lifetime::Until(far)).await.expect("written");
+    client.table("t").put_with((2, 1), Lifetime::Forever).await.expect("written");
+    client.query("UPDATE t SET n = n + 1", ()).await.expect("valid").collect().await.expect("done");
+    let mut tx = client.begin(TransactionOptions::new()).await.expect("begins");
+    tx.query("UPDATE t SET n = n + 1", ()).await.expect("valid");
+    tx.commit().await.expect("commits");
+    let deadline = |id: i64| served.node.dyn_table("t").expect("there").deadline(&[id.into()]).expect("read");
+    assert_eq!((deadline(1), deadline(2)), (Some(far), None));
+    assert_eq!(client.table("t").get(1).await.expect("read")[0][1], Value::Int(3));
     served.stop().await;
 }

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hypermnesia::sql::{Access, Direction, Visit};
-use hypermnesia::{AsyncTransaction, DynTable, Encoded, Error, IndexDef, Key, KeyRange, Node, Result, Row};
-use hypermnesia::{Snapshot, Span, TableDef, Transaction, Value};
+use hypermnesia::{
+    AsyncTransaction, Encoded, Error, IndexDef, Key, KeyRange, Lifetime, Node, Result, Row, Snapshot, Span,
+    Stored, Table, TableDef, Transaction,
+};
 use tokio::runtime::Handle;
 
 /// Rows between two looks at the clock and at the reader: a few hundred microseconds.
@@ -19,12 +21,13 @@ type Show<'a> = dyn FnMut(&Row) -> ControlFlow<()> + 'a;
 
 /// One state of all tables, and perhaps a place for changes. Writing to a snapshot is refused.
 pub(super) trait State {
-    fn read(&self, table: &DynTable, key: Encoded, show: &mut Show<'_>) -> Result<()>;
-    fn range(&self, table: &DynTable, span: &Span, show: &mut Show<'_>) -> Result<()>;
-    fn index_range(&self, table: &DynTable, index: &str, span: &Span, show: &mut Show<'_>) -> Result<()>;
-    fn insert(&self, table: &DynTable, row: &[Value]) -> Result<()>;
-    fn delete(&self, table: &DynTable, key: Encoded) -> Result<()>;
-    fn delete_object(&self, table: &DynTable, row: &[Value]) -> Result<()>;
+    fn read(&self, table: &Table<Stored>, key: Encoded, show: &mut Show<'_>) -> Result<()>;
+    fn range(&self, table: &Table<Stored>, span: &Span, show: &mut Show<'_>) -> Result<()>;
+    fn index_range(&self, table: &Table<Stored>, index: &str, span: &Span, show: &mut Show<'_>)
+    -> Result<()>;
+    fn put(&self, table: &Table<Stored>, row: &Row, lifetime: Lifetime) -> Result<()>;
+    fn delete(&self, table: &Table<Stored>, key: Encoded) -> Result<()>;
+    fn delete_object(&self, table: &Table<Stored>, row: &Row) -> Result<()>;
 }
 
 /// Whether to go on.
@@ -64,14 +67,18 @@ pub(super) struct Over<'a, S> {
 }
 
 impl<S: State> Over<'_, S> {
+    fn table_of(&self, def: &TableDef) -> Result<Table<Stored>> {
+        Ok(self.node.dyn_table(&def.name)?.stored())
+    }
+
     /// Shows rows to the query until it, or the watch, has had enough; `each` makes them come.
     fn show(
         &self,
         def: &TableDef,
         visit: &mut Visit<'_>,
-        each: impl FnOnce(&DynTable, &mut Show<'_>) -> Result<()>,
+        each: impl FnOnce(&Table<Stored>, &mut Show<'_>) -> Result<()>,
     ) -> Result<()> {
-        let table = self.node.dyn_table(&def.name)?;
+        let table = self.table_of(def)?;
         each(&table, &mut |row| if self.watch.goes_on() { visit(row) } else { ControlFlow::Break(()) })
     }
 }
@@ -119,15 +126,19 @@ impl<S: State> Access for Over<'_, S> {
     }
 
     fn put(&self, table: &TableDef, _key: &Key, row: Row) -> Result<()> {
-        self.state.insert(&self.node.dyn_table(&table.name)?, &row.to_values())
+        self.state.put(&self.table_of(table)?, &row, Lifetime::OfTable)
+    }
+
+    fn replace(&self, table: &TableDef, _key: &Key, row: Row) -> Result<()> {
+        self.state.put(&self.table_of(table)?, &row, Lifetime::of(&row))
     }
 
     fn delete(&self, table: &TableDef, key: &Key) -> Result<()> {
-        self.state.delete(&self.node.dyn_table(&table.name)?, Encoded(key.clone()))
+        self.state.delete(&self.table_of(table)?, Encoded(key.clone()))
     }
 
     fn delete_row(&self, table: &TableDef, _key: &Key, row: &Row) -> Result<()> {
-        self.state.delete_object(&self.node.dyn_table(&table.name)?, &row.to_values())
+        self.state.delete_object(&self.table_of(table)?, row)
     }
 }
 
@@ -139,41 +150,40 @@ fn span(range: &KeyRange, direction: Direction) -> Span {
     }
 }
 
-/// Shows rows that a transaction gave as plain values.
-fn show_all(table: &DynTable, rows: Vec<Vec<Value>>, show: &mut Show<'_>) -> Result<()> {
-    let def = table.definition()?;
-    for values in rows {
-        if show(&def.encode_row(&values)?).is_break() {
-            break;
-        }
-    }
+fn show_all(rows: Vec<Row>, show: &mut Show<'_>) -> Result<()> {
+    // Broken off: the query has what it wanted.
+    let _ = rows.iter().try_for_each(show);
     Ok(())
 }
 
 impl State for Snapshot {
-    fn read(&self, table: &DynTable, key: Encoded, show: &mut Show<'_>) -> Result<()> {
-        // Broken off: the query has what it wanted.
-        let _ = self.stored(table, &key)?.iter().try_for_each(show);
-        Ok(())
+    fn read(&self, table: &Table<Stored>, key: Encoded, show: &mut Show<'_>) -> Result<()> {
+        show_all(self.stored(table, &key)?, show)
     }
 
-    fn range(&self, table: &DynTable, span: &Span, show: &mut Show<'_>) -> Result<()> {
+    fn range(&self, table: &Table<Stored>, span: &Span, show: &mut Show<'_>) -> Result<()> {
         self.each_stored(table, span, show)
     }
 
-    fn index_range(&self, table: &DynTable, index: &str, span: &Span, show: &mut Show<'_>) -> Result<()> {
+    fn index_range(
+        &self,
+        table: &Table<Stored>,
+        index: &str,
+        span: &Span,
+        show: &mut Show<'_>,
+    ) -> Result<()> {
         self.each_indexed(table, index, span, show)
     }
 
-    fn insert(&self, _table: &DynTable, _row: &[Value]) -> Result<()> {
+    fn put(&self, _table: &Table<Stored>, _row: &Row, _lifetime: Lifetime) -> Result<()> {
         Err(read_only())
     }
 
-    fn delete(&self, _table: &DynTable, _key: Encoded) -> Result<()> {
+    fn delete(&self, _table: &Table<Stored>, _key: Encoded) -> Result<()> {
         Err(read_only())
     }
 
-    fn delete_object(&self, _table: &DynTable, _row: &[Value]) -> Result<()> {
+    fn delete_object(&self, _table: &Table<Stored>, _row: &Row) -> Result<()> {
         Err(read_only())
     }
 }
@@ -186,30 +196,36 @@ fn read_only() -> Error {
 pub(super) type OnThread<'a> = RefCell<&'a mut Transaction>;
 
 impl State for OnThread<'_> {
-    fn read(&self, table: &DynTable, key: Encoded, show: &mut Show<'_>) -> Result<()> {
+    fn read(&self, table: &Table<Stored>, key: Encoded, show: &mut Show<'_>) -> Result<()> {
         let rows = self.borrow_mut().read(table, &key)?;
-        show_all(table, rows, show)
+        show_all(rows, show)
     }
 
-    fn range(&self, table: &DynTable, span: &Span, show: &mut Show<'_>) -> Result<()> {
+    fn range(&self, table: &Table<Stored>, span: &Span, show: &mut Show<'_>) -> Result<()> {
         let rows = self.borrow_mut().range(table, span)?;
-        show_all(table, rows, show)
+        show_all(rows, show)
     }
 
-    fn index_range(&self, table: &DynTable, index: &str, span: &Span, show: &mut Show<'_>) -> Result<()> {
+    fn index_range(
+        &self,
+        table: &Table<Stored>,
+        index: &str,
+        span: &Span,
+        show: &mut Show<'_>,
+    ) -> Result<()> {
         let rows = self.borrow_mut().index_range(table, index, span)?;
-        show_all(table, rows, show)
+        show_all(rows, show)
     }
 
-    fn insert(&self, table: &DynTable, row: &[Value]) -> Result<()> {
-        self.borrow_mut().insert(table, row)
+    fn put(&self, table: &Table<Stored>, row: &Row, lifetime: Lifetime) -> Result<()> {
+        self.borrow_mut().insert_with(table, row, lifetime)
     }
 
-    fn delete(&self, table: &DynTable, key: Encoded) -> Result<()> {
+    fn delete(&self, table: &Table<Stored>, key: Encoded) -> Result<()> {
         self.borrow_mut().delete(table, &key)
     }
 
-    fn delete_object(&self, table: &DynTable, row: &[Value]) -> Result<()> {
+    fn delete_object(&self, table: &Table<Stored>, row: &Row) -> Result<()> {
         self.borrow_mut().delete_object(table, row).map(drop)
     }
 }
@@ -221,27 +237,33 @@ pub(super) struct OfTask {
 }
 
 impl State for OfTask {
-    fn read(&self, table: &DynTable, key: Encoded, show: &mut Show<'_>) -> Result<()> {
-        show_all(table, self.runtime.block_on(self.tx.read(table, &key))?, show)
+    fn read(&self, table: &Table<Stored>, key: Encoded, show: &mut Show<'_>) -> Result<()> {
+        show_all(self.runtime.block_on(self.tx.read(table, &key))?, show)
     }
 
-    fn range(&self, table: &DynTable, span: &Span, show: &mut Show<'_>) -> Result<()> {
-        show_all(table, self.runtime.block_on(self.tx.range(table, span))?, show)
+    fn range(&self, table: &Table<Stored>, span: &Span, show: &mut Show<'_>) -> Result<()> {
+        show_all(self.runtime.block_on(self.tx.range(table, span))?, show)
     }
 
-    fn index_range(&self, table: &DynTable, index: &str, span: &Span, show: &mut Show<'_>) -> Result<()> {
-        show_all(table, self.runtime.block_on(self.tx.index_range(table, index, span))?, show)
+    fn index_range(
+        &self,
+        table: &Table<Stored>,
+        index: &str,
+        span: &Span,
+        show: &mut Show<'_>,
+    ) -> Result<()> {
+        show_all(self.runtime.block_on(self.tx.index_range(table, index, span))?, show)
     }
 
-    fn insert(&self, table: &DynTable, row: &[Value]) -> Result<()> {
-        self.runtime.block_on(self.tx.insert(table, row))
+    fn put(&self, table: &Table<Stored>, row: &Row, lifetime: Lifetime) -> Result<()> {
+        self.runtime.block_on(self.tx.insert_with(table, row, lifetime))
     }
 
-    fn delete(&self, table: &DynTable, key: Encoded) -> Result<()> {
+    fn delete(&self, table: &Table<Stored>, key: Encoded) -> Result<()> {
         self.runtime.block_on(self.tx.delete(table, &key))
     }
 
-    fn delete_object(&self, table: &DynTable, row: &[Value]) -> Result<()> {
+    fn delete_object(&self, table: &Table<Stored>, row: &Row) -> Result<()> {
         self.runtime.block_on(self.tx.delete_object(table, row)).map(drop)
     }
 }
