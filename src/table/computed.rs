@@ -12,6 +12,12 @@ use crate::load::Asked;
 use crate::options::TxOptions;
 use crate::shape::{Shape, ShapeKey};
 
+/// What somebody finds who asks for a row.
+enum Look<'a, R> {
+    There(R),
+    Ask(Asked<'a>),
+}
+
 impl<S: Shape> Table<S> {
     /// The row of a key, computed if it is not there: `load` runs once on this node however many ask at the same time, and
     /// all share the row it gives, which is inserted, or its error, which is kept nowhere. If another member inserts a row
@@ -45,20 +51,14 @@ impl<S: Shape> Table<S> {
         let encoded = S::encode_key(open.def(), key)?;
         let mut load = Some(load);
         loop {
-            if let Some(row) = self.get(key)? {
-                return Ok(row);
-            }
-            let computing = match self.core.loads.ask(self.id, &encoded) {
-                Asked::First(computing) => computing,
-                Asked::Other(other) => match other.wait() {
+            let computing = match self.look(key, &encoded)? {
+                Look::There(row) => return Ok(row),
+                Look::Ask(Asked::First(computing)) => computing,
+                Look::Ask(Asked::Other(other)) => match other.wait() {
                     Some(row) => return S::decode(open.def(), &row?),
                     None => continue,
                 },
             };
-            // Another computation may have ended between the look and the question.
-            if let Some(row) = self.get(key)? {
-                return Ok(row);
-            }
             let load = load.take().expect("only the first one computes, and then returns");
             let row = load().and_then(|row| self.checked(&encoded, row.borrow())).and_then(|row| match self
                 .run(|tx| tx.insert_row_new(self, &row))?
@@ -89,19 +89,14 @@ impl<S: Shape> Table<S> {
         let encoded = S::encode_key(open.def(), key)?;
         let mut load = Some(load);
         loop {
-            if let Some(row) = self.get(key)? {
-                return Ok(row);
-            }
-            let computing = match self.core.loads.ask(self.id, &encoded) {
-                Asked::First(computing) => computing,
-                Asked::Other(other) => match other.heard().await {
+            let computing = match self.look(key, &encoded)? {
+                Look::There(row) => return Ok(row),
+                Look::Ask(Asked::First(computing)) => computing,
+                Look::Ask(Asked::Other(other)) => match other.heard().await {
                     Some(row) => return S::decode(open.def(), &row?),
                     None => continue,
                 },
             };
-            if let Some(row) = self.get(key)? {
-                return Ok(row);
-            }
             let load = load.take().expect("only the first one computes, and then returns");
             let row = match load().await.and_then(|row| self.checked(&encoded, row.borrow())) {
                 Ok(row) => self.insert_loaded(key, row).await,
@@ -109,6 +104,21 @@ impl<S: Shape> Table<S> {
             };
             computing.ended(&row);
             return S::decode(open.def(), &row?);
+        }
+    }
+
+    /// The row, or who computes it. Looks again behind the question: another computation may have ended in between.
+    fn look<Q: ?Sized>(&self, key: &Q, encoded: &Key) -> Result<Look<'_, S::Shown>>
+    where
+        S: ShapeKey<Q>,
+    {
+        if let Some(row) = self.get(key)? {
+            return Ok(Look::There(row));
+        }
+        let asked = self.core.loads.ask(self.id, encoded);
+        match (&asked, self.get(key)?) {
+            (Asked::First(_), Some(row)) => Ok(Look::There(row)),
+            _ => Ok(Look::Ask(asked)),
         }
     }
 

@@ -5,6 +5,31 @@ use std::fmt;
 
 const DAY_US: i64 = 86_400_000_000;
 
+/// Units of a length of time and their milliseconds, the longest first.
+const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+/// Reads a length of time, a whole number and a unit: `500ms`, `90s`, `15m`, `12h`, `7d`. In milliseconds; `None` for
+/// everything else.
+///
+/// ```
+/// use hypermnesia_store::calendar::{length, length_text};
+/// assert_eq!(length("15m"), Some(900_000));
+/// assert_eq!(length("soon"), None);
+/// assert_eq!(length_text(5_400_000), "90m");
+/// ```
+pub fn length(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let (_, ms) = UNITS.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*ms)
+}
+
+/// Milliseconds in the longest unit that says them exactly, as [`length`] reads it.
+pub fn length_text(ms: u64) -> String {
+    let exact = UNITS.iter().find(|(_, unit)| ms.is_multiple_of(*unit));
+    exact.map_or_else(|| format!("{ms}ms"), |(name, unit)| format!("{}{name}", ms / unit))
+}
+
 /// Microseconds since 1970-01-01T00:00:00 UTC, printed as `2026-11-21T02:09:41.5Z`. Years outside 0 to 9999 are printed
 /// with a sign, as ISO 8601 does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -130,13 +130,20 @@ fn a_row_is_computed_once_however_many_ask() {
     // Aim: one loader at a time, its row or error for all, and nobody hangs when it panics. Method: eight threads, one key.
     let node = node();
     let t = cache(&node, 100);
-    let (calls, together) = (AtomicU32::new(0), Barrier::new(8));
+    let (calls, together, here) = (AtomicU32::new(0), Barrier::new(8), AtomicU32::new(0));
+    // The loader goes on once all have come, so that most of them really wait for it.
+    let all_are_here = || {
+        while here.load(Ordering::SeqCst) < 8 {
+            std::thread::yield_now()
+        }
+    };
     let ask = |load: &(dyn Fn() -> hypermnesia::Result<Vec<Value>> + Sync)| {
         std::thread::scope(|scope| {
             let asked: Vec<_> = (0..8)
                 .map(|_| {
                     scope.spawn(|| {
                         together.wait();
+                        here.fetch_add(1, Ordering::SeqCst);
                         t.get_or_insert_with(&key(1), load)
                     })
                 })
@@ -146,16 +153,17 @@ fn a_row_is_computed_once_however_many_ask() {
     };
     let fails = || {
         calls.fetch_add(1, Ordering::SeqCst);
-        std::thread::sleep(Duration::from_millis(30)); // the others come meanwhile
+        all_are_here();
         Err(Error::abort("no such page"))
     };
     let failed = ask(&fails);
     assert!(failed.iter().all(|end| matches!(end, Ok(Err(Error::Aborted { .. })))), "{failed:?}");
     assert_eq!(t.len(), Ok(0));
     calls.store(0, Ordering::SeqCst);
+    here.store(0, Ordering::SeqCst);
     let loads = || {
         calls.fetch_add(1, Ordering::SeqCst);
-        std::thread::sleep(Duration::from_millis(30));
+        all_are_here();
         Ok(row(1, 7).to_vec())
     };
     let loaded = ask(&loads);

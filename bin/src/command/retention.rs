@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
+use hypermnesia::calendar;
 use hypermnesia_rpc::client::{Lifetime, TableDefinition, TableSpec};
 
 /// A length of time: `500ms`, `90s`, `15m`, `12h`, `7d`.
@@ -14,23 +15,9 @@ impl FromStr for Length {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Length, String> {
+        let ms = calendar::length(text).filter(|ms| *ms > 0);
         let wrong = || format!("{text:?} is no length of time; one looks like 500ms, 90s, 15m, 12h or 7d");
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = text.split_at(digits);
-        let ms: u64 = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return Err(wrong()),
-        };
-        let number: u64 = number.parse().map_err(|_| wrong())?;
-        number
-            .checked_mul(ms)
-            .filter(|ms| *ms > 0)
-            .map(|ms| Length(Duration::from_millis(ms)))
-            .ok_or_else(wrong)
+        ms.map(|ms| Length(Duration::from_millis(ms))).ok_or_else(wrong)
     }
 }
 
@@ -108,10 +95,10 @@ pub(crate) fn words(table: &TableDefinition) -> Vec<String> {
         words.push("local to each member".to_owned());
     }
     if retention.ttl_ms > 0 {
-        words.push(format!("rows live {}", length(retention.ttl_ms)));
+        words.push(format!("rows live {}", calendar::length_text(retention.ttl_ms)));
     }
     if retention.max_idle_ms > 0 {
-        words.push(format!("rows go when idle for {}", length(retention.max_idle_ms)));
+        words.push(format!("rows go when idle for {}", calendar::length_text(retention.max_idle_ms)));
     }
     let full = if retention.evict { "evicts" } else { "refuses" };
     if retention.rows_max > 0 {
@@ -121,13 +108,6 @@ pub(crate) fn words(table: &TableDefinition) -> Vec<String> {
         words.push(format!("{full} beyond {} bytes", retention.bytes_max));
     }
     words
-}
-
-/// Milliseconds in the largest unit that says them exactly.
-fn length(ms: u64) -> String {
-    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
-    let exact = units.iter().find(|(unit, _)| ms.is_multiple_of(*unit));
-    exact.map_or_else(|| format!("{ms}ms"), |(unit, name)| format!("{}{name}", ms / unit))
 }
 
 #[cfg(test)]
@@ -141,7 +121,7 @@ mod tests {
             [("500ms", 500), ("90s", 90_000), ("15m", 900_000), ("12h", 43_200_000), ("7d", 604_800_000)]
         {
             assert_eq!(text.parse::<Length>(), Ok(Length(Duration::from_millis(ms))));
-            assert_eq!(length(ms).parse::<Length>(), Ok(Length(Duration::from_millis(ms))));
+            assert_eq!(calendar::length_text(ms).parse::<Length>(), Ok(Length(Duration::from_millis(ms))));
         }
         for wrong in ["", "5", "s", "-1s", "1.5s", "1w", "0s", "99999999999999999999d", "1 s"] {
             assert!(wrong.parse::<Length>().is_err_and(|why| why.contains("15m")), "{wrong}");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hypermnesia_store::calendar::length;
 use hypermnesia_store::{Ack, Attribute, Kind, Storage, Type, Value};
 use sqlparser::ast;
 
@@ -179,8 +180,11 @@ fn option(create: &mut CreateTable, option: ast::SqlOption) -> Parsed<()> {
         "storage" => create.storage = Some(storage(&text).ok_or_else(|| wrong("ram, disc"))?),
         "ack" => create.ack = Some(ack(&text).ok_or_else(|| wrong("memory, logged, synced"))?),
         "ttl" => {
-            create.ttl =
-                Some(duration(&text).ok_or_else(|| wrong("lengths of time such as 90s, 15m, 12h, 7d"))?)
+            create.ttl = Some(
+                length(&text)
+                    .map(Duration::from_millis)
+                    .ok_or_else(|| wrong("lengths of time such as 90s, 15m, 12h, 7d"))?,
+            )
         }
         "copies" => create.copies = Some(text.split(',').map(|member| member.trim().to_owned()).collect()),
         other => {
@@ -220,21 +224,6 @@ fn ack(text: &str) -> Option<Ack> {
         "synced" => Some(Ack::Synced),
         _ => None,
     }
-}
-
-/// A length of time: a whole number and one of ms, s, m, h, d.
-fn duration(text: &str) -> Option<Duration> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let ms: u64 = match unit.trim() {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(ms).map(Duration::from_millis)
 }
 
 /// The value of a DEFAULT: an expression that names no column.
