@@ -22,6 +22,8 @@ use crate::table::Table;
 use crate::transaction::{told, too_late};
 use crate::wait::Answer;
 
+mod rows;
+
 /// Conflicts with unknown transactions after which a task only lets others run once.
 const YIELDS_MAX: u32 = 8;
 

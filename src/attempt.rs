@@ -260,6 +260,14 @@ impl Attempt {
         }
     }
 
+    /// The version of what a read of the key has found; [`Timestamp::NEVER`] where it found nothing, or own writes.
+    pub(crate) fn version(&self, table: TableId, key: &Key) -> Timestamp {
+        if self.overlay.wrote(table, key) {
+            return Timestamp::NEVER;
+        }
+        self.reads.get(&(table, key.clone())).copied().unwrap_or(Timestamp::NEVER)
+    }
+
     /// Every key within the span and what it holds, own writes included.
     pub(crate) fn scan(&mut self, table: &Arc<Table>, span: &Span, waker: &Waker) -> Step<Vec<(Key, Body)>> {
         self.touch_copy(table)?;

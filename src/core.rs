@@ -222,10 +222,20 @@ impl Core {
         key: &Key,
         look: impl FnOnce(&Body) -> R,
     ) -> Result<Option<R>> {
+        self.latest_version(open, key, |body, _| look(body))
+    }
+
+    /// As [`Core::latest`], with the commit timestamp.
+    pub(crate) fn latest_version<R>(
+        &self,
+        open: &Table,
+        key: &Key,
+        look: impl FnOnce(&Body, Timestamp) -> R,
+    ) -> Result<Option<R>> {
         let mut look = Some(look);
         let mut deadline = None;
         loop {
-            let looked = open.latest_with(key, |body, _| look.take().map(|look| look(body)));
+            let looked = open.latest_with(key, |body, at| look.take().map(|look| look(body, at)));
             match looked {
                 Ok(found) => return Ok(found.flatten()),
                 Err(Blocked::Pending(txn)) => {

@@ -71,6 +71,7 @@ mod survey;
 mod sweep;
 mod table;
 mod transaction;
+mod version;
 mod wait;
 mod within;
 
@@ -97,6 +98,7 @@ pub use snapshot::Snapshot;
 pub use status::Status;
 pub use table::{DynTable, Table};
 pub use transaction::Transaction;
+pub use version::Versioned;
 
 /// The README's example is compiled and run with the documentation tests.
 #[cfg(doctest)]

@@ -4,13 +4,16 @@
 use std::task::Waker;
 
 use hypermnesia_store::work::{LockMode, Op};
-use hypermnesia_store::{Body, Key, KeyRange, Kind, Row, RowError, TableDef, Type, Value, ValueRef};
+use hypermnesia_store::{
+    Body, Key, KeyRange, Kind, Row, RowError, TableDef, Timestamp, Type, Value, ValueRef,
+};
 
 use crate::attempt::{Attempt, Step};
 use crate::error::{Error, Result};
 use crate::options::{Lifetime, Span};
 use crate::shape::Shape;
 use crate::table::Table;
+use crate::version::Versioned;
 
 /// A change of one numeric attribute by [`Transaction::update_counter`](crate::Transaction::update_counter).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,10 +42,11 @@ impl Count {
 }
 
 /// What compare-and-swap compares with.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Expected<'a> {
     Absent,
     Row(&'a Row),
+    Version(Timestamp),
 }
 
 pub(crate) fn rows<S: Shape>(
@@ -54,6 +58,18 @@ pub(crate) fn rows<S: Shape>(
 ) -> Step<Vec<Row>> {
     let body = attempt.read(&table.open()?, key, mode, waker)?;
     Ok(body.map_or_else(Vec::new, |body| body.rows().to_vec()))
+}
+
+/// All rows of a key with its version.
+pub(crate) fn versioned<S: Shape>(
+    attempt: &mut Attempt,
+    waker: &Waker,
+    table: &Table<S>,
+    key: &Key,
+) -> Step<Versioned<Vec<Row>>> {
+    let row = rows(attempt, waker, table, key, None)?;
+    let version = if row.is_empty() { Timestamp::NEVER } else { attempt.version(table.id(), key) };
+    Ok(Versioned { row, version })
 }
 
 pub(crate) fn one<S: Shape>(
@@ -121,6 +137,35 @@ pub(crate) fn put_new<S: Shape>(
     Ok(true)
 }
 
+pub(crate) fn put_all<S: Shape>(
+    attempt: &mut Attempt,
+    table: &Table<S>,
+    rows: &[Row],
+    lifetime: Lifetime,
+) -> Step<()> {
+    rows.iter().try_for_each(|row| put(attempt, table, row, lifetime))
+}
+
+/// Puts all rows if no key of them has one; says whether it did.
+pub(crate) fn put_all_new<S: Shape>(
+    attempt: &mut Attempt,
+    waker: &Waker,
+    table: &Table<S>,
+    rows: &[Row],
+    lifetime: Lifetime,
+) -> Step<bool> {
+    let open = table.open()?;
+    for row in rows {
+        let key = open.def().key_of(row).map_err(Error::from)?;
+        timed(open.def(), row, lifetime)?;
+        if attempt.read(&open, &key, None, waker)?.is_some() {
+            return Ok(false);
+        }
+    }
+    put_all(attempt, table, rows, lifetime)?;
+    Ok(true)
+}
+
 pub(crate) fn delete<S: Shape>(attempt: &mut Attempt, table: &Table<S>, key: Key) -> Step<()> {
     attempt.write(&table.open()?, key, Op::Delete)
 }
@@ -168,6 +213,9 @@ pub(crate) fn swap<S: Shape>(
     let equal = match (&expected, &found) {
         (Expected::Absent, None) => true,
         (Expected::Row(expected), Some(found)) => expected.same_values(found),
+        (Expected::Version(version), Some(_)) => {
+            *version != Timestamp::NEVER && attempt.version(open.id(), key) == *version
+        }
         _ => false,
     };
     if !equal {
@@ -198,10 +246,11 @@ pub(crate) fn update<S: Shape>(
     let open = table.open()?;
     let def = open.def();
     no_bag(def, "update_attributes")?;
+    let positions = changes.iter().map(|(name, _)| position_outside_key(def, name));
+    let positions = positions.collect::<Result<Vec<usize>>>()?;
     let Some(row) = one(attempt, waker, table, key, None)? else { return Ok(false) };
     let mut values = row.to_values();
-    for (name, value) in changes {
-        let position = position_outside_key(def, name)?;
+    for (position, (_, value)) in positions.into_iter().zip(changes) {
         values[position] = value.clone();
     }
     attempt.write(&open, key.clone(), Op::Put(rewritten(def, &values, row.deadline_ms())?))?;
@@ -219,6 +268,13 @@ pub(crate) fn count<S: Shape>(
     let open = table.open()?;
     let def = open.def();
     no_bag(def, "update_counter")?;
+    let positions = counts.iter().map(|count| position_outside_key(def, &count.attribute));
+    let positions = positions.collect::<Result<Vec<usize>>>()?;
+    if let Some(default) = default
+        && def.key_of(default).map_err(Error::from)? != *key
+    {
+        return Err(Error::abort("the default row of update_counter has another key").into());
+    }
     let row = match (one(attempt, waker, table, key, None)?, default) {
         (Some(row), _) => row,
         (None, Some(default)) => timed(def, default, Lifetime::OfTable)?,
@@ -226,8 +282,7 @@ pub(crate) fn count<S: Shape>(
     };
     let mut values = row.to_values();
     let mut sums = Vec::with_capacity(counts.len());
-    for count in counts {
-        let position = position_outside_key(def, &count.attribute)?;
+    for (position, count) in positions.into_iter().zip(counts) {
         let sum = add(def, &count.attribute, &values[position], count)?;
         values[position] = Value::Int(sum);
         sums.push(sum);

@@ -41,6 +41,11 @@ impl Overlay {
         self.writes.len()
     }
 
+    /// Whether the key was written.
+    pub(crate) fn wrote(&self, table: TableId, key: &Key) -> bool {
+        self.keys.get(&table).is_some_and(|of_table| of_table.contains_key(key))
+    }
+
     /// All writes in order.
     pub(crate) fn writes(&self) -> &[Write] {
         &self.writes

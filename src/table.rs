@@ -24,6 +24,7 @@ use crate::snapshot::Snapshot;
 use crate::transaction::{self, Transaction};
 
 mod computed;
+mod rows;
 
 /// A table whose rows are records (`Table<City>`) or plain values ([`DynTable`]).
 ///
@@ -409,17 +410,6 @@ impl<S: Shape> Table<S> {
         S: ShapeKey<Q>,
     {
         self.run(|tx| tx.set_lifetime(self, key, lifetime))
-    }
-
-    /// Puts many rows, all or none.
-    ///
-    /// # Errors
-    /// As [`Table::insert`].
-    pub fn insert_many<'r>(&self, rows: impl IntoIterator<Item = &'r S::Given> + Clone) -> Result<()>
-    where
-        S::Given: 'r,
-    {
-        self.run(|tx| rows.clone().into_iter().try_for_each(|row| tx.insert(self, row)))
     }
 
     /// Puts a row if its key has none; says whether it did.

@@ -22,6 +22,10 @@ use crate::shape::{Shape, ShapeKey};
 use crate::table::Table;
 use crate::wait::Parker;
 
+mod rows;
+
+pub(crate) use rows::encoded;
+
 /// A transaction that is running. Everything read belongs to one state of all tables, with the own writes over it;
 /// nothing written is seen by others before the commit. An error of an operation that asks for another run (a conflict)
 /// should be passed on with `?`; swallowing it changes nothing, the run is lost.

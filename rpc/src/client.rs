@@ -22,6 +22,7 @@
 //! # }
 //! ```
 
+mod change;
 mod cluster;
 mod connection;
 mod interactive;
@@ -38,6 +39,7 @@ pub use crate::proto::{
     Acknowledge, AttributeType, Comparison, InDoubtTransaction, Member, Outcome,
     StatusResponse as ClusterStatus, Storage, Table as TableDefinition, TableInfo, TableKind, TransactionId,
 };
+pub use change::{Change, Changed, Count, Expected};
 pub use connection::Client;
 pub use interactive::Interactive;
 pub use lifetime::Lifetime;

@@ -9,6 +9,7 @@ mod isolation;
 mod lifetimes;
 mod listen;
 mod refusals;
+mod rows;
 mod shadows;
 mod tables;
 

@@ -7,7 +7,10 @@ use std::io::Write;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use hypermnesia_rpc::client::{AttributeType, Client, Interactive, Scan, TableSpec, TransactionOptions};
+use hypermnesia_rpc::client::{
+    AttributeType, Change, Changed, Client, Count, Expected, Interactive, Scan, TableSpec,
+    TransactionOptions, Values,
+};
 use hypermnesia_rpc::{Error, ErrorKind, Value};
 use serde_json::{Map, Value as Json, json};
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
@@ -26,6 +29,9 @@ const LINES: &str = "\
 Lines in, each one transaction:
   {\"value\":[[\"append\",K,V],[\"r\",K,null],[\"w\",K,V]]}
       append to a list, read, write a register
+  {\"value\":[[\"cas\",K,[OLD,NEW]],[\"new\",K,V],[\"incr\",K,N],[\"take\",K,null]]}
+      compare and swap (null: no register), write one that is not there,
+      count, read and delete; a cas or new that finds another one fails
   {\"f\":\"setup\",\"value\":{\"accounts\":8,\"balance\":10}}
       make accounts 0 to 7 and no others (value may be left out)
   {\"f\":\"transfer\",\"value\":{\"from\":A,\"to\":B,\"amount\":N}}
@@ -174,8 +180,11 @@ impl Steps<'_> {
     }
 
     async fn operation(&mut self, operation: &Json) -> Result<Json, Failed> {
-        let wrong =
-            || Failed::No(format!("{operation} is none of [\"append\",K,V], [\"w\",K,V], [\"r\",K,null]"));
+        let wrong = || {
+            Failed::No(format!(
+                "{operation} is none of the operations, or not a whole one: see hmn exec --help"
+            ))
+        };
         let (name, key, given) = match operation.as_array().map(Vec::as_slice) {
             Some([Json::String(name), key, given]) => (name.as_str(), value_of(key)?, given),
             Some([Json::String(name), key]) if name == "r" => ("r", value_of(key)?, &Json::Null),
@@ -185,6 +194,22 @@ impl Steps<'_> {
             "r" if given.is_null() => {
                 let found = self.get("register", key).await?;
                 return Ok(json!(["r", operation[1], found.as_ref().map_or(Json::Null, json::of)]));
+            }
+            "take" if given.is_null() => {
+                let taken = self.change(Change::take(self.table, ("register", key))).await?;
+                return Ok(json!([
+                    "take",
+                    operation[1],
+                    last(taken.rows).as_ref().map_or(Json::Null, json::of)
+                ]));
+            }
+            "incr" => return self.count(operation, key, given).await,
+            "cas" => self.swap(operation, key, given).await?,
+            "new" => {
+                let new = Change::insert_new(self.table, ("register", key, value_of(given)?));
+                if !self.change(new).await?.applied {
+                    return Err(Failed::No(format!("{} is there already", operation[1])));
+                }
             }
             "w" => self.put("register", key, value_of(given)?).await?,
             "append" => {
@@ -202,6 +227,41 @@ impl Steps<'_> {
             _ => return Err(wrong()),
         }
         Ok(operation.clone())
+    }
+
+    /// Replaces a register that holds the first value by the second; null stands for no register.
+    async fn swap(&mut self, operation: &Json, key: Value, given: &Json) -> Result<(), Failed> {
+        let Some([old, new]) = given.as_array().map(Vec::as_slice) else {
+            return Err(Failed::No(format!("{operation} is to be [\"cas\",K,[OLD,NEW]]")));
+        };
+        let row = |value: Value| Values::from(("register", key.clone(), value));
+        let expected = match old {
+            Json::Null => Expected::Absent,
+            old => Expected::Equals(row(value_of(old)?)),
+        };
+        let new = match new {
+            Json::Null => None,
+            new => Some(row(value_of(new)?)),
+        };
+        let swap = Change::swap(self.table, ("register", key.clone()), expected, new);
+        match self.change(swap).await?.applied {
+            true => Ok(()),
+            false => Err(Failed::No(format!("{} is not {old}", operation[1]))),
+        }
+    }
+
+    /// Adds to a register, which begins at 0; the answer has the sum.
+    async fn count(&mut self, operation: &Json, key: Value, by: &Json) -> Result<Json, Failed> {
+        let Some(by) = by.as_i64() else {
+            return Err(Failed::No(format!("{operation} is to have a whole number to add")));
+        };
+        let count = Change::count(self.table, ("register", key.clone()), [Count::new("value", by)]);
+        let counted = self.change(count.or_from(("register", key, 0))).await?;
+        Ok(json!(["incr", operation[1], counted.sums.first()]))
+    }
+
+    async fn change(&mut self, change: Change) -> Result<Changed, Failed> {
+        Ok(self.tx.change(change).await?)
     }
 
     /// Makes the accounts exactly as asked: others that are there are gone with it.

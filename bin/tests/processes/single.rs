@@ -48,6 +48,30 @@ fn transactions_as_json_lines() {
 }
 
 #[test]
+fn registers_are_swapped_counted_and_taken() {
+    // Aim: the operations that look before they write, with `fail` where what they need is not so. Method: lines in, answers
+    // out; a failed one leaves nothing of its transaction.
+    let server = Server::start(&[]);
+    let answers = server.exec(concat!(
+        "{\"value\":[[\"new\",1,5],[\"cas\",1,[5,6]],[\"incr\",1,4],[\"incr\",2,1]]}\n",
+        "{\"value\":[[\"w\",3,3],[\"new\",1,7]]}\n",
+        "{\"value\":[[\"w\",3,3],[\"cas\",1,[6,7]]]}\n",
+        "{\"value\":[[\"cas\",4,[null,8]],[\"cas\",1,[10,null]]]}\n",
+        "{\"value\":[[\"take\",4,null],[\"take\",4,null],[\"r\",1,null],[\"r\",3,null]]}\n",
+        "{\"value\":[[\"cas\",1,5]]}\n",
+        "{\"value\":[[\"incr\",1,\"x\"]]}\n",
+    ));
+    let done = json!([["new", 1, 5], ["cas", 1, [5, 6]], ["incr", 1, 10], ["incr", 2, 1]]);
+    assert_eq!(answers[0], json!({"type": "ok", "value": done}));
+    for failed in [1, 2, 5, 6] {
+        assert_eq!(answers[failed]["type"], "fail", "{}", answers[failed]);
+    }
+    assert_eq!(answers[3]["type"], "ok");
+    let gone = json!([["take", 4, 8], ["take", 4, null], ["r", 1, null], ["r", 3, null]]);
+    assert_eq!(answers[4], json!({"type": "ok", "value": gone}));
+}
+
+#[test]
 fn a_malformed_transaction_certainly_does_not_happen() {
     // Aim: a checker is never told that something happened which it did not ask for. Method: lines of each wrong form, which
     // must fail naming what is wrong; then a set-up with fewer accounts leaves no other.

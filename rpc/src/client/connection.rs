@@ -71,7 +71,7 @@ impl Client {
 
     /// A handle on a table; whether there is one shows with the first operation.
     pub fn table(&self, name: impl Into<String>) -> Table {
-        Table::new(self.tables_client(), name.into())
+        Table::new(self.tables_client(), self.transactions_client(), name.into())
     }
 
     /// Creates a table on every member that shall have a copy. All members must be connected.

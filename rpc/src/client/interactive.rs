@@ -5,7 +5,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use super::connection::Timed;
-use super::{Row, Scan, TransactionId, TransactionOptions, Values, transact, values};
+use super::{Change, Changed, Row, Scan, TransactionId, TransactionOptions, Values, values};
 use crate::proto::transactions_client::TransactionsClient;
 use crate::proto::{self, execute_response::Part, interact_request::Step, interact_response::Answer};
 use crate::{Error, ErrorKind};
@@ -92,12 +92,12 @@ impl Interactive {
 
     /// Writes a row when it commits.
     pub async fn put(&mut self, table: impl Into<String>, row: impl Into<Values>) -> Result<(), Error> {
-        self.write(transact::put(table.into(), row.into())).await
+        self.change(Change::put(table, row)).await.map(drop)
     }
 
     /// Deletes all rows of a key when it commits.
     pub async fn delete(&mut self, table: impl Into<String>, key: impl Into<Values>) -> Result<(), Error> {
-        self.write(transact::delete(table.into(), key.into())).await
+        self.change(Change::delete(table, key)).await.map(drop)
     }
 
     /// Deletes one row of a bag when it commits.
@@ -106,7 +106,16 @@ impl Interactive {
         table: impl Into<String>,
         row: impl Into<Values>,
     ) -> Result<(), Error> {
-        self.write(transact::delete_row(table.into(), row.into())).await
+        self.change(Change::delete_row(table, row)).await.map(drop)
+    }
+
+    /// Makes any change when it commits; says now what it does then.
+    pub async fn change(&mut self, change: Change) -> Result<Changed, Error> {
+        let id = self.send(Step::Write(change.into_message())).await?;
+        match self.answer(id).await? {
+            Answer::Buffered(buffered) => Changed::from_message(buffered.result.unwrap_or_default()),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Runs a statement inside the transaction: its rows, or for INSERT, UPDATE, DELETE none. Second: the number of rows
@@ -150,18 +159,23 @@ impl Interactive {
         }
     }
 
-    async fn read(&mut self, step: Step) -> Result<Vec<Row>, Error> {
-        let id = self.send(step).await?;
-        match self.answer(id).await? {
-            Answer::Rows(found) => values::rows(found.rows),
-            other => Err(unexpected(&other)),
-        }
+    /// All rows of a key, with its version: 0 where there are none or this transaction has written it.
+    pub async fn get_versioned(
+        &mut self,
+        table: impl Into<String>,
+        key: impl Into<Values>,
+    ) -> Result<(Vec<Row>, u64), Error> {
+        self.found(Step::Get(proto::Read { table: table.into(), key: Some(key.into().into()) })).await
     }
 
-    async fn write(&mut self, write: proto::Write) -> Result<(), Error> {
-        let id = self.send(Step::Write(write)).await?;
+    async fn read(&mut self, step: Step) -> Result<Vec<Row>, Error> {
+        self.found(step).await.map(|(rows, _)| rows)
+    }
+
+    async fn found(&mut self, step: Step) -> Result<(Vec<Row>, u64), Error> {
+        let id = self.send(step).await?;
         match self.answer(id).await? {
-            Answer::Buffered(_) => Ok(()),
+            Answer::Rows(found) => Ok((values::rows(found.rows)?, found.version)),
             other => Err(unexpected(&other)),
         }
     }

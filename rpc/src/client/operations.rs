@@ -103,7 +103,7 @@ impl Operations {
     }
 
     async fn read(&self, table: String, key: Values, dirty: bool) -> Result<Vec<Row>, Error> {
-        let request = proto::GetRequest { table, key: Some(key.into()), dirty };
+        let request = proto::GetRequest { table, key: Some(key.into()), dirty, attributes: Vec::new() };
         match self.run(Operation::Get(request)).await? {
             Answer::Get(response) => values::rows(response.rows),
             other => Err(unexpected(&other)),

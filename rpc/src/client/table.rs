@@ -1,20 +1,25 @@
 //! A handle on one table: single rows, batches, scans.
 
 use super::connection::Timed;
-use super::{Lifetime, Row, Scan, ScanRows, Values, values};
-use crate::Error;
-use crate::proto::{self, tables_client::TablesClient};
+use super::{Change, Changed, Count, Expected, Lifetime, Row, Scan, ScanRows, Transact, Values, values};
+use crate::proto::{self, tables_client::TablesClient, transactions_client::TransactionsClient};
+use crate::{Error, Value};
 
 /// A table of the cluster. Cheap to clone. Every write is a transaction of its own and returns its commit timestamp.
 #[derive(Clone, Debug)]
 pub struct Table {
     client: TablesClient<Timed>,
+    transactions: TransactionsClient<Timed>,
     name: String,
 }
 
 impl Table {
-    pub(super) fn new(client: TablesClient<Timed>, name: String) -> Table {
-        Table { client, name }
+    pub(super) fn new(
+        client: TablesClient<Timed>,
+        transactions: TransactionsClient<Timed>,
+        name: String,
+    ) -> Table {
+        Table { client, transactions, name }
     }
 
     /// The table's name.
@@ -67,8 +72,87 @@ impl Table {
     /// Writes many rows in one transaction.
     pub async fn put_many<R: Into<Values>>(&self, rows: impl IntoIterator<Item = R>) -> Result<u64, Error> {
         let rows = rows.into_iter().map(|row| row.into().into()).collect();
-        let request = proto::BatchPutRequest { table: self.name.clone(), rows, lifetime: None };
+        let request =
+            proto::BatchPutRequest { table: self.name.clone(), rows, lifetime: None, only_new: false };
         Ok(self.client.clone().batch_put(request).await?.into_inner().committed_at)
+    }
+
+    /// Writes many rows in one transaction if none of their keys has a row; the commit's timestamp, `None` when one has.
+    pub async fn insert_new_many<R: Into<Values>>(
+        &self,
+        rows: impl IntoIterator<Item = R>,
+    ) -> Result<Option<u64>, Error> {
+        let rows = rows.into_iter().map(|row| row.into().into()).collect();
+        let table = self.name.clone();
+        let request = proto::BatchPutRequest { table, rows, lifetime: None, only_new: true };
+        let response = self.client.clone().batch_put(request).await?.into_inner();
+        Ok((!response.existed).then_some(response.committed_at))
+    }
+
+    /// Writes one row if its key has none; says whether it did.
+    pub async fn insert_new(&self, row: impl Into<Values>) -> Result<bool, Error> {
+        Ok(self.change(Change::insert_new(&self.name, row)).await?.applied)
+    }
+
+    /// Deletes all rows of a key and gives them back.
+    pub async fn take(&self, key: impl Into<Values>) -> Result<Vec<Row>, Error> {
+        Ok(self.change(Change::take(&self.name, key)).await?.rows)
+    }
+
+    /// Changes attributes of the row of a key; says whether there is one.
+    pub async fn update<N: Into<String>, V: Into<Value>>(
+        &self,
+        key: impl Into<Values>,
+        changes: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<bool, Error> {
+        Ok(self.change(Change::update(&self.name, key, changes)).await?.applied)
+    }
+
+    /// Adds to one integer attribute of the row of a key and gives the sum; `None` when there is no row. For more, see
+    /// [`Change::count`].
+    pub async fn increment(
+        &self,
+        key: impl Into<Values>,
+        attribute: impl Into<String>,
+        by: i64,
+    ) -> Result<Option<i64>, Error> {
+        let counted = self.change(Change::count(&self.name, key, [Count::new(attribute, by)])).await?;
+        Ok(counted.sums.first().copied())
+    }
+
+    /// Replaces the row of a key, or deletes it for `None`, if it is what it is taken for; says whether it was.
+    pub async fn swap<R: Into<Values>>(
+        &self,
+        key: impl Into<Values>,
+        expected: Expected,
+        new: Option<R>,
+    ) -> Result<bool, Error> {
+        Ok(self.change(Change::swap(&self.name, key, expected, new)).await?.applied)
+    }
+
+    /// Makes one change as a transaction of its own.
+    pub async fn change(&self, change: Change) -> Result<Changed, Error> {
+        let request = Transact::new().change(change).into_message();
+        let response = self.transactions.clone().transact(request).await?.into_inner();
+        Changed::from_message(response.results.into_iter().next().unwrap_or_default())
+    }
+
+    /// All rows of a key with its version: 0 where there are none. See [`Expected::Version`].
+    pub async fn get_versioned(&self, key: impl Into<Values>) -> Result<(Vec<Row>, u64), Error> {
+        let found = self.ask(key.into(), false, Vec::new()).await?;
+        Ok((values::rows(found.rows)?, found.version))
+    }
+
+    /// One attribute of the row of a key (of a bag: of the first), or the default when there is none.
+    pub async fn lookup(
+        &self,
+        key: impl Into<Values>,
+        attribute: impl Into<String>,
+        default: impl Into<Value>,
+    ) -> Result<Value, Error> {
+        let found = self.ask(key.into(), false, vec![attribute.into()]).await?;
+        let row = values::rows(found.rows)?.into_iter().next();
+        Ok(row.and_then(|mut row| row.pop()).unwrap_or_else(|| default.into()))
     }
 
     /// Deletes all rows of a key.
@@ -103,8 +187,18 @@ impl Table {
     }
 
     async fn read(&self, key: Values, dirty: bool) -> Result<Vec<Row>, Error> {
-        let request = proto::GetRequest { table: self.name.clone(), key: Some(key.into()), dirty };
-        values::rows(self.client.clone().get(request).await?.into_inner().rows)
+        values::rows(self.ask(key, dirty, Vec::new()).await?.rows)
+    }
+
+    async fn ask(
+        &self,
+        key: Values,
+        dirty: bool,
+        attributes: Vec<String>,
+    ) -> Result<proto::GetResponse, Error> {
+        let (table, key) = (self.name.clone(), Some(key.into()));
+        let request = proto::GetRequest { table, key, dirty, attributes };
+        Ok(self.client.clone().get(request).await?.into_inner())
     }
 
     async fn write(&self, row: Values, dirty: bool, lifetime: Option<proto::Lifetime>) -> Result<u64, Error> {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Comparison, Row, Values, values};
-use crate::proto::{self, condition::Test, write};
+use super::{Change, Changed, Comparison, Row, Values, values};
+use crate::proto::{self, condition::Test};
 use crate::{Error, Value};
 
 /// How a transaction is run.
@@ -84,6 +84,11 @@ impl Transact {
         self.condition(table.into(), key.into(), Test::Equals(row.into().into()))
     }
 
+    /// Goes on only if the rows of this key have this version: nobody has written it since it was read.
+    pub fn when_version(self, table: impl Into<String>, key: impl Into<Values>, version: u64) -> Transact {
+        self.condition(table.into(), key.into(), Test::Version(version))
+    }
+
     /// Goes on only if an attribute of the row of this key compares so.
     pub fn when(
         self,
@@ -105,20 +110,23 @@ impl Transact {
     }
 
     /// Writes a row.
-    pub fn put(mut self, table: impl Into<String>, row: impl Into<Values>) -> Transact {
-        self.0.writes.push(put(table.into(), row.into()));
-        self
+    pub fn put(self, table: impl Into<String>, row: impl Into<Values>) -> Transact {
+        self.change(Change::put(table, row))
     }
 
     /// Deletes all rows of a key.
-    pub fn delete(mut self, table: impl Into<String>, key: impl Into<Values>) -> Transact {
-        self.0.writes.push(delete(table.into(), key.into()));
-        self
+    pub fn delete(self, table: impl Into<String>, key: impl Into<Values>) -> Transact {
+        self.change(Change::delete(table, key))
     }
 
     /// Deletes one row of a bag.
-    pub fn delete_row(mut self, table: impl Into<String>, row: impl Into<Values>) -> Transact {
-        self.0.writes.push(delete_row(table.into(), row.into()));
+    pub fn delete_row(self, table: impl Into<String>, row: impl Into<Values>) -> Transact {
+        self.change(Change::delete_row(table, row))
+    }
+
+    /// Makes any change.
+    pub fn change(mut self, change: Change) -> Transact {
+        self.0.writes.push(change.into_message());
         self
     }
 
@@ -138,21 +146,6 @@ impl Transact {
     }
 }
 
-pub(super) fn put(table: String, row: Values) -> proto::Write {
-    let put = proto::PutWrite { table, row: Some(row.into()), lifetime: None };
-    proto::Write { write: Some(write::Write::Put(put)) }
-}
-
-pub(super) fn delete(table: String, key: Values) -> proto::Write {
-    let delete = proto::DeleteWrite { table, key: Some(key.into()) };
-    proto::Write { write: Some(write::Write::Delete(delete)) }
-}
-
-pub(super) fn delete_row(table: String, row: Values) -> proto::Write {
-    let delete = proto::DeleteRowWrite { table, row: Some(row.into()) };
-    proto::Write { write: Some(write::Write::DeleteRow(delete)) }
-}
-
 /// What became of a one-shot transaction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transacted {
@@ -160,6 +153,10 @@ pub struct Transacted {
     pub failed_condition: Option<usize>,
     /// For each read, in order, the rows it found; also when a condition did not hold.
     pub reads: Vec<Vec<Row>>,
+    /// For each read, the version of its key; 0 where it has no rows.
+    pub versions: Vec<u64>,
+    /// For each change, in order, what it did; empty when a condition did not hold.
+    pub results: Vec<Changed>,
     /// The commit's timestamp; 0 when nothing was written.
     pub committed_at: u64,
 }
@@ -171,8 +168,11 @@ impl Transacted {
     }
 
     pub(super) fn from_message(response: proto::TransactResponse) -> Result<Transacted, Error> {
+        let versions = response.reads.iter().map(|found| found.version).collect();
+        let results: Result<_, _> = response.results.into_iter().map(Changed::from_message).collect();
         let reads: Result<_, _> = response.reads.into_iter().map(|found| values::rows(found.rows)).collect();
         let failed_condition = (!response.applied).then_some(response.failed_condition as usize);
-        Ok(Transacted { failed_condition, reads: reads?, committed_at: response.committed_at })
+        let (reads, results, committed_at) = (reads?, results?, response.committed_at);
+        Ok(Transacted { failed_condition, reads, versions, results, committed_at })
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn values(messages: Vec<proto::Value>, field: &str) -> Result<Vec<hyp
 }
 
 /// One value.
-fn one_value(message: proto::Value, field: &str) -> Result<hypermnesia::Value, Error> {
+pub(super) fn one_value(message: proto::Value, field: &str) -> Result<hypermnesia::Value, Error> {
     let value = values(vec![message], field)?.pop();
     value.ok_or_else(|| Error::invalid(field, "is required"))
 }

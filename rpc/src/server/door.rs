@@ -4,15 +4,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use hypermnesia::{DynTable, Node};
+use hypermnesia::{AsyncTransaction, DynTable, Lifetime, Node, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use super::change::Change;
 use super::convert;
 use super::deadline::Deadline;
 use super::requests::Requests;
-use super::transact::{Change, Plan};
+use super::transact::{LastRun, Plan};
 use crate::errors::{Error, ErrorKind};
 use crate::limits::{BATCH_ITEMS_MAX, BLOCKING_CALLS_MAX, HEALTH_INTERVAL, INTERACTIVE_MAX, TIMEOUT_DEFAULT};
 use crate::proto;
@@ -66,13 +67,20 @@ impl Door {
         by: Deadline,
     ) -> Result<proto::GetResponse, Error> {
         let (table, key) = (self.table(&request.table)?, convert::key(request.key, "key")?);
-        if request.dirty {
-            let row = table.dirty_get(&key)?;
-            return Ok(found(row.as_slice()));
+        let wanted = positions(&table, &request.attributes)?;
+        let mut response = if request.dirty {
+            found(table.dirty_get(&key)?.as_slice(), Timestamp::NEVER)
+        } else {
+            let reads = vec![(table, key)];
+            let response = self.run(Plan { reads, ..Plan::new(by) }).await?;
+            response.reads.into_iter().next().unwrap_or_default()
+        };
+        if !wanted.is_empty() {
+            for row in &mut response.rows {
+                row.values = wanted.iter().filter_map(|at| row.values.get(*at).cloned()).collect();
+            }
         }
-        let reads = vec![(table, key)];
-        let response = self.run(Plan { reads, ..Plan::new(by) }).await?;
-        Ok(response.reads.into_iter().next().unwrap_or_default())
+        Ok(response)
     }
 
     pub(super) async fn put(
@@ -134,12 +142,37 @@ impl Door {
         check_items(request.rows.len(), "rows")?;
         let table = self.table(&request.table)?;
         let lifetime = convert::lifetime(request.lifetime);
-        let put = |(n, row): (usize, proto::Row)| {
-            let row = convert::values(row.values, &format!("rows[{n}].values"))?;
-            Ok(Change::Put(table.clone(), row, lifetime))
+        let values =
+            |(n, row): (usize, proto::Row)| convert::values(row.values, &format!("rows[{n}].values"));
+        let rows = request.rows.into_iter().enumerate().map(values).collect::<Result<Vec<_>, Error>>()?;
+        if request.only_new {
+            return self.put_new(table, rows, lifetime, by).await;
+        }
+        let put = |row| Change::Put(table.clone(), row, lifetime);
+        let changes = rows.into_iter().map(put).collect();
+        let committed_at = self.change_all(changes, by).await?;
+        Ok(proto::BatchPutResponse { committed_at, existed: false })
+    }
+
+    async fn put_new(
+        &self,
+        table: DynTable,
+        rows: Vec<Vec<hypermnesia::Value>>,
+        lifetime: Lifetime,
+        by: Deadline,
+    ) -> Result<proto::BatchPutResponse, Error> {
+        let (all, last_run) = (Arc::new((table, rows)), LastRun::default());
+        let program = |tx: AsyncTransaction| {
+            last_run.is(&tx);
+            let all = Arc::clone(&all);
+            async move {
+                let rows = all.1.iter().map(|row| &row[..]);
+                Ok::<_, Error>(tx.insert_new_many_with(&all.0, rows, lifetime).await?)
+            }
         };
-        let changes = request.rows.into_iter().enumerate().map(put).collect::<Result<_, Error>>()?;
-        Ok(proto::BatchPutResponse { committed_at: self.change_all(changes, by).await? })
+        let written = self.node.try_transaction_async(&by.options(), program).await?;
+        let committed_at = if written { last_run.committed_at(&self.node) } else { 0 };
+        Ok(proto::BatchPutResponse { committed_at, existed: !written })
     }
 
     pub(super) async fn batch_delete(
@@ -159,8 +192,20 @@ impl Door {
 }
 
 /// Rows of one key as an answer.
-pub(super) fn found(rows: &[Vec<hypermnesia::Value>]) -> proto::GetResponse {
-    proto::GetResponse { rows: rows.iter().map(|row| convert::values_message(row)).collect() }
+pub(super) fn found(rows: &[Vec<hypermnesia::Value>], version: Timestamp) -> proto::GetResponse {
+    let rows = rows.iter().map(|row| convert::values_message(row)).collect();
+    proto::GetResponse { rows, version: version.0 }
+}
+
+/// Where the attributes of these names stand in a row.
+fn positions(table: &DynTable, names: &[String]) -> Result<Vec<usize>, Error> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let def = table.definition()?;
+    let numbered = names.iter().enumerate();
+    let missing = |n, name| Error::invalid(format!("attributes[{n}]"), format!("no attribute {name:?}"));
+    numbered.map(|(n, name)| def.position(name).ok_or_else(|| missing(n, name))).collect()
 }
 
 /// Refuses more items than one request may have.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hypermnesia::{AsyncTransaction, Kind, LockMode};
+use hypermnesia::{AsyncTransaction, Kind, LockMode, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 use tokio_stream::Stream;
@@ -163,15 +163,21 @@ impl Session {
         if lock.is_some() {
             let row = tx.get_for_update(&table, &key).await?;
             if table.definition()?.kind != Kind::Bag {
-                return Ok(Answer::Rows(found(row.as_slice())));
+                // Locked, so this finds the same.
+                let version = match row.is_some() {
+                    true => tx.read_versioned(&table, &key).await?.version,
+                    false => Timestamp::NEVER,
+                };
+                return Ok(Answer::Rows(found(row.as_slice(), version)));
             }
         }
-        Ok(Answer::Rows(found(&tx.read(&table, &key).await?)))
+        let seen = tx.read_versioned(&table, &key).await?;
+        Ok(Answer::Rows(found(&seen.row, seen.version)))
     }
 
     async fn write(&self, write: proto::Write) -> Result<Answer, Error> {
-        self.door.change(write, "write")?.make(self.tx()?).await?;
-        Ok(Answer::Buffered(proto::Buffered {}))
+        let result = self.door.change(write, "write")?.make(self.tx()?).await?;
+        Ok(Answer::Buffered(proto::Buffered { result: Some(result) }))
     }
 
     async fn scan(&mut self, id: u64, request: proto::ScanRequest) -> Result<(), Gone> {

@@ -5,12 +5,15 @@ use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hypermnesia::{AsyncTransaction, DynTable, Lifetime, Outcome, TxOptions, Type, Value, ValueRef};
+use hypermnesia::{
+    AsyncTransaction, DynTable, Node, Outcome, Timestamp, TxId, TxOptions, Type, Value, ValueRef, Versioned,
+};
 use prost::Message;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Services;
+use super::change::Change;
 use super::convert;
 use super::deadline::Deadline;
 use super::door::{Door, check_items, found};
@@ -18,7 +21,7 @@ use super::requests::Known;
 use crate::errors::{Error, ErrorKind};
 use crate::limits::{TIMEOUT_DEFAULT, TIMEOUT_MAX};
 use crate::proto::transactions_server::Transactions;
-use crate::proto::{self, Comparison, TransactRequest, TransactResponse, condition, write};
+use crate::proto::{self, Comparison, TransactRequest, TransactResponse, condition};
 
 #[tonic::async_trait]
 impl Transactions for Services {
@@ -41,13 +44,6 @@ impl Transactions for Services {
     }
 }
 
-/// A write with its table and values.
-pub(super) enum Change {
-    Put(DynTable, Vec<Value>, Lifetime),
-    Delete(DynTable, Vec<Value>),
-    DeleteRow(DynTable, Vec<Value>),
-}
-
 /// What must hold.
 pub(super) struct Condition {
     table: DynTable,
@@ -59,6 +55,7 @@ enum Test {
     Exists(bool),
     Equals(Vec<Value>),
     Attribute { position: usize, comparison: Comparison, value: Value },
+    Version(Timestamp),
 }
 
 /// A whole transaction, checked: conditions, then reads, then changes.
@@ -67,6 +64,24 @@ pub(super) struct Plan {
     pub(super) reads: Vec<(DynTable, Vec<Value>)>,
     pub(super) changes: Vec<Change>,
     pub(super) options: TxOptions,
+}
+
+/// The run of a transaction that was begun last: the one that was committed, if any was.
+#[derive(Default)]
+pub(super) struct LastRun(Mutex<Option<TxId>>);
+
+impl LastRun {
+    pub(super) fn is(&self, tx: &AsyncTransaction) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(tx.id());
+    }
+
+    /// 0 where it has written nothing.
+    pub(super) fn committed_at(&self, node: &Node) -> u64 {
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).map(|id| node.outcome(id)) {
+            Some(Outcome::Committed(at)) => at.0,
+            _ => 0,
+        }
+    }
 }
 
 impl Door {
@@ -122,7 +137,14 @@ impl Door {
             Outcome::Committed(at) => {
                 // What was read is gone with the first answer; that it was committed is what counts.
                 let reads = request.reads.iter().map(|_| proto::GetResponse::default()).collect();
-                Some(Ok(TransactResponse { applied: true, failed_condition: 0, reads, committed_at: at.0 }))
+                let (committed_at, results) = (at.0, Vec::new());
+                Some(Ok(TransactResponse {
+                    applied: true,
+                    failed_condition: 0,
+                    reads,
+                    committed_at,
+                    results,
+                }))
             }
             Outcome::Unknown => {
                 // The next time more may be known.
@@ -135,19 +157,16 @@ impl Door {
 
     /// Runs a plan as a transaction, several times if others are in the way.
     pub(super) async fn run(&self, plan: Plan) -> Result<TransactResponse, Error> {
-        let (plan, last_run) = (Arc::new(plan), Arc::new(Mutex::new(None)));
+        let (plan, last_run) = (Arc::new(plan), LastRun::default());
         let options = plan.options.clone();
         let program = |tx: AsyncTransaction| {
-            *last_run.lock().unwrap_or_else(PoisonError::into_inner) = Some(tx.id());
+            last_run.is(&tx);
             let plan = Arc::clone(&plan);
             async move { plan.run(&tx).await }
         };
         let mut response = self.node.try_transaction_async(&options, program).await?;
-        let last_run = last_run.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(id) = last_run.filter(|_| response.applied && !plan.changes.is_empty())
-            && let Outcome::Committed(at) = self.node.outcome(id)
-        {
-            response.committed_at = at.0;
+        if response.applied && !plan.changes.is_empty() {
+            response.committed_at = last_run.committed_at(&self.node);
         }
         Ok(response)
     }
@@ -186,6 +205,7 @@ impl Door {
                 Test::Equals(self.checked_row(&table, Some(row), &format!("{path}.equals"))?)
             }
             condition::Test::Attribute(test) => attribute_test(&table, test, &format!("{path}.attribute"))?,
+            condition::Test::Version(version) => Test::Version(Timestamp(version)),
         };
         Ok(Condition { table, key, test })
     }
@@ -197,28 +217,7 @@ impl Door {
         Ok((table, key))
     }
 
-    /// A write with its table and values.
-    pub(super) fn change(&self, write: proto::Write, path: &str) -> Result<Change, Error> {
-        match write.write.ok_or_else(|| Error::invalid(format!("{path}.write"), "is required"))? {
-            write::Write::Put(put) => {
-                let table = self.table(&put.table)?;
-                let row = self.checked_row(&table, put.row, &format!("{path}.put.row"))?;
-                Ok(Change::Put(table, row, convert::lifetime(put.lifetime)))
-            }
-            write::Write::Delete(delete) => {
-                let table = self.table(&delete.table)?;
-                let key = self.checked_key(&table, delete.key, &format!("{path}.delete.key"))?;
-                Ok(Change::Delete(table, key))
-            }
-            write::Write::DeleteRow(delete) => {
-                let table = self.table(&delete.table)?;
-                let row = self.checked_row(&table, delete.row, &format!("{path}.delete_row.row"))?;
-                Ok(Change::DeleteRow(table, row))
-            }
-        }
-    }
-
-    fn checked_key(
+    pub(super) fn checked_key(
         &self,
         table: &DynTable,
         key: Option<proto::Key>,
@@ -229,7 +228,7 @@ impl Door {
         Ok(key)
     }
 
-    fn checked_row(
+    pub(super) fn checked_row(
         &self,
         table: &DynTable,
         row: Option<proto::Row>,
@@ -258,20 +257,23 @@ impl Plan {
         }
         let mut reads = Vec::with_capacity(self.reads.len());
         for (table, key) in &self.reads {
-            reads.push(found(&tx.read(table, key).await?));
+            let seen = tx.read_versioned(table, key).await?;
+            reads.push(found(&seen.row, seen.version));
         }
+        let mut results = Vec::new();
         for change in self.changes.iter().filter(|_| failed.is_none()) {
-            change.make(tx).await?;
+            results.push(change.make(tx).await?);
         }
         let failed_condition = failed.unwrap_or_default() as u32;
-        Ok(TransactResponse { applied: failed.is_none(), failed_condition, reads, committed_at: 0 })
+        Ok(TransactResponse { applied: failed.is_none(), failed_condition, reads, committed_at: 0, results })
     }
 }
 
 impl Condition {
     async fn holds(&self, tx: &AsyncTransaction) -> Result<bool, Error> {
-        let rows = tx.read(&self.table, &self.key).await?;
+        let Versioned { row: rows, version } = tx.read_versioned(&self.table, &self.key).await?;
         Ok(match &self.test {
+            Test::Version(wanted) => !rows.is_empty() && version == *wanted && version != Timestamp::NEVER,
             Test::Exists(exists) => rows.is_empty() != *exists,
             Test::Equals(row) => rows.contains(row),
             Test::Attribute { position, comparison, value } => match rows.as_slice() {
@@ -279,18 +281,6 @@ impl Condition {
                 _ => false,
             },
         })
-    }
-}
-
-impl Change {
-    /// Buffers the write in the transaction.
-    pub(super) async fn make(&self, tx: &AsyncTransaction) -> Result<(), Error> {
-        match self {
-            Change::Put(table, row, lifetime) => tx.insert_with(table, row, *lifetime).await?,
-            Change::Delete(table, key) => tx.delete(table, key).await?,
-            Change::DeleteRow(table, row) => drop(tx.delete_object(table, row).await?),
-        }
-        Ok(())
     }
 }
 
