@@ -387,6 +387,11 @@ impl Binder<'_> {
             return Err(Fault::new(ErrorKind::Type, place.0, message));
         }
         let mut bound = arguments.iter().map(|each| self.expr(each)).collect::<Result<Vec<_>, Fault>>()?;
+        if function == Function::Contains && !matches!(bound[0].1, Type::List | Type::Any) {
+            let message = format!("{text} looks into a list, this is {}", bound[0].1);
+            let fault = Fault::new(ErrorKind::Type, arguments[0].span, message);
+            return Err(fault.hint("position(part IN text) looks into a text"));
+        }
         if function == Function::NullIf {
             let (first, second) = bound.split_at_mut(1);
             comparable(&mut first[0].0, first[0].1, &mut second[0].0, second[0].1, place.0)?;

@@ -6,7 +6,7 @@ use hypermnesia_store::{Kind, TableDef, Type, Value};
 use crate::access::Access;
 use crate::bind::{Aggregate, BoundTable, Scope};
 use crate::expression::{Expr, Names};
-use crate::plan::path::columns as path_columns;
+use crate::plan::path::{columns as path_columns, is_multi};
 use crate::plan::{Equal, Path, SelectPlan, Step, Via, plan_select};
 use crate::sink::{Column, Sink};
 use crate::statement::Stop;
@@ -161,7 +161,7 @@ fn join_lines(tables: &[BoundTable], steps: &[Step], once: &[Expr], names: &Name
     }
 }
 
-fn conditions_text(word: &str, conditions: &[Expr], names: &Names<'_>) -> String {
+pub(crate) fn conditions_text(word: &str, conditions: &[Expr], names: &Names<'_>) -> String {
     let texts: Vec<String> = conditions.iter().map(|condition| condition.show(names).to_string()).collect();
     if texts.is_empty() { String::new() } else { format!("{word}{}", texts.join(" AND ")) }
 }
@@ -171,7 +171,7 @@ fn step_text(table: &BoundTable, step: &Step, names: &Names<'_>, joined: bool) -
     let name =
         if table.alias == def.name { def.name.clone() } else { format!("{} {}", def.name, table.alias) };
     let path = path_text(def, &step.path, names);
-    let rows = format!("about {} rows", step.path.rows.round().max(0.0));
+    let rows = rows_text(&step.path);
     let outer = if step.left { "left " } else { "" };
     match (&step.hash, joined) {
         (None, false) => format!("{name}: {path}, {rows}"),
@@ -187,6 +187,15 @@ fn step_text(table: &BoundTable, step: &Step, names: &Names<'_>, joined: bool) -
             format!("{outer}join {name}: hash on {} of {path}, {rows} held", pairs.join(", "))
         }
     }
+}
+
+/// How the rows of a lone table are found.
+pub(crate) fn reading_text(table: &BoundTable, path: &Path, names: &Names<'_>) -> String {
+    format!("{}: {}, {}", table.def.name, path_text(&table.def, path, names), rows_text(path))
+}
+
+fn rows_text(path: &Path) -> String {
+    format!("about {} rows", path.rows.round().max(0.0))
 }
 
 fn path_text(def: &TableDef, path: &Path, names: &Names<'_>) -> String {
@@ -207,6 +216,7 @@ fn path_text(def: &TableDef, path: &Path, names: &Names<'_>) -> String {
     for (equal, &column) in path.equal.iter().zip(columns) {
         let name = &def.attributes[column].name;
         parts.push(match equal {
+            Equal::One(expr) if is_multi(def, path.via) => format!("{name} contains {}", expr.show(names)),
             Equal::One(expr) => format!("{name} = {}", expr.show(names)),
             Equal::Any(list) => format!("{name} in {} values", list.len()),
             Equal::Null => format!("{name} is null"),

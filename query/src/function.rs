@@ -13,6 +13,7 @@ pub(crate) enum Function {
     Ceil,
     Coalesce,
     Concat,
+    Contains,
     Element,
     Floor,
     Greatest,
@@ -42,6 +43,9 @@ type Line = (&'static str, Function, usize, usize, Type);
 impl Function {
     pub(crate) const TABLE: &'static [Line] = &[
         ("abs", Function::Abs, 1, 1, Type::Any),
+        ("contains", Function::Contains, 2, 2, Type::Bool),
+        ("array_contains", Function::Contains, 2, 2, Type::Bool),
+        ("list_contains", Function::Contains, 2, 2, Type::Bool),
         ("ceil", Function::Ceil, 1, 1, Type::Any),
         ("ceiling", Function::Ceil, 1, 1, Type::Any),
         ("coalesce", Function::Coalesce, 1, 255, Type::Any),
@@ -149,6 +153,7 @@ impl Function {
                 Value::Float(number::finite(base.powf(exponent), &[base, exponent], span)?)
             }
             Function::Ceil | Function::Floor | Function::Round => self.rounded(values, span)?,
+            Function::Contains => Value::Bool(contains(values[0], values[1])),
             Function::Element => element(values[0], values[1]).ok_or_else(|| wrong(values[0]))?,
             Function::Coalesce
             | Function::Concat
@@ -250,6 +255,16 @@ fn length(value: ValueRef<'_>) -> Option<usize> {
         ValueRef::List(list) => Some(list.len()),
         ValueRef::Map(map) => Some(map.iter().count()),
         _ => None,
+    }
+}
+
+/// Whether one of the elements of a list equals the value; what is no list is its own only element, as for an index with
+/// an entry for each value. Null elements equal nothing.
+fn contains(from: ValueRef<'_>, wanted: ValueRef<'_>) -> bool {
+    let equals = |item| eval::compare(item, wanted) == Some(std::cmp::Ordering::Equal);
+    match from {
+        ValueRef::List(items) => items.iter().any(equals),
+        single => equals(single),
     }
 }
 

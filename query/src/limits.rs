@@ -16,6 +16,9 @@ pub const PARSE_DEPTH_MAX: usize = 300;
 /// as trees as deep as the chain is long, and dropping or printing such a tree recurses: 1,000 levels stay below 1 MiB of stack.
 pub const CHAIN_TOKENS_MAX: usize = 2_000;
 
+/// Most tests and listed values of one filter: a list of lookups as long as [`LOOKUPS_MAX`] twice over.
+pub const FILTER_TESTS_MAX: usize = 20_000;
+
 /// Most tables in one FROM. Finding a join order looks at every table for every place.
 pub const TABLES_MAX: usize = 16;
 

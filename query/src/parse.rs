@@ -8,7 +8,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use crate::dialect::HypermnesiaDialect;
 use crate::error::{ErrorKind, Fault, Position, QueryError, Span};
 use crate::limits::{PARSE_DEPTH_MAX, TEXT_BYTES_MAX};
-use crate::syntax::{Name, Statement};
+use crate::syntax::{Expr, Name, Statement};
 
 mod change;
 mod expression;
@@ -21,28 +21,61 @@ type Parsed<T> = Result<T, Fault>;
 
 /// One statement and how many parameters it takes.
 pub(crate) fn statement(sql: &str) -> Result<(Statement, usize), QueryError> {
-    if sql.len() > TEXT_BYTES_MAX {
-        let message = format!("the statement is {} bytes long, at most {TEXT_BYTES_MAX} are read", sql.len());
-        return Err(Fault::new(ErrorKind::Limit, Span::NONE, message).in_text(""));
-    }
+    check_length(sql)?;
     parse(sql).map_err(|fault| fault.in_text(sql))
 }
 
-fn parse(sql: &str) -> Parsed<(Statement, usize)> {
+/// What may stand behind WHERE, alone, and how many parameters it takes.
+pub(crate) fn condition(sql: &str) -> Result<(Expr, usize), QueryError> {
+    check_length(sql)?;
+    parse_condition(sql).map_err(|fault| fault.in_text(sql))
+}
+
+fn check_length(sql: &str) -> Result<(), QueryError> {
+    if sql.len() <= TEXT_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("the statement is {} bytes long, at most {TEXT_BYTES_MAX} are read", sql.len());
+    Err(Fault::new(ErrorKind::Limit, Span::NONE, message).in_text(""))
+}
+
+/// The words of a text, and how many parameters are among them.
+fn read_tokens(sql: &str) -> Parsed<(Vec<TokenWithSpan>, usize)> {
     let mut tokens =
         Tokenizer::new(&HypermnesiaDialect, sql).tokenize_with_location().map_err(|error| Fault {
             span: at(error.location.line, error.location.column),
             ..Fault::new(ErrorKind::Syntax, Span::NONE, error.message)
         })?;
     tokens::check_chains(&tokens)?;
-    tokens::check_column_options(&tokens)?;
     let parameters = tokens::number_parameters(&mut tokens)?;
     tokens::join_signs(&mut tokens);
+    Ok((tokens, parameters))
+}
+
+fn parser(tokens: Vec<TokenWithSpan>) -> Parser<'static> {
+    Parser::new(&HypermnesiaDialect).with_recursion_limit(PARSE_DEPTH_MAX).with_tokens_with_locations(tokens)
+}
+
+fn parse_condition(sql: &str) -> Parsed<(Expr, usize)> {
+    let (tokens, parameters) = read_tokens(sql)?;
+    let ends = Ends::of(&tokens);
+    let mut parser = parser(tokens);
+    let parsed = parser.parse_expr().map_err(|error| syntax_fault(error, ends.last))?;
+    let next = parser.peek_token();
+    if next.token != Token::EOF {
+        let message = format!("expected the end of the condition, found {}", next.token);
+        return Err(Fault::new(ErrorKind::Syntax, next.span.into(), message));
+    }
+    let read = expression::expression(parsed).map_err(|fault| place::find(fault, sql, ends.first))?;
+    Ok((read, parameters))
+}
+
+fn parse(sql: &str) -> Parsed<(Statement, usize)> {
+    let (mut tokens, parameters) = read_tokens(sql)?;
+    tokens::check_column_options(&tokens)?;
     let ends = Ends::of(&tokens);
     let replace = tokens::replace_as_insert(&mut tokens);
-    let mut parser = Parser::new(&HypermnesiaDialect)
-        .with_recursion_limit(PARSE_DEPTH_MAX)
-        .with_tokens_with_locations(tokens);
+    let mut parser = parser(tokens);
     let parsed = parser.parse_statement().map_err(|error| syntax_fault(error, ends.last))?;
     while parser.consume_token(&Token::SemiColon) {}
     let next = parser.peek_token();

@@ -1,7 +1,7 @@
 //! The joined rows, pushed: each table's path is walked within the visit of the row before it.
 
 use std::cell::{Cell, OnceCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use foldhash::fast::FixedState;
@@ -203,7 +203,13 @@ pub(crate) fn walk<A: Access>(
 ) -> Result<(), A::Error> {
     let direction = if path.backward { Direction::Backward } else { Direction::Forward };
     let broken = Cell::new(false);
+    let mut seen = path.may_repeat(def, &lookups).then(HashSet::<Row, FixedState>::default);
     let mut visit = |row: &Row| {
+        if let Some(seen) = &mut seen
+            && !seen.insert(row.clone())
+        {
+            return ControlFlow::Continue(());
+        }
         let flow = visit(row);
         broken.set(broken.get() | flow.is_break());
         flow

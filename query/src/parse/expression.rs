@@ -120,6 +120,12 @@ impl Reader {
             E::Trim { trim_where: None, trim_what: None, expr, trim_characters: None } => {
                 self.builtin("trim", [*expr])
             }
+            E::AnyOp { left, compare_op: ast::BinaryOperator::Eq, right, .. } if is_list(&right) => {
+                self.builtin("contains", [*right, *left])
+            }
+            E::AllOp { left, compare_op: ast::BinaryOperator::NotEq, right } if is_list(&right) => {
+                Ok(negate(true, self.builtin("contains", [*right, *left])?))
+            }
             E::InSubquery { subquery, .. } | E::Subquery(subquery) | E::Exists { subquery, .. } => {
                 Err(unsupported(first_word(&subquery), "a subquery")
                     .hint("join with the other table instead"))
@@ -268,6 +274,14 @@ impl Reader {
         let distinct = list.duplicate_treatment == Some(ast::DuplicateTreatment::Distinct);
         let span = arguments.iter().fold(name.span, |span, argument| span.to(argument.span));
         Ok(Expr { span, node: Node::Call { name, arguments, distinct, star } })
+    }
+}
+
+/// Whether ANY and ALL go through a list rather than the rows of a subquery.
+fn is_list(right: &ast::Expr) -> bool {
+    match right {
+        ast::Expr::Nested(inner) => is_list(inner),
+        other => !matches!(other, ast::Expr::Subquery(_)),
     }
 }
 

@@ -11,6 +11,7 @@ use std::ops::Bound;
 use crate::error::{ErrorKind, Fault, Span};
 use crate::eval::{self, Tuple, like, number};
 use crate::expression::Expr;
+use crate::function::Function;
 use crate::limits::LOOKUPS_MAX;
 use crate::syntax::Binary;
 
@@ -81,13 +82,13 @@ impl Path {
 
     /// The cheapest path for these conditions, whose other sides may read the bound slots.
     pub(crate) fn best(def: &TableDef, slot: usize, count: f64, conditions: &[Expr], bound: u32) -> Path {
-        let vias = std::iter::once(Via::Key).chain(plain_indexes(def).map(Via::Index));
+        let vias = std::iter::once(Via::Key).chain((0..def.indexes.len()).map(Via::Index));
         let paths = vias.filter_map(|via| Path::along(def, slot, via, count, conditions, bound));
         paths.fold(Path::whole(Via::Key, count), |best, path| if path.cost < best.cost { path } else { best })
     }
 
     /// The path along this key or index, if a condition narrows it.
-    fn along(
+    pub(crate) fn along(
         def: &TableDef,
         slot: usize,
         via: Via,
@@ -95,6 +96,9 @@ impl Path {
         conditions: &[Expr],
         bound: u32,
     ) -> Option<Path> {
+        if is_multi(def, via) {
+            return Path::containing(def, slot, via, count, conditions, bound);
+        }
         let columns = columns(def, via);
         let mut path = Path::whole(via, count);
         let (mut lookups, mut rows) = (1_usize, count);
@@ -130,6 +134,32 @@ impl Path {
         let per_row = if via == Via::Key { 1.0 } else { 3.0 };
         path.cost = path.rows * per_row + lookups as f64 * 1.5;
         Some(path)
+    }
+
+    /// The path along an index over the values of a list, if a condition asks for one of them.
+    fn containing(
+        def: &TableDef,
+        slot: usize,
+        via: Via,
+        count: f64,
+        conditions: &[Expr],
+        bound: u32,
+    ) -> Option<Path> {
+        let &[column] = columns(def, via) else { return None };
+        let wanted = |(n, condition)| Some((n, contained(slot, column, condition, bound)?));
+        let (n, value) = conditions.iter().enumerate().find_map(wanted)?;
+        let mut path = Path::whole(via, count);
+        path.equal.push(Equal::One(value.clone()));
+        path.used.push(n);
+        let unique = matches!(via, Via::Index(n) if def.indexes[n].unique);
+        path.rows = if unique { 1.0_f64.min(count) } else { (count * 0.01).clamp(count.min(1.0), count) };
+        path.cost = path.rows * 3.0 + 1.5;
+        Some(path)
+    }
+
+    /// Whether a row may be met more than once: under two forms of one number in its list.
+    pub(crate) fn may_repeat(&self, def: &TableDef, lookups: &[Lookup]) -> bool {
+        is_multi(def, self.via) && (lookups.len() > 1 || self.is_whole())
     }
 
     /// Takes what limits the column to a range; returns the guessed part of rows that is left.
@@ -168,7 +198,9 @@ impl Path {
         let columns = self.columns(def);
         let mut prefixes: Vec<Vec<Value>> = vec![Vec::new()];
         for (equal, &column) in self.equal.iter().zip(columns) {
-            let candidates = equal.candidates(def.attributes[column].ty, tuple)?;
+            // The values of a list are of any type.
+            let ty = if is_multi(def, self.via) { Type::Any } else { def.attributes[column].ty };
+            let candidates = equal.candidates(ty, tuple)?;
             let extended = prefixes.iter().flat_map(|prefix| {
                 candidates.iter().map(move |value| prefix.iter().chain([value]).cloned().collect())
             });
@@ -242,6 +274,11 @@ pub(crate) fn plain_indexes(def: &TableDef) -> impl Iterator<Item = usize> + '_ 
     (0..def.indexes.len()).filter(|n| !def.indexes[*n].multi)
 }
 
+/// Whether it is an index with an entry for each value of a list.
+pub(crate) fn is_multi(def: &TableDef, via: Via) -> bool {
+    matches!(via, Via::Index(n) if def.indexes[n].multi)
+}
+
 pub(crate) fn columns(def: &TableDef, via: Via) -> &[usize] {
     match via {
         Via::Key => &def.key,
@@ -304,6 +341,13 @@ fn comparison_with(slot: usize, column: usize, condition: &Expr, bound: u32) -> 
         return Some((*op, b));
     }
     (is_column(b) && a.slots() & !bound == 0).then_some((op.mirrored(), &**a))
+}
+
+/// The value that a condition wants to be among those of this column.
+fn contained(slot: usize, column: usize, condition: &Expr, bound: u32) -> Option<&Expr> {
+    let Expr::Call(Function::Contains, arguments, _) = condition else { return None };
+    let [Expr::Column { slot: s, attribute, .. }, wanted] = arguments.as_slice() else { return None };
+    (*s == slot && *attribute == column && wanted.slots() & !bound == 0).then_some(wanted)
 }
 
 fn find_equal(slot: usize, column: usize, conditions: &[Expr], bound: u32) -> Option<(usize, Equal)> {

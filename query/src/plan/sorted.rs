@@ -3,7 +3,7 @@
 
 use hypermnesia_store::{TableDef, Type};
 
-use super::path::{Equal, Path, Via, columns, is_ordered, plain_indexes};
+use super::path::{Equal, Path, Via, columns, is_multi, is_ordered, plain_indexes};
 use super::{OrderKey, SelectPlan, Step, lone_extreme};
 use crate::expression::Expr;
 
@@ -65,7 +65,8 @@ fn ordered_path(
 
 /// Whether the path's rows come as wanted, and then whether it must be walked backward.
 fn gives(def: &TableDef, path: &Path, wanted: &[(usize, bool)]) -> Option<bool> {
-    if !path.is_ordered(def) {
+    // The entries of a list's values say nothing of the list as a whole.
+    if !path.is_ordered(def) || is_multi(def, path.via) {
         return None;
     }
     let mut backward = None;

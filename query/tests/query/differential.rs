@@ -6,20 +6,24 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::memory::Memory;
 
-/// One row of `t` as it is inserted: key, two small numbers and a text that may be null, and anything.
-type Row = (i64, Option<i64>, Option<i64>, Option<String>, Value);
+/// One row of `t` as it is inserted: key, two small numbers and a text that may be null, anything, and a list.
+type Row = (i64, Option<i64>, Option<i64>, Option<String>, Value, Value);
 
 fn rows() -> impl Strategy<Value = Vec<Row>> {
     let number = || proptest::option::weighted(0.8, 0..6_i64);
     let text = proptest::option::weighted(0.8, "[ab]{0,3}");
-    let anything = prop_oneof![
-        Just(Value::Null),
-        (0..3_i64).prop_map(Value::Int),
-        (0..5_i64).prop_map(|n| Value::Float(n as f64 / 2.0)),
-        "[ab]{0,2}".prop_map(Value::from),
-        any::<bool>().prop_map(Value::Bool),
-    ];
-    proptest::collection::vec((0..1_000_i64, number(), number(), text, anything), 0..40).prop_map(
+    let anything = || {
+        prop_oneof![
+            Just(Value::Null),
+            (0..3_i64).prop_map(Value::Int),
+            (0..5_i64).prop_map(|n| Value::Float(n as f64 / 2.0)),
+            "[ab]{0,2}".prop_map(Value::from),
+            any::<bool>().prop_map(Value::Bool),
+        ]
+    };
+    let list = proptest::collection::vec(anything(), 0..4).prop_map(Value::List);
+    let list = prop_oneof![9 => list, 1 => Just(Value::Null)];
+    proptest::collection::vec((0..1_000_i64, number(), number(), text, anything(), list), 0..40).prop_map(
         |mut rows| {
             rows.iter_mut().zip(0..).for_each(|(row, id)| row.0 = id);
             rows
@@ -39,13 +43,15 @@ fn condition(t: &'static str) -> impl Strategy<Value = String> {
         ]
     };
     let text = || "[ab]{0,2}".prop_map(|text| format!("'{text}'"));
-    let anything = prop_oneof![number(), text(), Just("TRUE".to_owned())];
+    let anything = || prop_oneof![number(), text(), Just("TRUE".to_owned())];
     let numeric = || prop_oneof![Just("id"), Just("a"), Just("b")];
     let leaf = prop_oneof![
         (numeric(), op(), number()).prop_map(move |(c, op, n)| format!("{t}.{c} {op} {n}")),
         (number(), op(), numeric()).prop_map(move |(n, op, c)| format!("{n} {op} {t}.{c}")),
         (op(), text()).prop_map(move |(op, x)| format!("{t}.c {op} {x}")),
-        (op(), anything).prop_map(move |(op, x)| format!("{t}.d {op} {x}")),
+        (op(), anything()).prop_map(move |(op, x)| format!("{t}.d {op} {x}")),
+        anything().prop_map(move |x| format!("{x} = ANY({t}.e)")),
+        anything().prop_map(move |x| format!("contains({t}.e, {x})")),
         (numeric(), number(), number()).prop_map(move |(c, x, y)| format!("{t}.{c} BETWEEN {x} AND {y}")),
         (numeric(), proptest::collection::vec(number(), 1..4))
             .prop_map(move |(c, all)| format!("{t}.{c} IN ({})", all.join(", "))),
@@ -61,25 +67,32 @@ fn condition(t: &'static str) -> impl Strategy<Value = String> {
     })
 }
 
-/// The ways to build the table: kind and key, then indexes.
+/// The ways to build the table: kind and key, then indexes; `each e` is one over the values of the list.
 const BUILDS: &[(&str, &[&str])] = &[
     ("PRIMARY KEY (id)) WITH (kind = 'set')", &[]),
     ("PRIMARY KEY (id)) WITH (kind = 'ordered_set')", &[]),
-    ("PRIMARY KEY (id)) WITH (kind = 'set')", &["(a, b)", "(c)", "(d)"]),
+    ("PRIMARY KEY (id)) WITH (kind = 'set')", &["(a, b)", "(c)", "(d)", "each e"]),
     ("PRIMARY KEY (id)) WITH (kind = 'ordered_set')", &["(b)", "(c, a)", "(d, b)"]),
-    ("PRIMARY KEY (id)) WITH (kind = 'bag')", &["(a)", "(d)"]),
+    ("PRIMARY KEY (id)) WITH (kind = 'bag')", &["(a)", "(d)", "each e"]),
 ];
 
 fn build(tables: &[(&str, &[Row])], build: usize) -> Memory {
     let memory = Memory::default();
     let (key, indexes) = BUILDS[build];
     for (name, rows) in tables {
-        memory.rows(&format!("CREATE TABLE {name} (id INT, a INT, b INT, c TEXT, d ANY, {key}"));
-        indexes.iter().for_each(|columns| drop(memory.rows(&format!("CREATE INDEX ON {name} {columns}"))));
-        for (id, a, b, c, d) in *rows {
-            let values =
-                [Value::Int(*id), Value::from(*a), Value::from(*b), Value::from(c.clone()), d.clone()];
-            memory.run(&format!("INSERT INTO {name} VALUES (?, ?, ?, ?, ?)"), &values).expect("the row fits");
+        memory.rows(&format!("CREATE TABLE {name} (id INT, a INT, b INT, c TEXT, d ANY, e LIST, {key}"));
+        for columns in indexes {
+            match columns.strip_prefix("each ") {
+                Some(column) => memory.index_each(name, "by_each", column),
+                None => drop(memory.rows(&format!("CREATE INDEX ON {name} {columns}"))),
+            }
+        }
+        for (id, a, b, c, d, e) in *rows {
+            let [a, b] = [a, b].map(|number| Value::from(*number));
+            let values = [Value::Int(*id), a, b, Value::from(c.clone()), d.clone(), e.clone()];
+            memory
+                .run(&format!("INSERT INTO {name} VALUES (?, ?, ?, ?, ?, ?)"), &values)
+                .expect("the row fits");
         }
     }
     memory
@@ -162,6 +175,8 @@ fn joins_give_what_all_pairs_give() {
         Just("u.c = t.c"),
         Just("t.d = u.d"),
         Just("t.d = u.a"),
+        Just("t.d = ANY(u.e)"),
+        Just("contains(u.e, t.a)"),
         Just("t.a < u.b"),
         Just("t.a = u.a AND t.b = u.b"),
         Just("t.id + 1 = u.id"),

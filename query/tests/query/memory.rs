@@ -92,6 +92,17 @@ impl Memory {
         }
     }
 
+    /// Adds an index with an entry for each value of a list.
+    pub(crate) fn index_each(&self, table: &str, name: &str, attribute: &str) {
+        let mut tables = self.tables.borrow_mut();
+        let table = tables.get_mut(table).expect("the table of the index is there");
+        let mut def = TableDef::clone(&table.def);
+        let id = IndexId(def.indexes.len() as u32 + 1);
+        let attributes = vec![def.position(attribute).expect("the column is there")];
+        def.indexes.push(IndexDef { id, name: name.to_owned(), attributes, unique: false, multi: true });
+        table.def = Arc::new(def);
+    }
+
     fn show<'r>(&self, rows: impl Iterator<Item = &'r Row>, visit: &mut Visit<'_>) {
         for row in rows {
             self.visited.set(self.visited.get() + 1);
@@ -180,8 +191,9 @@ impl Access for Memory {
         let mut entries: BTreeMap<Key, Vec<&Row>> = BTreeMap::new();
         for (key, rows) in &tables[&table.name].rows {
             for row in rows {
-                let entry = table.index_keys(index, row).expect("short").remove(0).join(key);
-                entries.entry(entry).or_default().push(row);
+                for entry in table.index_keys(index, row).expect("short") {
+                    entries.entry(entry.join(key)).or_default().push(row);
+                }
             }
         }
         let found = between(&entries, range);
