@@ -161,7 +161,7 @@ impl AsyncTransaction {
         Ok(AsyncTransaction::new(core, attempt, Some(runs)))
     }
 
-    async fn step<T>(&self, mut step: impl FnMut(&mut Attempt, &Waker) -> Step<T>) -> Result<T> {
+    pub(crate) async fn step<T>(&self, mut step: impl FnMut(&mut Attempt, &Waker) -> Step<T>) -> Result<T> {
         let mut alarm = self.inner.core.alarms.at(self.inner.deadline);
         poll_fn(|context| {
             let mut attempt = self.inner.attempt.lock();

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::carry::Carry;
+use crate::continuation::Continuations;
 use crate::disc::Disc;
 use crate::drive::Seat;
 use crate::error::{Error, Result};
@@ -72,6 +73,7 @@ pub(crate) struct Core {
     pub(crate) lockers: Lockers,
     pub(crate) sweep: Sweep,
     pub(crate) loads: Loads,
+    pub(crate) continuations: Continuations,
     pub(crate) events: Bus,
     waiting: Waiting,
     /// Zero of [`Now::mono_ns`].
@@ -119,6 +121,7 @@ impl Core {
             lockers: Lockers::new(),
             sweep: Sweep::default(),
             loads: Loads::default(),
+            continuations: Continuations::default(),
             events: Bus::default(),
             waiting: Waiting {
                 parts: (0..WAITING_PARTS).map(|_| CachePadded::default()).collect(),
@@ -336,6 +339,7 @@ impl Core {
             disc.tick(self);
         }
         self.sweep.tick(self);
+        self.continuations.expire(Instant::now());
         self.alarms.ring(Instant::now());
     }
 

@@ -1,6 +1,8 @@
 //! What can go wrong for a caller. Every variant says whether state changed and whether a retry is safe. A refusal inside
 //! the commit protocol never gets here as it is: the engine retries it, and what is left over is one of these.
 
+use std::time::Duration;
+
 use hypermnesia_store::limits::KEY_BYTES_MAX;
 use hypermnesia_store::{NodeId, RowError, SchemaError, TxId, ValueError};
 
@@ -206,6 +208,17 @@ pub enum Error {
         table: String,
         /// The row's key.
         key: String,
+    },
+    /// What pins old versions of rows for a caller was not used, or was open, for too long, and was let go. Nothing changed;
+    /// start again.
+    #[error("the {what} was {how} for more than {} s and has ended: start again", limit.as_secs())]
+    Expired {
+        /// What ended.
+        what: &'static str,
+        /// `idle` or `open`.
+        how: &'static str,
+        /// The limit that was met.
+        limit: Duration,
     },
     /// The transaction has ended. Nothing changed by this call.
     #[error("the transaction has ended")]

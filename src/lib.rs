@@ -36,6 +36,7 @@
 //! | [`Table`], [`DynTable`], [`record`], [`shape`] | tables of structs and of plain values |
 //! | [`Transaction`], [`AsyncTransaction`], [`TxOptions`] | changes that happen wholly or not at all |
 //! | [`Snapshot`], [`Span`] | reading one state of everything; which part of it |
+//! | [`Filter`], [`Pattern`], [`Continuation`] | rows by what they hold; chunk by chunk |
 //! | [`Subscription`], [`SystemEvents`] | what happens |
 //! | [`Status`], [`Error`], [`limits`] | where a node stands; what can go wrong; every bound |
 
@@ -43,11 +44,14 @@ mod async_transaction;
 mod attempt;
 mod builder;
 mod carry;
+mod continuation;
 mod core;
 mod disc;
 mod drive;
 mod error;
 mod event;
+mod index_span;
+mod keys;
 mod life;
 pub mod limits;
 mod load;
@@ -57,6 +61,7 @@ mod node;
 mod operation;
 mod options;
 mod overlay;
+mod pattern;
 mod peer;
 mod query;
 pub mod record;
@@ -77,10 +82,11 @@ mod within;
 
 pub use async_transaction::{AsyncTransaction, Mark};
 pub use builder::NodeBuilder;
+pub use continuation::Continuation;
 pub use error::{Error, Result};
 pub use event::{EventDetail, Heard, Subscription, SystemEvent, SystemEvents, TableEvent};
 pub use hypermnesia_query as sql;
-pub use hypermnesia_query::{Column, ErrorKind as QueryErrorKind, QueryError, Sink};
+pub use hypermnesia_query::{Column, ErrorKind as QueryErrorKind, Filter, Pattern, QueryError, Sink};
 pub use hypermnesia_replication::{Event as ClusterEvent, Outcome};
 pub use hypermnesia_store::work::LockMode;
 pub use hypermnesia_store::{
@@ -104,3 +110,8 @@ pub use version::Versioned;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So are those of the page on patterns.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/patterns.md")]
+struct Patterns;

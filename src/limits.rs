@@ -138,5 +138,14 @@ pub const LOAD_LOOK: Duration = Duration::from_secs(1);
 /// How long the removal of expired rows may take before it is tried anew.
 pub const SWEEP_DEADLINE: Duration = Duration::from_secs(5);
 
+/// How long a continuation may lie between two chunks: it pins old versions of rows.
+pub const CONTINUATION_IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// How old a continuation may become.
+pub const CONTINUATION_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// Continuations open on a node at a time. Each pins a snapshot; one over a set also lists its cells, eight bytes a row.
+pub const CONTINUATIONS_MAX: usize = 1_024;
+
 /// Events that wait for one slow subscriber; older ones are dropped and counted.
 pub const SUBSCRIPTION_EVENTS: usize = 4_096;

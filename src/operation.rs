@@ -324,7 +324,7 @@ fn add(def: &TableDef, attribute: &str, value: &Value, count: &Count) -> Result<
     })
 }
 
-fn position_outside_key(def: &TableDef, name: &str) -> Result<usize> {
+pub(crate) fn position_outside_key(def: &TableDef, name: &str) -> Result<usize> {
     let missing = || Error::NoSuchAttribute { table: def.name.clone(), attribute: name.to_owned() };
     let position = def.position(name).ok_or_else(missing)?;
     if def.key.contains(&position) {

@@ -45,6 +45,43 @@ pub trait ShapeKey<Q: ?Sized>: Shape {
     fn encode_key(def: &TableDef, key: &Q) -> Result<Key>;
 }
 
+/// The key of a shape's rows as it is shown: for a record its [`Record::Key`], for plain values the values of the key's
+/// attributes, for stored rows the encoded key.
+pub trait KeyShape: Shape {
+    /// A key.
+    type Key;
+
+    /// The key of a row.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when the row is not what the table says.
+    fn key_of(def: &TableDef, key: &Key, row: &Row) -> Result<Self::Key>;
+}
+
+impl<R: Record> KeyShape for R {
+    type Key = R::Key;
+
+    fn key_of(def: &TableDef, _key: &Key, row: &Row) -> Result<R::Key> {
+        Ok(<R as Record>::key(&<R as Shape>::decode(def, row)?))
+    }
+}
+
+impl KeyShape for Dynamic {
+    type Key = Vec<Value>;
+
+    fn key_of(def: &TableDef, _key: &Key, row: &Row) -> Result<Vec<Value>> {
+        Ok(def.key.iter().map(|position| row.attribute(*position).to_value()).collect())
+    }
+}
+
+impl KeyShape for Stored {
+    type Key = Encoded;
+
+    fn key_of(_def: &TableDef, key: &Key, _row: &Row) -> Result<Encoded> {
+        Ok(Encoded(key.clone()))
+    }
+}
+
 /// A key that is encoded already, for whoever got it from a scan or another node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded(pub Key);

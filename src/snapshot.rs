@@ -62,7 +62,7 @@ impl Snapshot {
         self.live.at()
     }
 
-    fn wait(&self, blocked: Blocked) -> Result<()> {
+    pub(crate) fn wait(&self, blocked: Blocked) -> Result<()> {
         match blocked {
             Blocked::Pending(txn) => self.core.wait_for(&txn, &Parker::current(), self.deadline),
             // A settled snapshot never meets it; while it is being settled it is raised instead.

@@ -29,6 +29,8 @@ pub struct Status {
     pub locks: (usize, usize),
     /// Live snapshots.
     pub snapshots: usize,
+    /// Open continuations: each pins a snapshot until it is through, dropped, or past its limits.
+    pub continuations: usize,
 }
 
 /// A member as a node sees it.

@@ -40,6 +40,7 @@ pub(crate) fn status(core: &Core) -> Status {
         came_back_empty: replica.came_back_empty.iter().map(|table| core.table_name(*table)).collect(),
         locks: core.store.lock_counts(),
         snapshots: core.store.snapshots_alive(),
+        continuations: core.continuations.len(),
     }
 }
 

@@ -8,9 +8,12 @@ mod hard_stop;
 mod isolation;
 mod lifetimes;
 mod listen;
+mod orders;
+mod patterns;
 mod refusals;
 mod rows;
 mod shadows;
+mod snapshots;
 mod tables;
 
 use hypermnesia::{DynTable, Kind, Node, TableDef, Type, Value};

@@ -65,7 +65,7 @@ fn kind_of(error: &NodeError) -> ErrorKind {
         NodeError::DeadlineExceeded => ErrorKind::Deadline,
         NodeError::Unknown { .. } => ErrorKind::OutcomeUnknown,
         NodeError::InDoubt { .. } => ErrorKind::InDoubt,
-        NodeError::Ended => ErrorKind::Expired,
+        NodeError::Ended | NodeError::Expired { .. } => ErrorKind::Expired,
         NodeError::Overloaded { .. }
         | NodeError::TooLarge { .. }
         | NodeError::TableFull { .. }

@@ -1,0 +1,153 @@
+//! Reads of many rows see one state, however long they take and whoever writes meanwhile.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hypermnesia::{Error, Filter, Kind, Pattern, Span, Value};
+
+use crate::{key, node, row, sorted, table};
+
+fn n(row: &[Value]) -> i64 {
+    if let Value::Int(n) = row[1] { n } else { 0 }
+}
+
+#[test]
+fn no_read_of_many_rows_is_torn() {
+    // Aim: a sum over rows that every transaction keeps is whole in match, fold, range, index and chunks. Method: writers move
+    // amounts between rows without a pause; every way to read adds up.
+    for kind in [Kind::Set, Kind::OrderedSet] {
+        let node = node();
+        let t = table(&node, kind);
+        (0..20).for_each(|id| t.insert(&row(id, 50)).expect("fits"));
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for seed in [5, 6] {
+                let (node, t, stop) = (&node, &t, &stop);
+                scope.spawn(move || {
+                    let mut dice = fastrand::Rng::with_seed(seed);
+                    while !stop.load(Ordering::Relaxed) {
+                        let (from, to, by) = (dice.i64(0..20), dice.i64(0..20), dice.i64(1..5));
+                        node.transaction(|tx| {
+                            tx.update_counter(t, &key(from), &[hypermnesia::Count::new("n", -by)], None)?;
+                            tx.update_counter(t, &key(to), &[hypermnesia::Count::new("n", by)], None)?;
+                            Ok(())
+                        })
+                        .expect("commits");
+                    }
+                });
+            }
+            let total = |rows: Vec<Vec<Value>>| rows.iter().map(|row| n(row)).sum::<i64>();
+            for _ in 0..150 {
+                assert_eq!(total(t.matching(Filter::everything()).expect("read")), 1_000);
+                assert_eq!(total(t.to_vec().expect("read")), 1_000);
+                assert_eq!(t.foldl(0, |sum, row| sum + n(&row)).expect("read"), 1_000);
+                let by_index = Pattern::of(Filter::greater("n", i64::MIN)).along_index("by_n");
+                assert_eq!(total(t.matching(&by_index).expect("read")), 1_000);
+                let span = t.index_span("by_n", &[], ..).expect("fits");
+                assert_eq!(total(t.index_range("by_n", &span).expect("read")), 1_000);
+                let mut chunks = t.chunks(&by_index, 3).expect("opens");
+                let mut sum = 0;
+                while let Some(chunk) = chunks.next_chunk().expect("open") {
+                    sum += total(chunk);
+                }
+                assert_eq!(sum, 1_000);
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(node.status().snapshots, 0);
+    }
+}
+
+#[test]
+fn chunks_go_on_where_they_were_whatever_is_written_between_them() {
+    // Aim: one snapshot, no row twice, none left out. Method: between chunks rows are deleted, changed, put before and behind
+    // where the reader stands, by key and by index, forward and backward.
+    for (kind, backward, along) in [
+        (Kind::Set, false, None),
+        (Kind::OrderedSet, false, None),
+        (Kind::OrderedSet, true, None),
+        (Kind::OrderedSet, false, Some("by_n")),
+        (Kind::Set, true, Some("by_n")),
+        (Kind::Bag, false, None),
+    ] {
+        let node = node();
+        let t = table(&node, kind);
+        (0..1_000).for_each(|id| t.insert(&row(id * 2, id % 10)).expect("fits"));
+        let before = sorted(t.to_vec().expect("read"));
+        let mut pattern = Pattern::of(Filter::at_least("n", 0));
+        match along {
+            Some(index) => pattern = pattern.along_index(index),
+            None if kind == Kind::OrderedSet => pattern = pattern.in_key_order(),
+            None => {}
+        }
+        if backward {
+            pattern = pattern.backward();
+        }
+        let mut chunks = t.chunks(pattern, 170).expect("opens");
+        let (mut found, mut turn) = (Vec::new(), 0);
+        while let Some(chunk) = chunks.next_chunk().expect("open") {
+            found.extend(chunk);
+            for id in (turn..2_000).step_by(7) {
+                match id % 3 {
+                    0 => t.delete(&key(id)).expect("done"),
+                    _ => t.insert(&row(id, 99 - id)).expect("done"),
+                }
+            }
+            turn += 1;
+        }
+        assert!(turn > 4);
+        let ordered = kind == Kind::OrderedSet && along.is_none();
+        assert!(!ordered || found.is_sorted_by(|a, b| (a < b) != backward), "in order");
+        assert_eq!(sorted(found), before, "{kind:?} {backward} {along:?}");
+    }
+}
+
+#[test]
+fn a_dropped_table_ends_its_continuations_and_a_closed_node_too() {
+    let node = node();
+    let t = table(&node, Kind::OrderedSet);
+    (0..1_000).for_each(|id| t.insert(&row(id, 1)).expect("fits"));
+    let mut chunks = t.chunks(Filter::everything(), 1).expect("opens");
+    assert!(chunks.next_chunk().expect("open").is_some());
+    node.drop_index("t", "by_n").expect("there");
+    let ended = loop {
+        match chunks.next_chunk() {
+            Ok(Some(_)) => {}
+            other => break other,
+        }
+    };
+    assert!(matches!(ended, Err(Error::SchemaChanged { .. })), "{ended:?}");
+    assert!(chunks.is_ended());
+    assert_eq!((node.status().continuations, node.status().snapshots), (0, 0));
+    let mut open = t.chunks(Filter::everything(), 1).expect("opens");
+    node.close();
+    assert!(matches!(open.next_chunk(), Err(Error::Closed)));
+}
+
+#[test]
+fn a_pattern_guards_what_it_did_not_find() {
+    // Aim: contract case 9 through a pattern: two transactions that each count and then insert do not both do so. Method: they
+    // meet after counting.
+    let node = node();
+    let t = table(&node, Kind::Set);
+    let meet = std::sync::Barrier::new(2);
+    let runs = std::sync::atomic::AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for id in [1, 2] {
+            let (node, t, meet, runs) = (&node, &t, &meet, &runs);
+            scope.spawn(move || {
+                let mut first = true;
+                node.transaction(|tx| {
+                    runs.fetch_add(1, Ordering::Relaxed);
+                    let count = tx.count_matching(t, Filter::equal("n", 5))?;
+                    if std::mem::take(&mut first) {
+                        meet.wait();
+                    }
+                    if count == 0 { tx.insert(t, &row(id, 5)) } else { Ok(()) }
+                })
+                .expect("both end");
+            });
+        }
+    });
+    assert_eq!(t.range(&Span::all()).expect("read").len(), 1, "only one of them");
+    assert!(runs.into_inner() >= 3);
+}
