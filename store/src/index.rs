@@ -2,12 +2,15 @@
 //! before the first mark that needs it is proposed until no kept version has its value, and a while longer (`history`), so
 //! it says *maybe*: readers look at the version they see and compare. This file never decides what is visible.
 
-use scc::{Guard, TreeIndex};
+use std::ops::ControlFlow;
+
+use scc::TreeIndex;
 
 use crate::cell::CellRef;
-use crate::key::Key;
+use crate::key::{Key, KeyRange};
 use crate::row::{Body, Row};
 use crate::schema::{IndexDef, TableDef};
+use crate::table::{Direction, walk_tree};
 
 pub(crate) struct Index {
     pub(crate) def: IndexDef,
@@ -65,8 +68,12 @@ impl Index {
 
     /// The cells whose rows may have this value.
     pub(crate) fn maybe(&self, value: &Key) -> Vec<CellRef> {
-        let guard = Guard::new();
-        let range = crate::key::KeyRange::prefix(value);
-        self.tree.range::<Key, _>(range, &guard).map(|(_, cell)| CellRef::clone(cell)).collect()
+        let mut cells = Vec::new();
+        let walked = walk_tree(&self.tree, &KeyRange::prefix(value), Direction::Forward, |_, cell| {
+            cells.push(CellRef::clone(cell));
+            Ok(ControlFlow::Continue(()))
+        });
+        walked.expect("looking at entries waits for nobody");
+        cells
     }
 }

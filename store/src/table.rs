@@ -460,12 +460,38 @@ pub(crate) fn walk_tree(
     }
     let guard = scc::Guard::new();
     let mut entries = tree.range::<Key, _>((range.start.as_ref(), range.end.as_ref()), &guard);
+    let mut any = false;
     loop {
         let next = match direction {
             Direction::Forward => entries.next(),
             Direction::Backward => entries.next_back(),
         };
-        let Some((entry, cell)) = next else { return Ok(()) };
+        let Some((entry, cell)) = next else { break };
+        any = true;
+        if each(entry, cell)?.is_break() {
+            return Ok(());
+        }
+    }
+    if any { Ok(()) } else { walk_from_edge(tree, range, direction, &guard, each) }
+}
+
+/// A range of scc 3.8 that begins where the tree does finds nothing when all entries of the outermost leaf were removed; its
+/// iterator over everything steps to the next leaf. So where a range found nothing, the outermost entry tells whether it
+/// should have: if that lies in the range, the walk begins there, and if not, the range began further in and is empty.
+fn walk_from_edge(
+    tree: &TreeIndex<Key, CellRef>,
+    range: &KeyRange,
+    direction: Direction,
+    guard: &scc::Guard,
+    mut each: impl FnMut(&Key, &CellRef) -> Result<ControlFlow<()>, Blocked>,
+) -> Result<(), Blocked> {
+    let mut entries = tree.iter(guard);
+    loop {
+        let next = match direction {
+            Direction::Forward => entries.next(),
+            Direction::Backward => entries.next_back(),
+        };
+        let Some((entry, cell)) = next.filter(|(entry, _)| range.contains(entry)) else { return Ok(()) };
         if each(entry, cell)?.is_break() {
             return Ok(());
         }

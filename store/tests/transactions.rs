@@ -428,6 +428,33 @@ fn first_last_next_prev_step_through_the_keys() {
 }
 
 #[test]
+fn the_ends_of_a_table_are_found_when_rows_beyond_them_have_gone() {
+    // Aim: ordered tables and indexes have no blind ends where many keys in a row were deleted and forgotten: queues, and
+    // stacks. Method: keys from both ends go, a few at a time; first, last, ranges and a unique-like look at the index.
+    for (from, to) in [(0, 100), (100, 300), (37, 222)] {
+        let bench = Bench::new(Kind::OrderedSet);
+        bench.run((0..300).map(|k| put(k, k)).collect());
+        (0..from).chain(to..300).for_each(|k| drop(bench.run(vec![delete(k)])));
+        bench.store.clock().advance(WALL + 10_000);
+        bench.store.tidy(usize::MAX);
+        let (table, snapshot) = (bench.table(), bench.store.snapshot());
+        assert_eq!(table.cells() as i64, to - from);
+        let edge = |found: Option<hypermnesia_store::Found>| found.map(|(key, ..)| key);
+        assert_eq!(edge(table.first(snapshot.at()).expect("settled")), Some(key(from)));
+        assert_eq!(edge(table.last(snapshot.at()).expect("settled")), Some(key(to - 1)));
+        assert_eq!(edge(table.prev(&key(300), snapshot.at()).expect("settled")), Some(key(to - 1)));
+        assert_eq!(edge(table.next(&key(-1), snapshot.at()).expect("settled")), Some(key(from)));
+        assert_eq!(edge(table.prev(&key(from), snapshot.at()).expect("settled")), None);
+        let index = table.def().indexes[0].id;
+        for direction in [Direction::Forward, Direction::Backward] {
+            assert_eq!(table.cursor(KeyRange::all(), direction, snapshot.at()).count() as i64, to - from);
+            let found = table.index_cursor(index, KeyRange::all(), direction, snapshot.at());
+            assert_eq!(found.count() as i64, to - from, "{direction:?} {from}..{to}");
+        }
+    }
+}
+
+#[test]
 fn every_pair_of_locks_waits_or_passes_as_it_should() {
     // Aim: contract case 3 and wait-die. Method: all pairs of key/table read/write, older and younger requester, both of
     // which hold something else already; the parked one is freed by the other's abort; no lock is left.
