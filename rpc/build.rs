@@ -5,11 +5,12 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::{env, fs};
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "hypermnesia/v1/cluster.proto",
     "hypermnesia/v1/errors.proto",
     "hypermnesia/v1/operations.proto",
     "hypermnesia/v1/query.proto",
+    "hypermnesia/v1/sequences.proto",
     "hypermnesia/v1/tables.proto",
     "hypermnesia/v1/transactions.proto",
     "hypermnesia/v1/values.proto",

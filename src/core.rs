@@ -27,7 +27,9 @@ use crate::limits::DEADLINE_DEFAULT;
 use crate::load::Loads;
 use crate::lockers::Lockers;
 use crate::peer::Peers;
+use crate::sequence::Sequences;
 use crate::sweep::Sweep;
+use crate::unique::UniqueIds;
 use crate::wait::{Alarms, Answer, Parker, deadline_in};
 
 /// Bits of a sequence number below the incarnation: four million transactions per millisecond of a node's life.
@@ -75,6 +77,8 @@ pub(crate) struct Core {
     pub(crate) loads: Loads,
     pub(crate) continuations: Continuations,
     pub(crate) events: Bus,
+    pub(crate) sequences: Sequences,
+    pub(crate) unique_ids: UniqueIds,
     waiting: Waiting,
     /// Zero of [`Now::mono_ns`].
     started: Instant,
@@ -123,6 +127,8 @@ impl Core {
             loads: Loads::default(),
             continuations: Continuations::default(),
             events: Bus::default(),
+            sequences: Sequences::default(),
+            unique_ids: UniqueIds::new(parts.me.node, parts.me.incarnation),
             waiting: Waiting {
                 parts: (0..WAITING_PARTS).map(|_| CachePadded::default()).collect(),
                 count: CachePadded::default(),

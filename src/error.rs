@@ -192,6 +192,18 @@ pub enum Error {
         /// The table.
         table: String,
     },
+    /// There is no sequence of this name, or it was dropped. Nothing changed.
+    #[error("there is no sequence {name:?}")]
+    NoSuchSequence {
+        /// The name.
+        name: String,
+    },
+    /// A sequence has given out its last number. Nothing changed; a reset makes it begin again.
+    #[error("sequence {name:?} has given out its last number")]
+    SequenceExhausted {
+        /// The name.
+        name: String,
+    },
     /// The table has a bound in rows or bytes and the transaction would grow it past that. Nothing changed; a retry may
     /// succeed when rows have gone.
     #[error("table {table:?} is full: it has as many rows or bytes as its definition allows")]

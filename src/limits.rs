@@ -149,3 +149,12 @@ pub const CONTINUATIONS_MAX: usize = 1_024;
 
 /// Events that wait for one slow subscriber; older ones are dropped and counted.
 pub const SUBSCRIPTION_EVENTS: usize = 4_096;
+
+/// Numbers of a sequence that a node reserves at a time: what a crash loses at most, and one transaction in so many calls.
+pub const SEQUENCE_BLOCK: i64 = 1_000;
+
+/// Most numbers of one block that a caller asks for.
+pub const SEQUENCE_BLOCK_MAX: u32 = 1_000_000;
+
+/// Most sequences. With their rows the schema table still goes to another member in one piece.
+pub const SEQUENCES_MAX: usize = 1_024;

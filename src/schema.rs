@@ -115,7 +115,7 @@ pub(crate) fn drop_index(core: &Arc<Core>, table: &str, index: &str, time: Durat
 }
 
 /// Runs a change with row 0 locked and noted; it is given the next table id and gives it back.
-fn change(
+pub(crate) fn change(
     core: &Arc<Core>,
     time: Duration,
     mut change: impl FnMut(&mut Transaction, &Arc<Open>, u32) -> Result<u32>,

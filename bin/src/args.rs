@@ -6,7 +6,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::bench::member;
-use crate::command::{bench, demo, dev, exec, export, import, query, rows, serve, status, table};
+use crate::command::{bench, demo, dev, exec, export, import, query, rows, sequence, serve, status, table};
 use crate::output::Format;
 
 const EXAMPLES: &str = "\
@@ -177,6 +177,11 @@ pub(crate) enum Command {
     Put(rows::PutArgs),
     /// Delete the rows of a key.
     Delete(rows::DeleteArgs),
+    /// Give out numbers once; list, reset and drop sequences.
+    #[command(subcommand)]
+    Sequence(sequence::SequenceCommand),
+    /// Print ids that nobody else is given.
+    Id(sequence::IdArgs),
     /// Load a CSV or JSON lines file into a table.
     Import(import::ImportArgs),
     /// Write a table to the standard output or a file.

@@ -10,6 +10,7 @@ pub(crate) mod import;
 pub(crate) mod query;
 pub(crate) mod retention;
 pub(crate) mod rows;
+pub(crate) mod sequence;
 pub(crate) mod serve;
 pub(crate) mod shell;
 pub(crate) mod status;

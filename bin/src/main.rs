@@ -58,6 +58,8 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Get(args) => command::rows::get(global, args).await,
         Command::Put(args) => command::rows::put(global, args).await,
         Command::Delete(args) => command::rows::delete(global, args).await,
+        Command::Sequence(command) => command::sequence::run(global, command).await,
+        Command::Id(args) => command::sequence::ids(global, args).await,
         Command::Import(args) => command::import::run(global, args).await,
         Command::Export(args) => command::export::run(global, args).await,
         Command::Query(args) => command::query::run(global, args).await,

@@ -30,6 +30,7 @@ mod lifetime;
 mod operations;
 mod query;
 mod scan;
+mod sequence;
 mod table;
 mod table_spec;
 mod transact;

@@ -16,6 +16,7 @@ mod outlet;
 mod query;
 mod requests;
 mod scan;
+mod sequences;
 mod tables;
 mod transact;
 
@@ -37,6 +38,7 @@ use crate::proto;
 use crate::proto::cluster_server::ClusterServer;
 use crate::proto::operations_server::OperationsServer;
 use crate::proto::query_server::QueryServer;
+use crate::proto::sequences_server::SequencesServer;
 use crate::proto::tables_server::TablesServer;
 use crate::proto::transactions_server::TransactionsServer;
 use door::Door;
@@ -121,6 +123,7 @@ pub fn router(node: Node) -> Routes {
         .add_service(sized!(QueryServer, services))
         .add_service(sized!(OperationsServer, services))
         .add_service(sized!(ClusterServer, services))
+        .add_service(sized!(SequencesServer, services))
         .add_service(health);
     if let Ok(reflection) = reflection().build_v1() {
         routes.add_service(reflection);

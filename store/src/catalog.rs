@@ -118,13 +118,14 @@ impl Store {
     }
 }
 
-/// The definition in a row of the schema table; none in the row that counts table ids.
+/// The definition in a row of the schema table; none in the row that counts table ids, and in those below it, which the
+/// store keeps and does not look into.
 ///
 /// # Errors
 /// When the bytes are no definition that this version knows.
 pub fn defined_by(row: &Row) -> Result<Option<TableDef>, CodecError> {
     match (row.attribute(0), row.attribute(2)) {
-        (ValueRef::Int(0), _) => Ok(None),
+        (ValueRef::Int(..=0), _) => Ok(None),
         (_, ValueRef::Bytes(bytes)) => TableDef::from_bytes(bytes).map(Some),
         _ => Err(CodecError::Undecodable("a row of the schema without a definition".into())),
     }

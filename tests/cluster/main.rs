@@ -6,4 +6,5 @@ mod disc;
 mod hard_stop;
 mod identity;
 mod local;
+mod sequences;
 mod trio;

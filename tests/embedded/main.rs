@@ -12,6 +12,7 @@ mod orders;
 mod patterns;
 mod refusals;
 mod rows;
+mod sequences;
 mod shadows;
 mod snapshots;
 mod tables;

@@ -48,6 +48,36 @@ fn transactions_as_json_lines() {
 }
 
 #[test]
+fn numbers_are_given_out_once_through_a_kill() {
+    // Aim: `sequence` and `id`, and that a killed process repeats no number. Method: each command; numbers; kill hard; numbers.
+    let home = tempfile::tempdir().expect("the test holds this");
+    let start = || Server::start(&["--data", home.path().to_str().expect("a name")]);
+    let next = |server: &Server, count: &str| -> Vec<i64> {
+        let said = server.says(&["sequence", "next", "orders", "-n", count, "--format", "csv"]);
+        said.lines().skip(1).map(|line| line.parse().expect("a number")).collect()
+    };
+    let server = start();
+    assert_eq!(next(&server, "3"), [1, 2, 3]);
+    assert_eq!(next(&server, "1"), [4]);
+    let current = server.says(&["sequence", "current", "orders", "--format", "csv"]);
+    assert_eq!(
+        server.says(&["sequence", "list", "--format", "csv"]),
+        current.replace("current\n", "sequence,current\norders,")
+    );
+    let id = server.says(&["id", "-n", "2", "--format", "csv"]);
+    drop(server);
+    let server = start();
+    let behind = next(&server, "1")[0];
+    assert!(behind > 4, "{behind}");
+    assert!(server.says(&["id", "--format", "csv"]).lines().nth(1) > id.lines().nth(2), "ids go on growing");
+    server.says(&["sequence", "reset", "orders", "-7"]);
+    assert_eq!(next(&server, "2"), [-7, -6]);
+    server.says(&["sequence", "drop", "orders"]);
+    assert_eq!(server.hmn(&["sequence", "current", "orders"]).status.code(), Some(1));
+    assert_eq!(server.hmn(&["sequence", "next", "orders", "-n", "0"]).status.code(), Some(2));
+}
+
+#[test]
 fn registers_are_swapped_counted_and_taken() {
     // Aim: the operations that look before they write, with `fail` where what they need is not so. Method: lines in, answers
     // out; a failed one leaves nothing of its transaction.

@@ -14,7 +14,8 @@ use super::{TransactionOptions, Values};
 use crate::limits::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MESSAGE_BYTES_MAX};
 use crate::proto::{self, cluster_client::ClusterClient, operations_client::OperationsClient};
 use crate::proto::{
-    query_client::QueryClient, tables_client::TablesClient, transactions_client::TransactionsClient,
+    query_client::QueryClient, sequences_client::SequencesClient, tables_client::TablesClient,
+    transactions_client::TransactionsClient,
 };
 use crate::{Error, ErrorKind};
 
@@ -164,6 +165,10 @@ impl Client {
     pub(super) fn cluster_client(&self) -> ClusterClient<Timed> {
         ClusterClient::with_interceptor(self.channel.clone(), self.timeout)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(super) fn sequences_client(&self) -> SequencesClient<Timed> {
+        SequencesClient::with_interceptor(self.channel.clone(), self.timeout)
     }
 
     fn tables_client(&self) -> TablesClient<Timed> {

@@ -47,7 +47,9 @@ fn kind_of(error: &NodeError) -> ErrorKind {
         | NodeError::NoSuchAttribute { .. } => ErrorKind::Invalid,
         NodeError::Query(error) if error.kind == QueryErrorKind::Limit => ErrorKind::Limit,
         NodeError::Query(_) => ErrorKind::Invalid,
-        NodeError::NoSuchTable { .. } | NodeError::NoSuchIndex { .. } => ErrorKind::NotFound,
+        NodeError::NoSuchTable { .. } | NodeError::NoSuchIndex { .. } | NodeError::NoSuchSequence { .. } => {
+            ErrorKind::NotFound
+        }
         NodeError::TableExists { .. } | NodeError::IndexExists { .. } => ErrorKind::AlreadyExists,
         NodeError::Conflict { .. } => ErrorKind::Conflict,
         NodeError::SchemaChanged { .. } => ErrorKind::SchemaChanged,
@@ -69,6 +71,7 @@ fn kind_of(error: &NodeError) -> ErrorKind {
         NodeError::Overloaded { .. }
         | NodeError::TooLarge { .. }
         | NodeError::TableFull { .. }
+        | NodeError::SequenceExhausted { .. }
         | NodeError::IndexEntryTooLong { .. } => ErrorKind::Limit,
         NodeError::Damaged { .. } | NodeError::Disc(_) => ErrorKind::Storage,
         // The node has stopped; nobody knows what was under way.

@@ -9,6 +9,7 @@ mod limits;
 mod operations;
 mod queries;
 mod rows;
+mod sequences;
 mod served;
 mod services;
 mod transactions;
