@@ -5,10 +5,11 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::{env, fs};
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "hypermnesia/v1/cluster.proto",
     "hypermnesia/v1/errors.proto",
     "hypermnesia/v1/operations.proto",
+    "hypermnesia/v1/patterns.proto",
     "hypermnesia/v1/query.proto",
     "hypermnesia/v1/sequences.proto",
     "hypermnesia/v1/tables.proto",

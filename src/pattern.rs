@@ -145,11 +145,21 @@ impl Snapshot {
         &self,
         open: &Arc<Open>,
         plan: MatchPlan,
+        show: impl FnMut(&Key, &Row) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        self.search_unless(open, plan, &|| false, show)
+    }
+
+    fn search_unless(
+        &self,
+        open: &Arc<Open>,
+        plan: MatchPlan,
+        stop: &dyn Fn() -> bool,
         mut show: impl FnMut(&Key, &Row) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         self.core.check_copy(open.def())?;
         let mut walker = Walker::new(open, plan)?;
-        while let Some((key, row)) = walker.next(self)? {
+        while let Some((key, row)) = walker.next_unless(self, stop)? {
             if show(&key, &row)?.is_break() {
                 break;
             }
@@ -184,6 +194,22 @@ impl Snapshot {
     ) -> Result<()> {
         let open = table.open()?;
         self.search(&open, plan(&open, &pattern.into())?, |_, row| Ok(show(row)))
+    }
+
+    /// As [`Snapshot::each_matching`]; also ends when `stop` says so, which is asked every thousand rows or so that are looked
+    /// at, whether or not they are meant: for whoever has a deadline.
+    ///
+    /// # Errors
+    /// As [`Snapshot::matching`].
+    pub fn each_matching_unless<S: Shape>(
+        &self,
+        table: &Table<S>,
+        pattern: impl Into<Pattern>,
+        stop: impl Fn() -> bool,
+        mut show: impl FnMut(&Row) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let open = table.open()?;
+        self.search_unless(&open, plan(&open, &pattern.into())?, &stop, |_, row| Ok(show(row)))
     }
 
     /// Some attributes of the rows of a pattern, in this order.

@@ -6,7 +6,9 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::bench::member;
-use crate::command::{bench, demo, dev, exec, export, import, query, rows, sequence, serve, status, table};
+use crate::command::{
+    bench, demo, dev, exec, export, import, order, query, rows, select, sequence, serve, status, table,
+};
 use crate::output::Format;
 
 const EXAMPLES: &str = "\
@@ -182,6 +184,16 @@ pub(crate) enum Command {
     Sequence(sequence::SequenceCommand),
     /// Print ids that nobody else is given.
     Id(sequence::IdArgs),
+    /// Print the rows of a table that fulfil a condition.
+    Select(select::SelectArgs),
+    /// Print the row of the smallest key of an ordered set.
+    First(order::EndArgs),
+    /// Print the row of the greatest key.
+    Last(order::EndArgs),
+    /// Print the row behind a key, which need not be there.
+    Next(order::BesideArgs),
+    /// Print the row before a key, which need not be there.
+    Prev(order::BesideArgs),
     /// Load a CSV or JSON lines file into a table.
     Import(import::ImportArgs),
     /// Write a table to the standard output or a file.

@@ -13,6 +13,7 @@ mod door;
 mod interactive;
 mod operations;
 mod outlet;
+mod patterns;
 mod query;
 mod requests;
 mod scan;
@@ -37,6 +38,7 @@ use crate::limits::{
 use crate::proto;
 use crate::proto::cluster_server::ClusterServer;
 use crate::proto::operations_server::OperationsServer;
+use crate::proto::patterns_server::PatternsServer;
 use crate::proto::query_server::QueryServer;
 use crate::proto::sequences_server::SequencesServer;
 use crate::proto::tables_server::TablesServer;
@@ -120,6 +122,7 @@ pub fn router(node: Node) -> Routes {
     routes
         .add_service(sized!(TablesServer, services))
         .add_service(sized!(TransactionsServer, services))
+        .add_service(sized!(PatternsServer, services))
         .add_service(sized!(QueryServer, services))
         .add_service(sized!(OperationsServer, services))
         .add_service(sized!(ClusterServer, services))

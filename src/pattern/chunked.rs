@@ -3,6 +3,7 @@
 //! and is no longer meant stays.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hypermnesia_query::{MatchPlan, Pattern};
 use hypermnesia_store::{Key, Row, Table as Open, Value};
@@ -10,10 +11,12 @@ use hypermnesia_store::{Key, Row, Table as Open, Value};
 use super::change;
 use crate::attempt::{Attempt, Step};
 use crate::error::{Error, Result};
+use crate::limits::CONTINUATION_AGE_MAX;
 use crate::options::TxOptions;
 use crate::shape::Shape;
 use crate::table::Table;
 use crate::transaction;
+use crate::wait::deadline_in;
 
 /// What is done to one row.
 type Change<'c> = dyn FnMut(&mut Attempt, &Arc<Open>, &Key, &Row) -> Step<()> + 'c;
@@ -27,7 +30,20 @@ impl<S: Shape> Table<S> {
     /// As [`Table::delete_matching`], and [`Error::Expired`] when it takes longer than a snapshot may be pinned
     /// ([`CONTINUATION_AGE_MAX`](crate::limits::CONTINUATION_AGE_MAX)).
     pub fn delete_matching_in_chunks(&self, pattern: impl Into<Pattern>, rows: usize) -> Result<u64> {
-        self.change_in_chunks(&pattern.into(), rows, &mut change::remove)
+        self.delete_matching_in_chunks_within(pattern, rows, CONTINUATION_AGE_MAX)
+    }
+
+    /// As [`Table::delete_matching_in_chunks`], all chunks within this time.
+    ///
+    /// # Errors
+    /// As there, and [`Error::DeadlineExceeded`] after the last chunk that was in time.
+    pub fn delete_matching_in_chunks_within(
+        &self,
+        pattern: impl Into<Pattern>,
+        rows: usize,
+        time: Duration,
+    ) -> Result<u64> {
+        self.change_in_chunks(&pattern.into(), rows, time, &mut change::remove)
     }
 
     /// As [`Table::update_matching`], for any number of rows; see [`Table::delete_matching_in_chunks`]. No row is changed
@@ -41,22 +57,44 @@ impl<S: Shape> Table<S> {
         changes: &[(&str, Value)],
         rows: usize,
     ) -> Result<u64> {
+        self.update_matching_in_chunks_within(pattern, changes, rows, CONTINUATION_AGE_MAX)
+    }
+
+    /// As [`Table::update_matching_in_chunks`], all chunks within this time.
+    ///
+    /// # Errors
+    /// As there, and [`Error::DeadlineExceeded`] after the last chunk that was in time.
+    pub fn update_matching_in_chunks_within(
+        &self,
+        pattern: impl Into<Pattern>,
+        changes: &[(&str, Value)],
+        rows: usize,
+        time: Duration,
+    ) -> Result<u64> {
         let changes = change::changes_of(self.open()?.def(), changes)?;
-        self.change_in_chunks(&pattern.into(), rows, &mut |attempt, open, key, row| {
+        self.change_in_chunks(&pattern.into(), rows, time, &mut |attempt, open, key, row| {
             let new = change::changed(open.def(), row, &changes)?;
             change::put_instead(attempt, open, key, row, &new)
         })
     }
 
-    fn change_in_chunks(&self, pattern: &Pattern, rows: usize, change: &mut Change<'_>) -> Result<u64> {
+    fn change_in_chunks(
+        &self,
+        pattern: &Pattern,
+        rows: usize,
+        time: Duration,
+        change: &mut Change<'_>,
+    ) -> Result<u64> {
+        let until = deadline_in(time);
         let mut meant = self.stored().chunks(pattern, rows)?;
         let mut changed = 0;
         while let Some(chunk) = meant.next_chunk()? {
             let open = self.open()?;
             let plan = super::plan(&open, pattern)?;
+            let options = TxOptions::new().deadline(until.saturating_duration_since(Instant::now()));
             let keyed = |row: Row| Ok((open.def().key_of(&row).map_err(Error::from)?, row));
             let chunk = chunk.into_iter().map(keyed).collect::<Result<Vec<_>>>()?;
-            changed += transaction::run(&self.core, &TxOptions::default(), |tx| {
+            changed += transaction::run(&self.core, &options, |tx| {
                 tx.step(|attempt, waker| {
                     let mut still = Vec::with_capacity(chunk.len());
                     for (key, row) in &chunk {

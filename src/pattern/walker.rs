@@ -21,7 +21,12 @@ pub(crate) struct Walker {
     /// Of the last key, not looked at yet.
     found: VecDeque<(Key, Row)>,
     sieve: Sieve,
+    /// Rows looked at so far.
+    looked: u64,
 }
+
+/// Rows that are looked at between two questions whether to stop: they take some 100 ns each.
+const ROWS_PER_QUESTION: u64 = 1_024;
 
 /// Lets pass what is meant, once, up to the limit.
 pub(crate) struct Sieve {
@@ -59,13 +64,27 @@ impl Walker {
             plan,
             cursor: None,
             found: VecDeque::new(),
+            looked: 0,
         })
     }
 
     /// The next row and its key. Always over the same snapshot.
     pub(crate) fn next(&mut self, snapshot: &Snapshot) -> Result<Option<(Key, Row)>> {
+        self.next_unless(snapshot, &|| false)
+    }
+
+    /// As [`Walker::next`]; ends when it is told to stop, which it asks now and then, also while no row is meant.
+    pub(crate) fn next_unless(
+        &mut self,
+        snapshot: &Snapshot,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<(Key, Row)>> {
         while !self.sieve.is_full() {
             if let Some((key, row)) = self.found.pop_front() {
+                self.looked += 1;
+                if self.looked.is_multiple_of(ROWS_PER_QUESTION) && stop() {
+                    return Ok(None);
+                }
                 if self.sieve.passes(&self.plan, &row)? {
                     return Ok(Some((key, row)));
                 }

@@ -410,6 +410,29 @@ fn a_change_that_is_too_large_changes_nothing_and_chunks_get_it_done() {
 }
 
 #[test]
+fn a_search_can_be_stopped_although_it_finds_nothing() {
+    // Aim: who has a deadline is asked while rows are looked at, not only when one is meant. Method: count the questions.
+    let node = node();
+    let t = table(&node, Kind::Set);
+    let rows: Vec<_> = (0..5_000).map(|id| row(id, 1)).collect();
+    t.insert_many(rows.iter().map(|row| &row[..])).expect("fits");
+    let asked = std::cell::Cell::new(0);
+    let search = |stop_at: u32| {
+        asked.set(0);
+        let stop = || {
+            asked.set(asked.get() + 1);
+            asked.get() == stop_at
+        };
+        let never = Filter::sql("n + id < 0", [Value::Null; 0]);
+        let none = |_: &hypermnesia::Row| panic!("no row is meant");
+        node.snapshot().expect("serves").each_matching_unless(&t, never, stop, none).expect("read");
+        asked.get()
+    };
+    assert_eq!(search(u32::MAX), 4, "once in a thousand rows");
+    assert_eq!(search(2), 2, "and no more after it said so");
+}
+
+#[test]
 fn rows_keep_their_deadlines_when_patterns_change_them() {
     let node = node();
     let hour = Duration::from_secs(3600);

@@ -79,7 +79,7 @@ pub(crate) async fn delete(global: &Global, args: DeleteArgs) -> Result<()> {
     Ok(())
 }
 
-fn print_rows(global: &Global, table: &TableDefinition, rows: &[Vec<Value>]) -> Result<()> {
+pub(super) fn print_rows(global: &Global, table: &TableDefinition, rows: &[Vec<Value>]) -> Result<()> {
     let columns: Vec<_> = attributes(table).map(|(name, _)| name).collect();
     let types = attributes(table).map(|(_, ty)| ty);
     let mut out = output::stdout(global.format, &columns)?.of_types(types);
@@ -90,7 +90,7 @@ fn print_rows(global: &Global, table: &TableDefinition, rows: &[Vec<Value>]) -> 
 }
 
 /// The texts as values of these attributes.
-fn typed(what: &str, wanted: &[(&str, AttributeType)], texts: &[String]) -> Result<Values> {
+pub(super) fn typed(what: &str, wanted: &[(&str, AttributeType)], texts: &[String]) -> Result<Values> {
     if wanted.len() != texts.len() {
         let names: Vec<_> = wanted.iter().map(|(name, _)| *name).collect();
         bail!("the {what} has {} values ({}), {} were given", wanted.len(), names.join(", "), texts.len());

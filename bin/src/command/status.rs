@@ -132,7 +132,13 @@ fn print_json(status: &ClusterStatus) -> Result<()> {
             ("keys", doubt.keys.into()),
         ])
     });
-    let columns = ["name", "version", "epoch", "ready", "uptime_ms", "members", "tables", "in_doubt"];
+    let held = map([
+        ("snapshots", status.snapshots.into()),
+        ("continuations", status.continuations.into()),
+        ("streams", status.streams.into()),
+        ("interactive", status.interactive.into()),
+    ]);
+    let columns = ["name", "version", "epoch", "ready", "uptime_ms", "members", "tables", "in_doubt", "held"];
     let mut out = output::stdout(Format::Json, &columns)?;
     out.row(&[
         status.name.as_str().into(),
@@ -143,6 +149,7 @@ fn print_json(status: &ClusterStatus) -> Result<()> {
         Value::List(members.collect()),
         Value::List(tables.collect()),
         Value::List(in_doubt.collect()),
+        held,
     ])?;
     out.finish().map(drop)
 }

@@ -7,5 +7,6 @@ mod deadlines;
 mod development;
 mod files;
 mod manners;
+mod patterns;
 mod program;
 mod single;

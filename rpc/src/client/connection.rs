@@ -14,8 +14,8 @@ use super::{TransactionOptions, Values};
 use crate::limits::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MESSAGE_BYTES_MAX};
 use crate::proto::{self, cluster_client::ClusterClient, operations_client::OperationsClient};
 use crate::proto::{
-    query_client::QueryClient, sequences_client::SequencesClient, tables_client::TablesClient,
-    transactions_client::TransactionsClient,
+    patterns_client::PatternsClient, query_client::QueryClient, sequences_client::SequencesClient,
+    tables_client::TablesClient, transactions_client::TransactionsClient,
 };
 use crate::{Error, ErrorKind};
 
@@ -72,7 +72,7 @@ impl Client {
 
     /// A handle on a table; whether there is one shows with the first operation.
     pub fn table(&self, name: impl Into<String>) -> Table {
-        Table::new(self.tables_client(), self.transactions_client(), name.into())
+        Table::new(self.tables_client(), self.transactions_client(), self.patterns_client(), name.into())
     }
 
     /// Creates a table on every member that shall have a copy. All members must be connected.
@@ -173,6 +173,11 @@ impl Client {
 
     fn tables_client(&self) -> TablesClient<Timed> {
         let client = TablesClient::with_interceptor(self.channel.clone(), self.timeout);
+        client.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    fn patterns_client(&self) -> PatternsClient<Timed> {
+        let client = PatternsClient::with_interceptor(self.channel.clone(), self.timeout);
         client.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 

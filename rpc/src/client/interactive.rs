@@ -75,7 +75,11 @@ impl Interactive {
 
     /// The rows of a range, own writes included.
     pub async fn scan(&mut self, table: impl Into<String>, scan: Scan) -> Result<Vec<Row>, Error> {
-        let id = self.send(Step::Scan(scan.into_message(table.into()))).await?;
+        self.rows_in_parts(Step::Scan(scan.into_message(table.into()))).await
+    }
+
+    pub(super) async fn rows_in_parts(&mut self, step: Step) -> Result<Vec<Row>, Error> {
+        let id = self.send(step).await?;
         let mut rows = Vec::new();
         loop {
             match self.answer(id).await? {
@@ -87,6 +91,14 @@ impl Interactive {
                 }
                 other => return Err(unexpected(&other)),
             }
+        }
+    }
+
+    pub(super) async fn matched(&mut self, step: Step) -> Result<u64, Error> {
+        let id = self.send(step).await?;
+        match self.answer(id).await? {
+            Answer::Matched(matched) => Ok(matched.rows),
+            other => Err(unexpected(&other)),
         }
     }
 
@@ -168,7 +180,7 @@ impl Interactive {
         self.found(Step::Get(proto::Read { table: table.into(), key: Some(key.into().into()) })).await
     }
 
-    async fn read(&mut self, step: Step) -> Result<Vec<Row>, Error> {
+    pub(super) async fn read(&mut self, step: Step) -> Result<Vec<Row>, Error> {
         self.found(step).await.map(|(rows, _)| rows)
     }
 

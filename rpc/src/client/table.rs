@@ -2,6 +2,7 @@
 
 use super::connection::Timed;
 use super::{Change, Changed, Count, Expected, Lifetime, Row, Scan, ScanRows, Transact, Values, values};
+use crate::proto::patterns_client::PatternsClient;
 use crate::proto::{self, tables_client::TablesClient, transactions_client::TransactionsClient};
 use crate::{Error, Value};
 
@@ -10,16 +11,18 @@ use crate::{Error, Value};
 pub struct Table {
     client: TablesClient<Timed>,
     transactions: TransactionsClient<Timed>,
-    name: String,
+    pub(super) patterns: PatternsClient<Timed>,
+    pub(super) name: String,
 }
 
 impl Table {
     pub(super) fn new(
         client: TablesClient<Timed>,
         transactions: TransactionsClient<Timed>,
+        patterns: PatternsClient<Timed>,
         name: String,
     ) -> Table {
-        Table { client, transactions, name }
+        Table { client, transactions, patterns, name }
     }
 
     /// The table's name.

@@ -54,6 +54,7 @@ impl Door {
         let mut members: Vec<_> = status.members.into_iter().map(|member| self.member(member)).collect();
         members.sort_unstable_by_key(|member| member.node);
         let ready = status.ready && all_serve(&members);
+        let (streams, interactive) = self.open_for_clients();
         StatusResponse {
             name: status.node,
             node: self.node.id().0,
@@ -66,6 +67,10 @@ impl Door {
             uptime_ms: u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
             waits_for: status.waits_for.unwrap_or_default(),
             came_back_empty: status.came_back_empty,
+            snapshots: status.snapshots as u64,
+            continuations: status.continuations as u64,
+            streams,
+            interactive,
         }
     }
 

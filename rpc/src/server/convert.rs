@@ -70,6 +70,11 @@ pub(super) fn row_message(row: &hypermnesia::Row) -> proto::Row {
     proto::Row { values: row.iter().map(value_message).collect() }
 }
 
+/// Some attributes of a stored row as a message.
+pub(super) fn projected_message(row: &hypermnesia::Row, positions: &[usize]) -> proto::Row {
+    proto::Row { values: positions.iter().map(|position| value_message(row.attribute(*position))).collect() }
+}
+
 /// A row of plain values as a message.
 pub(super) fn values_message(values: &[hypermnesia::Value]) -> proto::Row {
     proto::Row { values: values.iter().map(|value| value_message(value.as_ref())).collect() }
@@ -238,7 +243,7 @@ pub(super) fn lifetime(lifetime: Option<proto::Lifetime>) -> Lifetime {
 
 /// A number of an enumeration. One that this version does not know is refused: taking it for the default would do something
 /// else than was asked.
-fn known<T: TryFrom<i32>>(number: i32, field: &str) -> Result<T, Error> {
+pub(super) fn known<T: TryFrom<i32>>(number: i32, field: &str) -> Result<T, Error> {
     T::try_from(number).map_err(|_| Error::invalid(field, format!("{number} is not known")))
 }
 

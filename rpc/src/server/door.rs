@@ -56,6 +56,12 @@ impl Door {
         Arc::clone(&self.interactive).try_acquire_owned().map_err(full)
     }
 
+    /// Streams that are being worked on, and interactive transactions that are open.
+    pub(super) fn open_for_clients(&self) -> (u64, u64) {
+        let taken = |most: usize, places: &Semaphore| (most - places.available_permits().min(most)) as u64;
+        (taken(BLOCKING_CALLS_MAX, &self.blocking), taken(INTERACTIVE_MAX, &self.interactive))
+    }
+
     /// A handle on a table.
     pub(super) fn table(&self, name: &str) -> Result<DynTable, Error> {
         Ok(self.node.dyn_table(name)?)

@@ -120,9 +120,17 @@ impl Session {
             }
             Step::Scan(request) => return self.scan(id, request).await,
             Step::Query(request) => return self.query(id, request).await,
+            Step::Select(request) => {
+                let rows = match self.tx() {
+                    Ok(tx) => self.door.selected_inside(tx, request).await,
+                    Err(error) => Err(error),
+                };
+                return self.parts(id, rows).await;
+            }
             Step::Get(read) => self.read(read, None).await,
             Step::GetForUpdate(read) => self.read(read, Some(LockMode::Write)).await,
             Step::Write(write) => self.write(write).await,
+            other => self.by_pattern(other).await,
         };
         match answer {
             Ok(answer) => self.answer(id, answer).await,
@@ -180,8 +188,29 @@ impl Session {
         Ok(Answer::Buffered(proto::Buffered { result: Some(result) }))
     }
 
+    async fn by_pattern(&self, step: Step) -> Result<Answer, Error> {
+        let tx = self.tx()?;
+        Ok(match step {
+            Step::CountMatching(request) => Answer::Matched(self.door.counted_inside(tx, request).await?),
+            Step::DeleteMatching(request) => Answer::Matched(self.door.deleted_inside(tx, request).await?),
+            Step::UpdateMatching(request) => Answer::Matched(self.door.updated_inside(tx, request).await?),
+            Step::Neighbour(request) => Answer::Rows(self.door.neighbour_inside(tx, request).await?),
+            _ => return Err(Error::invalid("step", "is not known here")),
+        })
+    }
+
     async fn scan(&mut self, id: u64, request: proto::ScanRequest) -> Result<(), Gone> {
-        match self.scanned(request).await {
+        let rows = self.scanned(request).await;
+        self.parts(id, rows).await
+    }
+
+    /// Rows in parts, the last one marked.
+    async fn parts(
+        &mut self,
+        id: u64,
+        rows: Result<Vec<Vec<hypermnesia::Value>>, Error>,
+    ) -> Result<(), Gone> {
+        match rows {
             Ok(rows) => {
                 let parts = rows.chunks(STREAM_BATCH_ROWS);
                 for part in parts {

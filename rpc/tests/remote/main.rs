@@ -7,6 +7,7 @@ mod deadlines;
 mod interactive;
 mod limits;
 mod operations;
+mod patterns;
 mod queries;
 mod rows;
 mod sequences;
