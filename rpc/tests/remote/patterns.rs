@@ -79,6 +79,10 @@ async fn every_test_of_a_filter_finds_what_the_node_itself_finds() {
         let few = ids(posts.matching(by_key(filter.into()).backward().limit(2)).await).await;
         assert_eq!(few, expected.iter().rev().take(2).copied().collect::<Vec<_>>(), "{same}");
     }
+    let by_sql = served.client.query("SELECT id FROM posts WHERE 't2' = ANY(tags) ORDER BY id", ()).await;
+    let by_sql = by_sql.expect("valid").collect().await.expect("whole");
+    let same = own.project(hypermnesia::Pattern::of(Own::contains("tags", "t2")).in_key_order(), &["id"]);
+    assert_eq!(by_sql.len(), same.expect("fits").len());
     let along = Pattern::of(Filter::less("id", 25)).along_index("by_author");
     assert_eq!(ids(posts.matching(along).await).await[..4], [0, 10, 20, 1]);
     served.stop().await;
