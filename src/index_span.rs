@@ -82,6 +82,17 @@ fn entry_types<'d>(def: &'d TableDef, index: &IndexDef) -> Vec<(&'d str, Type)> 
     own.chain(def.key.iter().map(of)).collect()
 }
 
+/// The first values of a key as they are stored, whole numbers as floats where a float is. What the key cannot hold stays as
+/// it is, and has its place in the order all the same.
+pub(crate) fn as_stored(def: &TableDef, values: &[Value]) -> Vec<Value> {
+    let types =
+        def.key.iter().map(|position| def.attributes[*position].ty).chain(std::iter::repeat(Type::Any));
+    let stored = |(ty, value): (Type, &Value)| {
+        ty.admit(value.as_ref()).map_or_else(|| value.clone(), ValueRef::to_value)
+    };
+    types.zip(values).map(stored).collect()
+}
+
 /// The value as it is stored.
 fn fitting(def: &TableDef, (name, ty): &(&str, Type), value: &Value) -> Result<Value, RowError> {
     ty.admit(value.as_ref()).map(ValueRef::to_value).ok_or_else(|| RowError::Type {

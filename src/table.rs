@@ -200,7 +200,7 @@ impl<S> Table<S> {
     /// # Errors
     /// [`Error::Value`] when they are too large for a key.
     pub fn prefix(&self, values: &[Value]) -> Result<Span> {
-        Ok(Span::of(Key::prefix_range(values)?))
+        Ok(Span::of(Key::prefix_range(&crate::index_span::as_stored(self.open()?.def(), values))?))
     }
 
     pub(crate) fn index_named(&self, name: &str) -> Result<IndexDef> {

@@ -177,6 +177,21 @@ impl Filter {
         self.bound(tables)
     }
 
+    /// The text that places in it are places of; empty where there is none, or several.
+    pub(crate) fn text(&self) -> &str {
+        fn texts<'f>(filter: &'f Filter, found: &mut Vec<&'f str>) {
+            match &filter.0 {
+                Test::Text(text, _) => found.push(text),
+                Test::All(parts) | Test::Any(parts) => parts.iter().for_each(|part| texts(part, found)),
+                Test::Not(part) => texts(part, found),
+                _ => {}
+            }
+        }
+        let mut found = Vec::new();
+        texts(self, &mut found);
+        if let [only] = found.as_slice() { only } else { "" }
+    }
+
     /// How many tests it is made of, so that neither they nor their nesting grow without bound.
     fn count(&self, depth: usize, tests: &mut usize) -> Result<(), QueryError> {
         *tests += if let Test::OneOf(_, values) = &self.0 { values.len().max(1) } else { 1 };

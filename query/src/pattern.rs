@@ -125,6 +125,8 @@ pub struct MatchPlan {
     /// A condition without attributes does not hold.
     nothing: bool,
     limit: usize,
+    /// Where faults have their places.
+    text: String,
 }
 
 impl MatchPlan {
@@ -138,9 +140,9 @@ impl MatchPlan {
         let bound = pattern.filter.bind(&table)?;
         let (mut conditions, once): (Vec<Expr>, Vec<Expr>) =
             conjuncts(bound.clone()).into_iter().partition(|condition| condition.slots() != 0);
-        let mut nothing = false;
+        let (mut nothing, text) = (false, pattern.filter.text());
         for condition in &once {
-            let truth = truth_of(condition, Tuple::EMPTY).map_err(|fault| fault.in_text(""))?;
+            let truth = truth_of(condition, Tuple::EMPTY).map_err(|fault| placed(fault, text))?;
             nothing |= truth != Some(true);
         }
         let mut path = path_of(&table.def, rows as f64, &conditions, &pattern.along)
@@ -152,7 +154,15 @@ impl MatchPlan {
             n += 1;
             !used.contains(&(n - 1))
         });
-        Ok(MatchPlan { table, path, filter: bound, rest: conditions, nothing, limit: pattern.limit })
+        Ok(MatchPlan {
+            table,
+            path,
+            filter: bound,
+            rest: conditions,
+            nothing,
+            limit: pattern.limit,
+            text: text.to_owned(),
+        })
     }
 
     /// Where to look, in this order, each in the [`MatchPlan::direction`].
@@ -164,7 +174,7 @@ impl MatchPlan {
             return Ok(Vec::new());
         }
         let def = &self.table.def;
-        let lookups = self.path.lookups(def, Tuple::EMPTY).map_err(|fault| fault.in_text(""))?;
+        let lookups = self.path.lookups(def, Tuple::EMPTY).map_err(|fault| placed(fault, &self.text))?;
         let reach = |lookup| match (lookup, self.path.via) {
             (Lookup::Key(key), _) => Reach::Key(key),
             (Lookup::Range(range), Via::Key) => Reach::Keys(range),
@@ -178,7 +188,7 @@ impl MatchPlan {
     /// # Errors
     /// [`QueryError`] for what cannot be worked out, such as a division by zero.
     pub fn holds(&self, row: &Row) -> Result<bool, QueryError> {
-        all_hold(&self.rest, row)
+        all_hold(&self.rest, row).map_err(|fault| placed(fault, &self.text))
     }
 
     /// Whether a row that was found in any way is meant.
@@ -186,7 +196,7 @@ impl MatchPlan {
     /// # Errors
     /// As [`MatchPlan::holds`].
     pub fn fulfils(&self, row: &Row) -> Result<bool, QueryError> {
-        all_hold(std::slice::from_ref(&self.filter), row)
+        all_hold(std::slice::from_ref(&self.filter), row).map_err(|fault| placed(fault, &self.text))
     }
 
     /// Whether a row may be found at several of these reaches, so that whoever walks them has to pass over the second.
@@ -234,14 +244,19 @@ impl MatchPlan {
     }
 }
 
-fn all_hold(conditions: &[Expr], row: &Row) -> Result<bool, QueryError> {
+/// The fault with its place, if the text is known that it is a place of.
+fn placed(fault: Fault, text: &str) -> QueryError {
+    let span = if text.is_empty() { Span::NONE } else { fault.span };
+    Fault { span, ..fault }.in_text(text)
+}
+
+fn all_hold(conditions: &[Expr], row: &Row) -> Result<bool, Fault> {
     if conditions.is_empty() {
         return Ok(true);
     }
     let rows = [Some(row.clone())];
     for condition in conditions {
-        let truth = truth_of(condition, Tuple { rows: &rows, slots: &[] });
-        if truth.map_err(|fault| fault.in_text(""))? != Some(true) {
+        if truth_of(condition, Tuple { rows: &rows, slots: &[] })? != Some(true) {
             return Ok(false);
         }
     }

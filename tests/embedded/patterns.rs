@@ -370,7 +370,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
         QueryErrorKind::Syntax,
         "end of the condition",
     );
-    query(t.delete_matching(Filter::sql("n / 0 = 1", [0; 0])), QueryErrorKind::Value, "zero");
+    query(t.delete_matching(Filter::sql("n / 0 = 1", [0; 0])), QueryErrorKind::Value, "  n / 0 = 1\n  ^^^^^");
     let everything = || Pattern::of(Filter::everything());
     query(t.count_matching(everything().in_key_order()), QueryErrorKind::Unsupported, "ordered set");
     query(t.count_matching(everything().along_index("by_m")), QueryErrorKind::Name, "did you mean \"by_n\"?");

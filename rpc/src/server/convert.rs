@@ -106,8 +106,10 @@ fn value_message(value: ValueRef<'_>) -> proto::Value {
     proto::Value { kind: Some(kind) }
 }
 
-/// Keys of a scan. A bound with fewer values than the key stands for all keys that begin with them.
-pub(super) fn range(range: Option<proto::Range>) -> Result<KeyRange, Error> {
+/// Keys of a scan, of attributes of these types. A bound with fewer values than the key stands for all keys that begin with
+/// them.
+fn range(range: Option<proto::Range>, types: &[Type]) -> Result<KeyRange, Error> {
+    let encoded = |messages, field: &str| encoded(messages, field, types);
     let Some(range) = range else { return Ok(KeyRange::all()) };
     if let Some(prefix) = range.prefix {
         if range.start.is_some() || range.end.is_some() {
@@ -136,12 +138,16 @@ fn after(key: Key) -> Bound<Key> {
     }
 }
 
-fn encoded(messages: Vec<proto::Value>, field: &str) -> Result<Key, Error> {
+fn encoded(messages: Vec<proto::Value>, field: &str, types: &[Type]) -> Result<Key, Error> {
     if messages.is_empty() {
         return Err(Error::invalid(field, "needs at least one value"));
     }
     let path = format!("{field}.values");
-    Key::encode(&values(messages, &path)?).map_err(|error| Error::invalid(path, error))
+    let values = values(messages, &path)?;
+    let types = types.iter().copied().chain(std::iter::repeat(Type::Any));
+    // A whole number stands for the float that an attribute of floats holds. What it cannot hold has its place all the same.
+    let stored = types.zip(&values).map(|(ty, value)| ty.admit(value.as_ref()).unwrap_or(value.as_ref()));
+    Key::encode_refs(stored).map_err(|error| Error::invalid(path, error))
 }
 
 /// The definition of a new table. `members` are the names of those that get a copy when the request names none.
@@ -357,12 +363,19 @@ pub(super) fn transaction_id(id: proto::TransactionId) -> TxId {
 }
 
 /// Which part of a table or an index a scan asks for.
-pub(super) fn span(request: &proto::ScanRequest) -> Result<Span, Error> {
+pub(super) fn span(request: &proto::ScanRequest, def: &TableDef) -> Result<Span, Error> {
     let limit = match usize::try_from(request.limit) {
         Ok(0) | Err(_) => usize::MAX,
         Ok(limit) => limit,
     };
-    let span = Span::of(range(request.range.clone())?).limit(limit);
+    let of = |position: &usize| def.attributes[*position].ty;
+    let types: Vec<Type> = match def.index_named(&request.index) {
+        // Values of a list are of any type.
+        Some(index) if index.multi => std::iter::once(Type::Any).chain(def.key.iter().map(of)).collect(),
+        Some(index) => index.attributes.iter().chain(&def.key).map(of).collect(),
+        None => def.key.iter().map(of).collect(),
+    };
+    let span = Span::of(range(request.range.clone(), &types)?).limit(limit);
     let direction: proto::Direction = known(request.direction, "direction")?;
     Ok(if direction == proto::Direction::Descending { span.backward() } else { span })
 }

@@ -224,7 +224,8 @@ impl Session {
     }
 
     async fn scanned(&self, request: proto::ScanRequest) -> Result<Vec<Vec<hypermnesia::Value>>, Error> {
-        let (table, span) = (self.door.table(&request.table)?, convert::span(&request)?);
+        let table = self.door.table(&request.table)?;
+        let span = convert::span(&request, &table.definition()?)?;
         Ok(match request.index.is_empty() {
             true => self.tx()?.range(&table, &span).await?,
             false => self.tx()?.index_range(&table, &request.index, &span).await?,

@@ -71,8 +71,9 @@ impl Door {
         request: ScanRequest,
         by: Deadline,
     ) -> Result<impl Stream<Item = Result<ScanResponse, Status>> + Send + use<>, Error> {
-        let (table, span) = (self.table(&request.table)?, convert::span(&request)?);
-        if !request.index.is_empty() && table.definition()?.index_named(&request.index).is_none() {
+        let table = self.table(&request.table)?;
+        let (definition, span) = (table.definition()?, convert::span(&request, &table.definition()?)?);
+        if !request.index.is_empty() && definition.index_named(&request.index).is_none() {
             let (table, index) = (request.table, request.index);
             return Err(hypermnesia::Error::NoSuchIndex { table, index }.into());
         }

@@ -89,6 +89,49 @@ async fn every_test_of_a_filter_finds_what_the_node_itself_finds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn indexes_are_scanned_by_equality_prefix_range_and_key() {
+    // Aim: the stretches of an index that a scan may ask for, both ways, with whole numbers for floats. Method: an index over
+    // a float and a text of a table whose key is a float.
+    use hypermnesia_rpc::client::Scan;
+    let served = Served::start().await;
+    let spec = TableSpec::ordered_set("m")
+        .attribute("at", AttributeType::Float)
+        .attribute("grade", AttributeType::Float)
+        .attribute("name", AttributeType::Text)
+        .index("by_grade", ["grade", "name"]);
+    served.client.create_table(spec).await.expect("new");
+    let m = served.client.table("m");
+    for (at, grade, name) in
+        [(1.0, 2.0, "b"), (2.0, 2.0, "a"), (3.0, 1.5, "c"), (4.0, 2.0, "a"), (5.0, 3.0, "z")]
+    {
+        m.put((at, grade, name)).await.expect("fits");
+    }
+    let by_grade = async |scan: Scan| -> Vec<f64> {
+        let rows = m.scan(scan.index("by_grade")).await.expect("valid").collect().await.expect("whole");
+        rows.into_iter().map(|row| if let Value::Float(at) = row[0] { at } else { -1.0 }).collect()
+    };
+    assert_eq!(by_grade(Scan::prefix(2)).await, [2.0, 4.0, 1.0]);
+    assert_eq!(by_grade(Scan::prefix((2, "a"))).await, [2.0, 4.0]);
+    assert_eq!(by_grade(Scan::prefix((2, "a", 4))).await, [4.0], "on into the key");
+    assert_eq!(by_grade(Scan::all().from((2, "a", 3)).to(2)).await, [4.0, 1.0]);
+    assert_eq!(by_grade(Scan::all().to(2).descending().limit(2)).await, [1.0, 4.0]);
+    assert_eq!(by_grade(Scan::all().after(2)).await, [5.0]);
+    assert_eq!(by_grade(Scan::all().before(2)).await, [3.0]);
+    let keys = m.scan(Scan::prefix(4)).await.expect("valid").collect().await.expect("whole");
+    assert_eq!(keys.len(), 1);
+    let own = served.node.dyn_table("m").expect("there");
+    assert_eq!(own.range(&own.prefix(&[4_i64.into()]).expect("fits")).expect("read").len(), 1);
+    let mut tx = served.client.begin(TransactionOptions::new()).await.expect("begun");
+    tx.put("m", (6.0, 2.0, "a")).await.expect("buffered");
+    let inside = tx.scan("m", Scan::prefix((2, "a")).index("by_grade").descending()).await.expect("read");
+    assert_eq!(
+        inside.iter().map(|row| row[0].clone()).collect::<Vec<_>>(),
+        [6.0, 4.0, 2.0].map(Value::Float)
+    );
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_are_changed_and_deleted_by_pattern_at_once_and_in_chunks() {
     let served = with_posts(100).await;
     let posts = served.client.table("posts");
