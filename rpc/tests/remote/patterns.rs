@@ -209,6 +209,28 @@ async fn what_does_not_fit_is_refused_before_a_stream_begins() {
     served.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_is_bounded_in_depth_and_size() {
+    // Aim: what is promised fits, and what is far beyond is refused and harms nobody. Method: nests and lists on both sides.
+    let served = with_posts(10).await;
+    let posts = served.client.table("posts");
+    let nested = |levels: usize| {
+        (0..levels).fold(Filter::less("id", 4), |inner, n| match n % 2 {
+            0 => Filter::all([inner]),
+            _ => Filter::any([inner]),
+        })
+    };
+    assert_eq!(posts.count_matching(nested(40)).await.expect("fits"), 4);
+    for levels in [60, 1_000] {
+        let refused = posts.count_matching(nested(levels)).await.expect_err("too deep");
+        assert!(!matches!(refused.kind(), ErrorKind::Unavailable), "the connection goes on: {refused}");
+    }
+    assert_eq!(posts.count_matching(Filter::one_of("id", 5..15_000)).await.expect("fits"), 5);
+    let refused = posts.count_matching(Filter::one_of("id", 0..30_000)).await.expect_err("too long");
+    assert_eq!((refused.kind(), refused.changed_nothing()), (ErrorKind::Limit, true));
+    served.stop().await;
+}
+
 /// Waits until the server holds nothing for clients any more.
 async fn released(served: &Served) {
     let end = Instant::now() + Duration::from_secs(8);
