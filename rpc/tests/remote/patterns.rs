@@ -128,6 +128,7 @@ async fn indexes_are_scanned_by_equality_prefix_range_and_key() {
         inside.iter().map(|row| row[0].clone()).collect::<Vec<_>>(),
         [6.0, 4.0, 2.0].map(Value::Float)
     );
+    tx.abort().await.expect("aborted");
     served.stop().await;
 }
 
