@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use hypermnesia_store::backup::BackupError;
 use hypermnesia_store::limits::KEY_BYTES_MAX;
 use hypermnesia_store::{NodeId, RowError, SchemaError, TxId, ValueError};
 
@@ -248,6 +249,43 @@ pub enum Error {
     /// there after a restart.
     #[error("disc: {0}")]
     Disc(String),
+    /// A backup file cannot be written, or is none, or is not whole. No table was changed, and no file stands under the name
+    /// that was to be written but the one that stood there before.
+    #[error("{file}: {error}")]
+    Backup {
+        /// Its name.
+        file: String,
+        /// What is wrong with it.
+        error: BackupError,
+    },
+    /// Backups that do not belong together: an incremental one and another one than its base, a base of another cluster, a
+    /// table that is not in them. Nothing changed.
+    #[error("{0}")]
+    BackupChain(String),
+    /// A table that is there is not what the backup holds. Nothing changed, no other table either.
+    #[error(
+        "table {table:?} cannot take the backup's rows: {reason}; restore it with the mode recreate, which drops it first, or skip it"
+    )]
+    RestoreMismatch {
+        /// The table.
+        table: String,
+        /// What differs.
+        reason: String,
+    },
+    /// A restore ended in the middle. The tables before this one in the backup are restored, this one holds so many rows of
+    /// the backup (with the modes clear and recreate: and no others), those behind it are as they were. Restoring again is
+    /// safe, and makes all of it whole.
+    #[error(
+        "the restore stopped in table {table:?}, with {rows} of its rows in, and nothing of the tables behind it: {cause}. Restore again when the cause is gone"
+    )]
+    RestoreStopped {
+        /// The table.
+        table: String,
+        /// Its rows that are in for certain.
+        rows: u64,
+        /// Why.
+        cause: Box<Error>,
+    },
     /// A query is wrong, with the place in its text. Nothing changed.
     #[error(transparent)]
     Query(#[from] hypermnesia_query::QueryError),

@@ -38,10 +38,12 @@
 //! | [`Snapshot`], [`Span`] | reading one state of everything; which part of it |
 //! | [`Filter`], [`Pattern`], [`Continuation`] | rows by what they hold; chunk by chunk |
 //! | [`Subscription`], [`SystemEvents`] | what happens |
+//! | [`backup`] | tables into files and back |
 //! | [`Status`], [`Error`], [`limits`] | where a node stands; what can go wrong; every bound |
 
 mod async_transaction;
 mod attempt;
+pub mod backup;
 mod builder;
 mod carry;
 mod continuation;

@@ -158,3 +158,23 @@ pub const SEQUENCE_BLOCK_MAX: u32 = 1_000_000;
 
 /// Most sequences. With their rows the schema table still goes to another member in one piece.
 pub const SEQUENCES_MAX: usize = 1_024;
+
+/// Rows that one transaction of a restore writes: enough that the cost of a transaction vanishes among them, few enough that
+/// its locks are held for a millisecond or so.
+pub const RESTORE_ROWS: usize = 1_000;
+
+/// Bytes of rows after which a transaction of a restore is full although it has fewer.
+pub const RESTORE_BYTES: usize = 1 << 20;
+
+/// Transactions of a restore at a time: while one waits for its copies or its log, the other one works.
+pub const RESTORE_WRITERS: usize = 2;
+
+/// How long one transaction of a restore may take.
+pub const RESTORE_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Keys that are held while incremental backups are put together; of tables with more keys the files are read once for each
+/// so many. About 100 MB.
+pub const RESTORE_KEYS_HELD: u64 = 1_000_000;
+
+/// Rows between two calls of a function that is told how far a backup is.
+pub const BACKUP_TOLD_EVERY: u64 = 4_096;

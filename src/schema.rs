@@ -24,12 +24,26 @@ const COUNTER: TableId = TableId(0);
 const FIRST_ID: u32 = 16;
 
 pub(crate) fn create(core: &Arc<Core>, mut def: TableDef, time: Duration) -> Result<DynTable> {
-    if def.is_system() {
-        return Err(Error::SystemTable { table: def.name });
-    }
     if def.copies.is_empty() {
         def.copies =
             core.members.iter().map(|(node, _)| TableCopy { node: *node, storage: Storage::Ram }).collect();
+    }
+    check(core, &def)?;
+    change(core, time, |tx, schema, next| {
+        if core.store.table_named(&def.name).is_some() {
+            return Err(Error::TableExists { name: def.name.clone() });
+        }
+        def.id = TableId(next);
+        write(tx, schema, define(&def))?;
+        Ok(next + 1)
+    })?;
+    DynTable::named(core, &def.name)
+}
+
+/// Whether a table of this definition can be created here, its name apart.
+pub(crate) fn check(core: &Core, def: &TableDef) -> Result<()> {
+    if def.is_system() {
+        return Err(Error::SystemTable { table: def.name.clone() });
     }
     if let Some(copy) =
         def.copies.iter().find(|copy| !core.members.iter().any(|(node, _)| *node == copy.node))
@@ -40,17 +54,9 @@ pub(crate) fn create(core: &Arc<Core>, mut def: TableDef, time: Duration) -> Res
         )));
     }
     if core.disc.is_none() && def.copy_on(core.me.node).is_some_and(|copy| copy.storage == Storage::Disc) {
-        return Err(Error::NoDataDirectory { table: def.name });
+        return Err(Error::NoDataDirectory { table: def.name.clone() });
     }
-    change(core, time, |tx, schema, next| {
-        if core.store.table_named(&def.name).is_some() {
-            return Err(Error::TableExists { name: def.name.clone() });
-        }
-        def.id = TableId(next);
-        write(tx, schema, define(&def))?;
-        Ok(next + 1)
-    })?;
-    DynTable::named(core, &def.name)
+    Ok(())
 }
 
 pub(crate) fn drop_table(core: &Arc<Core>, name: &str, time: Duration) -> Result<()> {

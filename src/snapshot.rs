@@ -91,7 +91,18 @@ impl Snapshot {
     ) -> Result<()> {
         self.core.check_copy(open.def())?;
         let cursor = open.cursor(span.range.clone(), span.walk.into(), self.live.at());
-        self.drain(cursor, span.limit, &mut show)
+        self.drain(cursor, span.limit, &mut |key, body, _| show(key, body))
+    }
+
+    /// Shows every key, what it holds, and the commit timestamp of that.
+    pub(crate) fn visit_versions(
+        &self,
+        open: &Arc<Open>,
+        mut show: impl FnMut(&Key, &Body, Timestamp) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.core.check_copy(open.def())?;
+        let all = Span::all();
+        self.drain(open.cursor(all.range, all.walk.into(), self.live.at()), usize::MAX, &mut show)
     }
 
     /// Shows the keys and rows whose entries in an index lie within a span.
@@ -104,14 +115,14 @@ impl Snapshot {
     ) -> Result<()> {
         self.core.check_copy(open.def())?;
         let cursor = open.index_cursor(index.id, span.range.clone(), span.walk.into(), self.live.at());
-        self.drain(cursor, span.limit, &mut show)
+        self.drain(cursor, span.limit, &mut |key, body, _| show(key, body))
     }
 
     fn drain(
         &self,
         cursor: hypermnesia_store::Cursor,
         limit: usize,
-        show: &mut dyn FnMut(&Key, &Body) -> ControlFlow<()>,
+        show: &mut dyn FnMut(&Key, &Body, Timestamp) -> ControlFlow<()>,
     ) -> Result<()> {
         let mut left = limit;
         let mut cursor = cursor;
@@ -119,9 +130,9 @@ impl Snapshot {
             match cursor.next() {
                 None => break,
                 Some(Err(blocked)) => self.wait(blocked)?,
-                Some(Ok((key, body, _))) => {
+                Some(Ok((key, body, at))) => {
                     left -= 1;
-                    if show(&key, &body).is_break() {
+                    if show(&key, &body, at).is_break() {
                         break;
                     }
                 }

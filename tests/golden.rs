@@ -1,11 +1,12 @@
 //! Data directories that earlier versions wrote stay readable. Method: the directory of each version is copied, opened, and
 //! everything in it is looked at; then it is written to and opened again. `GOLDEN_WRITE=1` writes the directory of the
-//! present version where there is none yet; one that was released is never written again.
+//! present version where there is none yet; one that was released is never written again. The same for backup files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use hypermnesia::backup::{BackupFile, BackupOptions, RestoreOptions};
 use hypermnesia::{DiscOptions, Kind, Lifetime, Node, NodeId, Storage, TableBuilder, TableDef, Type, Value};
 
 /// The forms that data directories had, the present one last.
@@ -206,6 +207,41 @@ fn directories_of_every_version_are_read() {
         people.delete(&[Value::Int(ROWS + 1)]).expect("deleted");
         drop((people, node));
         check(&build(home.path()), &format!("{version}, written to"));
+    }
+}
+
+/// Formats of backup files, the present one last.
+const BACKUPS: [&str; 1] = ["v1"];
+
+/// A full backup of the first rows and an incremental one with the rest: together what a directory holds.
+fn write_backups(full: &Path, more: &Path) {
+    let home = tempfile::tempdir().expect("a directory");
+    let node = build(home.path());
+    definitions().into_iter().for_each(|table| drop(node.create_table(table).expect("created")));
+    write(&node, 0..ROWS - 20);
+    // Deleted later, so that the second file has a deletion.
+    node.dyn_table("people").expect("it is there").insert(&row(ROWS + 1)).expect("written");
+    node.backup(full, &BackupOptions::new()).expect("written");
+    node.dyn_table("people").expect("it is there").delete(&[Value::Int(ROWS + 1)]).expect("deleted");
+    write(&node, ROWS - 20..ROWS);
+    write_sessions(&node);
+    let base = BackupFile::open(full).expect("whole");
+    node.backup(more, &BackupOptions::new().since(&base)).expect("written");
+}
+
+#[test]
+fn backups_of_every_format_are_restored() {
+    for format in BACKUPS {
+        let [full, more] = ["full", "more"].map(|name| golden().join(format!("backup-{format}-{name}.hmb")));
+        if std::env::var_os("GOLDEN_WRITE").is_some() && !full.exists() {
+            write_backups(&full, &more);
+        }
+        let home = tempfile::tempdir().expect("a directory");
+        let node = build(home.path());
+        node.restore(&[&full, &more], &RestoreOptions::new()).expect("restored");
+        check(&node, &format!("backup {format}"));
+        let people = node.dyn_table("people").expect("it is there");
+        assert_eq!(people.get(&[Value::Int(ROWS + 1)]).expect("read"), None, "{format}: it was deleted");
     }
 }
 

@@ -17,8 +17,10 @@
 //! | [`event`], [`load`], [`catalog`] | changes told; filling without transactions; tables from the schema table |
 //! | [`calendar`] | moments as text |
 //! | [`disc`] | the commit log, and reading it at the start |
+//! | [`backup`] | rows at one timestamp as a file |
 //! | [`limits`], [`error`] | every bound; what can be wrong with values and bytes |
 
+pub mod backup;
 pub mod calendar;
 pub mod catalog;
 mod cell;

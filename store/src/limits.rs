@@ -68,3 +68,10 @@ pub const EVICTION_SHARDS: usize = 16;
 
 /// Events kept for one slow subscriber; past it the oldest are dropped and it is told how many.
 pub const EVENTS_KEPT_MAX: usize = 64 * 1024;
+
+/// Bytes of rows after which a backup begins its next part: one checksum, one write, one message of a stream. Large enough
+/// that their cost vanishes, small enough to be held by many at a time.
+pub const BACKUP_CHUNK_BYTES: usize = 256 * 1024;
+
+/// Longest part of a backup: a chunk, which is one row where that is longer. Nothing longer is read.
+pub const BACKUP_FRAME_BYTES_MAX: usize = ROW_BYTES_MAX + BACKUP_CHUNK_BYTES;

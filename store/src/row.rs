@@ -105,6 +105,14 @@ impl Row {
         Ok(Row(Thin::from(bytes.as_ref())))
     }
 
+    /// As [`Row::parse`], for who only wants to know.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check(bytes: &[u8]) -> Result<(), Malformed> {
+        check(bytes)
+    }
+
     /// The schema version it was written under.
     pub fn version(&self) -> SchemaVersion {
         SchemaVersion(u32::from_le_bytes([self.0[1], self.0[2], self.0[3], self.0[4]]))

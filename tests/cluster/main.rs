@@ -1,6 +1,7 @@
 //! Three nodes in one process over loopback: what the library promises about a cluster.
 
 mod agree;
+mod backups;
 mod disc;
 #[path = "../shared/hard_stop.rs"]
 mod hard_stop;

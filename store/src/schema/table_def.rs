@@ -202,6 +202,28 @@ impl TableDef {
         Ok(Row::encode_refs(self.version, stored)?)
     }
 
+    /// A row of another definition (an older one of this table, the same table elsewhere) as this one stores it, its deadline
+    /// included. Costs nothing but the look where it is that already.
+    ///
+    /// # Errors
+    /// As [`TableDef::encode_row`].
+    pub fn adopt(&self, row: &Row) -> Result<Row, RowError> {
+        if row.len() > self.attributes.len() {
+            self.check_arity("a row", self.attributes.len(), row.len())?;
+        }
+        let mut same = row.version() == self.version && row.len() == self.attributes.len();
+        for (position, attribute) in self.attributes.iter().enumerate() {
+            let value = row.attribute(position);
+            same &= self.admit(attribute, value)?.type_name() == value.type_name();
+        }
+        if same {
+            return Ok(row.clone());
+        }
+        // One that was written before an attribute was added has null there.
+        let values = (0..self.attributes.len()).map(|position| row.attribute(position));
+        Ok(self.encode_row_refs(values)?.with_deadline(row.deadline_ms())?)
+    }
+
     /// The values of a row in the order of the attributes, from values by name. What is not named has its default, or null.
     ///
     /// # Errors
