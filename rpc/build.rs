@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 const FILES: [&str; 9] = [
+const FILES: [&str; 8] = [
+    "hypermnesia/v1/backups.proto",
     "hypermnesia/v1/cluster.proto",
     "hypermnesia/v1/errors.proto",
     "hypermnesia/v1/operations.proto",

@@ -23,6 +23,7 @@
 //! ```
 
 mod change;
+mod backups;
 mod cluster;
 mod connection;
 mod interactive;
@@ -42,6 +43,11 @@ pub use crate::proto::{
     StatusResponse as ClusterStatus, Storage, Table as TableDefinition, TableInfo, TableKind, TransactionId,
 };
 pub use change::{Change, Changed, Count, Expected};
+pub use crate::proto::{
+    BackedUpTable, BackupBase, BackupDone, BackupRequest, RestoreAction, RestoreDone, RestoreMode, RestoreOptions,
+    RestoredTable, TableRestoreMode,
+};
+pub use backups::{Backup, BackupPart, Restore};
 pub use connection::Client;
 pub use interactive::Interactive;
 pub use lifetime::Lifetime;

@@ -91,6 +91,13 @@ pub const REQUEST_ID_KEPT: Duration = Duration::from_secs(600);
 /// twice. With small answers about 300 bytes each.
 pub const REQUEST_IDS_KEPT_MAX: usize = 200_000;
 
+/// Bytes of a backup in one message of its stream.
+pub const BACKUP_CHUNK_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of backup files that one restore takes in: they stand in a temporary file of the member meanwhile. The disc is the
+/// nearer bound on most machines; this one ends a stream that never would.
+pub const UPLOAD_BYTES_MAX: u64 = 1 << 40;
+
 /// How often the health service looks at the node: the time within which a load balancer may be a step behind.
 pub const HEALTH_INTERVAL: Duration = Duration::from_millis(250);
 

@@ -5,6 +5,7 @@
 //! awaited, scans, queries and interactive transactions have threads of their own, bounded in number.
 
 mod change;
+mod backups;
 mod cluster;
 mod connections;
 mod convert;
@@ -36,6 +37,7 @@ use crate::limits::{
     STREAMS_PER_CONNECTION,
 };
 use crate::proto;
+use crate::proto::backups_server::BackupsServer;
 use crate::proto::cluster_server::ClusterServer;
 use crate::proto::operations_server::OperationsServer;
 use crate::proto::patterns_server::PatternsServer;
@@ -127,6 +129,7 @@ pub fn router(node: Node) -> Routes {
         .add_service(sized!(OperationsServer, services))
         .add_service(sized!(ClusterServer, services))
         .add_service(sized!(SequencesServer, services))
+        .add_service(sized!(BackupsServer, services))
         .add_service(health);
     if let Ok(reflection) = reflection().build_v1() {
         routes.add_service(reflection);

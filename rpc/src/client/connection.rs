@@ -23,7 +23,7 @@ use crate::{Error, ErrorKind};
 #[derive(Clone, Debug)]
 pub struct Client {
     channel: Channel,
-    timeout: Timeout,
+    pub(super) timeout: Timeout,
 }
 
 /// Puts the time that a call may take into its headers.

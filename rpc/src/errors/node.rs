@@ -1,8 +1,10 @@
 //! The engine's errors as errors of the remote interface: the one place where that is decided. `docs/grpc.md` has the table.
 
+use hypermnesia::backup::BackupError;
 use hypermnesia::{Error as NodeError, QueryError, QueryErrorKind, TxId};
 
 use super::{Error, ErrorKind};
+use crate::proto;
 use crate::server::transaction_message;
 
 impl From<NodeError> for Error {
@@ -13,6 +15,8 @@ impl From<NodeError> for Error {
             NodeError::Unknown { txid } | NodeError::InDoubt { txid } => about(out, txid),
             NodeError::Query(error) => placed(out, &error),
             NodeError::Unavailable { member, .. } => out.with_member(member),
+            // Some of it is restored, whatever the cause says of itself.
+            NodeError::RestoreStopped { .. } => super::unpromised(out, proto::Changed::Maybe),
             _ => out,
         }
     }
@@ -50,6 +54,13 @@ fn kind_of(error: &NodeError) -> ErrorKind {
         NodeError::NoSuchTable { .. } | NodeError::NoSuchIndex { .. } | NodeError::NoSuchSequence { .. } => {
             ErrorKind::NotFound
         }
+        // Files of the server's own are no part of any request; these were sent.
+        NodeError::Backup { error: BackupError::Io { .. }, .. }
+        | NodeError::BackupChain(_)
+        | NodeError::RestoreMismatch { .. } => ErrorKind::Refused,
+        NodeError::Backup { .. } => ErrorKind::Invalid,
+        NodeError::RestoreStopped { cause, .. } => kind_of(cause),
+        NodeError::NoSuchTable { .. } | NodeError::NoSuchIndex { .. } => ErrorKind::NotFound,
         NodeError::TableExists { .. } | NodeError::IndexExists { .. } => ErrorKind::AlreadyExists,
         NodeError::Conflict { .. } => ErrorKind::Conflict,
         NodeError::SchemaChanged { .. } => ErrorKind::SchemaChanged,

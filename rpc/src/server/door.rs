@@ -26,6 +26,8 @@ pub(super) struct Door {
     blocking: Arc<Semaphore>,
     /// Interactive transactions.
     interactive: Arc<Semaphore>,
+    /// A restore.
+    restoring: Arc<Semaphore>,
     pub(super) since: Instant,
 }
 
@@ -36,6 +38,7 @@ impl Door {
             requests: Requests::default(),
             blocking: Arc::new(Semaphore::new(BLOCKING_CALLS_MAX)),
             interactive: Arc::new(Semaphore::new(INTERACTIVE_MAX)),
+            restoring: Arc::new(Semaphore::new(1)),
             since: Instant::now(),
         }
     }
@@ -60,6 +63,10 @@ impl Door {
     pub(super) fn open_for_clients(&self) -> (u64, u64) {
         let taken = |most: usize, places: &Semaphore| (most - places.available_permits().min(most)) as u64;
         (taken(BLOCKING_CALLS_MAX, &self.blocking), taken(INTERACTIVE_MAX, &self.interactive))
+    /// The place of the one restore.
+    pub(super) fn restore_place(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let taken = |_| Error::new(ErrorKind::Limit, "another restore is running on this member; nothing was changed");
+        Arc::clone(&self.restoring).try_acquire_owned().map_err(taken)
     }
 
     /// A handle on a table.

@@ -20,6 +20,7 @@ pub(super) struct Outlet<T> {
     sender: mpsc::Sender<Result<T, Status>>,
     runtime: Handle,
     opened: Instant,
+    age_max: Duration,
 }
 
 /// Tells whether the reader of an outlet has gone away.
@@ -34,8 +35,17 @@ impl<T> Watcher<T> {
 impl<T: Send + 'static> Outlet<T> {
     /// An outlet and what it sends. Must be called inside the runtime.
     pub(super) fn open() -> (Outlet<T>, mpsc::Receiver<Result<T, Status>>) {
+        Outlet::aging(AGE_MAX)
+    }
+
+    /// The same, as old as it may become: a backup may pin old versions as long as it takes.
+    pub(super) fn of_any_age() -> (Outlet<T>, mpsc::Receiver<Result<T, Status>>) {
+        Outlet::aging(Duration::MAX)
+    }
+
+    fn aging(age_max: Duration) -> (Outlet<T>, mpsc::Receiver<Result<T, Status>>) {
         let (sender, receiver) = mpsc::channel(STREAM_BATCHES_QUEUED);
-        (Outlet { sender, runtime: Handle::current(), opened: Instant::now() }, receiver)
+        (Outlet { sender, runtime: Handle::current(), opened: Instant::now(), age_max }, receiver)
     }
 
     /// Whether the reader has gone away.
@@ -80,7 +90,7 @@ impl<T: Send + 'static> Outlet<T> {
     }
 
     fn age_left(&self) -> Duration {
-        AGE_MAX.saturating_sub(self.opened.elapsed())
+        self.age_max.saturating_sub(self.opened.elapsed())
     }
 
     fn expire(&self, message: &str) -> Gone {
