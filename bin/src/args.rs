@@ -8,6 +8,9 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 use crate::bench::member;
 use crate::command::{
     bench, demo, dev, exec, export, import, order, query, rows, select, sequence, serve, status, table,
+use crate::command::{bench, demo, dev, exec, export, import, query, rows, sequence, serve, status, table};
+use crate::command::{
+    backup, bench, demo, dev, exec, export, import, query, restore, rows, serve, status, table,
 };
 use crate::output::Format;
 
@@ -198,6 +201,10 @@ pub(crate) enum Command {
     Import(import::ImportArgs),
     /// Write a table to the standard output or a file.
     Export(export::ExportArgs),
+    /// Write tables into a backup file, or show what is in one.
+    Backup(backup::BackupArgs),
+    /// Write the rows of a backup into tables.
+    Restore(restore::RestoreArgs),
     /// Run one SQL statement.
     Query(query::QueryArgs),
     /// Run transactions from JSON lines and answer each with a line.

@@ -1,6 +1,7 @@
 //! The commands, one file each. A command gets the global options and its own, talks to a member through the client,
 //! prints to the standard output, and fails with an error that says what to do.
 
+pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod demo;
 pub(crate) mod dev;
@@ -9,6 +10,7 @@ pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod order;
 pub(crate) mod query;
+pub(crate) mod restore;
 pub(crate) mod retention;
 pub(crate) mod rows;
 pub(crate) mod select;

@@ -67,6 +67,8 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Prev(args) => command::order::beside(global, args, true).await,
         Command::Import(args) => command::import::run(global, args).await,
         Command::Export(args) => command::export::run(global, args).await,
+        Command::Backup(args) => command::backup::run(global, args).await,
+        Command::Restore(args) => command::restore::run(global, args).await,
         Command::Query(args) => command::query::run(global, args).await,
         Command::Exec(args) => command::exec::run(global, args).await,
         Command::Bench(args) => command::bench::run(global, args).await,

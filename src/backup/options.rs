@@ -60,7 +60,10 @@ impl BackupOptions {
     }
 
     /// Refuses to write an incremental backup over its base.
-    pub(super) fn check_target(&self, path: &Path) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::BackupChain`] when `path` is the file that the base is in.
+    pub fn check_target(&self, path: &Path) -> Result<()> {
         let known = self.base.as_ref().and_then(|base| base.path.as_ref()?.canonicalize().ok());
         match (known, path.canonicalize().ok()) {
             (Some(base), Some(target)) if base == target => Err(Error::BackupChain(format!(

@@ -1,6 +1,7 @@
 //! The program as its users meet it: real processes, real sockets on free ports, own data directories. Every process is
 //! ended by its handle when a test ends, also when the test fails.
 
+mod backups;
 mod cluster;
 mod commands;
 mod deadlines;

@@ -1,0 +1,187 @@
+//! `backup`: tables of a running member into a file, which appears under its name when it is whole and on the disc. And
+//! `backup show`: what is in such a file, without any member.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use hypermnesia::backup::{BackupFile, BackupId, BackupOptions, Baseline, Target};
+use hypermnesia_rpc::Value;
+use hypermnesia_rpc::client::{BackupBase, BackupDone, BackupPart, BackupRequest, Client};
+
+use super::connect;
+use crate::args::{Global, Usage};
+use crate::output::{self, Format, note};
+use crate::progress;
+
+mod show;
+
+/// Write tables into a backup file, or show what is in one.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct BackupArgs {
+    #[command(subcommand)]
+    command: Option<BackupCommand>,
+    /// The file. It appears under this name when it is whole.
+    #[arg(required = true)]
+    file: Option<PathBuf>,
+    /// Take this table, and only those named so (repeatable). Default: all.
+    #[arg(long = "table", value_name = "TABLE")]
+    tables: Vec<String>,
+    /// Take what has changed since this backup, which may be an incremental one itself.
+    #[arg(long, value_name = "FILE")]
+    since: Option<PathBuf>,
+}
+
+/// What else can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackupCommand {
+    /// Read a backup file to its end: what is in it, or where it is damaged. Needs no member.
+    Show(show::ShowArgs),
+}
+
+/// Makes the backup, or shows one.
+pub(crate) async fn run(global: &Global, args: BackupArgs) -> Result<()> {
+    if let Some(BackupCommand::Show(args)) = args.command {
+        return tokio::task::block_in_place(|| show::run(global, &args));
+    }
+    let path = args.file.context("no file is named")?;
+    if path == Path::new("-") {
+        return Err(Usage::error("a backup is written into a file, which takes its name when it is whole: name one"));
+    }
+    let base = args.since.as_deref().map(checked).transpose()?;
+    let options = base.iter().fold(BackupOptions::new(), BackupOptions::since);
+    options.check_target(&path)?;
+    let client = connect(global).await?;
+    let request = BackupRequest { tables: args.tables, base: options.base.map(base_message) };
+    let begun = Instant::now();
+    let done = taken(&client, request, &path).await?;
+    told(global, &path, &done, base.as_ref(), begun.elapsed())
+}
+
+/// A backup that was read to its end.
+pub(super) fn checked(path: &Path) -> Result<BackupFile> {
+    let mut bar = None;
+    let file = BackupFile::open_with(path, |seen, total| {
+        bar.get_or_insert_with(|| progress::bytes("checking", total)).at(seen);
+    })?;
+    Ok(file)
+}
+
+fn base_message(base: Baseline) -> BackupBase {
+    BackupBase {
+        id: base.base.id.0.to_vec(),
+        position: base.base.position.0,
+        cluster: base.cluster,
+        node: base.node,
+        tables: base.tables.iter().map(|table| table.0).collect(),
+    }
+}
+
+async fn taken(client: &Client, request: BackupRequest, path: &Path) -> Result<BackupDone> {
+    let target = Target::create(path)?;
+    let cannot = || format!("cannot write {}", path.display());
+    let mut parts = client.backup(request).await?;
+    let (mut done, mut bar) = (None, None);
+    while let Some(part) = parts.next().await? {
+        match part {
+            BackupPart::Chunk(bytes) => target.file().write_all(&bytes).with_context(cannot)?,
+            BackupPart::Progress(rows, total) => {
+                bar.get_or_insert_with(|| progress::rows("backing up", total)).at(rows);
+            }
+            BackupPart::Done(told) => done = Some(told),
+        }
+    }
+    drop(bar);
+    let done = done.context("the backup ended before it was whole")?;
+    let written = target.file().metadata().with_context(cannot)?.len();
+    if written != done.file_bytes {
+        bail!("{} bytes of the backup came, and the member sent {}", written, done.file_bytes);
+    }
+    target.keep()?;
+    Ok(done)
+}
+
+fn told(
+    global: &Global,
+    path: &Path,
+    done: &BackupDone,
+    base: Option<&BackupFile>,
+    took: Duration,
+) -> Result<()> {
+    let id = <[u8; 16]>::try_from(done.id.as_slice()).map(BackupId).unwrap_or_default();
+    if global.format == Format::Json {
+        let tables = done.tables.iter().map(|table| {
+            map([
+                ("table", table.name.as_str().into()),
+                ("incremental", table.incremental.into()),
+                ("rows", table.rows.into()),
+                ("bytes", table.bytes.into()),
+                ("unchanged", table.unchanged.into()),
+            ])
+        });
+        let columns = ["file", "id", "position", "base", "tables", "rows", "bytes", "file_bytes", "seconds", "rows_per_s"];
+        let base = base.map(|base| base.contents().opening.id.to_string());
+        let mut out = output::stdout(Format::Json, &columns)?;
+        out.row(&[
+            path.display().to_string().into(),
+            id.to_string().into(),
+            done.position.into(),
+            base.into(),
+            Value::List(tables.collect()),
+            done.rows.into(),
+            done.bytes.into(),
+            done.file_bytes.into(),
+            seconds(took),
+            rate(done.rows, took).into(),
+        ])?;
+        return out.finish().map(drop);
+    }
+    let mut out = output::stdout(global.format, &["table", "what", "rows", "bytes", "unchanged"])?;
+    for table in &done.tables {
+        let what = if table.incremental { "changes" } else { "all rows" };
+        let (name, what) = (table.name.as_str().into(), what.into());
+        out.row(&[name, what, table.rows.into(), table.bytes.into(), table.unchanged.into()])?;
+    }
+    out.finish()?;
+    note(format_args!(
+        "{} into {}, {} of file, position {}",
+        figure(done.rows, done.bytes, took),
+        path.display(),
+        size(done.file_bytes),
+        done.position
+    ));
+    Ok(())
+}
+
+/// Rows, bytes, time and rate, for people.
+pub(super) fn figure(rows: u64, bytes: u64, took: Duration) -> String {
+    let mut text = format!("{rows} {}, {}", if rows == 1 { "row" } else { "rows" }, size(bytes));
+    // Writing to a text does not fail.
+    let _ = write!(text, " in {:.1} s ({} rows/s)", took.as_secs_f64(), rate(rows, took));
+    text
+}
+
+pub(super) fn rate(rows: u64, took: Duration) -> u64 {
+    (rows as f64 / took.as_secs_f64().max(1e-6)) as u64
+}
+
+pub(super) fn seconds(took: Duration) -> Value {
+    Value::Float((took.as_secs_f64() * 1e3).round() / 1e3)
+}
+
+/// Bytes as people read them.
+pub(super) fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} bytes"),
+        10_000..10_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
+
+pub(super) fn map<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    Value::Map(fields.into_iter().map(|(name, value)| (name.into(), value)).collect())
+}
