@@ -121,3 +121,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/patterns.md")]
 struct Patterns;
+
+/// And so is that of the page about backups.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/backup.md")]
+struct BackupPage;
