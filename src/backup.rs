@@ -40,6 +40,7 @@ mod file;
 mod load;
 mod options;
 mod restore;
+mod rewrite;
 mod save;
 mod target;
 

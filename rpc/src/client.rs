@@ -22,8 +22,8 @@
 //! # }
 //! ```
 
-mod change;
 mod backups;
+mod change;
 mod cluster;
 mod connection;
 mod interactive;
@@ -42,12 +42,12 @@ pub use crate::proto::{
     Acknowledge, AttributeType, Comparison, InDoubtTransaction, Member, Outcome,
     StatusResponse as ClusterStatus, Storage, Table as TableDefinition, TableInfo, TableKind, TransactionId,
 };
-pub use change::{Change, Changed, Count, Expected};
 pub use crate::proto::{
-    BackedUpTable, BackupBase, BackupDone, BackupRequest, RestoreAction, RestoreDone, RestoreMode, RestoreOptions,
-    RestoredTable, TableRestoreMode,
+    BackedUpTable, BackupBase, BackupDone, BackupRequest, RestoreAction, RestoreDone, RestoreMode,
+    RestoreOptions, RestoredTable, TableRestoreMode,
 };
 pub use backups::{Backup, BackupPart, Restore};
+pub use change::{Change, Changed, Count, Expected};
 pub use connection::Client;
 pub use interactive::Interactive;
 pub use lifetime::Lifetime;

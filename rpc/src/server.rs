@@ -4,8 +4,8 @@
 //! requests with a request id. The node's calls never run on a thread that serves sockets where they could wait: writes are
 //! awaited, scans, queries and interactive transactions have threads of their own, bounded in number.
 
-mod change;
 mod backups;
+mod change;
 mod cluster;
 mod connections;
 mod convert;

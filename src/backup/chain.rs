@@ -90,9 +90,10 @@ impl Chain {
     fn parts(&self, name: &str) -> Result<Parts<'_>> {
         let mut parts: Parts<'_> = Vec::new();
         for file in self.files.iter().rev() {
-            let table = file.contents().table(name).filter(|table| {
-                parts.last().is_none_or(|(_, newer)| newer.def.id == table.def.id)
-            });
+            let table = file
+                .contents()
+                .table(name)
+                .filter(|table| parts.last().is_none_or(|(_, newer)| newer.def.id == table.def.id));
             let Some(table) = table else { return Err(file.lacks(name)) };
             parts.push((file, table));
             if table.scope == Scope::Full {

@@ -107,7 +107,8 @@ impl Load {
                 scope.spawn(|| self.write(waiting, &failed));
             }
             drop(waiting);
-            let mut feed = Feed { open: Arc::clone(&self.open), batches, batch: Batch::default(), load: self };
+            let mut feed =
+                Feed { open: Arc::clone(&self.open), batches, batch: Batch::default(), load: self };
             fill(&mut feed).and_then(|()| feed.send())
         });
         // A writer's own reason says more than that it takes no more.

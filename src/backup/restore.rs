@@ -97,9 +97,8 @@ fn check_fits(backed_up: &TableDef, there: &TableDef) -> Result<()> {
 /// on every member.
 fn placed(core: &Core, def: &TableDef, storage: Option<Storage>) -> TableDef {
     let is_member = |node: NodeId| core.members.iter().any(|(member, _)| *member == node);
-    let everywhere = |storage| {
-        core.members.iter().map(|(node, _)| TableCopy { node: *node, storage }).collect::<Vec<_>>()
-    };
+    let everywhere =
+        |storage| core.members.iter().map(|(node, _)| TableCopy { node: *node, storage }).collect::<Vec<_>>();
     let kept: Vec<TableCopy> = def.copies.iter().filter(|copy| is_member(copy.node)).copied().collect();
     let on_disc = def.copies.iter().any(|copy| copy.storage == Storage::Disc);
     let copies = match storage {
@@ -143,7 +142,9 @@ fn prepare(core: &Arc<Core>, step: &Step) -> Result<DynTable> {
         schema::drop_table(core, name, SCHEMA_DEADLINE_DEFAULT)?;
     }
     match step.action {
-        Action::Created | Action::Recreated => schema::create(core, step.def.clone(), SCHEMA_DEADLINE_DEFAULT),
+        Action::Created | Action::Recreated => {
+            schema::create(core, step.def.clone(), SCHEMA_DEADLINE_DEFAULT)
+        }
         _ => DynTable::named(core, name),
     }
 }

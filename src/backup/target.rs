@@ -32,7 +32,9 @@ impl Target {
         match fs::metadata(&target) {
             Ok(there) if !there.is_file() => {
                 let what = if there.is_dir() { "it is a directory" } else { "it is a device or a pipe" };
-                let error = io::Error::other(format!("{what}; a backup takes the place of a regular file, once it is whole"));
+                let error = io::Error::other(format!(
+                    "{what}; a backup takes the place of a regular file, once it is whole"
+                ));
                 return Err(failed("cannot be written")(error));
             }
             _ => {}
@@ -61,7 +63,9 @@ impl Target {
         self.kept = true;
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = File::open(folder.unwrap_or(Path::new(".")));
-        folder.and_then(|folder| folder.sync_all()).map_err(failed("its directory cannot be synced to the disc"))
+        folder
+            .and_then(|folder| folder.sync_all())
+            .map_err(failed("its directory cannot be synced to the disc"))
     }
 }
 

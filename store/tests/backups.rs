@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use hypermnesia_store::backup::{
-    BackupBase, BackupError, BackupId, BackupReader, BackupWriter, Closing, Contents, Item, Opening, Scope, check,
+    BackupBase, BackupError, BackupId, BackupReader, BackupWriter, Closing, Contents, Item, Opening, Scope,
+    check,
 };
 use hypermnesia_store::limits::BACKUP_CHUNK_BYTES;
 use hypermnesia_store::{Key, Kind, Row, TableDef, Timestamp, Type, Value};
@@ -156,7 +157,10 @@ fn every_cut_is_found() {
     }
     for more in [&[0][..], b"HmBackup"] {
         let error = whole(&[&bytes[..], more].concat()).expect_err("found");
-        assert_eq!(error, BackupError::Damaged { offset: bytes.len() as u64, why: "bytes behind its end".into() });
+        assert_eq!(
+            error,
+            BackupError::Damaged { offset: bytes.len() as u64, why: "bytes behind its end".into() }
+        );
     }
 }
 
@@ -206,7 +210,8 @@ fn large_rows_have_parts_of_their_own() {
     let def = def("a", Kind::Set);
     let mut writer = BackupWriter::begin(Vec::new(), &opening(1)).expect("memory");
     writer.table(&def, Scope::Full).expect("memory");
-    let sizes = [1, BACKUP_CHUNK_BYTES - 40, BACKUP_CHUNK_BYTES, BACKUP_CHUNK_BYTES + 1, 8 * 1024 * 1024 - 100, 3];
+    let sizes =
+        [1, BACKUP_CHUNK_BYTES - 40, BACKUP_CHUNK_BYTES, BACKUP_CHUNK_BYTES + 1, 8 * 1024 * 1024 - 100, 3];
     let mut rows: Vec<_> = (0..6).map(|n| row(&def, n, Value::Bytes(vec![7; sizes[n as usize]]))).collect();
     rows.extend((0..20_000).map(|n| row(&def, 10 + n, "some text".into())));
     rows.iter().for_each(|row| writer.row(row, Timestamp(1)).expect("memory"));

@@ -171,8 +171,12 @@ fn definitions() {
 fn backups() {
     // Aim: a backup is refused or whole, and is read in the memory of its parts. Method: a full one and an incremental one;
     // whatever was changed, what is taken is one of them.
-    let def = TableDef::builder("t").attribute("k", Type::Int).nullable("v", Type::Any).build().expect("right");
-    let seeds = [backup(&def, None), backup(&def, Some(BackupBase { id: BackupId([1; 16]), position: Timestamp(3) }))];
+    let def =
+        TableDef::builder("t").attribute("k", Type::Int).nullable("v", Type::Any).build().expect("right");
+    let seeds = [
+        backup(&def, None),
+        backup(&def, Some(BackupBase { id: BackupId([1; 16]), position: Timestamp(3) })),
+    ];
     fuzz(8, &seeds, |bytes| {
         let checked = backup::check(bytes, |_| {});
         let read = BackupReader::open(bytes).and_then(|mut reader| {
@@ -180,7 +184,10 @@ fn backups() {
             Ok(())
         });
         assert_eq!(checked.is_ok(), read.is_ok(), "both ways of reading agree: {bytes:02x?}");
-        assert!(checked.is_err() || seeds.iter().any(|seed| seed == bytes), "a changed backup was taken: {bytes:02x?}");
+        assert!(
+            checked.is_err() || seeds.iter().any(|seed| seed == bytes),
+            "a changed backup was taken: {bytes:02x?}"
+        );
         checked.is_ok()
     });
 }

@@ -26,8 +26,9 @@ impl Home {
 
     fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.0.path()).expect("it is there");
-        let mut names: Vec<_> =
-            entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name")).collect();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
+            .collect();
         names.sort();
         names
     }
@@ -167,7 +168,8 @@ fn a_backup_under_load_balances() {
                 Some(base) => drop(since(&bank, base, &file)),
             }
             base = Some(file);
-            let chain: Vec<_> = (0..=n).map(|n| BackupFile::open(home.file(&format!("{n}.hmb"))).expect("whole")).collect();
+            let chain: Vec<_> =
+                (0..=n).map(|n| BackupFile::open(home.file(&format!("{n}.hmb"))).expect("whole")).collect();
             let chain = Chain::of(chain).expect("they belong together");
             let mut sums = [0, 0];
             for (name, sum) in ["a", "b"].iter().zip(&mut sums) {
@@ -227,11 +229,50 @@ fn a_chain_is_the_last_state() {
 }
 
 #[test]
+fn a_chain_becomes_one_file_and_rows_change_on_the_way() {
+    // Aim: merge and edit without a node. Method: a chain into one file, from which a later incremental backup goes on; rows
+    // left out, changed, and changed into none.
+    let (home, from) = (Home::new(), node());
+    let t = table(&from, Kind::Bag);
+    let [a, b, c, merged, edited] = ["a", "b", "c", "merged", "edited"].map(|name| home.file(name));
+    (0..300).for_each(|n| t.insert(&row(n % 30, n)).expect("fits"));
+    full(&from, &a);
+    t.delete(&key(3)).expect("deleted");
+    t.insert(&row(4, -4)).expect("fits");
+    since(&from, &a, &b);
+    let chain =
+        Chain::of([&a, &b].map(|file| BackupFile::open(file).expect("whole")).to_vec()).expect("a chain");
+    let summary = chain.rewrite(&merged, |_, row| Ok(Some(row))).expect("written");
+    assert_eq!(summary.rows, t.len().expect("read"));
+    t.insert(&row(5, -5)).expect("fits");
+    since(&from, &merged, &c);
+    let to = node();
+    restore(&to, &[&merged, &c], RestoreMode::Clear);
+    assert_eq!(rows(&to), rows(&from));
+    let without = chain.rewrite(&edited, |def, row| {
+        assert_eq!(def.name, "t");
+        Ok((row.attribute(0).to_value() != Value::Int(7)).then_some(row))
+    });
+    assert_eq!(without.expect("written").rows, 281);
+    let misfit = chain.rewrite(&edited, |_, _| {
+        Ok(Some(hypermnesia::Row::encode(
+            hypermnesia_store::SchemaVersion::FIRST,
+            &["x".into(), Value::Null],
+        )?))
+    });
+    assert!(matches!(misfit, Err(Error::Row(_))), "{misfit:?}");
+    let stopped = chain.rewrite(&edited, |_, _| Err(Error::abort("enough")));
+    assert_eq!(stopped.expect_err("stopped"), Error::abort("enough"));
+    assert_eq!(BackupFile::open(&edited).expect("as before").contents().closing.rows, 281);
+}
+
+#[test]
 fn an_incremental_backup_holds_little() {
     // Aim: what has not changed is named, not copied. Method: thousand rows, one put, one deleted, a new table.
     let (home, node) = (Home::new(), node());
     let t = table(&node, Kind::Set);
-    t.insert_many((0..1_000).map(|id| row(id, id)).collect::<Vec<_>>().iter().map(|row| &row[..])).expect("fit");
+    t.insert_many((0..1_000).map(|id| row(id, id)).collect::<Vec<_>>().iter().map(|row| &row[..]))
+        .expect("fit");
     let (first, second) = (home.file("1.hmb"), home.file("2.hmb"));
     full(&node, &first);
     t.insert(&row(5, -5)).expect("fits");
@@ -262,7 +303,8 @@ fn a_chain_out_of_order_changes_nothing() {
     full(&from, &other);
     let mine = table(&to, Kind::Set);
     mine.insert(&row(9, 9)).expect("fits");
-    let wrong: [&[&Path]; 7] = [&[], &[&b], &[&a, &c], &[&a, &c, &b], &[&other, &b], &[&a, &other], &[&a, &a]];
+    let wrong: [&[&Path]; 7] =
+        [&[], &[&b], &[&a, &c], &[&a, &c, &b], &[&other, &b], &[&a, &other], &[&a, &a]];
     for files in wrong {
         let error = to.restore(files, &RestoreOptions::new()).expect_err("refused");
         assert!(matches!(error, Error::BackupChain(_)), "{error}");
@@ -272,7 +314,8 @@ fn a_chain_out_of_order_changes_nothing() {
     let over = from.backup(&a, &BackupOptions::new().since(&base)).expect_err("it would be lost");
     assert!(over.to_string().contains("another file"), "{over}");
     let elsewhere = Node::builder().cluster("elsewhere").build().expect("embedded");
-    let error = elsewhere.backup(home.file("x"), &BackupOptions::new().since(&base)).expect_err("another cluster");
+    let error =
+        elsewhere.backup(home.file("x"), &BackupOptions::new().since(&base)).expect_err("another cluster");
     assert!(error.to_string().contains("elsewhere"), "{error}");
     let mut future = base.baseline();
     future.base.position.0 = u64::MAX;
@@ -323,7 +366,8 @@ fn each_mode_does_what_it_says() {
     ];
     for (mode, action, wanted, indexes) in modes {
         let to = node();
-        let def = TableDef::builder("t").attribute("id", Type::Int).attribute("n", Type::Int).index("own", ["n"]);
+        let def =
+            TableDef::builder("t").attribute("id", Type::Int).attribute("n", Type::Int).index("own", ["n"]);
         let mine = to.create_table(def).expect("new");
         mine.insert(&row(1, 100)).expect("fits");
         mine.insert(&row(4, 4)).expect("fits");
@@ -358,7 +402,8 @@ fn many_rows_are_cleared_and_restored_in_parts() {
     (0..100).for_each(|id| t.insert(&row(id + 20_000, 0)).expect("fits"));
     let chain = Chain::of(vec![BackupFile::open(&file).expect("whole")]).expect("one");
     let mut told = Vec::new();
-    let summary = node.restore_chain(&chain, &RestoreOptions::new(), &mut |done, total| told.push((done, total)));
+    let summary =
+        node.restore_chain(&chain, &RestoreOptions::new(), &mut |done, total| told.push((done, total)));
     assert_eq!(summary.expect("restored").rows, 12_345);
     assert!(told.is_sorted() && told.last() == Some(&(12_345, 12_345)));
     assert_eq!(t.to_vec().expect("read"), all);
@@ -393,13 +438,19 @@ fn chosen_tables_alone() {
     // tables, one at a time.
     let (home, from) = (Home::new(), node());
     for name in ["a", "b"] {
-        from.create_table(TableDef::builder(name).attribute("id", Type::Int)).expect("new").insert(&key(1)).expect("fits");
+        from.create_table(TableDef::builder(name).attribute("id", Type::Int))
+            .expect("new")
+            .insert(&key(1))
+            .expect("fits");
     }
     let (one, both) = (home.file("one"), home.file("both"));
     from.backup(&one, &BackupOptions::new().table("b").table("b")).expect("written");
     assert_eq!(BackupFile::open(&one).expect("whole").tables().len(), 1);
     assert!(matches!(from.backup(&both, &BackupOptions::new().table("c")), Err(Error::NoSuchTable { .. })));
-    assert!(matches!(from.backup(&both, &BackupOptions::new().table("_schema")), Err(Error::SystemTable { .. })));
+    assert!(matches!(
+        from.backup(&both, &BackupOptions::new().table("_schema")),
+        Err(Error::SystemTable { .. })
+    ));
     full(&from, &both);
     let to = node();
     to.restore(&[&both], &RestoreOptions::new().only("b")).expect("restored");
@@ -414,7 +465,8 @@ fn what_is_wrong_is_found_before_anything_changes() {
     // cut and a flipped byte in the middle, a table of another shape, one for a disc that is not there.
     let (home, from, to) = (Home::new(), node(), node());
     let t = table(&from, Kind::Set);
-    t.insert_many((0..500).map(|id| row(id, id)).collect::<Vec<_>>().iter().map(|row| &row[..])).expect("fit");
+    t.insert_many((0..500).map(|id| row(id, id)).collect::<Vec<_>>().iter().map(|row| &row[..]))
+        .expect("fit");
     let good = home.file("good");
     full(&from, &good);
     let mine = table(&to, Kind::Set);
@@ -443,7 +495,10 @@ fn what_is_wrong_is_found_before_anything_changes() {
     shaped.create_table(TableDef::builder("t").attribute("id", Type::Text)).expect("new");
     for mode in [RestoreMode::Clear, RestoreMode::Keep] {
         let error = shaped.restore(&[&good], &RestoreOptions::new().mode(mode)).expect_err("another shape");
-        assert!(matches!(error, Error::RestoreMismatch { .. }) && error.to_string().contains("recreate"), "{error}");
+        assert!(
+            matches!(error, Error::RestoreMismatch { .. }) && error.to_string().contains("recreate"),
+            "{error}"
+        );
     }
     restore(&shaped, &[&good], RestoreMode::Recreate);
     let error = node().restore(&[&good], &RestoreOptions::new().storage(Storage::Disc)).expect_err("no disc");
@@ -485,7 +540,8 @@ fn a_restore_that_stops_says_how_far_it_came() {
     // the bound is taken away and it is restored again.
     let (home, from, to) = (Home::new(), node(), node());
     let t = table(&from, Kind::Set);
-    t.insert_many((0..5_000).map(|id| row(id, id)).collect::<Vec<_>>().iter().map(|row| &row[..])).expect("fit");
+    t.insert_many((0..5_000).map(|id| row(id, id)).collect::<Vec<_>>().iter().map(|row| &row[..]))
+        .expect("fit");
     let file = home.file("a");
     full(&from, &file);
     let small = TableDef::builder("t").attribute("id", Type::Int).attribute("n", Type::Int).rows_max(2_500);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use hypermnesia::backup::{BackupFile, BackupId, BackupOptions, Baseline, Target};
+use hypermnesia::backup::{BackupFile, BackupId, BackupOptions, Baseline, Chain, Target};
 use hypermnesia_rpc::Value;
 use hypermnesia_rpc::client::{BackupBase, BackupDone, BackupPart, BackupRequest, Client};
 
@@ -41,16 +41,32 @@ pub(crate) struct BackupArgs {
 pub(crate) enum BackupCommand {
     /// Read a backup file to its end: what is in it, or where it is damaged. Needs no member.
     Show(show::ShowArgs),
+    /// Make one full backup of a full one and the incremental ones behind it. Needs no member.
+    Merge(MergeArgs),
 }
 
-/// Makes the backup, or shows one.
+/// What becomes one file.
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// The file that is written. It appears under this name when it is whole.
+    new: PathBuf,
+    /// The full backup and the incremental ones behind it, in their order.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+}
+
+/// Makes the backup, shows one, or puts several together.
 pub(crate) async fn run(global: &Global, args: BackupArgs) -> Result<()> {
-    if let Some(BackupCommand::Show(args)) = args.command {
-        return tokio::task::block_in_place(|| show::run(global, &args));
+    match args.command {
+        Some(BackupCommand::Show(args)) => return tokio::task::block_in_place(|| show::run(global, &args)),
+        Some(BackupCommand::Merge(args)) => return tokio::task::block_in_place(|| merge(&args)),
+        None => {}
     }
     let path = args.file.context("no file is named")?;
     if path == Path::new("-") {
-        return Err(Usage::error("a backup is written into a file, which takes its name when it is whole: name one"));
+        return Err(Usage::error(
+            "a backup is written into a file, which takes its name when it is whole: name one",
+        ));
     }
     let base = args.since.as_deref().map(checked).transpose()?;
     let options = base.iter().fold(BackupOptions::new(), BackupOptions::since);
@@ -69,6 +85,15 @@ pub(super) fn checked(path: &Path) -> Result<BackupFile> {
         bar.get_or_insert_with(|| progress::bytes("checking", total)).at(seen);
     })?;
     Ok(file)
+}
+
+fn merge(args: &MergeArgs) -> Result<()> {
+    let begun = Instant::now();
+    let files = args.files.iter().map(|path| checked(path)).collect::<Result<Vec<_>>>()?;
+    let summary = Chain::of(files)?.rewrite(&args.new, |_, row| Ok(Some(row)))?;
+    let figure = figure(summary.rows, summary.bytes, begun.elapsed());
+    note(format_args!("{figure} into {}, {} of file", args.new.display(), size(summary.file_bytes)));
+    Ok(())
 }
 
 fn base_message(base: Baseline) -> BackupBase {
@@ -123,7 +148,18 @@ fn told(
                 ("unchanged", table.unchanged.into()),
             ])
         });
-        let columns = ["file", "id", "position", "base", "tables", "rows", "bytes", "file_bytes", "seconds", "rows_per_s"];
+        let columns = [
+            "file",
+            "id",
+            "position",
+            "base",
+            "tables",
+            "rows",
+            "bytes",
+            "file_bytes",
+            "seconds",
+            "rows_per_s",
+        ];
         let base = base.map(|base| base.contents().opening.id.to_string());
         let mut out = output::stdout(Format::Json, &columns)?;
         out.row(&[

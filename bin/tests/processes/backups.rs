@@ -49,8 +49,13 @@ fn a_full_backup_and_an_incremental_one_make_another_member_equal() {
     assert_eq!(changed, "{\"id\":7,\"name\":\"changed\"}\n");
     let all = said(hmn(&["backup", "show", text(&full), text(&more), "--rows", "people"], ""));
     assert_eq!(all.lines().count(), 4_999);
-    let bag = said(hmn(&["backup", "show", text(&full), text(&more), "--rows", "bag", "--format", "csv"], ""));
+    let bag =
+        said(hmn(&["backup", "show", text(&full), text(&more), "--rows", "bag", "--format", "csv"], ""));
     assert_eq!(bag, "id,v\n1,x\n1,7\n");
+
+    let merged = path("merged.hmb");
+    said(hmn(&["backup", "merge", text(&merged), text(&full), text(&more)], ""));
+    assert_eq!(said(hmn(&["backup", "show", text(&merged), "--rows", "people"], "")).lines().count(), 4_999);
 
     let other = Server::start(&[]);
     other.says(&["table", "create", "bag", "-a", "id:int", "-a", "v:any?", "--kind", "bag", "--key", "id"]);

@@ -95,9 +95,9 @@ impl Door {
                 let progress = proto::BackupProgress { rows, rows_total };
                 drop(send(restore_response::Part::Progress(progress)));
             };
-            let restored = Upload { requests, runtime, bytes: 0 }.take().and_then(|(options, chain)| {
-                Ok(door.node.restore_chain(&chain, &options, &mut told)?)
-            });
+            let restored = Upload { requests, runtime, bytes: 0 }
+                .take()
+                .and_then(|(options, chain)| Ok(door.node.restore_chain(&chain, &options, &mut told)?));
             match restored {
                 Ok(summary) => drop(send(restore_response::Part::Done(restore_done(summary)))),
                 Err(error) => outlet.fail(error),
@@ -171,9 +171,10 @@ impl Upload {
         let idle = |_| Error::new(ErrorKind::Expired, "nothing was sent for too long; nothing was changed");
         match message.map_err(idle)?? {
             None => Ok(None),
-            Some(request) => {
-                request.part.map(Some).ok_or_else(|| Error::invalid("part", "is required, and of a known kind"))
-            }
+            Some(request) => request
+                .part
+                .map(Some)
+                .ok_or_else(|| Error::invalid("part", "is required, and of a known kind")),
         }
     }
 

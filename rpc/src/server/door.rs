@@ -65,7 +65,9 @@ impl Door {
         (taken(BLOCKING_CALLS_MAX, &self.blocking), taken(INTERACTIVE_MAX, &self.interactive))
     /// The place of the one restore.
     pub(super) fn restore_place(&self) -> Result<OwnedSemaphorePermit, Error> {
-        let taken = |_| Error::new(ErrorKind::Limit, "another restore is running on this member; nothing was changed");
+        let taken = |_| {
+            Error::new(ErrorKind::Limit, "another restore is running on this member; nothing was changed")
+        };
         Arc::clone(&self.restoring).try_acquire_owned().map_err(taken)
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use hypermnesia_rpc::ErrorKind;
 use hypermnesia_rpc::client::{
-    AttributeType, BackupBase, BackupDone, BackupPart, BackupRequest, Client, Lifetime, RestoreAction, RestoreDone,
-    RestoreMode, RestoreOptions, Storage, TableRestoreMode, TableSpec,
+    AttributeType, BackupBase, BackupDone, BackupPart, BackupRequest, Client, Lifetime, RestoreAction,
+    RestoreDone, RestoreMode, RestoreOptions, Storage, TableRestoreMode, TableSpec,
 };
 use hypermnesia_rpc::proto::backups_client::BackupsClient;
 use hypermnesia_rpc::proto::{RestoreRequest, restore_request};
@@ -14,7 +14,10 @@ use hypermnesia_rpc::proto::{RestoreRequest, restore_request};
 use crate::served::Served;
 
 /// A whole backup and what is told of it.
-async fn taken(client: &Client, request: BackupRequest) -> Result<(Vec<u8>, BackupDone), hypermnesia_rpc::Error> {
+async fn taken(
+    client: &Client,
+    request: BackupRequest,
+) -> Result<(Vec<u8>, BackupDone), hypermnesia_rpc::Error> {
     let mut parts = client.backup(request).await?;
     let (mut bytes, mut told, mut done) = (Vec::new(), (0, 0), None);
     while let Some(part) = parts.next().await? {
@@ -89,7 +92,11 @@ async fn a_backup_goes_out_and_comes_in() {
 #[tokio::test(flavor = "multi_thread")]
 async fn modes_and_single_tables_are_understood() {
     let served = Served::with_accounts().await;
-    served.client.create_table(TableSpec::set("other").attribute("id", AttributeType::Int)).await.expect("new");
+    served
+        .client
+        .create_table(TableSpec::set("other").attribute("id", AttributeType::Int))
+        .await
+        .expect("new");
     let (file, _) = taken(&served.client, BackupRequest::default()).await.expect("taken");
     let one = BackupRequest { tables: vec!["other".into()], base: None };
     assert_eq!(taken(&served.client, one).await.expect("taken").1.tables.len(), 1);
@@ -163,7 +170,8 @@ async fn a_restore_speaks_in_order_and_alone() {
         let requests: Vec<_> = requests.collect();
         let mut client = BackupsClient::new(served.client.channel());
         async move {
-            let answers = client.restore(tokio_stream::iter(requests)).await.map_err(hypermnesia_rpc::Error::from)?;
+            let answers =
+                client.restore(tokio_stream::iter(requests)).await.map_err(hypermnesia_rpc::Error::from)?;
             answers.into_inner().message().await.map_err(hypermnesia_rpc::Error::from).map(drop)
         }
     };

@@ -1,7 +1,7 @@
 //! The server over a real embedded node, and the client, over a real connection on a free port of the loopback.
 
-mod changes;
 mod backups;
+mod changes;
 mod cluster;
 mod connections;
 mod deadlines;

@@ -14,13 +14,17 @@ pub enum BackupError {
         why: &'static str,
     },
     /// A later version of this program wrote it.
-    #[error("it is a backup of format {found}, this version reads up to {FORMAT}: use the version that wrote it, or a later one")]
+    #[error(
+        "it is a backup of format {found}, this version reads up to {FORMAT}: use the version that wrote it, or a later one"
+    )]
     NewerFormat {
         /// The number it has.
         found: u16,
     },
     /// It ends too early: the writing or a copy was interrupted.
-    #[error("it is cut off at byte {offset}, {inside}: it is not whole; copy it again, or use another backup")]
+    #[error(
+        "it is cut off at byte {offset}, {inside}: it is not whole; copy it again, or use another backup"
+    )]
     Truncated {
         /// Where it ends.
         offset: u64,

@@ -124,7 +124,10 @@ impl<R: Read> FrameReader<R> {
             return Err(BackupError::Truncated { offset: got as u64, inside: "in its first line" });
         }
         if word(&header, 12) != crc32fast::hash(&header[..12]) {
-            return Err(BackupError::Damaged { offset: 0, why: "the checksum of its beginning is wrong".into() });
+            return Err(BackupError::Damaged {
+                offset: 0,
+                why: "the checksum of its beginning is wrong".into(),
+            });
         }
         let found = u16::from_le_bytes([header[8], header[9]]);
         if !(1..=FORMAT).contains(&found) {
@@ -161,7 +164,8 @@ impl<R: Read> FrameReader<R> {
         if word(&header, 5) != checksum(self.id, self.number, &header[..5], &self.payload) {
             return Err(damaged(offset, "the checksum of the part that begins here is wrong"));
         }
-        let kind = Kind::of(header[0]).ok_or_else(|| damaged(offset, "a part of a kind that is not known"))?;
+        let kind =
+            Kind::of(header[0]).ok_or_else(|| damaged(offset, "a part of a kind that is not known"))?;
         self.offset += (FRAME_HEADER_BYTES + len) as u64;
         self.number += 1;
         Ok((kind, &self.payload))

@@ -110,7 +110,10 @@ impl<R: Read> BackupReader<R> {
     ///
     /// # Errors
     /// [`BackupError`], at every call from then on or not: the reader must not be used further.
-    #[expect(clippy::should_implement_trait, reason = "an iterator of results goes on behind an error; this must not")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator of results goes on behind an error; this must not"
+    )]
     pub fn next(&mut self) -> Result<Option<Item>, BackupError> {
         loop {
             let offset = self.chunk_offset;

@@ -59,7 +59,12 @@ impl<W: Write> BackupWriter<W> {
         codec::encode_into(opening, frames.payload());
         frames.end(Kind::Opening)?;
         frames.id = opening.id;
-        Ok(BackupWriter { frames, table: TableClosing::default(), total: Closing::default(), chunk: Kind::Rows })
+        Ok(BackupWriter {
+            frames,
+            table: TableClosing::default(),
+            total: Closing::default(),
+            chunk: Kind::Rows,
+        })
     }
 
     /// Begins a table. The one before must have ended.
@@ -93,7 +98,9 @@ impl<W: Write> BackupWriter<W> {
     }
 
     fn push(&mut self, kind: Kind, bytes: &[u8], at: Timestamp) -> Result<(), BackupError> {
-        if self.chunk != kind || self.frames.len() + bytes.len() + super::reader::ENTRY_BYTES > BACKUP_CHUNK_BYTES {
+        if self.chunk != kind
+            || self.frames.len() + bytes.len() + super::reader::ENTRY_BYTES > BACKUP_CHUNK_BYTES
+        {
             self.flush()?;
             self.chunk = kind;
         }

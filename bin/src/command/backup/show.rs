@@ -53,7 +53,8 @@ fn summary(global: &Global, file: &BackupFile) -> Result<()> {
         ])?;
     }
     out.finish()?;
-    let base = opening.base.map(|base| format!(", incremental on {} (position {})", base.id, base.position.0));
+    let base =
+        opening.base.map(|base| format!(", incremental on {} (position {})", base.id, base.position.0));
     note(format_args!(
         "{}: whole, {}, {} rows; backup {} of cluster {} by {}, {}, position {}{}",
         file.name(),
@@ -81,11 +82,21 @@ fn summary_json(file: &BackupFile) -> Result<()> {
             ("unchanged", table.closing.unchanged.into()),
         ])
     });
-    let base = opening.base.map(|base| {
-        map([("id", base.id.to_string().into()), ("position", base.position.0.into())])
-    });
+    let base = opening
+        .base
+        .map(|base| map([("id", base.id.to_string().into()), ("position", base.position.0.into())]));
     let columns = [
-        "file", "id", "position", "base", "cluster", "node", "written_ms", "program", "tables", "rows", "bytes",
+        "file",
+        "id",
+        "position",
+        "base",
+        "cluster",
+        "node",
+        "written_ms",
+        "program",
+        "tables",
+        "rows",
+        "bytes",
         "file_bytes",
     ];
     let mut out = output::stdout(Format::Json, &columns)?;
@@ -120,7 +131,8 @@ fn rows(global: &Global, files: Vec<BackupFile>, name: &str) -> Result<()> {
     });
     let mut out = output::stdout(format, &columns)?.of_types(any);
     let mut print = |row: &Row| {
-        let values: Vec<_> = (0..def.attributes.len()).map(|position| shown(row.attribute(position))).collect();
+        let values: Vec<_> =
+            (0..def.attributes.len()).map(|position| shown(row.attribute(position))).collect();
         out.row(&values)
     };
     let mut failed = None;
@@ -167,6 +179,8 @@ fn shown(value: ValueRef<'_>) -> Value {
         ValueRef::Bytes(bytes) => Value::Bytes(bytes.to_vec()),
         ValueRef::Timestamp(us) => Value::Timestamp(us),
         ValueRef::List(items) => Value::List(items.iter().map(shown).collect()),
-        ValueRef::Map(pairs) => Value::Map(pairs.iter().map(|(key, value)| (shown(key), shown(value))).collect()),
+        ValueRef::Map(pairs) => {
+            Value::Map(pairs.iter().map(|(key, value)| (shown(key), shown(value))).collect())
+        }
     }
 }
