@@ -36,6 +36,9 @@ pub enum Item {
     TableEnd(TableClosing),
 }
 
+/// A row or key where it stands, and its commit timestamp.
+type Entry<'a> = (Kind, &'a [u8], Timestamp);
+
 /// Where in the grammar of frames the reader stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -131,7 +134,7 @@ impl<R: Read> BackupReader<R> {
     }
 
     /// The next entry of the present chunk.
-    fn entry(&mut self) -> Result<Option<(Kind, &[u8], Timestamp)>, BackupError> {
+    fn entry(&mut self) -> Result<Option<Entry<'_>>, BackupError> {
         let Some((kind, from)) = self.chunk else { return Ok(None) };
         let payload = self.frames.payload();
         if from == payload.len() {
