@@ -79,7 +79,7 @@ impl Load {
         told: &mut dyn FnMut(u64),
         each: impl FnOnce(&mut dyn FnMut(Row, Timestamp) -> Result<()>) -> Result<()>,
     ) -> Result<()> {
-        let (now_ms, mut expired) = (wall_ms(), 0);
+        let (now_ms, mut expired, mut last) = (wall_ms(), 0, 0);
         let written = self.write_all(|feed| {
             let def = feed.open.def().clone();
             each(&mut |row, _| {
@@ -88,7 +88,11 @@ impl Load {
                     return Ok(());
                 }
                 feed.row(&def, &row)?;
-                told(feed.written());
+                let written = feed.written();
+                if written != last {
+                    last = written;
+                    told(written);
+                }
                 Ok(())
             })
         });

@@ -62,16 +62,18 @@ impl Door {
         let (outlet, messages) = Outlet::of_any_age();
         let door = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
-            let send = |part| outlet.send(proto::BackupResponse { part: Some(part) });
             let mut chunks = Chunks(&outlet);
             let mut told = |rows, rows_total| {
-                // Who takes no more of it is met by the next chunk.
-                let progress = proto::BackupProgress { rows, rows_total };
-                drop(send(backup_response::Part::Progress(progress)));
+                let progress = backup_response::Part::Progress(proto::BackupProgress { rows, rows_total });
+                outlet.offer(proto::BackupResponse { part: Some(progress) });
             };
             let result = door.node.backup_into(&mut chunks, &options, &mut told);
             match result {
-                Ok(summary) => drop(send(backup_response::Part::Done(backup_done(summary)))),
+                Ok(summary) => {
+                    let part = Some(backup_response::Part::Done(backup_done(summary)));
+                    // Nobody takes it: there is nobody to tell.
+                    drop(outlet.send(proto::BackupResponse { part }));
+                }
                 Err(error) => outlet.fail(error.into()),
             }
             drop(place);
@@ -89,20 +91,23 @@ impl Door {
         let (outlet, messages) = Outlet::of_any_age();
         let (door, runtime) = (Arc::clone(self), Handle::current());
         tokio::task::spawn_blocking(move || {
-            let send = |part| outlet.send(proto::RestoreResponse { part: Some(part) });
             let mut told = |rows, rows_total| {
-                // A client that has gone away does not stop what was begun.
-                let progress = proto::BackupProgress { rows, rows_total };
-                drop(send(restore_response::Part::Progress(progress)));
+                // A client that has gone away or is slow does not hold up what was begun.
+                let progress = restore_response::Part::Progress(proto::BackupProgress { rows, rows_total });
+                outlet.offer(proto::RestoreResponse { part: Some(progress) });
             };
             let restored = Upload { requests, runtime, bytes: 0 }
                 .take()
                 .and_then(|(options, chain)| Ok(door.node.restore_chain(&chain, &options, &mut told)?));
+            // Before the answer: whoever has it may begin the next one.
+            drop((place, alone));
             match restored {
-                Ok(summary) => drop(send(restore_response::Part::Done(restore_done(summary)))),
+                Ok(summary) => {
+                    let part = Some(restore_response::Part::Done(restore_done(summary)));
+                    drop(outlet.send(proto::RestoreResponse { part }));
+                }
                 Err(error) => outlet.fail(error),
             }
-            drop((place, alone));
         });
         Ok(Box::pin(ReceiverStream::new(messages)))
     }

@@ -72,6 +72,12 @@ impl<T: Send + 'static> Outlet<T> {
         }
     }
 
+    /// Sends one message if there is room for it: what a slow reader can do without.
+    pub(super) fn offer(&self, message: T) {
+        // Full or gone: the next one says more.
+        drop(self.sender.try_send(Ok(message)));
+    }
+
     /// Ends the answer with an error.
     pub(super) fn fail(&self, error: Error) {
         let sender = self.sender.clone();

@@ -28,7 +28,8 @@ async fn taken(
         }
     }
     let done = done.expect("told at the end");
-    assert_eq!((bytes.len() as u64, told.0), (done.file_bytes, told.1));
+    assert_eq!(bytes.len() as u64, done.file_bytes);
+    assert!(told.0 <= told.1, "{told:?}");
     Ok((bytes, done))
 }
 
@@ -184,26 +185,16 @@ async fn a_restore_speaks_in_order_and_alone() {
         (vec![options(), options()], "options"),
         (vec![options()], "end"),
     ] {
-        // The one before gives its place back when its thread has ended, a moment after its answer.
-        let error = loop {
-            let error = raw(parts.clone()).await.expect_err("refused");
-            if error.kind() != ErrorKind::Limit {
-                break error;
-            }
-        };
+        let error = raw(parts).await.expect_err("refused");
         assert_eq!(error.field(), Some(field), "{error}");
     }
-    let mut open = loop {
-        match served.client.restore(RestoreOptions::default()).await {
-            Ok(open) => break open,
-            Err(error) => assert_eq!(error.kind(), ErrorKind::Limit, "{error}"),
-        }
-    };
+    let mut open = served.client.restore(RestoreOptions::default()).await.expect("nothing is running");
     open.file("a").await.expect("sent");
     let second = served.client.restore(RestoreOptions::default()).await.expect_err("one at a time");
     assert_eq!((second.kind(), second.changed_nothing()), (ErrorKind::Limit, true), "{second}");
     drop(open);
     let (file, _) = taken(&served.client, BackupRequest::default()).await.expect("taken");
+    // The server finds the one that was left a moment later.
     loop {
         match restored(&served.client, RestoreOptions::default(), &[&file]).await {
             Ok(done) => break assert_eq!(done.rows, 2),
