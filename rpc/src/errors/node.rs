@@ -60,7 +60,6 @@ fn kind_of(error: &NodeError) -> ErrorKind {
         | NodeError::RestoreMismatch { .. } => ErrorKind::Refused,
         NodeError::Backup { .. } => ErrorKind::Invalid,
         NodeError::RestoreStopped { cause, .. } => kind_of(cause),
-        NodeError::NoSuchTable { .. } | NodeError::NoSuchIndex { .. } => ErrorKind::NotFound,
         NodeError::TableExists { .. } | NodeError::IndexExists { .. } => ErrorKind::AlreadyExists,
         NodeError::Conflict { .. } => ErrorKind::Conflict,
         NodeError::SchemaChanged { .. } => ErrorKind::SchemaChanged,
