@@ -5,8 +5,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::{env, fs};
 
-const FILES: [&str; 9] = [
-const FILES: [&str; 8] = [
+const FILES: [&str; 10] = [
     "hypermnesia/v1/backups.proto",
     "hypermnesia/v1/cluster.proto",
     "hypermnesia/v1/errors.proto",

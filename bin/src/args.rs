@@ -7,10 +7,8 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 
 use crate::bench::member;
 use crate::command::{
-    bench, demo, dev, exec, export, import, order, query, rows, select, sequence, serve, status, table,
-use crate::command::{bench, demo, dev, exec, export, import, query, rows, sequence, serve, status, table};
-use crate::command::{
-    backup, bench, demo, dev, exec, export, import, query, restore, rows, sequence, serve, status, table,
+    backup, bench, demo, dev, exec, export, import, order, query, restore, rows, select, sequence, serve,
+    status, table,
 };
 use crate::output::Format;
 

@@ -63,6 +63,8 @@ impl Door {
     pub(super) fn open_for_clients(&self) -> (u64, u64) {
         let taken = |most: usize, places: &Semaphore| (most - places.available_permits().min(most)) as u64;
         (taken(BLOCKING_CALLS_MAX, &self.blocking), taken(INTERACTIVE_MAX, &self.interactive))
+    }
+
     /// The place of the one restore.
     pub(super) fn restore_place(&self) -> Result<OwnedSemaphorePermit, Error> {
         let taken = |_| {
