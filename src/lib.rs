@@ -41,6 +41,7 @@
 //! | [`backup`] | tables into files and back |
 //! | [`Status`], [`Error`], [`limits`] | where a node stands; what can go wrong; every bound |
 
+mod alter;
 mod async_transaction;
 mod attempt;
 pub mod backup;

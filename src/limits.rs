@@ -178,3 +178,6 @@ pub const RESTORE_KEYS_HELD: u64 = 1_000_000;
 
 /// Rows between two calls of a function that is told how far a backup is.
 pub const BACKUP_TOLD_EVERY: u64 = 4_096;
+
+/// Keys of rows to be rewritten that are held at a time.
+pub const REWRITE_KEYS: usize = 65_536;

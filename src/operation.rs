@@ -194,7 +194,10 @@ pub(crate) fn delete_object<S: Shape>(
     let found = attempt.read(&open, &key, None, waker)?;
     let there = found.is_some_and(|body| body.rows().iter().any(|known| known.same_values(&row)));
     if there {
-        attempt.write(&open, key, Op::BagRemove(row))?;
+        // The row of a set was read a moment ago, and that it is still so is checked by the commit. It may be stored without
+        // the attributes that came later, so its bytes do not say which row is meant.
+        let op = if open.def().kind == Kind::Bag { Op::BagRemove(row) } else { Op::Delete };
+        attempt.write(&open, key, op)?;
     }
     Ok(there)
 }

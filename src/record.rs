@@ -28,7 +28,7 @@ use crate::operation::kind_name;
 /// | `index`, `index = "name"` | an index over this field, called `by_<attribute>` if not named |
 /// | `unique`, `unique = "name"` | a unique one |
 /// | `rename = "name"` | the attribute's name where it is not the field's |
-/// | `default` | `Default::default()` where an older row ends before it |
+/// | `default` | `Default::default()` where an older row ends before it, and where a row is written by names without it |
 ///
 /// Fields are of types that are [`AttributeType`]: `bool`, all integers up to 64 bits, `f32`, `f64`, `String`, `Vec<u8>`,
 /// [`Moment`](hypermnesia_store::calendar::Moment), `SystemTime`, `Value`, and `Option`, `Vec` and `BTreeMap` of these.
@@ -171,7 +171,7 @@ pub fn check_definition(wanted: &TableDef, table: &TableDef) -> Result<(), Table
     if wanted.kind != table.kind {
         return Err(TableMismatch::Kind { table: name(), found: table.kind, wanted: wanted.kind });
     }
-    let newer = wanted.version > table.version;
+    let newer = wanted.layout().record > table.layout().record;
     for position in 0..wanted.attributes.len().max(table.attributes.len()) {
         let (ours, theirs) = (wanted.attributes.get(position), table.attributes.get(position));
         let shape = |one: Option<&hypermnesia_store::Attribute>| {
@@ -196,12 +196,17 @@ pub fn check_definition(wanted: &TableDef, table: &TableDef) -> Result<(), Table
 /// What derived code needs, under one path. Not for hand-written code.
 #[doc(hidden)]
 pub mod derived {
-    use super::{AttributeType, FromValue, RecordError};
+    use super::{AttributeType, FromValue, RecordError, ToValue};
     pub use hypermnesia_store::{Key, Kind, Row, RowError, SchemaVersion, TableBuilder, TableDef};
 
     /// Adds an attribute of the type that holds a `T`.
     pub fn attribute<T: AttributeType>(builder: TableBuilder, name: &'static str) -> TableBuilder {
         if T::NULLABLE { builder.nullable(name, T::TYPE) } else { builder.attribute(name, T::TYPE) }
+    }
+
+    /// The default of an attribute whose field has one.
+    pub fn default_of<T: ToValue + Default>() -> hypermnesia_store::Value {
+        T::default().lend().as_ref().to_value()
     }
 
     /// Reads the attribute at a position.

@@ -97,7 +97,7 @@ pub(crate) fn add_index(
             let open =
                 core.store.table(def.id).ok_or_else(|| Error::NoSuchTable { name: table.to_owned() })?;
             tx.step(|attempt, waker| attempt.lock_table(&open, LockMode::Read, waker))?;
-            check_unique(&open, &new)?;
+            check_unique(&open, &def, &new)?;
         }
         def.indexes.push(new);
         def.version = def.version.next();
@@ -116,6 +116,22 @@ pub(crate) fn drop_index(core: &Arc<Core>, table: &str, index: &str, time: Durat
         }
         def.version = def.version.next();
         write(tx, schema, define(&def))?;
+        Ok(next)
+    })
+}
+
+/// Changes the definition of a table: `edit` gives it its next version.
+pub(crate) fn redefine(
+    core: &Arc<Core>,
+    table: &str,
+    time: Duration,
+    mut edit: impl FnMut(&mut Transaction, &Arc<Open>, TableDef) -> Result<TableDef>,
+) -> Result<()> {
+    change(core, time, |tx, schema, next| {
+        let def = existing(core, table)?;
+        let open = core.store.table(def.id).ok_or_else(|| Error::NoSuchTable { name: table.to_owned() })?;
+        let edited = edit(tx, &open, def)?;
+        write(tx, schema, define(&edited))?;
         Ok(next)
     })
 }
@@ -164,8 +180,7 @@ fn existing(core: &Core, name: &str) -> Result<TableDef> {
 }
 
 /// Whether the rows that are there may stand under a new unique index.
-fn check_unique(table: &Open, index: &IndexDef) -> Result<()> {
-    let def = table.def();
+pub(crate) fn check_unique(table: &Open, def: &TableDef, index: &IndexDef) -> Result<()> {
     let mut seen = std::collections::HashSet::new();
     let mut twice = None;
     table.visit_newest(|_, body, _| {

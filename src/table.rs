@@ -16,6 +16,7 @@ use hypermnesia_store::{
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::event::{EventDetail, Subscription};
+use crate::limits::SCHEMA_DEADLINE_DEFAULT;
 use crate::operation::Count;
 use crate::options::{Lifetime, Span, TxOptions};
 use crate::record::{Record, check_table};
@@ -505,12 +506,15 @@ impl<S: Shape> Table<S> {
         Ok(sums.and_then(|sums| sums.first().copied()))
     }
 
-    /// Deletes every row in one transaction.
+    /// Takes every row away in one step, whatever their number: on all copies, or of a local table those of this node.
+    /// Writers of the table wait for it; readers see all rows or none; subscribers hear of every row that went. Snapshots
+    /// of before say [`Error::SchemaChanged`] when they look into the table. All members have to be up unless the table is
+    /// local. Inside a transaction with others, see [`Transaction::clear`].
     ///
     /// # Errors
-    /// As a transaction; [`Error::TooLarge`] when there are more rows than one transaction may write.
+    /// As a transaction; [`Error::NoCopy`].
     pub fn clear(&self) -> Result<()> {
-        self.run(|tx| tx.clear(self))
+        crate::alter::clear(&self.core, &self.open()?, SCHEMA_DEADLINE_DEFAULT)
     }
 
     /// Puts a row without looking at what is there: a blind write on the same path, so that replicas end equal.

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use hypermnesia::backup::{BackupFile, BackupOptions, RestoreOptions};
-use hypermnesia::{DiscOptions, Kind, Lifetime, Node, NodeId, Storage, TableBuilder, TableDef, Type, Value};
+use hypermnesia::{
+    DiscOptions, Error, Kind, Lifetime, Node, NodeId, Record, Storage, TableBuilder, TableDef, Type, Value,
+};
 
 /// The forms that data directories had, the present one last.
 const VERSIONS: [&str; 3] = ["v1", "v2", "v3"];
@@ -242,6 +244,59 @@ fn backups_of_every_format_are_restored() {
         check(&node, &format!("backup {format}"));
         let people = node.dyn_table("people").expect("it is there");
         assert_eq!(people.get(&[Value::Int(ROWS + 1)]).expect("read"), None, "{format}: it was deleted");
+    }
+}
+
+/// The people of every version, with more than they had.
+#[derive(Record, Debug, PartialEq, Clone)]
+#[record(table = "people", version = 2, index(by_town(town)))]
+struct Person {
+    #[record(key)]
+    id: i64,
+    name: String,
+    note: Value,
+    town: Option<String>,
+    #[record(default)]
+    visits: i64,
+}
+
+#[test]
+fn a_newer_record_opens_the_tables_of_every_version() {
+    // Aim: record types evolve over data that earlier programs wrote: read at once, written once the table has followed, and
+    // rewritten, through restarts. Method: the directory of each version; the older definition is refused as soon as the
+    // table has more than it knows.
+    for version in VERSIONS {
+        let home = tempfile::tempdir().expect("a directory");
+        for entry in fs::read_dir(golden().join(version)).expect("it is part of the project") {
+            let entry = entry.expect("an entry");
+            fs::copy(entry.path(), home.path().join(entry.file_name())).expect("copied");
+        }
+        let person = |id: i64, visits: i64| {
+            let (name, note) = (format!("name {id}"), note(id));
+            Person { id, name, note, town: None, visits }
+        };
+        let node = build(home.path());
+        assert_eq!(node.table::<Person>().expect("newer").get(&1), Ok(Some(person(1, 0))), "{version}");
+        let people = node.upgrade_table_of::<Person>().expect("alone");
+        people.insert(&person(2, 5)).expect("written");
+        let older = node.open_table(definitions()[0].clone());
+        assert!(matches!(older, Err(Error::Record { .. })), "{version}: it does not know the new attributes");
+        drop((people, node));
+        let node = build(home.path());
+        let people = node.table::<Person>().expect("as new");
+        let there = (0..ROWS).filter(|id| id % 5 != 0).count() as u64;
+        assert_eq!((people.len(), people.outdated()), (Ok(there), Ok(there - 1)), "{version}");
+        assert_eq!(people.index_read("by_town", &[Value::Null]).expect("read").len() as u64, there);
+        let counted = people.rewrite(50, |old| Ok(Person { visits: old.visits + 1, ..old }));
+        assert_eq!(counted, Ok(there - 1), "{version}");
+        drop((people, node));
+        let node = build(home.path());
+        let people = node.table::<Person>().expect("as new");
+        assert_eq!(people.outdated(), Ok(0), "{version}");
+        for id in (0..ROWS).filter(|id| id % 5 != 0) {
+            let wanted = person(id, if id == 2 { 5 } else { 1 });
+            assert_eq!(people.get(&id), Ok(Some(wanted)), "{version}: person {id}");
+        }
     }
 }
 

@@ -171,7 +171,7 @@ pub(crate) enum Command {
     Dev(dev::DevArgs),
     /// The state of the cluster as one member sees it; exits 0 only when all is well.
     Status(status::StatusArgs),
-    /// List, show, create and drop tables.
+    /// List, show, create, change, clear and drop tables.
     #[command(subcommand)]
     Table(table::TableCommand),
     /// Print the rows of a key.

@@ -95,7 +95,15 @@ fn definition(record: &Record) -> TokenStream {
     let name_at = |&position: &usize| record.attributes[position].name.clone();
     let attributes = record.attributes.iter().map(|attribute| {
         let (ty, name) = (&attribute.ty, &attribute.name);
-        quote! { let builder = ::hypermnesia::record::derived::attribute::<#ty>(builder, #name); }
+        let defaulted = attribute.default.then(|| {
+            quote! {
+                let builder = builder.default(#name, ::hypermnesia::record::derived::default_of::<#ty>());
+            }
+        });
+        quote! {
+            let builder = ::hypermnesia::record::derived::attribute::<#ty>(builder, #name);
+            #defaulted
+        }
     });
     let key = record.key.iter().map(name_at);
     let indexes = record.indexes.iter().map(|index| {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 use foldhash::fast::FixedState;
-use hypermnesia_store::{Ack, Incarnation, NodeId, Store, TableId, Timestamp, TxId, Txn, Work};
+use hypermnesia_store::{Ack, Incarnation, NodeId, Storage, Store, TableId, Timestamp, TxId, Txn, Work};
 use parking_lot::Mutex;
 
 use crate::effect::{Effect, Event, Fact, LogToken, Reply, Sink, Unavailable, Why};
@@ -192,6 +192,19 @@ impl Replica {
     /// Whether removing expired rows of a table is this node's part: it is the first that keeps a copy.
     pub fn sweeps(&self, table: TableId) -> bool {
         self.holders_of(table).iter().next() == Some(self.at)
+    }
+
+    /// Takes all rows of a table away that are this node's own, on disc too, and says how many there were; `None` when there
+    /// is no such table. Called with the table locked for writing, so the log has it between what was written before and after.
+    pub fn clear_own(&self, now: Now, table: TableId, out: &mut dyn Sink) -> Option<u64> {
+        let era = self.shared();
+        let mut turn = Turn { now, out, freed: Vec::new() };
+        let rows = self.store.clear_own(table).ok();
+        if rows.is_some() && self.durable && self.copies_where(table, |s| s == Storage::Disc).has(self.at) {
+            turn.log(Fact::Loaded { table, clear: true, rows: Vec::new() }, Ack::Logged, None);
+        }
+        self.finish(&era, turn);
+        rows
     }
 
     /// Ends a transaction that ran here, perhaps holds locks, and was never handed to [`Replica::commit`]. Nobody else has

@@ -9,13 +9,14 @@ use foldhash::fast::FixedState;
 use papaya::HashMap;
 use seize::{Collector, LocalGuard};
 
+use crate::clock::Timestamp;
 use crate::codec::CodecError;
 use crate::heap::{Heap, Pin};
 use crate::ids::{IndexId, SchemaVersion, TableId};
 use crate::index::Index;
 use crate::key::{Key, KeyRange};
 use crate::row::{Body, Row};
-use crate::schema::{Attribute, IndexDef, Kind, TableDef, Type};
+use crate::schema::{Attribute, IndexDef, Kind, Layout, TableDef, Type};
 use crate::store::Store;
 use crate::table::{DROPPED, Direction, Rows, Table};
 use crate::value::Value;
@@ -55,6 +56,9 @@ impl Catalog {
         if known.as_ref().is_some_and(|known| known.def == def) {
             return;
         }
+        if let Some(known) = known.as_ref().filter(|known| known.def.cleared < def.cleared) {
+            known.clear_away(def.cleared, guard);
+        }
         let rows = known.as_ref().map_or_else(|| Rows::create(&def, heap), |table| Arc::clone(&table.rows));
         let kept = |wanted: &IndexDef| {
             known.as_ref()?.index(wanted.id).filter(|index| index.def == *wanted).cloned()
@@ -90,7 +94,10 @@ impl Catalog {
 fn fill(table: &Table, index: IndexId, guard: &LocalGuard<'_>) {
     let index = table.index(index).expect("it was just put there");
     let done = table.walk(&KeyRange::all(), Direction::Forward, guard, |cell| {
-        for body in cell.versions(guard).filter_map(|version| version.body.as_ref()) {
+        // What was there before all rows were rewritten has other attributes, and nobody reads it any more.
+        let read = |at: Timestamp| at > table.def.reshaped;
+        let versions = cell.versions(guard).filter(|version| version.committed().is_none_or(read));
+        for body in versions.filter_map(|version| version.body.as_ref()) {
             for entry in index.entries(&table.def, &cell.key, Some(body)) {
                 index.put(&entry, cell);
             }
@@ -183,5 +190,8 @@ fn schema_def() -> TableDef {
         mode: crate::schema::Mode::default(),
         retention: crate::schema::Retention::default(),
         local: false,
+        layouts: vec![Layout { since: SchemaVersion::FIRST, record: 1 }],
+        cleared: Timestamp::NEVER,
+        reshaped: Timestamp::NEVER,
     }
 }

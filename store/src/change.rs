@@ -32,16 +32,16 @@ pub fn change(kind: Kind, held: Option<Body>, op: &Op) -> Option<Body> {
 
 fn with(held: Option<Body>, row: &Row) -> Body {
     let rows = held.as_ref().map_or(&[][..], Body::rows);
-    match rows.contains(row) {
+    match rows.iter().any(|known| known.same_values(row)) {
         true => held.expect("rows came from it"),
         false => Body::Bag(Arc::new(rows.iter().chain([row]).cloned().collect())),
     }
 }
 
 fn without(held: Body, row: &Row) -> Option<Body> {
-    if !held.rows().contains(row) {
+    if !held.rows().iter().any(|known| known.same_values(row)) {
         return Some(held);
     }
-    let rows: Vec<Row> = held.rows().iter().filter(|known| *known != row).cloned().collect();
+    let rows: Vec<Row> = held.rows().iter().filter(|known| !known.same_values(row)).cloned().collect();
     (!rows.is_empty()).then(|| Body::Bag(Arc::new(rows)))
 }

@@ -133,7 +133,8 @@ impl Store {
         if rows.events.has_listeners() {
             // What nobody saw any more was not replaced; its removal still tells what went.
             let old = old.filter(|body| new.is_none() || !body.is_expired(commit_ts));
-            let (key, new, old) = (cell.key.clone(), new.cloned(), old.cloned());
+            let shown = |body: &Body| table.whole(body).into_owned();
+            let (key, new, old) = (cell.key.clone(), new.map(shown), old.map(shown));
             rows.events.emit(Event { table: mark.table, sequence: 0, commit_ts, key, new, old });
         }
         let stale = stale_entries(table, mark, old, new);

@@ -2,6 +2,7 @@
 //! chunks but its snapshot (which the caller keeps alive). Ordered tables and indexes continue behind the last entry; other
 //! tables list their cells once, at the first step, which at a snapshot is all it can ever see.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
@@ -144,6 +145,7 @@ impl Cursor {
     fn fill(&mut self) -> Result<(), Blocked> {
         let table = Arc::clone(&self.table);
         table.check_version()?;
+        table.check_kept(self.at)?;
         match self.index {
             Some(index) => self.fill_from_index(&table, index),
             None if table.rows.tree.is_some() => self.fill_from_tree(&table),
@@ -239,7 +241,12 @@ impl Iterator for Cursor {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(found) = self.ready.pop_front() {
-                return Some(Ok(found));
+                let (key, body, version) = found;
+                let whole = match self.table.whole(&body) {
+                    Cow::Borrowed(_) => None,
+                    Cow::Owned(whole) => Some(whole),
+                };
+                return Some(Ok((key, whole.unwrap_or(body), version)));
             }
             if let Some(blocked) = self.blocked.take() {
                 return Some(Err(blocked));

@@ -33,7 +33,8 @@ impl Index {
         if self.def.multi {
             return self.entries_of(table, key, row).any(|own| own == *entry);
         }
-        let value = Key::encode_refs(self.def.attributes.iter().map(|&position| row.attribute(position)));
+        let values = self.def.attributes.iter().map(|&position| table.value_of(row, position));
+        let value = Key::encode_refs(values);
         value.is_ok_and(|value| value.join(key) == *entry)
     }
 

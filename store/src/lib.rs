@@ -25,6 +25,7 @@ pub mod calendar;
 pub mod catalog;
 mod cell;
 mod change;
+mod clearing;
 pub mod clock;
 pub mod codec;
 mod commit;
@@ -69,8 +70,8 @@ pub use key::{Key, KeyRange};
 pub use load::LoadError;
 pub use row::{Body, Row};
 pub use schema::{
-    Ack, Attribute, IndexDef, Kind, Mode, Retention, RowError, SchemaError, Storage, TableBuilder, TableCopy,
-    TableDef, Type,
+    Ack, Attribute, IndexDef, Kind, Layout, Mode, Retention, RowError, SchemaError, Storage, TableBuilder,
+    TableCopy, TableDef, Type,
 };
 pub use snapshot::Snapshot;
 pub use statistics::TableStatistics;

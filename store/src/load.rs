@@ -73,6 +73,10 @@ impl Store {
         let guard = self.pin();
         let table = self.catalog.get(id, &guard).ok_or(LoadError::NoSuchTable(id))?;
         self.raise_clock(at);
+        if at <= table.def.cleared && table.def.cleared != Timestamp::NEVER {
+            // From before the table was cleared, read once more.
+            return Ok(());
+        }
         let oldest = self.snapshots.oldest();
         let body = |table: &Table, old| {
             let new = body(table, old);

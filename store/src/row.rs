@@ -35,6 +35,8 @@ const WIDE: u8 = 2;
 const TIMED: u8 = 0x10;
 /// Format, schema version, count.
 const HEADER_BYTES: usize = 7;
+/// Where the count begins, behind format and schema version.
+const VERSION_END: usize = 5;
 const DEADLINE_BYTES: usize = 8;
 
 /// One row. Cloning it counts a reference. Equality, hash and order are those of its bytes.
@@ -196,10 +198,11 @@ impl Row {
         })))
     }
 
-    /// Whether both have the same values and schema version, whatever their deadlines.
+    /// Whether both have the same values, whatever their deadlines and the schema versions they were written under: a new
+    /// index counts up the version and changes no row.
     pub fn same_values(&self, other: &Row) -> bool {
         let (ours, theirs) = (self.without_deadline(), other.without_deadline());
-        ours[1..] == theirs[1..] && ours[0] & !TIMED == theirs[0] & !TIMED
+        ours[VERSION_END..] == theirs[VERSION_END..] && ours[0] & !TIMED == theirs[0] & !TIMED
     }
 
     fn without_deadline(&self) -> &[u8] {

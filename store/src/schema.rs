@@ -4,6 +4,7 @@
 mod attribute;
 mod builder;
 mod format;
+mod growth;
 mod placement;
 mod retention;
 mod table_def;
@@ -12,4 +13,4 @@ pub use attribute::{Attribute, Type};
 pub use builder::{SchemaError, TableBuilder};
 pub use placement::{Ack, Kind, Mode, Storage, TableCopy};
 pub use retention::Retention;
-pub use table_def::{IndexDef, RowError, TableDef};
+pub use table_def::{IndexDef, Layout, RowError, TableDef};

@@ -2,6 +2,7 @@
 //! no shared memory. The rows (`Rows`) outlive a change of the definition, which makes a new `Table` around them; a handle
 //! with an older definition is refused for scans. Writing goes through `store` only.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
@@ -288,13 +289,20 @@ impl Table {
         at: Timestamp,
         look: impl FnOnce(&Body, Timestamp) -> R,
     ) -> Result<Option<R>, Blocked> {
+        self.check_kept(at)?;
         let guard = self.pin();
         let found = match self.rows.cell(key, &guard) {
             Some(cell) => cell.read(at, &guard)?,
             None => None,
         };
         self.asked(key, found.is_some(), &guard);
-        Ok(found.map(|(body, version)| look(body, version)))
+        Ok(found.map(|(body, version)| look(&self.whole(body), version)))
+    }
+
+    /// What a key holds, with what was added to the definition since its row was written. A branch where nothing was.
+    #[inline]
+    pub(crate) fn whole<'b>(&self, body: &'b Body) -> Cow<'b, Body> {
+        if self.def.has_grown() { self.def.whole(body) } else { Cow::Borrowed(body) }
     }
 
     /// What the key holds now: linearizable, needs no snapshot, writes nothing. The clock is loaded before the cell; a
@@ -330,7 +338,7 @@ impl Table {
                 (_, Err(blocked)) => return Err(blocked),
                 (_, Ok(found)) => {
                     self.asked(key, found.is_some(), &guard);
-                    return Ok(found.map(|(body, version)| look(body, version)));
+                    return Ok(found.map(|(body, version)| look(&self.whole(body), version)));
                 }
             }
         }
@@ -341,7 +349,7 @@ impl Table {
         let guard = self.pin();
         let now = self.heap.clock.read();
         let (body, at) = self.rows.cell(key, &guard)?.newest_live(now, &guard)?;
-        Some((body.clone(), at))
+        Some((self.whole(body).into_owned(), at))
     }
 
     /// Shows every key in the range at a live snapshot, in key order for ordered tables and in no order for others, until
@@ -357,10 +365,11 @@ impl Table {
         mut show: impl FnMut(&Key, &Body, Timestamp) -> ControlFlow<()>,
     ) -> Result<(), Blocked> {
         self.check_version()?;
+        self.check_kept(at)?;
         let guard = self.pin();
         let each = |cell: &CellRef| {
             Ok(match cell.read(at, &guard)? {
-                Some((body, version)) => show(&cell.key, body, version),
+                Some((body, version)) => show(&cell.key, &self.whole(body), version),
                 None => ControlFlow::Continue(()),
             })
         };
@@ -402,12 +411,13 @@ impl Table {
         mut show: impl FnMut(&Key, &Body, Timestamp) -> ControlFlow<()>,
     ) -> Result<(), Blocked> {
         self.check_version()?;
+        self.check_kept(at)?;
         let index = self.index(index).ok_or(Blocked::SchemaChanged(self.id()))?;
         let guard = self.pin();
         walk_tree(&index.tree, range, direction, |entry, cell| {
             Ok(match cell.read(at, &guard)? {
                 Some((body, version)) => match self.matching(index, entry, &cell.key, body) {
-                    Some(body) => show(&cell.key, &body, version),
+                    Some(body) => show(&cell.key, &self.whole(&body), version),
                     None => ControlFlow::Continue(()),
                 },
                 None => ControlFlow::Continue(()),

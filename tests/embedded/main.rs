@@ -4,6 +4,7 @@ mod backups;
 mod caches;
 mod callers;
 mod directory;
+mod evolution;
 #[path = "../shared/hard_stop.rs"]
 mod hard_stop;
 mod isolation;

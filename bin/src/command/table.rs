@@ -1,20 +1,20 @@
-//! `table list|show|create|drop`.
+//! `table list|show|create|add|rename|clear|drop`.
 
 use std::str::FromStr;
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use hypermnesia_rpc::Value;
 use hypermnesia_rpc::client::{
     Acknowledge, AttributeType, Storage, TableDefinition, TableInfo, TableKind, TableSpec,
 };
+use hypermnesia_rpc::{Value, proto};
 
 use super::retention::{RetentionArgs, words};
 use super::{connect, definition};
 use crate::args::Global;
 use crate::{literal, output};
 
-/// List, show, create and drop tables.
+/// List, show, create, change, clear and drop tables.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TableCommand {
     /// All tables with their sizes.
@@ -26,6 +26,26 @@ pub(crate) enum TableCommand {
     },
     /// Create a table with a copy on every member.
     Create(CreateArgs),
+    /// Give a table another name.
+    Rename {
+        /// Name of the table.
+        table: String,
+        /// Its new name.
+        to: String,
+    },
+    /// Take every row of a table away in one step; of a local table those of the member.
+    Clear {
+        /// Name of the table.
+        table: String,
+    },
+    /// Add attributes behind those of a table.
+    Add {
+        /// Name of the table.
+        table: String,
+        /// What is added, as `create` takes it. It must allow null or have a default, which the rows that are there show.
+        #[arg(long = "attribute", short = 'a', required = true, value_name = "NAME[:TYPE][?][=DEFAULT]")]
+        attributes: Vec<AttributeSpec>,
+    },
     /// Drop a table with all its rows.
     Drop {
         /// Name of the table.
@@ -224,6 +244,25 @@ pub(crate) async fn run(global: &Global, command: TableCommand) -> Result<()> {
             client.create_table(wanted).await?;
             output::note(format_args!("table {} created", args.table));
             Ok(())
+        }
+        TableCommand::Rename { table, to } => {
+            client.rename_table(&table, &to).await?;
+            output::note(format_args!("table {table} is called {to} now"));
+            Ok(())
+        }
+        TableCommand::Clear { table } => {
+            client.clear_table(&table).await?;
+            output::note(format_args!("table {table} cleared"));
+            Ok(())
+        }
+        TableCommand::Add { table, attributes } => {
+            let added = attributes.into_iter().map(|one| proto::Attribute {
+                name: one.name,
+                r#type: one.ty.into(),
+                nullable: one.nullable,
+                default: one.default.map(Into::into),
+            });
+            show(global, &client.add_attributes(&table, added).await?)
         }
         TableCommand::Drop { table } => {
             client.drop_table(&table).await?;

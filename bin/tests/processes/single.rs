@@ -78,6 +78,26 @@ fn numbers_are_given_out_once_through_a_kill() {
 }
 
 #[test]
+fn tables_are_given_attributes_renamed_and_cleared() {
+    // Aim: `table add`, `rename` and `clear`. Method: each, on a table on disc, then a kill and a look.
+    let home = tempfile::tempdir().expect("the test holds this");
+    let start = || Server::start(&["--data", home.path().to_str().expect("a name")]);
+    let server = start();
+    server.says(&["table", "create", "t", "-a", "id:int", "--key", "id", "--storage", "disc"]);
+    server.says(&["table", "create", "u", "-a", "id:int", "--key", "id", "--storage", "disc"]);
+    server.says(&["put", "t", "1"]);
+    server.says(&["put", "u", "1"]);
+    server.says(&["table", "add", "t", "-a", "city:text=Ghent", "-a", "note:text?"]);
+    server.says(&["table", "rename", "t", "v"]);
+    server.says(&["table", "clear", "u"]);
+    assert_eq!(server.hmn(&["table", "rename", "v", "u"]).status.code(), Some(1));
+    drop(server);
+    let server = start();
+    assert_eq!(server.says(&["get", "v", "1", "--format", "csv"]), "id,city,note\n1,Ghent,\n");
+    assert_eq!(server.says(&["query", "SELECT count(*) FROM u", "--format", "csv"]), "count(*)\n0\n");
+}
+
+#[test]
 fn registers_are_swapped_counted_and_taken() {
     // Aim: the operations that look before they write, with `fail` where what they need is not so. Method: lines in, answers
     // out; a failed one leaves nothing of its transaction.

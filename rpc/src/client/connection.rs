@@ -102,6 +102,33 @@ impl Client {
         Ok(self.tables_client().add_index(request).await?.into_inner().table.unwrap_or_default())
     }
 
+    /// Gives a table another name.
+    pub async fn rename_table(
+        &self,
+        table: impl Into<String>,
+        to: impl Into<String>,
+    ) -> Result<TableDefinition, Error> {
+        let request = proto::RenameTableRequest { table: table.into(), to: to.into() };
+        Ok(self.tables_client().rename_table(request).await?.into_inner().table.unwrap_or_default())
+    }
+
+    /// Takes every row of a table away in one step; of a local table those of the connected member.
+    pub async fn clear_table(&self, table: impl Into<String>) -> Result<(), Error> {
+        let request = proto::ClearTableRequest { table: table.into() };
+        self.tables_client().clear_table(request).await.map(drop).map_err(Error::from)
+    }
+
+    /// Adds attributes behind those of a table: name, type, whether null is allowed, default.
+    pub async fn add_attributes(
+        &self,
+        table: impl Into<String>,
+        attributes: impl IntoIterator<Item = proto::Attribute>,
+    ) -> Result<TableDefinition, Error> {
+        let attributes = attributes.into_iter().collect();
+        let request = proto::AddAttributesRequest { table: table.into(), attributes };
+        Ok(self.tables_client().add_attributes(request).await?.into_inner().table.unwrap_or_default())
+    }
+
     /// Drops an index. The rows stay.
     pub async fn drop_index(
         &self,

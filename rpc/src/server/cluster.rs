@@ -199,6 +199,46 @@ impl Door {
         Ok(proto::DropTableResponse {})
     }
 
+    /// Renames a table.
+    pub(super) async fn rename_table(
+        &self,
+        request: proto::RenameTableRequest,
+        by: Deadline,
+    ) -> Result<proto::RenameTableResponse, Error> {
+        let proto::RenameTableRequest { table, to } = request;
+        let name = to.clone();
+        self.change_schema(by, name, move |node, time| node.rename_table_within(&table, &to, time))
+            .await
+            .map(|table| proto::RenameTableResponse { table: Some(table) })
+    }
+
+    /// Clears a table.
+    pub(super) async fn clear_table(
+        &self,
+        request: proto::ClearTableRequest,
+        by: Deadline,
+    ) -> Result<proto::ClearTableResponse, Error> {
+        self.on_thread(by, move |node, time| node.clear_table_within(&request.table, time)).await?;
+        Ok(proto::ClearTableResponse {})
+    }
+
+    /// Adds attributes.
+    pub(super) async fn add_attributes(
+        &self,
+        request: proto::AddAttributesRequest,
+        by: Deadline,
+    ) -> Result<proto::AddAttributesResponse, Error> {
+        let numbered = request.attributes.into_iter().enumerate();
+        let added = numbered.map(|(n, one)| convert::attribute(one, &format!("attributes[{n}]")));
+        let added = added.collect::<Result<Vec<_>, Error>>()?;
+        let table = request.table.clone();
+        self.change_schema(by, request.table, move |node, time| {
+            node.add_attributes_within(&table, &added, time)
+        })
+        .await
+        .map(|table| proto::AddAttributesResponse { table: Some(table) })
+    }
+
     /// Adds an index.
     pub(super) async fn add_index(
         &self,

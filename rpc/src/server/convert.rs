@@ -253,6 +253,13 @@ pub(super) fn known<T: TryFrom<i32>>(number: i32, field: &str) -> Result<T, Erro
     T::try_from(number).map_err(|_| Error::invalid(field, format!("{number} is not known")))
 }
 
+/// An attribute that is added to a table.
+pub(super) fn attribute(attribute: proto::Attribute, field: &str) -> Result<Attribute, Error> {
+    let ty = attribute_type(known(attribute.r#type, &format!("{field}.type"))?);
+    let default = attribute.default.map(|value| one_value(value, &format!("{field}.default"))).transpose()?;
+    Ok(Attribute { name: attribute.name, ty, nullable: attribute.nullable, default })
+}
+
 fn storage(storage: proto::Storage) -> Storage {
     match storage {
         proto::Storage::Disc => Storage::Disc,

@@ -9,11 +9,12 @@ use super::Services;
 use super::deadline::Deadline;
 use crate::proto::tables_server::Tables;
 use crate::proto::{
-    AddIndexRequest, AddIndexResponse, BatchDeleteRequest, BatchDeleteResponse, BatchGetRequest,
-    BatchGetResponse, BatchPutRequest, BatchPutResponse, CreateTableRequest, CreateTableResponse,
-    DeleteRequest, DeleteResponse, DescribeTableRequest, DescribeTableResponse, DropIndexRequest,
-    DropIndexResponse, DropTableRequest, DropTableResponse, GetRequest, GetResponse, ListTablesRequest,
-    ListTablesResponse, PutRequest, PutResponse, ScanRequest, ScanResponse,
+    AddAttributesRequest, AddAttributesResponse, AddIndexRequest, AddIndexResponse, BatchDeleteRequest,
+    BatchDeleteResponse, BatchGetRequest, BatchGetResponse, BatchPutRequest, BatchPutResponse,
+    ClearTableRequest, ClearTableResponse, CreateTableRequest, CreateTableResponse, DeleteRequest,
+    DeleteResponse, DescribeTableRequest, DescribeTableResponse, DropIndexRequest, DropIndexResponse,
+    DropTableRequest, DropTableResponse, GetRequest, GetResponse, ListTablesRequest, ListTablesResponse,
+    PutRequest, PutResponse, RenameTableRequest, RenameTableResponse, ScanRequest, ScanResponse,
 };
 
 #[tonic::async_trait]
@@ -34,6 +35,30 @@ impl Tables for Services {
     ) -> Result<Response<DropTableResponse>, Status> {
         let (request, by) = self.admit(request).await?;
         Ok(Response::new(self.door.drop_table(request, by).await?))
+    }
+
+    async fn rename_table(
+        &self,
+        request: Request<RenameTableRequest>,
+    ) -> Result<Response<RenameTableResponse>, Status> {
+        let (request, by) = self.admit(request).await?;
+        Ok(Response::new(self.door.rename_table(request, by).await?))
+    }
+
+    async fn clear_table(
+        &self,
+        request: Request<ClearTableRequest>,
+    ) -> Result<Response<ClearTableResponse>, Status> {
+        let (request, by) = self.admit(request).await?;
+        Ok(Response::new(self.door.clear_table(request, by).await?))
+    }
+
+    async fn add_attributes(
+        &self,
+        request: Request<AddAttributesRequest>,
+    ) -> Result<Response<AddAttributesResponse>, Status> {
+        let (request, by) = self.admit(request).await?;
+        Ok(Response::new(self.door.add_attributes(request, by).await?))
     }
 
     async fn add_index(

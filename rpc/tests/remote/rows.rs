@@ -263,3 +263,29 @@ async fn an_update_leaves_a_row_its_deadline() {
     assert_eq!(client.table("t").get(1).await.expect("read")[0][1], Value::Int(3));
     served.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_are_renamed_cleared_and_given_attributes() {
+    let served = Served::with_accounts().await;
+    let client = &served.client;
+    let attribute = |name: &str, default: Option<Value>| proto::Attribute {
+        name: name.into(),
+        r#type: AttributeType::Text.into(),
+        nullable: default.is_none(),
+        default: default.map(Into::into),
+    };
+    let added = [attribute("city", Some("Ghent".into())), attribute("note", None)];
+    let altered = client.add_attributes("accounts", added).await.expect("they fit");
+    assert_eq!((altered.attributes.len(), altered.version), (4, 2));
+    let row = client.table("accounts").get_one("alice").await.expect("read").expect("there");
+    assert_eq!(row, ["alice".into(), 100.into(), "Ghent".into(), Value::Null]);
+    let misfit = proto::Attribute { nullable: false, ..attribute("x", None) };
+    let refused = client.add_attributes("accounts", [misfit]).await.expect_err("what would rows have?");
+    assert_eq!((refused.kind(), refused.changed_nothing()), (ErrorKind::Invalid, true));
+    assert_eq!(client.rename_table("accounts", "clients").await.expect("free").name, "clients");
+    assert_eq!(client.rename_table("accounts", "x").await.expect_err("gone").kind(), ErrorKind::NotFound);
+    client.clear_table("clients").await.expect("there");
+    assert_eq!(client.describe_table("clients").await.expect("there").rows, 0);
+    assert_eq!(client.clear_table("accounts").await.expect_err("gone").kind(), ErrorKind::NotFound);
+    served.stop().await;
+}

@@ -47,14 +47,24 @@ struct Progress {
     read_to: Position,
     /// Prepared, without an outcome yet, and where.
     open: HashMap<TxId, (Position, Arc<Work>)>,
-    /// Tables that the schema knows: kind, and whether this node keeps them on disc.
-    tables: HashMap<TableId, (Kind, bool)>,
+    /// Tables that the schema knows.
+    tables: HashMap<TableId, Known>,
     /// Outcomes since the last step.
     outcomes: Outcomes,
     /// What keys hold after the records of this step.
     gathered: HashMap<(TableId, Key), (Timestamp, Option<Body>), FixedState>,
     /// From here on every record is new to the image, so a row there is older.
     new_from: Position,
+}
+
+/// What matters here about a table.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    kind: Kind,
+    /// Whether this node keeps it on disc.
+    kept: bool,
+    /// Rows up to here were cleared away.
+    cleared: Timestamp,
 }
 
 /// What stops the reading of a segment.
@@ -67,6 +77,10 @@ impl From<DiscError> for Stop {
     fn from(error: DiscError) -> Stop {
         Stop::Failed(error)
     }
+}
+
+impl Known {
+    const SCHEMA: Known = Known { kind: Kind::Set, kept: true, cleared: Timestamp::NEVER };
 }
 
 impl Checkpointer {
@@ -124,7 +138,7 @@ impl Progress {
             applied: image.state().applied,
             read_to: image.state().applied,
             open: HashMap::new(),
-            tables: HashMap::from([(SCHEMA_TABLE, (Kind::Set, true))]),
+            tables: HashMap::from([(SCHEMA_TABLE, Known::SCHEMA)]),
             outcomes: Outcomes::new(),
             gathered: HashMap::default(),
             new_from: image.state().read_to,
@@ -256,7 +270,7 @@ impl Progress {
         order.sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
         for same in order.chunk_by(|a, b| a.table == b.table && a.key == b.key) {
             let (table, key) = (same[0].table, &same[0].key);
-            let Some((kind, true)) = self.tables.get(&table).copied() else { continue };
+            let Some(Known { kind, kept: true, .. }) = self.tables.get(&table).copied() else { continue };
             // What is there matters to bags, to conditional removal, and where the record may have been read before.
             let replaces = kind != Kind::Bag && !matches!(same[0].op, Op::BagRemove(_) | Op::Expire(_));
             let looks = !replaces || position < self.new_from;
@@ -275,9 +289,12 @@ impl Progress {
         looks: bool,
         body: impl FnOnce(Kind, Option<Body>) -> Option<Body>,
     ) -> std::result::Result<(), Stop> {
-        let Some((kind, _)) = self.tables.get(&table).copied() else {
+        let Some(Known { kind, cleared, .. }) = self.tables.get(&table).copied() else {
             return Err(Stop::Damage(format!("a row of {table}, which the schema does not know")));
         };
+        if ts <= cleared && cleared != Timestamp::NEVER {
+            return Ok(());
+        }
         let place = (table, key.clone());
         let old = match self.gathered.get(&place) {
             Some((newest, body)) => Some((*newest, body.clone())),
@@ -297,7 +314,7 @@ impl Progress {
         Ok(())
     }
 
-    /// Follows a change of the schema; names a table that is no more.
+    /// Follows a change of the schema; names a table whose rows are no more.
     fn follow(&mut self, key: &Key, body: Option<&Body>) -> std::result::Result<Option<TableId>, Stop> {
         let Some(row) = body.and_then(|body| body.rows().first()) else {
             let gone = table_of_schema_key(key).filter(|table| self.tables.remove(table).is_some());
@@ -306,12 +323,14 @@ impl Progress {
         // The schema table has a row of its own as well: the counter of table ids, which defines none.
         if let Some(def) = defined_by(row).map_err(|wrong| Stop::Damage(wrong.to_string()))? {
             let kept = def.copy_on(self.me).is_some_and(|copy| copy.storage == Storage::Disc);
-            self.tables.insert(def.id, (def.kind, kept));
+            let known = Known { kind: def.kind, kept, cleared: def.cleared };
+            let before = self.tables.insert(def.id, known);
+            return Ok(before.filter(|before| before.cleared < def.cleared).map(|_| def.id));
         }
         Ok(None)
     }
 
     fn is_kept(&self, table: TableId) -> bool {
-        self.tables.get(&table).is_some_and(|(_, kept)| *kept)
+        self.tables.get(&table).is_some_and(|known| known.kept)
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::attribute::{Attribute, Type};
 use super::placement::{Ack, Kind, Mode, Storage, TableCopy};
 use super::retention::Retention;
-use super::table_def::{IndexDef, TableDef};
+use super::table_def::{IndexDef, Layout, TableDef};
+use crate::clock::Timestamp;
 use crate::ids::{IndexId, NodeId, SchemaVersion, TableId};
 use crate::limits::{ATTRIBUTES_MAX, INDEXES_MAX, KEY_ATTRIBUTES_MAX, NAME_BYTES_MAX};
 use crate::value::Value;
@@ -79,6 +80,14 @@ pub enum SchemaError {
         attribute: String,
         /// The type of the default.
         given: &'static str,
+    },
+    /// An attribute that is added to a table is never null and has no default: what would the rows have that are there?
+    #[error("attribute {attribute:?} is added to table {table:?} and must be nullable or have a default")]
+    NoDefault {
+        /// The table.
+        table: String,
+        /// The attribute.
+        attribute: String,
     },
     /// A multi-value index over anything but one attribute that is a list.
     #[error("multi-value index {index:?} of table {table:?} must be over one attribute of type list or any")]
@@ -230,7 +239,8 @@ impl TableBuilder {
         self
     }
 
-    /// The version of the definition; 1 if never called.
+    /// The version of the definition, as its program counts it; 1 if never called. A definition with a newer version may have
+    /// more attributes than the table that it is opened on.
     pub fn version(mut self, version: SchemaVersion) -> Self {
         self.version = version;
         self
@@ -317,6 +327,9 @@ impl TableBuilder {
             mode: self.mode,
             retention: self.retention,
             local: self.local,
+            layouts: vec![Layout { since: self.version, record: self.version.0 }],
+            cleared: Timestamp::NEVER,
+            reshaped: Timestamp::NEVER,
         })
     }
 
@@ -433,7 +446,7 @@ impl IndexDef {
     }
 }
 
-fn check_name(what: &'static str, name: &str) -> Result<(), SchemaError> {
+pub(super) fn check_name(what: &'static str, name: &str) -> Result<(), SchemaError> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
         return Err(SchemaError::BadName { what, name: name.chars().take(NAME_BYTES_MAX).collect() });
     }

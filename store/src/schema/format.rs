@@ -9,18 +9,20 @@ use serde::Deserialize;
 use super::attribute::{Attribute, Type};
 use super::placement::{Ack, Kind, Mode, TableCopy};
 use super::retention::Retention;
-use super::table_def::{IndexDef, TableDef};
+use super::table_def::{IndexDef, Layout, TableDef};
+use crate::clock::Timestamp;
 use crate::codec::{self, CodecError};
 use crate::ids::{IndexId, SchemaVersion, TableId};
 use crate::limits::MESSAGE_BYTES_MAX;
 
 const NUMBERED: u8 = 0;
 const SECOND: u8 = 2;
+const THIRD: u8 = 3;
 
 impl TableDef {
     /// The definition as bytes, in the newest format.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![NUMBERED, SECOND];
+        let mut bytes = vec![NUMBERED, THIRD];
         codec::encode_into(self, &mut bytes);
         bytes
     }
@@ -31,11 +33,82 @@ impl TableDef {
     /// When the bytes are no definition, or one of a later version of this program.
     pub fn from_bytes(bytes: &[u8]) -> Result<TableDef, CodecError> {
         match bytes {
-            [NUMBERED, SECOND, rest @ ..] => codec::decode(rest, MESSAGE_BYTES_MAX),
+            [NUMBERED, THIRD, rest @ ..] => checked(codec::decode(rest, MESSAGE_BYTES_MAX)?),
+            [NUMBERED, SECOND, rest @ ..] => {
+                codec::decode::<SecondTable>(rest, MESSAGE_BYTES_MAX).map(TableDef::from)
+            }
             [NUMBERED, later, ..] => Err(CodecError::Undecodable(format!(
-                "a definition of format {later}, this version knows up to {SECOND}"
+                "a definition of format {later}, this version knows up to {THIRD}"
             ))),
             _ => codec::decode::<FirstTable>(bytes, MESSAGE_BYTES_MAX).map(TableDef::from),
+        }
+    }
+}
+
+/// What the rest of the program takes for granted.
+fn checked(def: TableDef) -> Result<TableDef, CodecError> {
+    match def.layouts.is_empty() {
+        true => Err(CodecError::Undecodable("a definition without a layout".into())),
+        false => Ok(def),
+    }
+}
+
+/// Until there were layouts attributes did not change: rows of every schema version are alike.
+fn only_layout() -> Vec<Layout> {
+    vec![Layout { since: SchemaVersion::FIRST, record: 1 }]
+}
+
+/// A definition of the second format.
+#[derive(Deserialize)]
+struct SecondTable {
+    id: TableId,
+    #[serde(deserialize_with = "crate::codec::text")]
+    name: String,
+    version: SchemaVersion,
+    kind: Kind,
+    attributes: Vec<Attribute>,
+    key: Vec<usize>,
+    indexes: Vec<IndexDef>,
+    copies: Vec<TableCopy>,
+    ack: Ack,
+    mode: Mode,
+    retention: Retention,
+    local: bool,
+}
+
+impl From<SecondTable> for TableDef {
+    fn from(second: SecondTable) -> TableDef {
+        let SecondTable {
+            id,
+            name,
+            version,
+            kind,
+            attributes,
+            key,
+            indexes,
+            copies,
+            ack,
+            mode,
+            retention,
+            local,
+        } = second;
+        let (layouts, cleared, reshaped) = (only_layout(), Timestamp::NEVER, Timestamp::NEVER);
+        TableDef {
+            id,
+            name,
+            version,
+            kind,
+            attributes,
+            key,
+            indexes,
+            copies,
+            ack,
+            mode,
+            retention,
+            local,
+            layouts,
+            cleared,
+            reshaped,
         }
     }
 }
@@ -101,6 +174,9 @@ impl From<FirstTable> for TableDef {
             mode: first.mode,
             retention: Retention::default(),
             local: false,
+            layouts: only_layout(),
+            cleared: Timestamp::NEVER,
+            reshaped: Timestamp::NEVER,
         }
     }
 }
@@ -122,6 +198,19 @@ mod tests {
         let wanted = TableDef { id: TableId(7), ..wanted.index("by_v", ["v"]).build().expect("right") };
         assert_eq!(table, wanted);
         assert_eq!(TableDef::from_bytes(&wanted.to_bytes()), Ok(wanted));
+    }
+
+    #[test]
+    fn definitions_of_the_second_format_are_read() {
+        // Aim: as above. Method: bytes of that format, by hand: table 7 "t", version 3, set, attribute "k" int with default 5, key
+        // 0, no indexes, no copies, logged, strong, nothing of retention, not local.
+        let bytes = [0, 2, 7, 1, b't', 3, 0, 1, 1, b'k', 2, 0, 1, 2, 10, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
+        let table = TableDef::from_bytes(&bytes).expect("the second format");
+        assert_eq!(
+            (table.version, table.layout().since, table.layout().record),
+            (SchemaVersion(3), SchemaVersion(1), 1)
+        );
+        assert_eq!(table.attributes[0].default, Some(crate::value::Value::Int(5)));
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! A table's definition, and what follows from it: which values make a row, and which keys a row has.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::attribute::{Attribute, Type};
 use super::builder::TableBuilder;
 use super::placement::{Ack, Kind, Mode, TableCopy};
 use super::retention::Retention;
+use crate::clock::Timestamp;
 use crate::error::ValueError;
 use crate::ids::{IndexId, NodeId, SchemaVersion, TableId};
 use crate::key::Key;
-use crate::row::Row;
+use crate::row::{Body, Row};
 use crate::value::Value;
 use crate::value_ref::ValueRef;
 
@@ -27,6 +30,15 @@ pub struct IndexDef {
     pub unique: bool,
     /// Whether its one attribute is a list with an entry for each of its values, instead of one for the whole list.
     pub multi: bool,
+}
+
+/// Since when rows of a table have their present attributes, and what came before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Layout {
+    /// Rows of this schema version and later ones have it, until the next layout.
+    pub since: SchemaVersion,
+    /// The version of the record (see `TableBuilder::version`) that it belongs to.
+    pub record: u32,
 }
 
 /// Everything that is known about a table but its rows.
@@ -57,6 +69,13 @@ pub struct TableDef {
     pub retention: Retention,
     /// Whether each member has rows of its own, which never leave it, instead of copies of the same.
     pub local: bool,
+    /// How its attributes came about, the present ones last. Never empty. Attributes are only ever added behind the others
+    /// without rewriting rows, so an earlier row is a shorter one.
+    pub layouts: Vec<Layout>,
+    /// Rows of commits up to this timestamp were cleared away and count no more.
+    pub cleared: Timestamp,
+    /// All rows were rewritten in other attributes after this timestamp: what was there up to it cannot be read any more.
+    pub reshaped: Timestamp,
 }
 
 /// Values that do not fit a table. Nothing was written; the same values will not fit next time.
@@ -157,6 +176,47 @@ impl TableDef {
         self.copies.iter().find(|copy| copy.node == node)
     }
 
+    /// The layout of rows that are written now.
+    pub fn layout(&self) -> Layout {
+        *self.layouts.last().expect("a definition has at least one")
+    }
+
+    /// The version of the record that a row belongs to.
+    pub fn record_of(&self, row: &Row) -> u32 {
+        let reached = self.layouts.iter().rev().find(|layout| layout.since <= row.version());
+        reached.or(self.layouts.first()).map_or(1, |layout| layout.record)
+    }
+
+    /// Whether rows may be shorter than the definition.
+    #[inline]
+    pub fn has_grown(&self) -> bool {
+        self.layouts.len() > 1
+    }
+
+    /// What a row has as this attribute: one that was written before the attribute was added has its default.
+    pub fn value_of<'a>(&'a self, row: &'a Row, position: usize) -> ValueRef<'a> {
+        match self.attributes.get(position).and_then(|attribute| attribute.default.as_ref()) {
+            Some(default) if position >= row.len() => default.as_ref(),
+            _ => row.attribute(position),
+        }
+    }
+
+    /// The body with every row as long as the definition: what was added since a row was written has its default. A row keeps
+    /// its schema version, which tells that it was completed.
+    pub fn whole<'b>(&self, body: &'b Body) -> Cow<'b, Body> {
+        match body {
+            Body::Row(row) if row.len() < self.attributes.len() => {
+                let values = (0..self.attributes.len()).map(|position| self.value_of(row, position));
+                let whole = Row::encode_refs(row.version(), values);
+                let whole = whole.and_then(|whole| whole.with_deadline(row.deadline_ms()));
+                // One that defaults make too large is shown as it is.
+                whole.map_or(Cow::Borrowed(body), |whole| Cow::Owned(Body::Row(whole)))
+            }
+            // Rows of bags are rewritten when attributes are added.
+            _ => Cow::Borrowed(body),
+        }
+    }
+
     /// Whether it belongs to the system: readable by all, written by the system alone.
     pub fn is_system(&self) -> bool {
         self.name.starts_with('_')
@@ -174,7 +234,7 @@ impl TableDef {
             .try_for_each(|(attribute, value)| self.admit(attribute, value.as_ref()).map(drop))
     }
 
-    /// Checks the values and encodes them as a row of this version, whole numbers as floats where a float is wanted.
+    /// Checks the values and encodes them as a row of the present layout, whole numbers as floats where a float is wanted.
     ///
     /// # Errors
     /// As [`TableDef::check_row`], or [`RowError::Value`] where the row is too large or nests too deeply.
@@ -199,7 +259,7 @@ impl TableDef {
         let stored = self.attributes.iter().zip(values);
         // Admitted a moment ago, so nothing falls back to null.
         let stored = stored.map(|(attribute, value)| attribute.ty.admit(value).unwrap_or_default());
-        Ok(Row::encode_refs(self.version, stored)?)
+        Ok(Row::encode_refs(self.layout().since, stored)?)
     }
 
     /// A row of another definition (an older one of this table, the same table elsewhere) as this one stores it, its deadline
@@ -297,7 +357,7 @@ impl TableDef {
     /// # Errors
     /// When one is longer than a key may be.
     pub fn index_keys(&self, index: &IndexDef, row: &Row) -> Result<Vec<Key>, ValueError> {
-        let attributes = index.attributes.iter().map(|&position| row.attribute(position));
+        let attributes = index.attributes.iter().map(|&position| self.value_of(row, position));
         if !index.multi {
             return Ok(vec![Key::encode_refs(attributes)?]);
         }
@@ -324,7 +384,7 @@ impl TableDef {
     /// # Errors
     /// As [`TableDef::index_keys`].
     pub fn unique_keys(&self, index: &IndexDef, row: &Row) -> Result<Vec<Key>, ValueError> {
-        if !index.unique || index.attributes.iter().any(|&position| row.attribute(position).is_null()) {
+        if !index.unique || index.attributes.iter().any(|&position| self.value_of(row, position).is_null()) {
             return Ok(Vec::new());
         }
         self.index_keys(index, row)

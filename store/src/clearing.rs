@@ -1,0 +1,51 @@
+//! Clearing a table as one step: every row goes at once, whatever their number. Whoever listens hears of each of them.
+
+use seize::LocalGuard;
+
+use crate::clock::Timestamp;
+use crate::event::Event;
+use crate::ids::TableId;
+use crate::load::LoadError;
+use crate::store::Store;
+use crate::table::Table;
+use crate::work::Blocked;
+
+impl Table {
+    /// Takes all rows away and tells listeners. Nobody writes meanwhile.
+    pub(crate) fn clear_away(&self, at: Timestamp, guard: &LocalGuard<'_>) {
+        if self.rows.events.has_listeners() {
+            for handle in self.rows.cells.iter(guard) {
+                let Some((body, _)) = handle.0.newest_live(at, guard) else { continue };
+                let (key, old) = (handle.0.key.clone(), Some(self.whole(body).into_owned()));
+                let (table, commit_ts) = (self.id(), at);
+                self.rows.events.emit(Event { table, sequence: 0, commit_ts, key, new: None, old });
+            }
+        }
+        self.empty(guard);
+    }
+
+    /// Whether what was there at a snapshot may still be found: not when the table was cleared or rewritten since.
+    #[inline]
+    pub(crate) fn check_kept(&self, at: Timestamp) -> Result<(), Blocked> {
+        let gone = self.def.cleared.max(self.def.reshaped);
+        if at <= gone && gone != Timestamp::NEVER {
+            return Err(Blocked::SchemaChanged(self.id()));
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Takes all rows of a table away that are this node's own, and says how many there were. The caller holds the table's
+    /// lock for writing.
+    ///
+    /// # Errors
+    /// [`LoadError::NoSuchTable`].
+    pub fn clear_own(&self, table: TableId) -> Result<u64, LoadError> {
+        let guard = self.pin();
+        let table = self.catalog.get(table, &guard).ok_or(LoadError::NoSuchTable(table))?;
+        let rows = table.len();
+        table.clear_away(self.clock.read(), &guard);
+        Ok(rows)
+    }
+}
