@@ -93,7 +93,7 @@ impl Overlay {
         let positions = self.keys.get(&table)?.get(key)?;
         let decides = positions.iter().any(|at| match self.writes[*at].op {
             Op::Delete => true,
-            Op::Put(_) | Op::BagAdd(_) => kind != Kind::Bag,
+            Op::Put(_) | Op::BagAdd(_) | Op::BagAppend(_) => kind != Kind::Bag,
             Op::BagRemove(_) | Op::Expire(_) => false,
         });
         decides.then(|| self.over(table, kind, key, None))
@@ -122,7 +122,7 @@ impl Overlay {
 
 fn size_of(write: &Write) -> usize {
     let row = match &write.op {
-        Op::Put(row) | Op::BagAdd(row) | Op::BagRemove(row) => row.as_bytes().len(),
+        Op::Put(row) | Op::BagAdd(row) | Op::BagAppend(row) | Op::BagRemove(row) => row.as_bytes().len(),
         Op::Delete | Op::Expire(_) => 0,
     };
     write.key.as_bytes().len() + row

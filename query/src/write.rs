@@ -191,7 +191,7 @@ fn put<A: Access>(
     row: Row,
     put: impl Fn(&A, &TableDef, &Key, Row) -> Result<(), A::Error>,
 ) -> Result<bool, Stop<A::Error>> {
-    if def.kind == Kind::Bag && found(access, def, key, |there| *there == row)? {
+    if def.kind == Kind::Bag && !def.duplicates && found(access, def, key, |there| there.same_values(&row))? {
         return Ok(false);
     }
     put(access, def, key, row).map_err(Stop::Access)?;

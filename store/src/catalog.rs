@@ -190,6 +190,7 @@ fn schema_def() -> TableDef {
         mode: crate::schema::Mode::default(),
         retention: crate::schema::Retention::default(),
         local: false,
+        duplicates: false,
         layouts: vec![Layout { since: SchemaVersion::FIRST, record: 1 }],
         cleared: Timestamp::NEVER,
         reshaped: Timestamp::NEVER,

@@ -22,8 +22,11 @@ pub fn change(kind: Kind, held: Option<Body>, op: &Op) -> Option<Body> {
         (_, Op::Delete) => None,
         (_, Op::Expire(now)) => held.filter(|body| !body.is_expired(*now)),
         (Kind::Bag, Op::Put(row) | Op::BagAdd(row)) => Some(with(held, row)),
+        (Kind::Bag, Op::BagAppend(row)) => Some(behind(held.as_ref(), row)),
         (Kind::Bag, Op::BagRemove(row)) => without(held?, row),
-        (Kind::Set | Kind::OrderedSet, Op::Put(row) | Op::BagAdd(row)) => Some(Body::Row(row.clone())),
+        (Kind::Set | Kind::OrderedSet, Op::Put(row) | Op::BagAdd(row) | Op::BagAppend(row)) => {
+            Some(Body::Row(row.clone()))
+        }
         (Kind::Set | Kind::OrderedSet, Op::BagRemove(row)) => {
             held.filter(|body| !body.rows().iter().any(|known| known.same_values(row)))
         }
@@ -34,8 +37,13 @@ fn with(held: Option<Body>, row: &Row) -> Body {
     let rows = held.as_ref().map_or(&[][..], Body::rows);
     match rows.iter().any(|known| known.same_values(row)) {
         true => held.expect("rows came from it"),
-        false => Body::Bag(Arc::new(rows.iter().chain([row]).cloned().collect())),
+        false => behind(held.as_ref(), row),
     }
+}
+
+fn behind(held: Option<&Body>, row: &Row) -> Body {
+    let rows = held.map_or(&[][..], Body::rows);
+    Body::Bag(Arc::new(rows.iter().chain([row]).cloned().collect()))
 }
 
 fn without(held: Body, row: &Row) -> Option<Body> {

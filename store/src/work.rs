@@ -35,6 +35,8 @@ pub enum Op {
     BagRemove(Row),
     /// The row goes if its deadline is not later than this: the removal of what nobody sees any more.
     Expire(Timestamp),
+    /// The row is added behind the key's rows of a bag, whether or not an identical one is there.
+    BagAppend(Row),
 }
 
 /// A transaction has read this key and saw this version of it.

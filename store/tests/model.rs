@@ -173,6 +173,7 @@ fn apply(kind: Kind, model: &mut Model, k: i64, v: i64, op: &Op) {
         (Kind::Bag, Op::Put(_) | Op::BagAdd(_)) => held.push((k, v)),
         (_, Op::Put(_) | Op::BagAdd(_)) => *held = vec![(k, v)],
         (_, Op::Expire(_)) => unreachable!("no row here has a deadline"),
+        (_, Op::BagAppend(_)) => unreachable!("no bag here keeps identical rows"),
         (_, Op::BagRemove(_)) => held.retain(|known| *known != (k, v)),
     }
     if held.is_empty() {

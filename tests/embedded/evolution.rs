@@ -403,3 +403,35 @@ fn a_clear_lies_between_the_writes_of_others() {
         assert_eq!(found, left.iter().filter(|row| row[1] == Value::Int(n)).count());
     }
 }
+
+#[test]
+fn a_local_bag_may_keep_identical_rows() {
+    // Aim: a bag that keeps duplicates keeps every row that is put, in order, through a crash; deleting the object deletes all
+    // of them; SQL counts them; other tables cannot have it. Method: on disc, checked before and after.
+    let home = tempfile::tempdir().expect("a directory");
+    let definition = |name: &str| {
+        let definition = TableDef::builder(name).copy(NodeId::of_name("n"), Storage::Disc);
+        definition.attribute("id", Type::Int).attribute("n", Type::Int)
+    };
+    let node = open(home.path());
+    for wrong in [definition("w"), definition("w").kind(Kind::Bag), definition("w").local()] {
+        assert!(matches!(node.create_table(wrong.duplicates()), Err(Error::Schema(_))));
+    }
+    let log = node.create_table(definition("log").kind(Kind::Bag).local().duplicates()).expect("a local bag");
+    let [a, b] = [row(1, 1).to_vec(), row(1, 2).to_vec()];
+    log.insert_many([&a[..], &b, &a]).expect("written");
+    log.insert(&a).expect("written");
+    let all = vec![a.clone(), b.clone(), a.clone(), a.clone()];
+    assert_eq!((log.read(&key(1)), log.len()), (Ok(all.clone()), Ok(4)));
+    assert_eq!(node.query("INSERT INTO log VALUES (2, 1), (2, 1)", &[]).expect("runs").count, 2);
+    let crashed = killed(home.path());
+    drop((log, node));
+    for home in [home.path(), crashed.path()] {
+        let node = open(home);
+        let log = node.dyn_table("log").expect("there");
+        assert_eq!((log.read(&key(1)), log.read(&key(2)).map(|rows| rows.len())), (Ok(all.clone()), Ok(2)));
+        assert_eq!(log.delete_object(&a), Ok(true));
+        assert_eq!(log.read(&key(1)), Ok(vec![b.clone()]), "all of them");
+        assert_eq!(log.take(&key(2)).map(|rows| rows.len()), Ok(2));
+    }
+}

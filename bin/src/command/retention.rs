@@ -42,6 +42,9 @@ pub(crate) struct RetentionArgs {
     /// Each member has rows of its own, which never leave it.
     #[arg(long)]
     local: bool,
+    /// A bag keeps a row that is put again as another one; with --local.
+    #[arg(long, requires = "local")]
+    duplicates: bool,
 }
 
 impl RetentionArgs {
@@ -62,7 +65,8 @@ impl RetentionArgs {
         if self.evict {
             spec = spec.evict();
         }
-        if self.local { spec.local() } else { spec }
+        let spec = if self.local { spec.local() } else { spec };
+        if self.duplicates { spec.duplicates() } else { spec }
     }
 }
 
@@ -93,6 +97,9 @@ pub(crate) fn words(table: &TableDefinition) -> Vec<String> {
     let mut words = Vec::new();
     if table.local {
         words.push("local to each member".to_owned());
+    }
+    if table.duplicates {
+        words.push("identical rows kept".to_owned());
     }
     if retention.ttl_ms > 0 {
         words.push(format!("rows live {}", calendar::length_text(retention.ttl_ms)));

@@ -87,6 +87,9 @@ fn tables_are_given_attributes_renamed_and_cleared() {
     server.says(&["table", "create", "u", "-a", "id:int", "--key", "id", "--storage", "disc"]);
     server.says(&["put", "t", "1"]);
     server.says(&["put", "u", "1"]);
+    server.says(&["table", "create", "log", "-a", "id:int", "--kind", "bag", "--local", "--duplicates"]);
+    (0..3).for_each(|_| drop(server.says(&["put", "log", "1"])));
+    assert_eq!(server.says(&["get", "log", "1", "--format", "csv"]), "id\n1\n1\n1\n");
     server.says(&["table", "add", "t", "-a", "city:text=Ghent", "-a", "note:text?"]);
     server.says(&["table", "rename", "t", "v"]);
     server.says(&["table", "clear", "u"]);

@@ -120,6 +120,12 @@ impl TableSpec {
         self
     }
 
+    /// A row that is put again is kept once more. Local bags only.
+    pub fn duplicates(mut self) -> TableSpec {
+        self.0.duplicates = true;
+        self
+    }
+
     /// Each member has rows of its own, which never leave it.
     pub fn local(mut self) -> TableSpec {
         self.0.local = true;

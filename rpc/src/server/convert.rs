@@ -194,6 +194,9 @@ pub(super) fn definition(table: proto::Table, members: &[String]) -> Result<Tabl
     if table.local {
         builder = builder.local();
     }
+    if table.duplicates {
+        builder = builder.duplicates();
+    }
     if table.copies.is_empty() {
         builder =
             members.iter().fold(builder, |builder, name| builder.copy(NodeId::of_name(name), everywhere));
@@ -317,6 +320,7 @@ pub(super) fn table_message(def: &TableDef, name_of: &dyn Fn(NodeId) -> String) 
         version: def.version.0,
         retention: Some(retention_message(&def.retention)),
         local: def.local,
+        duplicates: def.duplicates,
     }
 }
 

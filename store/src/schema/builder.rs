@@ -105,6 +105,12 @@ pub enum SchemaError {
         /// Why not.
         why: &'static str,
     },
+    /// A table other than a local bag that is to keep identical rows.
+    #[error("table {table:?} can keep a row that is put again as another one only if it is a local bag")]
+    BadDuplicates {
+        /// The table.
+        table: String,
+    },
     /// Two copies on one member.
     #[error("table {table:?} has two copies on member {node}")]
     SameNode {
@@ -139,6 +145,7 @@ pub struct TableBuilder {
     mode: Mode,
     retention: Retention,
     local: bool,
+    duplicates: bool,
     defaults: Vec<(String, Value)>,
 }
 
@@ -156,6 +163,7 @@ impl TableBuilder {
             mode: Mode::default(),
             retention: Retention::default(),
             local: false,
+            duplicates: false,
             defaults: Vec::new(),
         }
     }
@@ -290,6 +298,12 @@ impl TableBuilder {
         self
     }
 
+    /// A row that is put again is kept once more, instead of once. Local bags only.
+    pub fn duplicates(mut self) -> Self {
+        self.duplicates = true;
+        self
+    }
+
     /// Resolves the names and checks all rules. The table's id is 0 until it is created; indexes are numbered from 1.
     ///
     /// # Errors
@@ -304,6 +318,9 @@ impl TableBuilder {
         self.check_names("indexes", "index", self.indexes.iter().map(|index| &index.name))?;
         if self.indexes.len() > INDEXES_MAX {
             return Err(SchemaError::IndexCount { count: self.indexes.len(), table: self.name });
+        }
+        if self.duplicates && (self.kind != Kind::Bag || !self.local) {
+            return Err(SchemaError::BadDuplicates { table: self.name });
         }
         self.check_retention()?;
         let key = if self.key.is_empty() { vec![0] } else { self.positions("key".into(), &self.key)? };
@@ -327,6 +344,7 @@ impl TableBuilder {
             mode: self.mode,
             retention: self.retention,
             local: self.local,
+            duplicates: self.duplicates,
             layouts: vec![Layout { since: self.version, record: self.version.0 }],
             cleared: Timestamp::NEVER,
             reshaped: Timestamp::NEVER,

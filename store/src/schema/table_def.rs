@@ -69,6 +69,8 @@ pub struct TableDef {
     pub retention: Retention,
     /// Whether each member has rows of its own, which never leave it, instead of copies of the same.
     pub local: bool,
+    /// Whether a bag keeps a row that is put again as another one. Local bags only.
+    pub duplicates: bool,
     /// How its attributes came about, the present ones last. Never empty. Attributes are only ever added behind the others
     /// without rewriting rows, so an earlier row is a shorter one.
     pub layouts: Vec<Layout>,

@@ -83,7 +83,7 @@ pub(crate) fn model(count: u64) -> Rows {
                 Op::Put(row) => *held = vec![int(&number(&row))],
                 Op::Delete => held.clear(),
                 Op::BagAdd(row) if held.contains(&int(&number(&row))) => {}
-                Op::BagAdd(row) => held.push(int(&number(&row))),
+                Op::BagAdd(row) | Op::BagAppend(row) => held.push(int(&number(&row))),
                 Op::BagRemove(row) => held.retain(|n| *n != int(&number(&row))),
                 Op::Expire(_) => unreachable!("no row here has a deadline"),
             }
