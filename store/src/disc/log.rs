@@ -97,7 +97,9 @@ impl Log {
 
     /// Appended bytes that the writer has not written yet; for back-pressure.
     pub fn backlog_bytes(&self) -> u64 {
-        self.end().0 - self.written().0
+        // In this order: what is written moves on meanwhile, up to the end of then, which may lie behind an end seen before.
+        let written = self.written();
+        self.end().0 - written.0
     }
 
     /// `Err(Poisoned)` once anything failed.
