@@ -1,6 +1,7 @@
 //! Operations on single rows of one node, in the shapes of `benches/peers` (1 M rows of a u64 key, 100 bytes and a small
 //! integer), beside the maps of `benches/peers/maps` and ETS. One JSON line per figure on the standard output:
-//! `cargo bench --bench rows`, with `PEER_RECORDS`, `PEER_MS` and `PEER_REPS` as there. A read gives a counted handle of the row,
+//! `cargo bench --bench rows`, with `PEER_RECORDS`, `PEER_MS` and `PEER_REPS` as there, and `PEER_ONLY` for
+//! a part of a workload's name. A read gives a counted handle of the row,
 //! as the maps do.
 
 use std::hint::black_box;
@@ -129,7 +130,11 @@ where
         .collect();
     line("insert", R::TABLE, threads, settings, fills.iter().map(|fill| fill.0).collect());
     let (_, node, table) = fills.into_iter().next().expect("at least one repetition");
+    let only = std::env::var("PEER_ONLY").unwrap_or_default();
     let timed = |workload: &str, batch: usize, work: &(dyn Fn(&mut fastrand::Rng) + Sync)| {
+        if !workload.contains(&only) {
+            return;
+        }
         let rates = (0..settings.reps).map(|_| drive(threads, settings.window, batch, work)).collect();
         line(workload, R::TABLE, threads, settings, rates);
     };

@@ -60,7 +60,9 @@ impl Node {
     /// # Errors
     /// As there.
     pub fn clear_table_within(&self, name: &str, time: Duration) -> Result<()> {
-        clear(&self.core, &self.dyn_table(name)?.open()?, time)
+        let table = self.dyn_table(name)?;
+        let open = table.open()?;
+        clear(&self.core, &open, time)
     }
 
     /// Adds attributes behind those of a table; each is nullable or has a default. No row is touched but in a bag, whose

@@ -13,8 +13,9 @@ use parking_lot::Mutex;
 
 use crate::attempt::{Attempt, Lost, Pause, Step};
 use crate::core::Core;
+use crate::decision::Expected;
 use crate::error::{Error, Result};
-use crate::operation::{self, Count, Expected};
+use crate::operation::{self, Count};
 use crate::options::{Lifetime, Span, TxOptions};
 use crate::runs::Runs;
 use crate::shape::{Shape, ShapeKey};

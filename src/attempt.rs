@@ -425,11 +425,7 @@ impl Attempt {
         if def.is_system() {
             return Err(Error::SystemTable { table: def.name.clone() }.into());
         }
-        let op = match op {
-            Op::Put(row) if def.duplicates => Op::BagAppend(row),
-            other => other,
-        };
-        Ok(self.overlay.push(Write { table: def.id, key, op })?)
+        Ok(self.overlay.push(Write { table: def.id, key, op: op.in_table(def) })?)
     }
 
     /// Buffers a write of a system table, for the system itself.

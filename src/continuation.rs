@@ -146,7 +146,7 @@ impl<S: Shape> Table<S> {
         let now = Instant::now();
         let held = self.core.continuations.enter(Walking { snapshot, walker, used: now }, now)?;
         let core = Arc::clone(&self.core);
-        Ok(Continuation { core, open, held, rows: rows.max(1), shape: PhantomData })
+        Ok(Continuation { core, open: Arc::clone(&open), held, rows: rows.max(1), shape: PhantomData })
     }
 }
 

@@ -158,6 +158,7 @@ impl Core {
     }
 
     /// Whether calls may begin.
+    #[inline]
     pub(crate) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             return Err(self.failure().unwrap_or(Error::Closed));
@@ -166,6 +167,7 @@ impl Core {
     }
 
     /// Whether local reads may be served.
+    #[inline]
     pub(crate) fn check_serving(&self) -> Result<()> {
         self.check_open()?;
         if self.replica.is_serving() {
@@ -199,6 +201,7 @@ impl Core {
     }
 
     /// Whether this node keeps a copy of the table.
+    #[inline]
     pub(crate) fn check_copy(&self, def: &TableDef) -> Result<()> {
         if def.copy_on(self.me.node).is_some() || def.is_system() {
             return Ok(());
@@ -209,6 +212,14 @@ impl Core {
         };
         let members: Vec<_> = def.copies.iter().map(name).collect();
         Err(Error::NoCopy { table: def.name.clone(), members: members.join(" or ") })
+    }
+
+    /// Whether the only copy of a table is here and no log waits for it, so that what concerns one key of it is decided
+    /// without the commit protocol.
+    pub(crate) fn alone_with(&self, def: &TableDef) -> bool {
+        let only = self.members.len() == 1 || def.local;
+        let logged = || self.disc.is_some() && def.copies.iter().any(|copy| copy.storage != Storage::Ram);
+        only && !def.is_system() && def.copy_on(self.me.node).is_some() && !logged()
     }
 
     /// A table was loaded that is to have a copy on disc here. Without a disc the node must not take part: others would
@@ -225,6 +236,7 @@ impl Core {
     }
 
     /// Looks at what a key holds now: everything acknowledged before the call is seen. Waits for a commit under way.
+    #[inline]
     pub(crate) fn latest<R>(
         &self,
         open: &Table,

@@ -49,6 +49,7 @@ mod builder;
 mod carry;
 mod continuation;
 mod core;
+mod decision;
 mod disc;
 mod drive;
 mod error;

@@ -5,10 +5,11 @@ use std::task::Waker;
 
 use hypermnesia_store::work::{LockMode, Op};
 use hypermnesia_store::{
-    Body, Key, KeyRange, Kind, Row, RowError, TableDef, Timestamp, Type, Value, ValueRef,
+    Body, Decision, Key, KeyRange, Kind, Row, RowError, TableDef, Timestamp, Value, ValueRef,
 };
 
 use crate::attempt::{Attempt, Step};
+use crate::decision::{self, Expected};
 use crate::error::{Error, Result};
 use crate::options::{Lifetime, Span};
 use crate::shape::Shape;
@@ -41,14 +42,6 @@ impl Count {
     }
 }
 
-/// What compare-and-swap compares with.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Expected<'a> {
-    Absent,
-    Row(&'a Row),
-    Version(Timestamp),
-}
-
 pub(crate) fn rows<S: Shape>(
     attempt: &mut Attempt,
     waker: &Waker,
@@ -56,7 +49,8 @@ pub(crate) fn rows<S: Shape>(
     key: &Key,
     mode: Option<LockMode>,
 ) -> Step<Vec<Row>> {
-    let body = attempt.read(&table.open()?, key, mode, waker)?;
+    let open = table.open()?;
+    let body = attempt.read(&open, key, mode, waker)?;
     Ok(body.map_or_else(Vec::new, |body| body.rows().to_vec()))
 }
 
@@ -79,7 +73,8 @@ pub(crate) fn one<S: Shape>(
     key: &Key,
     mode: Option<LockMode>,
 ) -> Step<Option<Row>> {
-    let body = attempt.read(&table.open()?, key, mode, waker)?;
+    let open = table.open()?;
+    let body = attempt.read(&open, key, mode, waker)?;
     Ok(body.and_then(|body| body.rows().first().cloned()))
 }
 
@@ -91,17 +86,25 @@ pub(crate) fn put<S: Shape>(
 ) -> Step<()> {
     let open = table.open()?;
     let key = open.def().key_of(row).map_err(Error::from)?;
-    let row = timed(open.def(), row, lifetime)?;
+    let row = decision::timed(open.def(), row, lifetime)?;
     attempt.write(&open, key, Op::Put(row))
 }
 
-/// The row as it is stored when it is put with this lifetime.
-pub(crate) fn timed(def: &TableDef, row: &Row, lifetime: Lifetime) -> Result<Row> {
-    let deadline = lifetime.deadline_ms(&def.retention);
-    if deadline.is_some() {
-        no_bag(def, "a lifetime")?;
+/// Reads a key, decides what becomes of it, and writes that.
+pub(crate) fn decide<S: Shape, T>(
+    attempt: &mut Attempt,
+    waker: &Waker,
+    table: &Table<S>,
+    key: &Key,
+    decision: impl FnOnce(&TableDef, Option<&Body>) -> Result<Decision<T>>,
+) -> Step<T> {
+    let open = table.open()?;
+    let held = attempt.read(&open, key, None, waker)?;
+    let (op, answer) = decision(open.def(), held.as_ref())?;
+    if let Some(op) = op {
+        attempt.write(&open, key.clone(), op)?;
     }
-    Ok(row.with_deadline(deadline)?)
+    Ok(answer)
 }
 
 /// Gives the row of a key another lifetime, its values untouched; says whether there is one.
@@ -112,12 +115,7 @@ pub(crate) fn retime<S: Shape>(
     key: &Key,
     lifetime: Lifetime,
 ) -> Step<bool> {
-    let open = table.open()?;
-    no_bag(open.def(), "a lifetime")?;
-    let Some(row) = one(attempt, waker, table, key, None)? else { return Ok(false) };
-    let row = timed(open.def(), &row, lifetime)?;
-    attempt.write(&open, key.clone(), Op::Put(row))?;
-    Ok(true)
+    decide(attempt, waker, table, key, |def, held| decision::retime(def, held, lifetime))
 }
 
 pub(crate) fn put_new<S: Shape>(
@@ -127,14 +125,8 @@ pub(crate) fn put_new<S: Shape>(
     row: &Row,
     lifetime: Lifetime,
 ) -> Step<bool> {
-    let open = table.open()?;
-    let key = open.def().key_of(row).map_err(Error::from)?;
-    let row = timed(open.def(), row, lifetime)?;
-    if attempt.read(&open, &key, None, waker)?.is_some() {
-        return Ok(false);
-    }
-    attempt.write(&open, key, Op::Put(row))?;
-    Ok(true)
+    let key = table.open()?.def().key_of(row).map_err(Error::from)?;
+    decide(attempt, waker, table, &key, |def, held| decision::put_new(def, held, row, lifetime))
 }
 
 pub(crate) fn put_all<S: Shape>(
@@ -157,7 +149,7 @@ pub(crate) fn put_all_new<S: Shape>(
     let open = table.open()?;
     for row in rows {
         let key = open.def().key_of(row).map_err(Error::from)?;
-        timed(open.def(), row, lifetime)?;
+        decision::timed(open.def(), row, lifetime)?;
         if attempt.read(&open, &key, None, waker)?.is_some() {
             return Ok(false);
         }
@@ -167,7 +159,8 @@ pub(crate) fn put_all_new<S: Shape>(
 }
 
 pub(crate) fn delete<S: Shape>(attempt: &mut Attempt, table: &Table<S>, key: Key) -> Step<()> {
-    attempt.write(&table.open()?, key, Op::Delete)
+    let open = table.open()?;
+    attempt.write(&open, key, Op::Delete)
 }
 
 pub(crate) fn take<S: Shape>(
@@ -176,11 +169,7 @@ pub(crate) fn take<S: Shape>(
     table: &Table<S>,
     key: Key,
 ) -> Step<Vec<Row>> {
-    let taken = rows(attempt, waker, table, &key, None)?;
-    if !taken.is_empty() {
-        delete(attempt, table, key)?;
-    }
-    Ok(taken)
+    decide(attempt, waker, table, &key, |_, held| Ok(decision::take(held)))
 }
 
 pub(crate) fn delete_object<S: Shape>(
@@ -189,17 +178,8 @@ pub(crate) fn delete_object<S: Shape>(
     table: &Table<S>,
     row: Row,
 ) -> Step<bool> {
-    let open = table.open()?;
-    let key = open.def().key_of(&row).map_err(Error::from)?;
-    let found = attempt.read(&open, &key, None, waker)?;
-    let there = found.is_some_and(|body| body.rows().iter().any(|known| known.same_values(&row)));
-    if there {
-        // The row of a set was read a moment ago, and that it is still so is checked by the commit. It may be stored without
-        // the attributes that came later, so its bytes do not say which row is meant.
-        let op = if open.def().kind == Kind::Bag { Op::BagRemove(row) } else { Op::Delete };
-        attempt.write(&open, key, op)?;
-    }
-    Ok(there)
+    let key = table.open()?.def().key_of(&row).map_err(Error::from)?;
+    decide(attempt, waker, table, &key, |def, held| Ok(decision::delete_object(def, held, &row)))
 }
 
 pub(crate) fn swap<S: Shape>(
@@ -211,32 +191,13 @@ pub(crate) fn swap<S: Shape>(
     new: Option<Row>,
 ) -> Step<bool> {
     let open = table.open()?;
-    no_bag(open.def(), "compare_and_swap")?;
-    let found = one(attempt, waker, table, key, None)?;
-    let equal = match (&expected, &found) {
-        (Expected::Absent, None) => true,
-        (Expected::Row(expected), Some(found)) => expected.same_values(found),
-        (Expected::Version(version), Some(_)) => {
-            *version != Timestamp::NEVER && attempt.version(open.id(), key) == *version
-        }
-        _ => false,
-    };
-    if !equal {
-        return Ok(false);
+    let held = attempt.read(&open, key, None, waker)?;
+    let version = attempt.version(open.id(), key);
+    let (op, answer) = decision::swap(open.def(), held.as_ref(), version, key, &expected, new.as_ref())?;
+    if let Some(op) = op {
+        attempt.write(&open, key.clone(), op)?;
     }
-    match new {
-        Some(row) if open.def().key_of(&row).map_err(Error::from)? != *key => {
-            return Err(
-                Error::Aborted { reason: "the new row of compare_and_swap has another key".into() }.into()
-            );
-        }
-        Some(row) => {
-            let row = timed(open.def(), &row, Lifetime::OfTable)?;
-            attempt.write(&open, key.clone(), Op::Put(row))?;
-        }
-        None => attempt.write(&open, key.clone(), Op::Delete)?,
-    }
-    Ok(true)
+    Ok(answer)
 }
 
 pub(crate) fn update<S: Shape>(
@@ -246,18 +207,7 @@ pub(crate) fn update<S: Shape>(
     key: &Key,
     changes: &[(&str, Value)],
 ) -> Step<bool> {
-    let open = table.open()?;
-    let def = open.def();
-    no_bag(def, "update_attributes")?;
-    let positions = changes.iter().map(|(name, _)| position_outside_key(def, name));
-    let positions = positions.collect::<Result<Vec<usize>>>()?;
-    let Some(row) = one(attempt, waker, table, key, None)? else { return Ok(false) };
-    let mut values = row.to_values();
-    for (position, (_, value)) in positions.into_iter().zip(changes) {
-        values[position] = value.clone();
-    }
-    attempt.write(&open, key.clone(), Op::Put(rewritten(def, &values, row.deadline_ms())?))?;
-    Ok(true)
+    decide(attempt, waker, table, key, |def, held| decision::update(def, held, changes))
 }
 
 pub(crate) fn count<S: Shape>(
@@ -268,72 +218,7 @@ pub(crate) fn count<S: Shape>(
     counts: &[Count],
     default: Option<&Row>,
 ) -> Step<Option<Vec<i64>>> {
-    let open = table.open()?;
-    let def = open.def();
-    no_bag(def, "update_counter")?;
-    let positions = counts.iter().map(|count| position_outside_key(def, &count.attribute));
-    let positions = positions.collect::<Result<Vec<usize>>>()?;
-    if let Some(default) = default
-        && def.key_of(default).map_err(Error::from)? != *key
-    {
-        return Err(Error::abort("the default row of update_counter has another key").into());
-    }
-    let row = match (one(attempt, waker, table, key, None)?, default) {
-        (Some(row), _) => row,
-        (None, Some(default)) => timed(def, default, Lifetime::OfTable)?,
-        (None, None) => return Ok(None),
-    };
-    let mut values = row.to_values();
-    let mut sums = Vec::with_capacity(counts.len());
-    for (position, count) in positions.into_iter().zip(counts) {
-        let sum = add(def, &count.attribute, &values[position], count)?;
-        values[position] = Value::Int(sum);
-        sums.push(sum);
-    }
-    attempt.write(&open, key.clone(), Op::Put(rewritten(def, &values, row.deadline_ms())?))?;
-    Ok(Some(sums))
-}
-
-/// A row whose attributes changed in place: it keeps its deadline.
-fn rewritten(def: &TableDef, values: &[Value], deadline_ms: Option<u64>) -> Result<Row> {
-    Ok(def.encode_row(values)?.with_deadline(deadline_ms)?)
-}
-
-fn add(def: &TableDef, attribute: &str, value: &Value, count: &Count) -> Result<i64> {
-    let old = match value {
-        Value::Int(old) => *old,
-        // A whole number is a Uint only where it does not fit an Int.
-        Value::Uint(old) => {
-            return Err(Error::abort(format!(
-                "counter {attribute:?} of table {:?} stands at {old}, and counting ends at 2^63 - 1",
-                def.name
-            )));
-        }
-        other => {
-            return Err(Error::Row(RowError::Type {
-                table: def.name.clone(),
-                attribute: attribute.to_owned(),
-                wanted: Type::Int,
-                given: other.type_name(),
-            }));
-        }
-    };
-    let overflow = || Error::abort(format!("counter {attribute:?} of table {:?} overflows", def.name));
-    let sum = old.checked_add(count.by).ok_or_else(overflow)?;
-    Ok(match count.wrap {
-        Some((threshold, reset)) if count.by >= 0 && sum > threshold => reset,
-        Some((threshold, reset)) if count.by < 0 && sum < threshold => reset,
-        _ => sum,
-    })
-}
-
-pub(crate) fn position_outside_key(def: &TableDef, name: &str) -> Result<usize> {
-    let missing = || Error::NoSuchAttribute { table: def.name.clone(), attribute: name.to_owned() };
-    let position = def.position(name).ok_or_else(missing)?;
-    if def.key.contains(&position) {
-        return Err(Error::abort(format!("attribute {name:?} is part of the key of table {:?}", def.name)));
-    }
-    Ok(position)
+    decide(attempt, waker, table, key, |def, held| decision::count(def, held, key, counts, default))
 }
 
 pub(crate) fn lookup<S: Shape>(
@@ -427,13 +312,6 @@ pub(crate) fn ordered(def: &TableDef, operation: &'static str) -> Result<()> {
 
 pub(crate) fn ordered_unless_all(def: &TableDef, range: &KeyRange, operation: &'static str) -> Result<()> {
     if *range == KeyRange::all() { Ok(()) } else { ordered(def, operation) }
-}
-
-fn no_bag(def: &TableDef, operation: &'static str) -> Result<()> {
-    if def.kind != Kind::Bag {
-        return Ok(());
-    }
-    Err(Error::WrongKind { table: def.name.clone(), operation, kind: kind_name(def.kind) })
 }
 
 pub(crate) fn kind_name(kind: Kind) -> &'static str {

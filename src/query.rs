@@ -16,9 +16,9 @@ use hypermnesia_store::{
 };
 
 use crate::core::Core;
+use crate::decision::timed;
 use crate::error::{Error, Result};
 use crate::limits::{DEADLINE_DEFAULT, SCHEMA_DEADLINE_DEFAULT};
-use crate::operation::timed;
 use crate::options::{Lifetime, Span, TxOptions, Walk};
 use crate::schema;
 use crate::snapshot::Snapshot;

@@ -124,21 +124,23 @@ impl Snapshot {
         limit: usize,
         show: &mut dyn FnMut(&Key, &Body, Timestamp) -> ControlFlow<()>,
     ) -> Result<()> {
-        let mut left = limit;
-        let mut cursor = cursor;
-        while left > 0 {
-            match cursor.next() {
-                None => break,
-                Some(Err(blocked)) => self.wait(blocked)?,
-                Some(Ok((key, body, at))) => {
-                    left -= 1;
-                    if show(&key, &body, at).is_break() {
-                        break;
-                    }
+        let (mut left, mut cursor) = (limit, cursor);
+        if left == 0 {
+            return Ok(());
+        }
+        loop {
+            let done = cursor.each(|key, body, at| {
+                left -= 1;
+                match show(key, body, at) {
+                    ControlFlow::Continue(()) if left > 0 => ControlFlow::Continue(()),
+                    _ => ControlFlow::Break(()),
                 }
+            });
+            match done {
+                Ok(()) => return Ok(()),
+                Err(blocked) => self.wait(blocked)?,
             }
         }
-        Ok(())
     }
 
     /// The row of a key; of a bag the oldest one.

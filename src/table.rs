@@ -5,15 +5,16 @@
 //! committed; writes are transactions of one operation, retried inside. The `dirty_` ones do less: see each.
 
 use std::marker::PhantomData;
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, Deref, RangeBounds};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hypermnesia_store::{
-    Body, IndexDef, Key, KeyRange, Row, Table as Open, TableDef, TableId, TableStatistics, Value,
+    Body, IndexDef, Key, KeyRange, Row, Table as Open, TableDef, TableId, TableStatistics, Timestamp, Value,
 };
 
 use crate::core::Core;
+use crate::decision::{self, Expected};
 use crate::error::{Error, Result};
 use crate::event::{EventDetail, Subscription};
 use crate::limits::SCHEMA_DEADLINE_DEFAULT;
@@ -24,6 +25,7 @@ use crate::shape::{Dynamic, Shape, ShapeKey, Stored};
 use crate::snapshot::Snapshot;
 use crate::transaction::{self, Transaction};
 
+mod alone;
 mod computed;
 mod rows;
 
@@ -49,9 +51,29 @@ mod rows;
 /// ```
 pub struct Table<S> {
     pub(crate) core: Arc<Core>,
-    id: TableId,
+    /// As it was when the handle was made: used for as long as its definition is in force, so that finding the table costs
+    /// an operation one look at a number.
+    known: Arc<Open>,
     name: Arc<str>,
     shape: PhantomData<fn() -> S>,
+}
+
+/// The table with its definition in force, for the length of an operation.
+pub(crate) enum OpenTable<'t> {
+    Known(&'t Arc<Open>),
+    /// The definition has changed since the handle was made.
+    Found(Arc<Open>),
+}
+
+impl Deref for OpenTable<'_> {
+    type Target = Arc<Open>;
+
+    fn deref(&self) -> &Arc<Open> {
+        match self {
+            OpenTable::Known(open) => open,
+            OpenTable::Found(open) => open,
+        }
+    }
 }
 
 /// A table whose rows are plain values, in the order of the table's attributes.
@@ -59,7 +81,7 @@ pub type DynTable = Table<Dynamic>;
 
 impl<S> Clone for Table<S> {
     fn clone(&self) -> Table<S> {
-        Table { core: Arc::clone(&self.core), id: self.id, name: Arc::clone(&self.name), shape: PhantomData }
+        self.shaped()
     }
 }
 
@@ -92,9 +114,15 @@ impl DynTable {
 }
 
 impl<S> Table<S> {
-    fn over(core: &Arc<Core>, open: &Open) -> Table<S> {
+    fn over(core: &Arc<Core>, open: &Arc<Open>) -> Table<S> {
         let name = Arc::from(open.def().name.as_str());
-        Table { core: Arc::clone(core), id: open.id(), name, shape: PhantomData }
+        Table { core: Arc::clone(core), known: Arc::clone(open), name, shape: PhantomData }
+    }
+
+    /// The same table in another shape.
+    fn shaped<T>(&self) -> Table<T> {
+        let (core, known, name) = (Arc::clone(&self.core), Arc::clone(&self.known), Arc::clone(&self.name));
+        Table { core, known, name, shape: PhantomData }
     }
 
     /// Its name when the handle was made.
@@ -104,7 +132,7 @@ impl<S> Table<S> {
 
     /// Its id, which it keeps for good.
     pub fn id(&self) -> TableId {
-        self.id
+        self.known.id()
     }
 
     /// Its definition now.
@@ -117,19 +145,25 @@ impl<S> Table<S> {
 
     /// The same table with plain values as rows.
     pub fn dynamic(&self) -> DynTable {
-        Table { core: Arc::clone(&self.core), id: self.id, name: Arc::clone(&self.name), shape: PhantomData }
+        self.shaped()
     }
 
     /// The same table with rows as they are stored.
     pub fn stored(&self) -> Table<Stored> {
-        Table { core: Arc::clone(&self.core), id: self.id, name: Arc::clone(&self.name), shape: PhantomData }
+        self.shaped()
     }
 
-    pub(crate) fn open(&self) -> Result<Arc<Open>> {
-        self.core.store.table(self.id).ok_or_else(|| Error::NoSuchTable { name: self.name.to_string() })
+    #[inline]
+    pub(crate) fn open(&self) -> Result<OpenTable<'_>> {
+        if self.known.is_current() {
+            return Ok(OpenTable::Known(&self.known));
+        }
+        let found = self.core.store.table(self.id()).map(OpenTable::Found);
+        found.ok_or_else(|| Error::NoSuchTable { name: self.name.to_string() })
     }
 
-    fn readable(&self) -> Result<Arc<Open>> {
+    #[inline]
+    fn readable(&self) -> Result<OpenTable<'_>> {
         self.core.check_serving()?;
         let open = self.open()?;
         self.core.check_copy(open.def())?;
@@ -379,8 +413,8 @@ impl<S: Shape> Table<S> {
     }
 }
 
-/// Writes outside a transaction: each is a transaction of its own, retried inside. When it returns, every copy has it at
-/// the table's ack level. Errors as in [`Node::transaction`](crate::Node::transaction).
+/// Writes outside a transaction: each is a transaction of its own, retried inside, or one step under the key's lock where
+/// the only copy is here. When it returns, every copy has it at the table's ack level. Errors as in [`Node::transaction`](crate::Node::transaction).
 impl<S: Shape> Table<S> {
     fn run<T>(&self, operation: impl FnMut(&mut Transaction) -> Result<T>) -> Result<T> {
         transaction::run(&self.core, &TxOptions::default(), operation)
@@ -391,7 +425,7 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As a transaction, and [`Error::Row`].
     pub fn insert(&self, row: &S::Given) -> Result<()> {
-        self.run(|tx| tx.insert(self, row))
+        self.insert_with(row, Lifetime::OfTable)
     }
 
     /// Puts a row with a lifetime of its own.
@@ -399,7 +433,10 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As [`Table::insert`]; [`Error::WrongKind`] on a bag.
     pub fn insert_with(&self, row: &S::Given, lifetime: Lifetime) -> Result<()> {
-        self.run(|tx| tx.insert_with(self, row, lifetime))
+        match self.put_alone(row, lifetime)? {
+            true => Ok(()),
+            false => self.run(|tx| tx.insert_with(self, row, lifetime)),
+        }
     }
 
     /// Gives the row of a key another lifetime, counted from now; says whether there is such a row.
@@ -410,7 +447,7 @@ impl<S: Shape> Table<S> {
     where
         S: ShapeKey<Q>,
     {
-        self.run(|tx| tx.set_lifetime(self, key, lifetime))
+        self.alter(&self.key(key)?, |def, held| decision::retime(def, held, lifetime))
     }
 
     /// Puts a row if its key has none; says whether it did.
@@ -418,7 +455,8 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As [`Table::insert`].
     pub fn insert_new(&self, row: &S::Given) -> Result<bool> {
-        self.run(|tx| tx.insert_new(self, row))
+        let (key, row) = self.encoded(row)?;
+        self.alter(&key, |def, held| decision::put_new(def, held, &row, Lifetime::OfTable))
     }
 
     /// Deletes the row of a key, or all rows of it in a bag.
@@ -429,7 +467,10 @@ impl<S: Shape> Table<S> {
     where
         S: ShapeKey<Q>,
     {
-        self.run(|tx| tx.delete(self, key))
+        match self.delete_alone(&self.key(key)?)? {
+            true => Ok(()),
+            false => self.run(|tx| tx.delete(self, key)),
+        }
     }
 
     /// Deletes this row if it is there exactly so; says whether it was.
@@ -437,7 +478,8 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As a transaction.
     pub fn delete_object(&self, row: &S::Given) -> Result<bool> {
-        self.run(|tx| tx.delete_object(self, row))
+        let (key, row) = self.encoded(row)?;
+        self.alter(&key, |def, held| Ok(decision::delete_object(def, held, &row)))
     }
 
     /// Deletes the rows of a key and gives them back.
@@ -448,7 +490,9 @@ impl<S: Shape> Table<S> {
     where
         S: ShapeKey<Q>,
     {
-        self.run(|tx| tx.take(self, key))
+        let rows = self.alter(&self.key(key)?, |_, held| Ok(decision::take(held)))?;
+        let open = self.open()?;
+        rows.iter().map(|row| S::decode(open.def(), row)).collect()
     }
 
     /// Puts `new` (or deletes, when `None`) if the row of the key is `expected` (or absent, when `None`).
@@ -464,7 +508,12 @@ impl<S: Shape> Table<S> {
     where
         S: ShapeKey<Q>,
     {
-        self.run(|tx| tx.compare_and_swap(self, key, expected, new))
+        let encode = |row| self.encoded(row).map(|(_, row)| row);
+        let (expected, new) = (expected.map(encode).transpose()?, new.map(encode).transpose()?);
+        let (key, expected) = (self.key(key)?, expected.as_ref().map_or(Expected::Absent, Expected::Row));
+        self.alter(&key, |def, held| {
+            decision::swap(def, held, Timestamp::NEVER, &key, &expected, new.as_ref())
+        })
     }
 
     /// Changes attributes of the row of a key; says whether there is one.
@@ -475,7 +524,7 @@ impl<S: Shape> Table<S> {
     where
         S: ShapeKey<Q>,
     {
-        self.run(|tx| tx.update_attributes(self, key, changes))
+        self.alter(&self.key(key)?, |def, held| decision::update(def, held, changes))
     }
 
     /// Adds to integer attributes of the row of a key, or of the default row when there is none, and gives the sums.
@@ -491,7 +540,9 @@ impl<S: Shape> Table<S> {
     where
         S: ShapeKey<Q>,
     {
-        self.run(|tx| tx.update_counter(self, key, counts, default))
+        let default = default.map(|row| self.encoded(row).map(|(_, row)| row)).transpose()?;
+        let key = self.key(key)?;
+        self.alter(&key, |def, held| decision::count(def, held, &key, counts, default.as_ref()))
     }
 
     /// Adds to one integer attribute and gives the sum; `None` when the key has no row.
@@ -514,7 +565,8 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As a transaction; [`Error::NoCopy`].
     pub fn clear(&self) -> Result<()> {
-        crate::alter::clear(&self.core, &self.open()?, SCHEMA_DEADLINE_DEFAULT)
+        let open = self.open()?;
+        crate::alter::clear(&self.core, &open, SCHEMA_DEADLINE_DEFAULT)
     }
 
     /// Puts a row without looking at what is there: a blind write on the same path, so that replicas end equal.

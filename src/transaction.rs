@@ -11,9 +11,10 @@ use hypermnesia_store::{Row, TxId, Value};
 
 use crate::attempt::{Attempt, Pause, Step};
 use crate::core::Core;
+use crate::decision::Expected;
 use crate::error::{Error, Result};
 use crate::limits::NESTING_MAX;
-use crate::operation::{self, Count, Expected};
+use crate::operation::{self, Count};
 use crate::options::{Lifetime, Span, TxOptions};
 use crate::query::{self, QueryResult};
 use crate::running::Running;

@@ -365,6 +365,7 @@ impl Replica {
     }
 
     /// Whether local reads may be served. One atomic load.
+    #[inline]
     pub fn is_serving(&self) -> bool {
         self.serving.load(Ordering::Acquire)
     }

@@ -3,8 +3,9 @@
 use hypermnesia_store::{Row, Timestamp, Value};
 
 use super::AsyncTransaction;
+use crate::decision::Expected;
 use crate::error::Result;
-use crate::operation::{self, Expected};
+use crate::operation;
 use crate::options::{Lifetime, Span};
 use crate::shape::{Shape, ShapeKey};
 use crate::table::Table;

@@ -45,7 +45,13 @@ pub(super) struct Load {
 impl Load {
     pub(super) fn into(core: &Arc<Core>, table: &DynTable) -> Result<Load> {
         let (core, open) = (Arc::clone(core), table.open()?);
-        Ok(Load { core, open, rows: AtomicU64::new(0), bytes: AtomicU64::new(0), expired: 0 })
+        Ok(Load {
+            core,
+            open: Arc::clone(&open),
+            rows: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            expired: 0,
+        })
     }
 
     pub(super) fn counts(&self) -> Counts {

@@ -10,8 +10,8 @@ use hypermnesia_store::{Key, Kind, Row, Table as Open, TableDef, Value};
 
 use super::walker::Sieve;
 use crate::attempt::{Attempt, Step};
+use crate::decision::position_outside_key;
 use crate::error::{Error, Result};
-use crate::operation::position_outside_key;
 use crate::options::{Span, Walk};
 
 /// The rows of a plan with their keys, own writes included.

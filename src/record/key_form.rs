@@ -58,6 +58,29 @@ impl<K: KeyForm<Q>, Q: ?Sized> KeyForm<&Q> for K {
     }
 }
 
+macro_rules! whole {
+    ($($key:ty),*) => { $(
+        impl KeyPart<$key> for $key {
+            #[inline]
+            fn lend_part(form: &$key) -> Lent<'_> {
+                form.lend()
+            }
+        }
+
+        impl KeyForm<$key> for $key {
+            #[inline]
+            fn encode_key(form: &$key, table: &TableDef) -> Result<Key, RowError> {
+                match i64::try_from(*form).ok().and_then(|n| table.whole_key(n)) {
+                    Some(key) => Ok(key),
+                    None => table.encode_key_refs([form.lend().as_ref()]),
+                }
+            }
+        }
+    )* };
+}
+
+whole!(i8, i16, i32, i64, isize, u8, u16, u32, u64, usize);
+
 macro_rules! single {
     ($($key:ty: $($form:ty),+;)*) => { $( $(
         impl KeyPart<$form> for $key {
@@ -78,8 +101,6 @@ macro_rules! single {
 
 single! {
     bool: bool;
-    i8: i8; i16: i16; i32: i32; i64: i64; isize: isize;
-    u8: u8; u16: u16; u32: u32; u64: u64; usize: usize;
     f32: f32; f64: f64;
     String: String, str;
     Vec<u8>: Vec<u8>, [u8];

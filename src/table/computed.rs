@@ -115,7 +115,7 @@ impl<S: Shape> Table<S> {
         if let Some(row) = self.get(key)? {
             return Ok(Look::There(row));
         }
-        let asked = self.core.loads.ask(self.id, encoded);
+        let asked = self.core.loads.ask(self.id(), encoded);
         match (&asked, self.get(key)?) {
             (Asked::First(_), Some(row)) => Ok(Look::There(row)),
             _ => Ok(Look::Ask(asked)),

@@ -71,7 +71,7 @@ impl Catalog {
             });
             indexes.push(index);
         }
-        let table = Arc::new(Table { def, rows, indexes, heap: Arc::clone(heap) });
+        let table = Arc::new(Table::new(def, rows, indexes, heap));
         fresh.into_iter().for_each(|index| fill(&table, index, guard));
         table.rows.version.store(table.def.version.0, Ordering::SeqCst);
         if let Some(known) = known.filter(|known| known.def.name != table.def.name) {
@@ -97,9 +97,9 @@ fn fill(table: &Table, index: IndexId, guard: &LocalGuard<'_>) {
         // What was there before all rows were rewritten has other attributes, and nobody reads it any more.
         let read = |at: Timestamp| at > table.def.reshaped;
         let versions = cell.versions(guard).filter(|version| version.committed().is_none_or(read));
-        for body in versions.filter_map(|version| version.body.as_ref()) {
-            for entry in index.entries(&table.def, &cell.key, Some(body)) {
-                index.put(&entry, cell);
+        for body in versions.filter_map(|version| version.body()) {
+            for entry in index.entries(&table.def, &cell.key, Some(&body)) {
+                index.put(&entry, &cell.clone_arc());
             }
         }
         Ok(ControlFlow::Continue(()))

@@ -1,94 +1,33 @@
 //! One key's versions, newest first. Readers follow pointers under a guard and lock nothing. Changing the chain needs the
-//! key's write lock (or its lock shard with nobody in it), so there is one changer at a time and at most one mark: the head.
-//!
-//! A version begins as a mark: its stamp is 0 and it points to its transaction, whose status word says what it is. Folding
-//! stores the commit timestamp as its stamp, and after that nobody looks at the transaction through it.
+//! key's write lock (or its lock shard with nobody in it), so there is one changer at a time and at most one version that
+//! is not decided: the head. What a version is, is said in `version`.
 
-use std::borrow::Borrow;
-use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, Ordering};
 
-use seize::{Collector, Guard as _, LocalGuard};
+use seize::{Guard as _, LocalGuard};
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::key::Key;
-use crate::row::Body;
-use crate::txn::{Status, Txn};
+use crate::prefetch::prefetch;
+use crate::row::{Body, Head};
+use crate::txn::Txn;
+use crate::version::{self, Fate, Seen, Version, folded, free_retired};
 use crate::work::Blocked;
-
-/// One version of a row; without a body it says that the key was deleted.
-pub(crate) struct Version {
-    /// The commit timestamp; 0 while it is a mark.
-    stamp: AtomicU64,
-    /// Whose mark it is; once it is folded, this node's proposal instead, with [`FOLDED`] set: kept while a live snapshot is
-    /// below the commit timestamp, else 0. Written behind the stamp, so who finds it folded finds the stamp.
-    whose: AtomicPtr<Txn>,
-    pub(crate) body: Option<Body>,
-    next: AtomicPtr<Version>,
-}
-
-/// Bit of `whose` that no address has (they end at 2^47 on the machines of today) and no timestamp before the year 2248.
-const FOLDED: usize = 1 << 63;
-
-/// A proposal as it stands in `whose`. It is never followed as a pointer.
-fn folded(proposal: Timestamp) -> *mut Txn {
-    ptr::without_provenance_mut(FOLDED | proposal.0 as usize)
-}
-
-/// What a version is at the moment of looking.
-pub(crate) enum Fate<'g> {
-    Committed { at: Timestamp, proposal: Timestamp },
-    Pending(&'g Txn),
-    Aborted,
-}
-
-impl Version {
-    fn fate(&self) -> Fate<'_> {
-        // SeqCst, as the collector's own loads are where it has no cheap barrier: the stamp is what keeps readers that
-        // enter later away from the transaction.
-        let stamp = self.stamp.load(Ordering::SeqCst);
-        let whose = self.whose.load(Ordering::SeqCst);
-        if whose.addr() & FOLDED != 0 {
-            // The stamp was written before: look again where it was missed by a moment.
-            let stamp = if stamp == 0 { self.stamp.load(Ordering::SeqCst) } else { stamp };
-            let proposal = Timestamp((whose.addr() & !FOLDED) as u64);
-            return Fate::Committed { at: Timestamp(stamp), proposal };
-        }
-        // SAFETY: whoever placed the mark keeps the transaction (`flight`) until every one of its marks is folded
-        // or unlinked, and then retires it through the collector. A `&Version` exists under a guard or under the key's
-        // write lock; the guard was entered before the pointer was seen unfolded, so the retired transaction outlives it.
-        let txn = unsafe { &*whose };
-        if stamp != 0 {
-            // Between the two stores of `fold`.
-            return Fate::Committed { at: Timestamp(stamp), proposal: txn.proposal().unwrap_or_default() };
-        }
-        match txn.status.get() {
-            Status::Committed(at) => Fate::Committed { at, proposal: txn.proposal().unwrap_or(at) },
-            Status::Aborted => Fate::Aborted,
-            Status::Pending => Fate::Pending(txn),
-        }
-    }
-
-    /// The commit timestamp, when it is committed.
-    pub(crate) fn committed(&self) -> Option<Timestamp> {
-        match self.fate() {
-            Fate::Committed { at, .. } => Some(at),
-            Fate::Pending(_) | Fate::Aborted => None,
-        }
-    }
-}
 
 /// A cell shared by hash, tree, indexes and queues: a counted pointer without the second count that nobody needs.
 pub(crate) type CellRef = triomphe::Arc<Cell>;
 
+/// A cell that somebody looks at under a guard; `clone_arc` keeps it.
+pub(crate) type CellAt<'g> = triomphe::ArcBorrow<'g, Cell>;
+
 /// One key and its versions.
 pub(crate) struct Cell {
     pub(crate) key: Key,
-    head: AtomicPtr<Version>,
-    _owns: PhantomData<Box<Version>>,
+    head: AtomicPtr<Head>,
+    _owns: PhantomData<Box<Head>>,
 }
 
 impl Cell {
@@ -96,22 +35,31 @@ impl Cell {
         Cell { key, head: AtomicPtr::new(ptr::null_mut()), _owns: PhantomData }
     }
 
+    /// Asks for the memory of its newest version.
+    pub(crate) fn ask(&self, guard: &LocalGuard<'_>) {
+        prefetch(guard.protect(&self.head, Ordering::Acquire));
+    }
+
     /// All versions, newest first, aborted marks included.
+    #[inline]
     pub(crate) fn versions<'g>(&self, guard: &'g LocalGuard<'_>) -> Versions<'g> {
         Versions { at: guard.protect(&self.head, Ordering::Acquire), guard }
     }
 
     /// What is visible at a snapshot. Absent, deleted and past its deadline are alike.
+    #[inline]
     pub(crate) fn read<'g>(
         &self,
         at: Timestamp,
         guard: &'g LocalGuard<'_>,
-    ) -> Result<Option<(&'g Body, Timestamp)>, Blocked> {
+    ) -> Result<Option<(Seen<'g>, Timestamp)>, Blocked> {
         for version in self.versions(guard) {
+            if let Some(committed) = version.settled().filter(|committed| *committed <= at) {
+                return Ok(seen_at(version, committed, at));
+            }
             match version.fate() {
                 Fate::Committed { at: committed, .. } if committed <= at => {
-                    let body = version.body.as_ref().filter(|body| !body.is_expired(at));
-                    return Ok(body.map(|body| (body, committed)));
+                    return Ok(seen_at(version, committed, at));
                 }
                 // Proposed at or below the snapshot, committed above it: wrong text 1 of the protocol.
                 Fate::Committed { at: committed, proposal } if proposal.0 != 0 && proposal <= at => {
@@ -120,14 +68,26 @@ impl Cell {
                 Fate::Pending(txn) if txn.proposal().is_some_and(|proposal| proposal <= at) => {
                     return Err(Blocked::Pending(share(txn)));
                 }
+                Fate::Placing => {
+                    if let Some(committed) = version.keep_above(at).filter(|committed| *committed <= at) {
+                        return Ok(seen_at(version, committed, at));
+                    }
+                }
                 Fate::Committed { .. } | Fate::Pending(_) | Fate::Aborted => {}
             }
         }
         Ok(None)
     }
 
-    /// The newest committed version, deletions included, whatever stands pending above it.
-    pub(crate) fn newest<'g>(&self, guard: &'g LocalGuard<'_>) -> Option<(&'g Version, Timestamp)> {
+    /// The version on top, when it is committed and folded: then it is what the key holds now, whatever the clock says.
+    #[inline]
+    pub(crate) fn settled<'g>(&self, guard: &'g LocalGuard<'_>) -> Option<(Version<'g>, Timestamp)> {
+        let top = self.versions(guard).next()?;
+        top.settled().map(|at| (top, at))
+    }
+
+    /// The newest committed version, deletions included, whatever stands undecided above it.
+    pub(crate) fn newest<'g>(&self, guard: &'g LocalGuard<'_>) -> Option<(Version<'g>, Timestamp)> {
         self.versions(guard).find_map(|version| version.committed().map(|at| (version, at)))
     }
 
@@ -136,65 +96,67 @@ impl Cell {
         &self,
         now: Timestamp,
         guard: &'g LocalGuard<'_>,
-    ) -> Option<(&'g Body, Timestamp)> {
+    ) -> Option<(Seen<'g>, Timestamp)> {
         self.newest_body(guard).filter(|(body, _)| !body.is_expired(now))
     }
 
     /// The newest committed row or bag, past its deadline or not.
-    pub(crate) fn newest_body<'g>(&self, guard: &'g LocalGuard<'_>) -> Option<(&'g Body, Timestamp)> {
-        self.newest(guard).and_then(|(version, at)| version.body.as_ref().map(|body| (body, at)))
+    pub(crate) fn newest_body<'g>(&self, guard: &'g LocalGuard<'_>) -> Option<(Seen<'g>, Timestamp)> {
+        self.newest(guard).and_then(|(version, at)| version.body().map(|body| (body, at)))
     }
 
-    /// The undecided mark on top, if there is one.
-    pub(crate) fn pending<'g>(&self, guard: &'g LocalGuard<'_>) -> Option<&'g Txn> {
-        match self.versions(guard).next().map(Version::fate) {
-            Some(Fate::Pending(txn)) => Some(txn),
-            _ => None,
+    /// Whether a version of somebody else than this transaction is undecided.
+    pub(crate) fn changed_by_other(&self, txn: &Txn, guard: &LocalGuard<'_>) -> bool {
+        match self.versions(guard).next().map(|version| version.fate()) {
+            Some(Fate::Pending(other)) => other.id != txn.id,
+            Some(Fate::Placing) => true,
+            _ => false,
         }
     }
 
     /// Puts a mark on top. Under the write lock; the transaction is kept in `flight` until the mark is gone.
     pub(crate) fn mark(&self, txn: &Arc<Txn>, body: Option<Body>) {
-        self.push(Version {
-            stamp: AtomicU64::new(0),
-            whose: AtomicPtr::new(Arc::as_ptr(txn).cast_mut()),
-            body,
-            next: AtomicPtr::default(),
-        });
+        self.push(version::block(body, Arc::as_ptr(txn).cast_mut(), 0));
+    }
+
+    /// Puts a version on top that a single operation is about to commit. Under the key's lock shard.
+    pub(crate) fn place(&self, body: Option<Body>) {
+        self.push(version::block(body, folded(Timestamp::NEVER), 0));
+    }
+
+    /// Commits what was placed. Under the key's lock shard, by whoever placed it.
+    pub(crate) fn commit_placed(&self, clock: &Clock, wall_ms: u64, guard: &LocalGuard<'_>) -> Timestamp {
+        self.top(guard).commit_single(clock, wall_ms)
     }
 
     /// Puts a committed version on top, as loading does. Under the key's lock shard.
     pub(crate) fn load(&self, body: Option<Body>, at: Timestamp) {
-        self.push(Version {
-            stamp: AtomicU64::new(at.0),
-            whose: AtomicPtr::new(folded(Timestamp::NEVER)),
-            body,
-            next: AtomicPtr::default(),
-        });
+        self.push(version::block(body, folded(Timestamp::NEVER), at.0));
     }
 
-    fn push(&self, mut version: Version) {
-        *version.next.get_mut() = self.head.load(Ordering::Relaxed);
-        // Release: who sees the pointer sees the version.
-        self.head.store(Box::into_raw(Box::new(version)), Ordering::SeqCst);
+    fn push(&self, block: NonNull<Head>) {
+        // SAFETY: just made, so alive, and not linked yet.
+        unsafe { block.as_ref() }.next.store(self.head.load(Ordering::Relaxed), Ordering::Relaxed);
+        // Who sees the pointer sees the version.
+        self.head.store(block.as_ptr(), Ordering::SeqCst);
+    }
+
+    fn top<'g>(&self, guard: &'g LocalGuard<'_>) -> Version<'g> {
+        self.versions(guard).next().expect("the changed cell has its version on top")
     }
 
     /// Turns the mark on top into a committed version. Under the write lock.
     pub(crate) fn fold(&self, at: Timestamp, proposal: Option<Timestamp>, guard: &LocalGuard<'_>) {
-        let version = self.versions(guard).next().expect("the marked cell has its mark on top");
-        version.stamp.store(at.0, Ordering::SeqCst);
-        version.whose.store(folded(proposal.unwrap_or_default()), Ordering::SeqCst);
+        self.top(guard).fold(at, proposal.unwrap_or_default());
     }
 
-    /// Takes an aborted mark away. Under the write lock.
+    /// Takes the undecided version on top away. Under the write lock.
     pub(crate) fn unmark(&self, guard: &LocalGuard<'_>) {
         let top = self.head.load(Ordering::Acquire);
-        assert!(!top.is_null(), "the marked cell has its mark on top");
-        // SAFETY: the mark is ours and linked; only the holder of the write lock, who is us, unlinks it.
-        let next = unsafe { (*top).next.load(Ordering::Acquire) };
-        self.head.store(next, Ordering::Release);
-        // SAFETY: unlinked above, so no reader that enters from now on finds it; retired once.
-        unsafe { guard.defer_retire(top, free_version) };
+        self.head.store(self.top(guard).next(guard), Ordering::Release);
+        // SAFETY: unlinked above, so no reader that enters from now on finds it; only the holder of the write lock, who is
+        // us, unlinks it, so it is retired once.
+        unsafe { guard.defer_retire(top, free_retired) };
     }
 
     /// Drops every version that no snapshot at or above `oldest` reads. Under the write lock or the empty lock shard.
@@ -204,15 +166,13 @@ impl Cell {
         for version in self.versions(guard) {
             kept += 1;
             if version.committed().is_some_and(|at| at <= oldest) {
-                // Whoever else reads it finds it folded either way: the holder of the lock has folded it before.
-                version.whose.store(folded(Timestamp::NEVER), Ordering::SeqCst);
-                let mut tail = version.next.swap(ptr::null_mut(), Ordering::AcqRel);
-                while !tail.is_null() {
+                version.forget_proposal();
+                let mut tail = NonNull::new(version.cut());
+                while let Some(block) = tail {
                     // SAFETY: the tail was linked and we, the only changer, have just cut it off; each is retired once.
-                    let next = unsafe { (*tail).next.load(Ordering::Acquire) };
+                    tail = NonNull::new(unsafe { Version::at(block) }.next(guard));
                     // SAFETY: as above.
-                    unsafe { guard.defer_retire(tail, free_version) };
-                    tail = next;
+                    unsafe { guard.defer_retire(block.as_ptr(), free_retired) };
                 }
                 break;
             }
@@ -228,27 +188,26 @@ impl Cell {
 
 impl Drop for Cell {
     fn drop(&mut self) {
-        let mut at = *self.head.get_mut();
-        while !at.is_null() {
+        let mut at = NonNull::new(*self.head.get_mut());
+        while let Some(block) = at {
             // SAFETY: the last reference to the cell is being dropped, so nobody else can follow its chain; what was cut off
             // before is no longer in it.
-            let mut version = unsafe { Box::from_raw(at) };
-            at = *version.next.get_mut();
+            at = NonNull::new(unsafe { block.as_ref() }.next.load(Ordering::Relaxed));
+            // SAFETY: as above.
+            unsafe { version::free(block) };
         }
     }
 }
 
-/// # Safety
-/// Called by the collector once, with a pointer made by `Box::into_raw` in `Cell::push`.
-unsafe fn free_version(version: *mut Version, _: &Collector) {
-    // SAFETY: see above.
-    drop(unsafe { Box::from_raw(version) });
+fn seen_at<'g>(version: Version<'g>, committed: Timestamp, at: Timestamp) -> Option<(Seen<'g>, Timestamp)> {
+    let body = version.body().filter(|body| !body.is_expired(at));
+    body.map(|body| (body, committed))
 }
 
 /// A counted reference to a transaction that a mark points to.
 fn share(txn: &Txn) -> Arc<Txn> {
     let raw = ptr::from_ref(txn);
-    // SAFETY: every `Txn` that a mark points to lives in an `Arc` (see `Cell::mark`), which is alive as said in `fate`.
+    // SAFETY: every `Txn` that a mark points to lives in an `Arc` (see `Cell::mark`), which is alive as said in `Version::fate`.
     unsafe {
         Arc::increment_strong_count(raw);
         Arc::from_raw(raw)
@@ -257,41 +216,19 @@ fn share(txn: &Txn) -> Arc<Txn> {
 
 /// Versions from the newest on.
 pub(crate) struct Versions<'g> {
-    at: *mut Version,
+    at: *mut Head,
     guard: &'g LocalGuard<'g>,
 }
 
 impl<'g> Iterator for Versions<'g> {
-    type Item = &'g Version;
+    type Item = Version<'g>;
 
-    fn next(&mut self) -> Option<&'g Version> {
+    #[inline]
+    fn next(&mut self) -> Option<Version<'g>> {
         // SAFETY: loaded through the guard from a linked version or the head; retired only after it is unlinked, so it
         // outlives the guard.
-        let version = unsafe { self.at.as_ref() }?;
-        self.at = self.guard.protect(&version.next, Ordering::Acquire);
+        let version = unsafe { Version::at(NonNull::new(self.at)?) };
+        self.at = version.next(self.guard);
         Some(version)
     }
 }
-
-/// A cell as the hash holds it: found by its key, without a second copy of the key.
-pub(crate) struct Handle(pub(crate) CellRef);
-
-impl Borrow<Key> for Handle {
-    fn borrow(&self) -> &Key {
-        &self.0.key
-    }
-}
-
-impl Hash for Handle {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.key.hash(state);
-    }
-}
-
-impl PartialEq for Handle {
-    fn eq(&self, other: &Handle) -> bool {
-        self.0.key == other.0.key
-    }
-}
-
-impl Eq for Handle {}

@@ -1,5 +1,8 @@
 //! Clearing a table as one step: every row goes at once, whatever their number. Whoever listens hears of each of them.
 
+use std::convert::Infallible;
+use std::ops::ControlFlow;
+
 use seize::LocalGuard;
 
 use crate::clock::Timestamp;
@@ -14,12 +17,15 @@ impl Table {
     /// Takes all rows away and tells listeners. Nobody writes meanwhile.
     pub(crate) fn clear_away(&self, at: Timestamp, guard: &LocalGuard<'_>) {
         if self.rows.events.has_listeners() {
-            for handle in self.rows.cells.iter(guard) {
-                let Some((body, _)) = handle.0.newest_live(at, guard) else { continue };
-                let (key, old) = (handle.0.key.clone(), Some(self.whole(body).into_owned()));
-                let (table, commit_ts) = (self.id(), at);
-                self.rows.events.emit(Event { table, sequence: 0, commit_ts, key, new: None, old });
-            }
+            let told: Result<(), Infallible> = self.rows.cells.each(guard, |cell| {
+                if let Some((body, _)) = cell.newest_live(at, guard) {
+                    let (key, old) = (cell.key.clone(), Some(self.whole(&body).into_owned()));
+                    let (table, commit_ts) = (self.id(), at);
+                    self.rows.events.emit(Event { table, sequence: 0, commit_ts, key, new: None, old });
+                }
+                Ok(ControlFlow::Continue(()))
+            });
+            let Ok(()) = told;
         }
         self.empty(guard);
     }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use seize::Guard as _;
+use seize::{Guard as _, LocalGuard};
 
 use crate::catalog::SCHEMA_TABLE;
 use crate::cell::CellRef;
@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::heap::Pin;
 use crate::history::{Gone, has_entry};
+use crate::key::Key;
 use crate::limits::STRIPES;
 use crate::row::Body;
 use crate::store::Store;
@@ -24,7 +25,7 @@ use crate::txn::{Mark, Phase, Progress, Status, Txn};
 use crate::work::{Conflict, Freed, Prepared, Role, Work};
 
 /// Queued cells that a commit looks at in passing: more than it can queue itself, so that queues shrink under load.
-const TIDY_PER_MARK: usize = 2;
+pub(crate) const TIDY_PER_MARK: usize = 2;
 
 /// The end of a transaction that only this node takes part in.
 #[derive(Debug)]
@@ -81,7 +82,7 @@ impl Store {
         }
         for mark in marks.iter().filter(|mark| mark.table == SCHEMA_TABLE) {
             let body = mark.cell.newest_body(&guard).map(|(body, _)| body);
-            self.follow_schema(&mark.cell.key, body, &guard);
+            self.follow_schema(&mark.cell.key, body.as_deref(), &guard);
         }
         let freed = self.let_go(txn, progress, &marks, &guard);
         self.tidy_behind(&marks, oldest, &guard);
@@ -104,7 +105,9 @@ impl Store {
         let guard = self.pin();
         let marks = std::mem::take(&mut progress.marks);
         for mark in &marks {
-            self.unmark(mark, &guard);
+            let table =
+                self.catalog.get(mark.table, &guard).expect("a marked table is locked against dropping");
+            self.unmark(table, &mark.cell, &guard);
         }
         self.let_go(txn, progress, &marks, &guard)
     }
@@ -118,11 +121,28 @@ impl Store {
 
     fn fold(&self, txn: &Txn, mark: &Mark, commit_ts: Timestamp, oldest: Timestamp, guard: &Pin<'_>) {
         let table = self.catalog.get(mark.table, guard).expect("a marked table is locked against dropping");
-        let (cell, rows) = (&mark.cell, &table.rows);
-        let mut versions = cell.versions(guard);
-        let new = versions.next().and_then(|version| version.body.as_ref());
-        let old = versions.find(|version| version.committed().is_some()).and_then(|v| v.body.as_ref());
-        cell.fold(commit_ts, txn.proposal(), guard);
+        let mut versions = mark.cell.versions(guard);
+        let new = versions.next().and_then(|version| version.body());
+        let old = versions.find(|version| version.committed().is_some()).and_then(|version| version.body());
+        mark.cell.fold(commit_ts, txn.proposal(), guard);
+        let (old, new) = (old.as_deref(), new.as_deref());
+        self.follow_commit(table, &mark.cell, old, new, commit_ts, oldest, guard);
+    }
+
+    /// What follows when a key has changed: counters, deadlines, events, and what is not needed any more. Under the key's
+    /// write lock or lock shard. Says whether something was queued to go later.
+    #[expect(clippy::too_many_arguments, reason = "one change of one key, said once")]
+    pub(crate) fn follow_commit(
+        &self,
+        table: &Table,
+        cell: &CellRef,
+        old: Option<&Body>,
+        new: Option<&Body>,
+        commit_ts: Timestamp,
+        oldest: Timestamp,
+        guard: &LocalGuard<'_>,
+    ) -> bool {
+        let rows = &table.rows;
         rows.deadlines.moved(&cell.key, old, new);
         rows.follow(&cell.key, new, self.clock.wall_ms());
         if new.is_none() && old.is_some_and(|body| body.is_expired(commit_ts)) {
@@ -135,24 +155,25 @@ impl Store {
             let old = old.filter(|body| new.is_none() || !body.is_expired(commit_ts));
             let shown = |body: &Body| table.whole(body).into_owned();
             let (key, new, old) = (cell.key.clone(), new.map(shown), old.map(shown));
-            rows.events.emit(Event { table: mark.table, sequence: 0, commit_ts, key, new, old });
+            rows.events.emit(Event { table: table.id(), sequence: 0, commit_ts, key, new, old });
         }
-        let stale = stale_entries(table, mark, old, new);
-        if new.is_none() || !stale.is_empty() {
+        let stale = stale_entries(table, &cell.key, old, new);
+        let gone = new.is_none() || !stale.is_empty();
+        if gone {
             rows.history.keep_gone(Gone { at: commit_ts, cell: CellRef::clone(cell), stale }, guard);
         }
-        if cell.cut(oldest, guard) {
+        let old = cell.cut(oldest, guard);
+        if old {
             rows.history.keep_old(commit_ts, cell, guard);
         }
+        gone || old
     }
 
-    fn unmark(&self, mark: &Mark, guard: &Pin<'_>) {
-        let table = self.catalog.get(mark.table, guard).expect("a marked table is locked against dropping");
-        let cell = &mark.cell;
-        let new = cell.versions(guard).next().and_then(|version| version.body.as_ref());
+    pub(crate) fn unmark(&self, table: &Table, cell: &CellRef, guard: &LocalGuard<'_>) {
+        let new = cell.versions(guard).next().and_then(|version| version.body());
         cell.unmark(guard);
         for index in &table.indexes {
-            for entry in index.entries(&table.def, &cell.key, new) {
+            for entry in index.entries(&table.def, &cell.key, new.as_deref()) {
                 if !has_entry(table, index, cell, &entry, guard) {
                     index.remove(&entry);
                 }
@@ -192,14 +213,14 @@ impl Store {
 /// Index entries that the old version has and the new one has not.
 fn stale_entries(
     table: &Table,
-    mark: &Mark,
+    key: &Key,
     old: Option<&Body>,
     new: Option<&Body>,
-) -> Vec<(crate::ids::IndexId, crate::key::Key)> {
+) -> Vec<(crate::ids::IndexId, Key)> {
     let mut stale = Vec::new();
     for index in &table.indexes {
-        let kept = index.entries(&table.def, &mark.cell.key, new);
-        let gone = index.entries(&table.def, &mark.cell.key, old).into_iter().filter(|e| !kept.contains(e));
+        let kept = index.entries(&table.def, key, new);
+        let gone = index.entries(&table.def, key, old).into_iter().filter(|entry| !kept.contains(entry));
         stale.extend(gone.map(|entry| (index.def.id, entry)));
     }
     stale

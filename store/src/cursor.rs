@@ -1,19 +1,20 @@
 //! Scans that may take long: a cursor fetches a chunk under one guard, remembers the last key, and holds nothing between
 //! chunks but its snapshot (which the caller keeps alive). Ordered tables and indexes continue behind the last entry; other
-//! tables list their cells once, at the first step, which at a snapshot is all it can ever see.
+//! tables go on behind the last place of their hash, which growing does not change.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
-use crate::cell::CellRef;
+use crate::cell::{CellAt, CellRef};
+use crate::cells::Place;
 use crate::clock::Timestamp;
 use crate::ids::IndexId;
 use crate::key::{Key, KeyRange};
 use crate::limits::CURSOR_CHUNK_ROWS;
 use crate::row::Body;
-use crate::table::{Direction, Table, walk_tree};
+use crate::table::{Direction, Table};
+use crate::tree::walk_tree;
 use crate::work::Blocked;
 
 /// What a cursor shows: the key, what it holds, and the commit timestamp of that.
@@ -28,10 +29,10 @@ pub struct Cursor {
     direction: Direction,
     at: Timestamp,
     ready: VecDeque<Found>,
-    /// Cells still to be looked at, for tables without order; listed at the first step.
-    listed: Option<std::vec::IntoIter<CellRef>>,
-    /// The listed cell that blocked the last step.
-    again: Option<CellRef>,
+    /// Where to go on in a table without order.
+    place: Place,
+    /// There, what blocked an earlier step.
+    again: Vec<CellRef>,
     blocked: Option<Blocked>,
     ended: bool,
 }
@@ -129,8 +130,8 @@ impl Cursor {
             direction,
             at,
             ready: VecDeque::new(),
-            listed: None,
-            again: None,
+            place: Place::START,
+            again: Vec::new(),
             blocked: None,
             ended: false,
         }
@@ -142,96 +143,160 @@ impl Cursor {
         self.at = self.at.max(at);
     }
 
-    fn fill(&mut self) -> Result<(), Blocked> {
+    /// Shows everything that is still to come where it stands, a chunk under one guard, until told to stop, which ends it.
+    /// For looks that are short: what others free waits for them.
+    ///
+    /// # Errors
+    /// As [`Table::read`]: call it again then, and it goes on behind what was shown.
+    pub fn each(
+        &mut self,
+        mut show: impl FnMut(&Key, &Body, Timestamp) -> ControlFlow<()>,
+    ) -> Result<(), Blocked> {
+        loop {
+            while let Some((key, body, at)) = self.ready.pop_front() {
+                if show(&key, &body, at).is_break() {
+                    self.ended = true;
+                    return Ok(());
+                }
+            }
+            if let Some(blocked) = self.blocked.take() {
+                return Err(blocked);
+            }
+            if self.ended && self.again.is_empty() {
+                return Ok(());
+            }
+            self.step(&mut show)?;
+        }
+    }
+
+    /// Shows a chunk.
+    fn step(
+        &mut self,
+        show: &mut impl FnMut(&Key, &Body, Timestamp) -> ControlFlow<()>,
+    ) -> Result<(), Blocked> {
         let table = Arc::clone(&self.table);
         table.check_version()?;
         table.check_kept(self.at)?;
+        let mut show = |key: &Key, body: &Body, at| show(key, &table.whole(body), at);
         match self.index {
-            Some(index) => self.fill_from_index(&table, index),
-            None if table.rows.tree.is_some() => self.fill_from_tree(&table),
-            None => self.fill_from_list(&table),
+            Some(index) => self.step_index(&table, index, &mut show),
+            None if table.rows.tree.is_some() => self.step_tree(&table, &mut show),
+            None => self.step_cells(&table, &mut show),
         }
     }
 
-    fn fill_from_tree(&mut self, table: &Table) -> Result<(), Blocked> {
+    fn step_tree(
+        &mut self,
+        table: &Table,
+        show: &mut impl FnMut(&Key, &Body, Timestamp) -> ControlFlow<()>,
+    ) -> Result<(), Blocked> {
         let guard = table.pin();
-        let (rest, mut looked, mut last, ready) = (self.rest.clone(), 0, None, &mut self.ready);
-        let at = self.at;
+        let (rest, at, mut stop) = (self.rest.clone(), self.at, Stop::default());
         let done = table.walk(&rest, self.direction, &guard, |cell| {
-            if let Some((body, version)) = cell.read(at, &guard)? {
-                ready.push_back((cell.key.clone(), body.clone(), version));
-            }
-            last = Some(cell.key.clone());
-            looked += 1;
-            Ok(if looked < CURSOR_CHUNK_ROWS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+            let seen = cell.read(at, &guard).inspect_err(|_| stop.before = Some(cell.key.clone()))?;
+            Ok(stop.count(
+                &cell.key,
+                seen.map_or(ControlFlow::Continue(()), |(body, at)| show(&cell.key, &body, at)),
+            ))
         });
-        self.pass(last, looked, done)
+        self.pass(stop, done)
     }
 
-    fn fill_from_index(&mut self, table: &Table, index: IndexId) -> Result<(), Blocked> {
+    fn step_index(
+        &mut self,
+        table: &Table,
+        index: IndexId,
+        show: &mut impl FnMut(&Key, &Body, Timestamp) -> ControlFlow<()>,
+    ) -> Result<(), Blocked> {
         let index = table.index(index).ok_or(Blocked::SchemaChanged(table.id()))?;
         let guard = table.pin();
-        let (rest, mut looked, mut last, ready) = (self.rest.clone(), 0, None, &mut self.ready);
-        let at = self.at;
-        let done = walk_tree(&index.tree, &rest, self.direction, |entry, cell| {
-            if let Some((body, version)) = cell.read(at, &guard)?
-                && let Some(body) = table.matching(index, entry, &cell.key, body)
-            {
-                ready.push_back((cell.key.clone(), body, version));
-            }
-            last = Some(entry.clone());
-            looked += 1;
-            Ok(if looked < CURSOR_CHUNK_ROWS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        let (rest, at, mut stop) = (self.rest.clone(), self.at, Stop::default());
+        let done = walk_tree(&index.tree, &rest, self.direction, &guard, |entry, cell| {
+            let seen = cell.read(at, &guard).inspect_err(|_| stop.before = Some(entry.clone()))?;
+            let body =
+                seen.and_then(|(body, at)| Some((table.matching(index, entry, &cell.key, &body)?, at)));
+            let flow = body.map_or(ControlFlow::Continue(()), |(body, at)| show(&cell.key, &body, at));
+            Ok(stop.count(entry, flow))
         });
-        self.pass(last, looked, done)
+        self.pass(stop, done)
     }
 
-    /// Moves behind the last entry looked at. A block in mid-chunk is told after what came before it.
-    fn pass(&mut self, last: Option<Key>, looked: usize, done: Result<(), Blocked>) -> Result<(), Blocked> {
-        if let Some(last) = last {
-            match self.direction {
-                Direction::Forward => self.rest.start = Bound::Excluded(last),
-                Direction::Backward => self.rest.end = Bound::Excluded(last),
-            }
+    /// Moves behind the last entry looked at, or before the one that blocked.
+    fn pass(&mut self, stop: Stop, done: Result<(), Blocked>) -> Result<(), Blocked> {
+        let whole = done.is_ok() && stop.behind.is_none();
+        self.ended |= whole || stop.told;
+        let bound = stop.before.map(Bound::Included).or(stop.behind.map(Bound::Excluded));
+        match (self.direction, bound) {
+            (_, None) => {}
+            (Direction::Forward, Some(bound)) => self.rest.start = bound,
+            (Direction::Backward, Some(bound)) => self.rest.end = bound,
         }
-        match done {
-            Err(blocked) if self.ready.is_empty() => return Err(blocked),
-            Err(blocked) => self.blocked = Some(blocked),
-            Ok(()) => self.ended = looked < CURSOR_CHUNK_ROWS,
-        }
-        Ok(())
+        done
     }
 
-    fn fill_from_list(&mut self, table: &Table) -> Result<(), Blocked> {
+    /// A chunk's cells come in no order, so those that block are put aside and looked at again before the next chunk.
+    fn step_cells(
+        &mut self,
+        table: &Table,
+        show: &mut impl FnMut(&Key, &Body, Timestamp) -> ControlFlow<()>,
+    ) -> Result<(), Blocked> {
         let guard = table.pin();
-        if self.listed.is_none() {
-            let mut cells = Vec::new();
-            table.walk(&self.rest, self.direction, &guard, |cell| {
-                cells.push(CellRef::clone(cell));
-                Ok(ControlFlow::Continue(()))
-            })?;
-            self.listed = Some(cells.into_iter());
-        }
-        let listed = self.listed.as_mut().expect("listed above");
-        for _ in 0..CURSOR_CHUNK_ROWS {
-            let Some(cell) = self.again.take().or_else(|| listed.next()) else {
-                self.ended = true;
-                break;
-            };
-            match cell.read(self.at, &guard) {
-                Ok(Some((body, version))) => self.ready.push_back((cell.key.clone(), body.clone(), version)),
-                Ok(None) => {}
-                Err(blocked) => {
-                    self.again = Some(cell);
-                    if self.ready.is_empty() {
-                        return Err(blocked);
-                    }
-                    self.blocked = Some(blocked);
-                    break;
+        let everything = self.rest == KeyRange::all();
+        let (at, rest, mut again, mut blocked) = (self.at, &self.rest, Vec::new(), None);
+        let mut look = |cell: CellAt<'_>| {
+            let wanted = everything || rest.contains(&cell.key);
+            match if wanted { cell.read(at, &guard) } else { Ok(None) } {
+                Ok(None) => ControlFlow::Continue(()),
+                Ok(Some((body, at))) => show(&cell.key, &body, at),
+                Err(error) => {
+                    again.push(cell.clone_arc());
+                    blocked = Some(error);
+                    ControlFlow::Continue(())
                 }
             }
+        };
+        let aside = std::mem::take(&mut self.again);
+        let mut told = aside.iter().any(|cell| look(cell.borrow_arc()).is_break());
+        if aside.is_empty() {
+            let next =
+                table.rows.cells.chunk(self.place, CURSOR_CHUNK_ROWS, &guard, |cell| match look(cell) {
+                    ControlFlow::Continue(()) => Ok(()),
+                    ControlFlow::Break(()) => Err(()),
+                });
+            match next {
+                Ok(Some(next)) => self.place = next,
+                Ok(None) => self.ended = true,
+                Err(()) => told = true,
+            }
         }
-        Ok(())
+        self.ended |= told;
+        self.again = if told { Vec::new() } else { again };
+        blocked.filter(|_| !told).map_or(Ok(()), Err)
+    }
+}
+
+/// Where a chunk of ordered entries stopped.
+#[derive(Default)]
+struct Stop {
+    looked: usize,
+    /// The chunk ended with this one.
+    behind: Option<Key>,
+    /// This one blocked.
+    before: Option<Key>,
+    /// Whoever looked has seen enough.
+    told: bool,
+}
+
+impl Stop {
+    /// After an entry was looked at.
+    fn count(&mut self, entry: &Key, flow: ControlFlow<()>) -> ControlFlow<()> {
+        self.looked += 1;
+        self.told = flow.is_break();
+        if self.told || self.looked == CURSOR_CHUNK_ROWS {
+            self.behind = Some(entry.clone());
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
     }
 }
 
@@ -241,22 +306,22 @@ impl Iterator for Cursor {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(found) = self.ready.pop_front() {
-                let (key, body, version) = found;
-                let whole = match self.table.whole(&body) {
-                    Cow::Borrowed(_) => None,
-                    Cow::Owned(whole) => Some(whole),
-                };
-                return Some(Ok((key, whole.unwrap_or(body), version)));
+                return Some(Ok(found));
             }
             if let Some(blocked) = self.blocked.take() {
                 return Some(Err(blocked));
             }
-            if self.ended {
+            if self.ended && self.again.is_empty() {
                 return None;
             }
-            if let Err(blocked) = self.fill() {
-                return Some(Err(blocked));
-            }
+            let mut ready = std::mem::take(&mut self.ready);
+            let done = self.step(&mut |key: &Key, body: &Body, at| {
+                ready.push_back((key.clone(), body.clone(), at));
+                ControlFlow::Continue(())
+            });
+            self.ready = ready;
+            // What came before it is told first.
+            self.blocked = done.err();
         }
     }
 }

@@ -132,12 +132,12 @@ fn forget(table: &Table, gone: &Gone, oldest: Timestamp, guard: &LocalGuard<'_>)
     for (index, entry) in &gone.stale {
         let Some(index) = table.index(*index) else { continue };
         let now = table.rows.cell(&gone.cell.key, guard);
-        let kept = |cell: &CellRef| has_entry(table, index, cell, entry, guard);
-        if !kept(&gone.cell) && !now.is_some_and(kept) {
+        let kept = |cell: &Cell| has_entry(table, index, cell, entry, guard);
+        if !kept(&gone.cell) && !now.is_some_and(|cell| kept(&cell)) {
             index.remove(entry);
         }
     }
-    let deleted = matches!(gone.cell.newest(guard), Some((top, at)) if at == gone.at && top.body.is_none());
+    let deleted = matches!(gone.cell.newest(guard), Some((top, at)) if at == gone.at && top.body().is_none());
     if deleted && gone.cell.versions(guard).count() == 1 {
         table.rows.dead(&gone.cell, guard);
     }
@@ -151,6 +151,6 @@ pub(crate) fn has_entry(
     entry: &Key,
     guard: &LocalGuard<'_>,
 ) -> bool {
-    let mut bodies = cell.versions(guard).filter_map(|version| version.body.as_ref());
+    let mut bodies = cell.versions(guard).filter_map(|version| version.body());
     bodies.any(|body| body.rows().iter().any(|row| index.holds(&table.def, &cell.key, row, entry)))
 }

@@ -5,12 +5,14 @@
 use std::ops::ControlFlow;
 
 use scc::TreeIndex;
+use seize::LocalGuard;
 
 use crate::cell::CellRef;
 use crate::key::{Key, KeyRange};
 use crate::row::{Body, Row};
 use crate::schema::{IndexDef, TableDef};
-use crate::table::{Direction, walk_tree};
+use crate::table::Direction;
+use crate::tree::walk_tree;
 
 pub(crate) struct Index {
     pub(crate) def: IndexDef,
@@ -68,9 +70,9 @@ impl Index {
     }
 
     /// The cells whose rows may have this value.
-    pub(crate) fn maybe(&self, value: &Key) -> Vec<CellRef> {
+    pub(crate) fn maybe(&self, value: &Key, guard: &LocalGuard<'_>) -> Vec<CellRef> {
         let mut cells = Vec::new();
-        let walked = walk_tree(&self.tree, &KeyRange::prefix(value), Direction::Forward, |_, cell| {
+        let walked = walk_tree(&self.tree, &KeyRange::prefix(value), Direction::Forward, guard, |_, cell| {
             cells.push(CellRef::clone(cell));
             Ok(ControlFlow::Continue(()))
         });

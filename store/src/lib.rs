@@ -20,10 +20,12 @@
 //! | [`backup`] | rows at one timestamp as a file |
 //! | [`limits`], [`error`] | every bound; what can be wrong with values and bytes |
 
+mod admission;
 pub mod backup;
 pub mod calendar;
 pub mod catalog;
 mod cell;
+mod cells;
 mod change;
 mod clearing;
 pub mod clock;
@@ -45,17 +47,21 @@ pub mod limits;
 pub mod load;
 mod lock;
 pub mod order;
+mod prefetch;
 mod prepare;
 mod range_lock;
 pub mod row;
 pub mod schema;
+mod single;
 mod snapshot;
 mod statistics;
 pub mod store;
 pub mod table;
+mod tree;
 pub mod txn;
 pub mod value;
 pub mod value_ref;
+mod version;
 pub mod work;
 
 pub use catalog::{SCHEMA_TABLE, define, defined_by, schema_key, undefine};
@@ -73,6 +79,7 @@ pub use schema::{
     Ack, Attribute, IndexDef, Kind, Layout, Mode, Retention, RowError, SchemaError, Storage, TableBuilder,
     TableCopy, TableDef, Type,
 };
+pub use single::Decision;
 pub use snapshot::Snapshot;
 pub use statistics::TableStatistics;
 pub use store::{Store, StoreConfig};

@@ -1,6 +1,7 @@
 //! Filling tables without transactions: recovery from the log and image, and full copies from another member. Nobody is
 //! served meanwhile; each key is changed in its lock shard all the same, so a forgotten lock refuses instead of corrupting.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use seize::LocalGuard;
@@ -113,12 +114,12 @@ fn install(
     body: impl FnOnce(&Table, Option<Body>) -> Result<Option<Body>, LoadError>,
     guard: &LocalGuard<'_>,
 ) -> Result<Option<Option<Body>>, LoadError> {
-    let known = table.rows.cell(key, guard).cloned();
+    let known = table.rows.cell(key, guard).map(|cell| cell.clone_arc());
     let newest = known.as_ref().and_then(|cell| cell.newest(guard));
-    if newest.is_some_and(|(_, newest)| newest >= at) {
+    if newest.as_ref().is_some_and(|(_, newest)| *newest >= at) {
         return Ok(None);
     }
-    let old = newest.and_then(|(version, _)| version.body.clone());
+    let old = newest.and_then(|(version, _)| version.body()).map(|body| body.clone());
     let new = body(table, old.clone())?;
     if old.is_none() && new.is_none() {
         return Ok(None);
@@ -186,11 +187,13 @@ impl Table {
     /// Shows the newest committed version of every key that has one, whatever is pending, in no order.
     pub fn visit_newest(&self, mut show: impl FnMut(&Key, &Body, Timestamp)) {
         let guard = self.pin();
-        for handle in self.rows.cells.iter(&guard) {
-            if let Some((body, at)) = handle.0.newest_body(&guard) {
-                show(&handle.0.key, body, at);
+        let done: Result<(), std::convert::Infallible> = self.rows.cells.each(&guard, |cell| {
+            if let Some((body, at)) = cell.newest_body(&guard) {
+                show(&cell.key, &body, at);
             }
-        }
+            Ok(ControlFlow::Continue(()))
+        });
+        let Ok(()) = done;
     }
 }
 

@@ -15,8 +15,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
+use crate::admission::Growth;
 use crate::catalog::{SCHEMA_TABLE, table_of_schema_key};
-use crate::cell::CellRef;
+use crate::cell::{CellAt, CellRef};
 use crate::change::change;
 use crate::clock::Timestamp;
 use crate::heap::Pin;
@@ -24,10 +25,13 @@ use crate::history::row_lock;
 use crate::ids::{IndexId, TableId};
 use crate::key::Key;
 use crate::lock::{LockKey, Request};
+use crate::range_lock::RangeLocks;
 use crate::row::Body;
 use crate::store::Store;
-use crate::table::{Direction, Table, walk_tree};
+use crate::table::{Direction, Table};
+use crate::tree::walk_tree;
 use crate::txn::{Mark, Phase, Progress, Status, Txn};
+use crate::version::Seen;
 use crate::work::{
     Blocked, Conflict, LockMode, Locked, Op, Prepared, RangeNote, ReadNote, Role, Work, Write,
 };
@@ -169,13 +173,12 @@ impl<'a> Steps<'a> {
         let mut changes = Vec::with_capacity(order.len());
         for writes in order.chunk_by(|a, b| a.table == b.table && a.key == b.key) {
             let (table, key) = (self.table(writes[0].table)?, &writes[0].key);
-            let cell = table.rows.cell(key, self.guard).cloned();
+            let cell = table.rows.cell(key, self.guard).map(|cell| cell.clone_arc());
             let old =
                 cell.as_ref().and_then(|cell| cell.newest_body(self.guard)).map(|(body, _)| body.clone());
             let kind = table.def.kind;
             let new = writes.iter().fold(old.clone(), |held, write| change(kind, held, &write.op));
-            let fits = |row| table.def.indexes.iter().all(|index| table.def.index_keys(index, row).is_ok());
-            if !new.iter().flat_map(Body::rows).all(fits) {
+            if !table.fits(new.as_ref()) {
                 return Err(Conflict::Unfit { table: table.id(), key: key.clone() });
             }
             let conditional = writes.iter().all(|write| matches!(write.op, Op::BagRemove(_) | Op::Expire(_)));
@@ -230,13 +233,13 @@ impl<'a> Steps<'a> {
     ) -> Result<(), Conflict> {
         let table = self.table(table)?;
         let entries = table.index(index).expect("the definition names it");
-        for cell in entries.maybe(value).into_iter().filter(|cell| cell.key != *key) {
+        for cell in entries.maybe(value, self.guard).into_iter().filter(|cell| cell.key != *key) {
             let at = changes.binary_search_by(|c| (c.table.id(), c.key).cmp(&(table.id(), &cell.key)));
             let body = match at {
                 Ok(_) => continue, // its new values are among those taken, and were compared there
                 Err(_) => cell.newest_live(self.store.clock.read(), self.guard).map(|(body, _)| body),
             };
-            if unique_values(table, index, body).contains(value) {
+            if unique_values(table, index, body.as_deref()).contains(value) {
                 let (value, owner) = (value.clone(), cell.key.clone());
                 return Err(Conflict::Unique { table: table.id(), index, value, owner });
             }
@@ -293,7 +296,7 @@ impl<'a> Steps<'a> {
         let table = self.table(note.table)?;
         let cell = table.rows.cell(&note.key, self.guard);
         let now = self.store.clock.read();
-        let newest = cell.and_then(|cell| cell.newest_live(now, self.guard));
+        let newest = cell.as_ref().and_then(|cell| cell.newest_live(now, self.guard));
         match newest.map_or(Timestamp::NEVER, |(_, at)| at) == note.version {
             true => Ok(()),
             false => Err(Conflict::Read { table: note.table, key: note.key.clone() }),
@@ -305,11 +308,11 @@ impl<'a> Steps<'a> {
         let table = self.table(note.table)?;
         let now = self.store.clock.read();
         let mut quiet = true;
-        let mut look = |cell: &CellRef| {
-            let foreign = cell.pending(self.guard).is_some_and(|txn| txn.id != self.txn.id);
+        let mut look = |cell: CellAt<'_>| {
+            let foreign = cell.changed_by_other(self.txn, self.guard);
             let changed = cell.newest(self.guard).is_some_and(|(version, at)| {
-                let expired = |body: &Body| body.is_expired(now) && !body.is_expired(note.snapshot);
-                at > note.snapshot || version.body.as_ref().is_some_and(expired)
+                let expired = |body: Seen<'_>| body.is_expired(now) && !body.is_expired(note.snapshot);
+                at > note.snapshot || version.body().is_some_and(expired)
             });
             quiet = !foreign && !changed;
             Ok::<_, Blocked>(if quiet { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
@@ -317,7 +320,11 @@ impl<'a> Steps<'a> {
         let walked = match note.index {
             None => table.walk(&note.range, Direction::Forward, self.guard, look),
             Some(index) => match table.index(index) {
-                Some(index) => walk_tree(&index.tree, &note.range, Direction::Forward, |_, cell| look(cell)),
+                Some(index) => {
+                    walk_tree(&index.tree, &note.range, Direction::Forward, self.guard, |_, cell| {
+                        look(cell.borrow_arc())
+                    })
+                }
                 None => return Err(Conflict::SchemaChanged { table: note.table }),
             },
         };
@@ -335,40 +342,22 @@ impl<'a> Steps<'a> {
         if !ranges.any() {
             return Ok(());
         }
-        let def = &change.table.def;
-        let in_index = |index: &Arc<crate::index::Index>| {
-            let entries = |body: &Option<Body>| index.entries(def, change.key, body.as_ref());
-            let mut all = entries(&change.old).into_iter().chain(entries(&change.new));
-            all.any(|entry| ranges.covers(self.txn, Some(index.def.id), &entry))
-        };
-        match ranges.covers(self.txn, None, change.key) || change.table.indexes.iter().any(in_index) {
+        let bodies = [change.old.as_ref(), change.new.as_ref()];
+        let covers = |ranges: &RangeLocks, index, key: &Key| ranges.covers(Some(self.txn), index, key);
+        match change.table.lies_in(change.key, bodies, covers) {
             true => Err(Conflict::Range { table: change.table.id() }),
             false => Ok(()),
         }
     }
 }
 
-/// The changes of one table do not grow it past its bounds. What shrinks it is never refused.
+/// The changes of one table do not grow it past its bounds.
 fn check_room(changes: &[Change<'_>]) -> Result<(), Conflict> {
     let table = changes[0].table;
-    let retention = &table.def.retention;
-    if !retention.refuses() {
-        return Ok(());
-    }
-    let sum = |size: &dyn Fn(&Change<'_>, &Body) -> u64| {
-        let of = |change: &Change<'_>, body: &Option<Body>| {
-            body.as_ref().map_or(0, |body| size(change, body)) as i64
-        };
-        changes.iter().map(|change| of(change, &change.new) - of(change, &change.old)).sum::<i64>()
-    };
-    let passes = |held: u64, more: i64, most: Option<u64>| {
-        more > 0 && most.is_some_and(|most| held.saturating_add_signed(more) > most)
-    };
-    let rows = sum(&|_, body| body.rows().len() as u64);
-    let bytes = sum(&|change, body| (body.bytes() + change.key.len()) as u64);
-    match passes(table.len(), rows, retention.rows_max) || passes(table.bytes(), bytes, retention.bytes_max) {
-        true => Err(Conflict::Full { table: table.id() }),
-        false => Ok(()),
+    let growth = |change: &Change<'_>| Growth::of(change.key, change.old.as_ref(), change.new.as_ref());
+    match table.has_room(changes.iter().map(growth).sum()) {
+        true => Ok(()),
+        false => Err(Conflict::Full { table: table.id() }),
     }
 }
 

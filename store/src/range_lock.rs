@@ -39,10 +39,10 @@ impl RangeLocks {
         self.count.load(Ordering::SeqCst) != 0
     }
 
-    /// Whether another transaction has read a range with this key in it.
-    pub(crate) fn covers(&self, txn: &Arc<Txn>, index: Option<IndexId>, key: &Key) -> bool {
-        let notes = self.notes.lock();
-        notes.iter().any(|n| n.index == index && !Arc::ptr_eq(&n.txn, txn) && n.range.contains(key))
+    /// Whether another transaction than this one, or any, has read a range with this key in it.
+    pub(crate) fn covers(&self, txn: Option<&Arc<Txn>>, index: Option<IndexId>, key: &Key) -> bool {
+        let other = |note: &Note| txn.is_none_or(|txn| !Arc::ptr_eq(&note.txn, txn));
+        self.notes.lock().iter().any(|n| n.index == index && other(n) && n.range.contains(key))
     }
 
     /// Whether another transaction has any note here.

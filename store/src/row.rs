@@ -12,6 +12,7 @@
 //! value look is said in `value_bytes`. There is one encoding of a row: equal rows are equal bytes.
 
 use std::fmt;
+use std::ptr::NonNull;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -19,6 +20,7 @@ use crate::clock::Timestamp;
 use crate::error::{Malformed, ValueError};
 use crate::ids::SchemaVersion;
 use crate::limits::{ATTRIBUTES_MAX, ROW_BYTES_MAX};
+use crate::txn::Txn;
 use crate::value::Value;
 use crate::value_ref::ValueRef;
 
@@ -27,6 +29,7 @@ mod thin;
 pub(crate) mod value_bytes;
 
 pub use body::Body;
+pub(crate) use thin::Head;
 use thin::Thin;
 
 const NARROW: u8 = 1;
@@ -213,6 +216,18 @@ impl Row {
     /// The encoded bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Makes its block a version of a key. See [`Thin::claim`].
+    pub(crate) fn claim(self, whose: *mut Txn) -> NonNull<Head> {
+        self.0.claim(whose)
+    }
+
+    /// # Safety
+    /// As [`Thin::from_block`].
+    pub(crate) unsafe fn from_block(block: NonNull<Head>) -> Row {
+        // SAFETY: the caller says so.
+        Row(unsafe { Thin::from_block(block) })
     }
 
     /// Whether both are the very same allocation, which is quicker to see than equal bytes.

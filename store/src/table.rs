@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
-use foldhash::fast::FixedState;
-use papaya::HashSet;
 use scc::TreeIndex;
 use seize::{Guard as _, LocalGuard};
 
-use crate::cell::{Cell, CellRef, Handle};
+use crate::cell::{Cell, CellAt, CellRef};
+use crate::cells::Cells;
 use crate::clock::Timestamp;
 use crate::deadline::Deadlines;
 use crate::event::{EventDetail, Hub, Subscription};
@@ -28,6 +27,8 @@ use crate::range_lock::RangeLocks;
 use crate::row::Body;
 use crate::schema::{Kind, TableDef};
 use crate::statistics::{TableStatistics, Tallies};
+use crate::tree::walk_tree;
+use crate::version::Seen;
 use crate::work::Blocked;
 
 /// Schema version of rows whose table was dropped.
@@ -38,6 +39,10 @@ pub struct Table {
     pub(crate) def: TableDef,
     pub(crate) rows: Arc<Rows>,
     pub(crate) indexes: Vec<Arc<Index>>,
+    /// It counts who asks for its rows.
+    cache: bool,
+    /// Rows may have been written before attributes were added.
+    grown: bool,
     /// Keeps alive what rows are made of, for handles that outlive the store.
     pub(crate) heap: Arc<Heap>,
 }
@@ -45,7 +50,7 @@ pub struct Table {
 /// What a table holds, whatever its definition.
 pub(crate) struct Rows {
     /// Every cell, by key.
-    pub(crate) cells: HashSet<Handle, FixedState>,
+    pub(crate) cells: Cells,
     /// Every cell in key order; ordered tables only. Changed when a key is born or dies.
     pub(crate) tree: Option<TreeIndex<Key, CellRef>>,
     pub(crate) ranges: RangeLocks,
@@ -71,10 +76,8 @@ struct Count {
 impl Rows {
     /// No rows yet, kept by the heap from now on.
     pub(crate) fn create(def: &TableDef, heap: &Heap) -> Arc<Rows> {
-        let hasher = FixedState::default();
-        let cells = HashSet::builder().hasher(hasher).shared_collector(Arc::clone(&heap.collector)).build();
         let rows = Arc::new(Rows {
-            cells,
+            cells: Cells::new(),
             tree: (def.kind == Kind::OrderedSet).then(TreeIndex::new),
             ranges: RangeLocks::default(),
             history: History::default(),
@@ -90,14 +93,15 @@ impl Rows {
         rows
     }
 
-    pub(crate) fn cell<'g>(&self, key: &Key, guard: &'g LocalGuard<'_>) -> Option<&'g CellRef> {
-        self.cells.get(key, guard).map(|handle| &handle.0)
+    #[inline]
+    pub(crate) fn cell<'g>(&self, key: &Key, guard: &'g LocalGuard<'_>) -> Option<CellAt<'g>> {
+        self.cells.get(key, guard)
     }
 
     /// Makes the key's cell. Under the key's write lock or lock shard, so nobody else makes or removes it.
     pub(crate) fn born(&self, key: &Key, guard: &LocalGuard<'_>) -> CellRef {
         let cell = CellRef::new(Cell::new(key.clone()));
-        self.cells.insert(Handle(CellRef::clone(&cell)), guard);
+        self.cells.put(CellRef::clone(&cell), guard);
         if let Some(tree) = &self.tree
             && let Err((key, cell)) = tree.insert_sync(key.clone(), CellRef::clone(&cell))
         {
@@ -108,11 +112,10 @@ impl Rows {
 
     /// Takes the key's cell away. Under the key's write lock or lock shard.
     pub(crate) fn dead(&self, cell: &CellRef, guard: &LocalGuard<'_>) {
-        if self.cell(&cell.key, guard).is_some_and(|known| CellRef::ptr_eq(known, cell)) {
-            self.cells.remove(&cell.key, guard);
-            if let Some(tree) = &self.tree {
-                tree.remove_sync(&cell.key);
-            }
+        if self.cells.remove(cell, guard)
+            && let Some(tree) = &self.tree
+        {
+            tree.remove_sync(&cell.key);
         }
     }
 
@@ -157,12 +160,25 @@ pub enum Direction {
 }
 
 impl Table {
+    pub(crate) fn new(def: TableDef, rows: Arc<Rows>, indexes: Vec<Arc<Index>>, heap: &Arc<Heap>) -> Table {
+        Table {
+            cache: def.retention.is_cache(),
+            grown: def.has_grown(),
+            def,
+            rows,
+            indexes,
+            heap: Arc::clone(heap),
+        }
+    }
+
     /// Its definition.
+    #[inline]
     pub fn def(&self) -> &TableDef {
         &self.def
     }
 
     /// Its id.
+    #[inline]
     pub fn id(&self) -> TableId {
         self.def.id
     }
@@ -225,7 +241,7 @@ impl Table {
     /// A key was read: counts it, and remembers that it was asked for. Costs a branch where the table is no cache.
     #[inline]
     fn asked(&self, key: &Key, found: bool, guard: &LocalGuard<'_>) {
-        if self.def.retention.is_cache() {
+        if self.cache {
             self.count_asked(key, found, guard);
         }
     }
@@ -267,6 +283,7 @@ impl Table {
         self.rows.reset_counts();
     }
 
+    #[inline]
     pub(crate) fn pin(&self) -> LocalGuard<'_> {
         self.heap.collector.enter()
     }
@@ -283,6 +300,7 @@ impl Table {
     ///
     /// # Errors
     /// As [`Table::read`].
+    #[inline]
     pub fn read_with<R>(
         &self,
         key: &Key,
@@ -296,17 +314,18 @@ impl Table {
             None => None,
         };
         self.asked(key, found.is_some(), &guard);
-        Ok(found.map(|(body, version)| look(&self.whole(body), version)))
+        Ok(found.map(|(body, version)| look(&self.whole(&body), version)))
     }
 
     /// What a key holds, with what was added to the definition since its row was written. A branch where nothing was.
     #[inline]
     pub(crate) fn whole<'b>(&self, body: &'b Body) -> Cow<'b, Body> {
-        if self.def.has_grown() { self.def.whole(body) } else { Cow::Borrowed(body) }
+        if self.grown { self.def.whole(body) } else { Cow::Borrowed(body) }
     }
 
-    /// What the key holds now: linearizable, needs no snapshot, writes nothing. The clock is loaded before the cell; a
-    /// newer version than that means the clock has moved (a commit raises it before its status word), so look again.
+    /// What the key holds now: linearizable, needs no snapshot, writes nothing. Nearly always the version on top is
+    /// committed and folded, and then it is the answer. Else the clock is loaded before the cell; a newer version than that
+    /// means the clock has moved (a commit raises it before its status word), so look again.
     ///
     /// # Errors
     /// [`Blocked::Pending`] when a transaction on the key may have been told committed.
@@ -318,28 +337,45 @@ impl Table {
     ///
     /// # Errors
     /// As [`Table::latest`].
+    #[inline]
     pub fn latest_with<R>(
         &self,
         key: &Key,
         look: impl FnOnce(&Body, Timestamp) -> R,
     ) -> Result<Option<R>, Blocked> {
         let guard = self.pin();
+        let Some(cell) = self.rows.cell(key, &guard) else {
+            self.asked(key, false, &guard);
+            return Ok(None);
+        };
+        let found = match cell.settled(&guard) {
+            Some((version, at)) => version.body().filter(|body| !self.is_past(body)).map(|body| (body, at)),
+            None => self.newest_of(&cell, &guard)?,
+        };
+        self.asked(key, found.is_some(), &guard);
+        Ok(found.map(|(body, version)| look(&self.whole(&body), version)))
+    }
+
+    /// Whether a row counts as absent now. Only rows with a deadline need the clock.
+    #[inline]
+    pub(crate) fn is_past(&self, body: &Body) -> bool {
+        body.has_deadline() && body.is_expired(self.heap.clock.read())
+    }
+
+    #[cold]
+    fn newest_of<'g>(
+        &self,
+        cell: &Cell,
+        guard: &'g LocalGuard<'_>,
+    ) -> Result<Option<(Seen<'g>, Timestamp)>, Blocked> {
         loop {
             let now = self.heap.clock.read();
-            let Some(cell) = self.rows.cell(key, &guard) else {
-                self.asked(key, false, &guard);
-                return Ok(None);
-            };
             // A newer commit shows as a version above `now`: then what `read` looks for may have been cut already.
-            let seen = cell.read(now, &guard);
-            match (cell.newest(&guard), seen) {
+            let seen = cell.read(now, guard);
+            match (cell.newest(guard), seen) {
                 (Some((_, at)), _) if at > now => {}
                 (_, Err(Blocked::Raise(_))) => {}
-                (_, Err(blocked)) => return Err(blocked),
-                (_, Ok(found)) => {
-                    self.asked(key, found.is_some(), &guard);
-                    return Ok(found.map(|(body, version)| look(&self.whole(body), version)));
-                }
+                (_, seen) => return seen,
             }
         }
     }
@@ -349,7 +385,7 @@ impl Table {
         let guard = self.pin();
         let now = self.heap.clock.read();
         let (body, at) = self.rows.cell(key, &guard)?.newest_live(now, &guard)?;
-        Some((self.whole(body).into_owned(), at))
+        Some((self.whole(&body).into_owned(), at))
     }
 
     /// Shows every key in the range at a live snapshot, in key order for ordered tables and in no order for others, until
@@ -367,9 +403,9 @@ impl Table {
         self.check_version()?;
         self.check_kept(at)?;
         let guard = self.pin();
-        let each = |cell: &CellRef| {
+        let each = |cell: CellAt<'_>| {
             Ok(match cell.read(at, &guard)? {
-                Some((body, version)) => show(&cell.key, &self.whole(body), version),
+                Some((body, version)) => show(&cell.key, &self.whole(&body), version),
                 None => ControlFlow::Continue(()),
             })
         };
@@ -382,18 +418,15 @@ impl Table {
         range: &KeyRange,
         direction: Direction,
         guard: &LocalGuard<'_>,
-        mut each: impl FnMut(&CellRef) -> Result<ControlFlow<()>, Blocked>,
+        mut each: impl FnMut(CellAt<'_>) -> Result<ControlFlow<()>, Blocked>,
     ) -> Result<(), Blocked> {
         match &self.rows.tree {
-            Some(tree) => walk_tree(tree, range, direction, |_, cell| each(cell)),
-            None => {
-                for handle in self.rows.cells.iter(guard) {
-                    if range.contains(&handle.0.key) && each(&handle.0)?.is_break() {
-                        break;
-                    }
-                }
-                Ok(())
-            }
+            Some(tree) => walk_tree(tree, range, direction, guard, |_, cell| each(cell.borrow_arc())),
+            None if *range == KeyRange::all() => self.rows.cells.each(guard, each),
+            None => self.rows.cells.each(guard, |cell| match range.contains(&cell.key) {
+                true => each(cell),
+                false => Ok(ControlFlow::Continue(())),
+            }),
         }
     }
 
@@ -414,9 +447,9 @@ impl Table {
         self.check_kept(at)?;
         let index = self.index(index).ok_or(Blocked::SchemaChanged(self.id()))?;
         let guard = self.pin();
-        walk_tree(&index.tree, range, direction, |entry, cell| {
+        walk_tree(&index.tree, range, direction, &guard, |entry, cell| {
             Ok(match cell.read(at, &guard)? {
-                Some((body, version)) => match self.matching(index, entry, &cell.key, body) {
+                Some((body, version)) => match self.matching(index, entry, &cell.key, &body) {
                     Some(body) => show(&cell.key, &self.whole(&body), version),
                     None => ControlFlow::Continue(()),
                 },
@@ -441,8 +474,14 @@ impl Table {
         self.indexes.iter().find(|index| index.def.id == id)
     }
 
+    /// Whether its definition is in force: not changed and not dropped since.
+    #[inline]
+    pub fn is_current(&self) -> bool {
+        self.rows.version.load(Ordering::Acquire) == self.def.version.0
+    }
+
     pub(crate) fn check_version(&self) -> Result<(), Blocked> {
-        match self.rows.version.load(Ordering::Acquire) == self.def.version.0 {
+        match self.is_current() {
             true => Ok(()),
             false => Err(Blocked::SchemaChanged(self.id())),
         }
@@ -455,55 +494,5 @@ impl std::fmt::Debug for Table {
             .field("name", &self.def.name)
             .field("rows", &self.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// Walks a tree's entries in a range. The tree shows every entry that was there when the walk began and still is.
-pub(crate) fn walk_tree(
-    tree: &TreeIndex<Key, CellRef>,
-    range: &KeyRange,
-    direction: Direction,
-    mut each: impl FnMut(&Key, &CellRef) -> Result<ControlFlow<()>, Blocked>,
-) -> Result<(), Blocked> {
-    if range.is_empty() {
-        return Ok(());
-    }
-    let guard = scc::Guard::new();
-    let mut entries = tree.range::<Key, _>((range.start.as_ref(), range.end.as_ref()), &guard);
-    let mut any = false;
-    loop {
-        let next = match direction {
-            Direction::Forward => entries.next(),
-            Direction::Backward => entries.next_back(),
-        };
-        let Some((entry, cell)) = next else { break };
-        any = true;
-        if each(entry, cell)?.is_break() {
-            return Ok(());
-        }
-    }
-    if any { Ok(()) } else { walk_from_edge(tree, range, direction, &guard, each) }
-}
-
-/// A range of scc 3.8 that begins where the tree does finds nothing when all entries of the outermost leaf were removed; its
-/// iterator over everything steps to the next leaf. So where a range found nothing, the outermost entry tells whether it
-/// should have: if that lies in the range, the walk begins there, and if not, the range began further in and is empty.
-fn walk_from_edge(
-    tree: &TreeIndex<Key, CellRef>,
-    range: &KeyRange,
-    direction: Direction,
-    guard: &scc::Guard,
-    mut each: impl FnMut(&Key, &CellRef) -> Result<ControlFlow<()>, Blocked>,
-) -> Result<(), Blocked> {
-    let mut entries = tree.iter(guard);
-    loop {
-        let next = match direction {
-            Direction::Forward => entries.next(),
-            Direction::Backward => entries.next_back(),
-        };
-        let Some((entry, cell)) = next.filter(|(entry, _)| range.contains(entry)) else { return Ok(()) };
-        if each(entry, cell)?.is_break() {
-            return Ok(());
-        }
     }
 }

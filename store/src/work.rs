@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::ids::{IndexId, SchemaVersion, TableId, TxId};
 use crate::key::{Key, KeyRange};
 use crate::row::Row;
+use crate::schema::TableDef;
 use crate::txn::Txn;
 
 /// One change of one key.
@@ -37,6 +38,17 @@ pub enum Op {
     Expire(Timestamp),
     /// The row is added behind the key's rows of a bag, whether or not an identical one is there.
     BagAppend(Row),
+}
+
+impl Op {
+    /// As the table means it: a row that is put into a bag with duplicates is added whatever is there.
+    #[must_use]
+    pub fn in_table(self, def: &TableDef) -> Op {
+        match self {
+            Op::Put(row) if def.duplicates => Op::BagAppend(row),
+            other => other,
+        }
+    }
 }
 
 /// A transaction has read this key and saw this version of it.

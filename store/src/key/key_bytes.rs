@@ -15,7 +15,7 @@
 //! Whole numbers and floats share one form because they share one order. A whole number beyond 2^53 lies less than
 //! 2,048 above the float below it (floats between 2^63 and 2^64 are that far apart), so two bytes hold the rest.
 
-use super::{INLINE_BYTES, Key, Repr};
+use super::{INLINE_BYTES, INLINE_TAG, Key, Repr, WORDS};
 use crate::error::{Malformed, ValueError};
 use crate::limits::{KEY_BYTES_MAX, VALUE_DEPTH_MAX};
 use crate::order::canonical_bits;
@@ -42,6 +42,10 @@ const ZERO_BYTE: u8 = 0xff;
 const TEXT_END: u8 = 0x01;
 
 const SIGN: u64 = 1 << 63;
+/// Bytes of the key of such a number: tag, float, what is above it.
+const EXACT_LEN: u64 = 10;
+/// Whole numbers up to here are floats exactly.
+const EXACT: u64 = 1 << 53;
 
 /// A key being encoded: on the stack until it outgrows what a [`Key`] holds inline.
 pub(crate) struct KeyBuffer {
@@ -79,6 +83,7 @@ impl KeyBuffer {
         match value {
             ValueRef::Null => self.extend(&[NULL]),
             ValueRef::Bool(b) => self.extend(&[if b { TRUE } else { FALSE }]),
+            ValueRef::Int(n) if n.unsigned_abs() <= EXACT => self.push_exact(n as f64),
             ValueRef::Int(n) => self.push_whole(i128::from(n)),
             ValueRef::Uint(n) => self.push_whole(i128::from(n)),
             ValueRef::Float(x) => {
@@ -97,6 +102,12 @@ impl KeyBuffer {
         Ok(())
     }
 
+    /// A whole number that is a float: nearly all of them.
+    fn push_exact(&mut self, n: f64) {
+        self.push_number(n);
+        self.extend(&[WHOLE]);
+    }
+
     fn push_whole(&mut self, n: i128) {
         let below = float_at_or_below(n);
         self.push_number(below);
@@ -111,10 +122,8 @@ impl KeyBuffer {
     }
 
     fn push_number(&mut self, x: f64) {
-        let bits = x.to_bits();
         let mut bytes = [NUMBER; 9];
-        // Positive numbers sort as their bits do, above the negative ones, whose bits sort backwards.
-        bytes[1..].copy_from_slice(&(if bits & SIGN == 0 { bits | SIGN } else { !bits }).to_be_bytes());
+        bytes[1..].copy_from_slice(&sortable(x).to_be_bytes());
         self.extend(&bytes);
     }
 
@@ -163,6 +172,27 @@ impl KeyBuffer {
         }
         self.len = len;
     }
+}
+
+/// The key of a whole number that is a float, as words of a short key: its tag and length in the first two bytes, then what
+/// `push_exact` writes.
+#[inline]
+pub(super) fn exact(n: i64) -> Option<[u64; WORDS]> {
+    if n.unsigned_abs() > EXACT {
+        return None;
+    }
+    // The first byte of the big-endian form is the lowest of this.
+    let sorted = sortable(n as f64).swap_bytes();
+    let first = u64::from(INLINE_TAG) | EXACT_LEN << 8 | u64::from(NUMBER) << 16 | sorted << 24;
+    Some([first.to_le(), (sorted >> 40 | u64::from(WHOLE) << 24).to_le(), 0])
+}
+
+/// The bits of a float so that they sort as it does.
+#[inline]
+fn sortable(x: f64) -> u64 {
+    let bits = x.to_bits();
+    // Positive numbers sort as their bits do, above the negative ones, whose bits sort backwards.
+    if bits & SIGN == 0 { bits | SIGN } else { !bits }
 }
 
 /// The largest float that is not above a whole number in the range of i64 and u64.

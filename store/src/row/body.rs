@@ -18,6 +18,7 @@ pub enum Body {
 
 impl Body {
     /// Its rows: one, or those of the bag.
+    #[inline]
     pub fn rows(&self) -> &[Row] {
         match self {
             Body::Row(row) => std::slice::from_ref(row),
@@ -29,6 +30,12 @@ impl Body {
     #[inline]
     pub fn is_expired(&self, at: Timestamp) -> bool {
         matches!(self, Body::Row(row) if row.is_expired(at))
+    }
+
+    /// Whether it will count as absent some day.
+    #[inline]
+    pub fn has_deadline(&self) -> bool {
+        matches!(self, Body::Row(row) if row.deadline_ms().is_some())
     }
 
     /// Bytes of its rows.

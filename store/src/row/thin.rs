@@ -1,21 +1,45 @@
-//! Shared bytes behind a pointer of one word: a count and a length of four bytes each stand before them. `Arc<[u8]>` takes
-//! two words for the pointer and two for its counts; with a row's bytes this is 16 bytes less for each.
+//! Shared bytes behind a pointer of one word: a count, a length, and what a version of a key needs stand before them, so
+//! that a row in a table is one allocation: the newest version of a key is its row. `Arc<[u8]>` takes two words for the
+//! pointer and two for its counts, and a version of its own one more load that misses the caches for every read.
 //!
 //! Why it is sound: a `Thin` is made with one count and its bytes written before anybody else sees it; they never change
 //! after. Cloning counts up (relaxed: who clones holds one), dropping counts down (release), and who takes the last one
-//! away has an acquire fence behind all drops before it frees, as `std::sync::Arc` does.
+//! away has an acquire fence behind all drops before it frees, as `std::sync::Arc` does. The words of a version are atomic
+//! and belong to whoever claimed the block for a key (`claim`), once in its life.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::hash::{Hash, Hasher};
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+
+use crate::txn::Txn;
 
 /// What stands before the bytes.
 #[repr(C)]
-struct Head {
+pub(crate) struct Head {
     count: AtomicU32,
-    len: u32,
+    /// Of the bytes behind it, or what the block is instead of a row (see `version`).
+    pub(crate) len: u32,
+    /// As a version: when it was committed. See `version` for these three.
+    pub(crate) stamp: AtomicU64,
+    /// As a version: whose it is. Null until the block is claimed.
+    pub(crate) whose: AtomicPtr<Txn>,
+    /// As a version: the next older one.
+    pub(crate) next: AtomicPtr<Head>,
+}
+
+impl Head {
+    pub(crate) fn new(len: u32) -> Head {
+        Head {
+            count: AtomicU32::new(1),
+            len,
+            stamp: AtomicU64::new(0),
+            whose: AtomicPtr::default(),
+            next: AtomicPtr::default(),
+        }
+    }
 }
 
 /// Bytes that are shared and never change.
@@ -39,7 +63,7 @@ impl Thin {
         let short = u32::try_from(len).expect("rows are below 4 GiB");
         // SAFETY: just allocated with room for the head and `len` bytes, and aligned for the head.
         let bytes = unsafe {
-            head.write(Head { count: AtomicU32::new(1), len: short });
+            head.write(Head::new(short));
             head.add(1).cast::<u8>().write_bytes(0, len);
             std::slice::from_raw_parts_mut(head.add(1).cast::<u8>().as_ptr(), len)
         };
@@ -51,6 +75,23 @@ impl Thin {
     /// Whether both are the very same bytes in memory.
     pub(crate) fn is_same(&self, other: &Thin) -> bool {
         self.0 == other.0
+    }
+
+    /// Claims the block for a version of a key, or makes a copy of it when it has been one before: a block is one version
+    /// only. The count goes with the pointer; [`Thin::from_block`] takes it back. The caller fills in the version's words.
+    pub(crate) fn claim(self, whose: *mut Txn) -> NonNull<Head> {
+        let claimed = |thin: &Thin| {
+            let word = &thin.head().whose;
+            word.compare_exchange(ptr::null_mut(), whose, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        };
+        let own = if claimed(&self) { self } else { Thin::from(&*self) };
+        ManuallyDrop::new(own).0
+    }
+
+    /// # Safety
+    /// The block is a row's, and the caller has a count of it that it gives to the result.
+    pub(crate) unsafe fn from_block(block: NonNull<Head>) -> Thin {
+        Thin(block)
     }
 
     fn head(&self) -> &Head {

@@ -33,6 +33,7 @@ impl Retention {
     }
 
     /// Whether it is used as a cache: then it counts hits and misses.
+    #[inline]
     pub fn is_cache(&self) -> bool {
         *self != Retention::default()
     }

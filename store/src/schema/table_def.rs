@@ -174,6 +174,7 @@ impl TableDef {
     }
 
     /// The copy that this member keeps.
+    #[inline]
     pub fn copy_on(&self, node: NodeId) -> Option<&TableCopy> {
         self.copies.iter().find(|copy| copy.node == node)
     }
@@ -345,11 +346,26 @@ impl TableDef {
         Ok(buffer.finish()?)
     }
 
+    /// The key that is this whole number, where the key is one whole number: [`TableDef::encode_key`] for most calls.
+    #[inline]
+    pub fn whole_key(&self, n: i64) -> Option<Key> {
+        match *self.key {
+            [position] if self.attributes[position].ty == Type::Int => Key::of_whole(n),
+            _ => None,
+        }
+    }
+
     /// The key of a row of this table.
     ///
     /// # Errors
     /// When the row's key is longer than a key may be.
     pub fn key_of(&self, row: &Row) -> Result<Key, ValueError> {
+        if let [position] = *self.key
+            && let ValueRef::Int(n) = row.attribute(position)
+            && let Some(key) = Key::of_whole(n)
+        {
+            return Ok(key);
+        }
         Key::encode_refs(self.key.iter().map(|&position| row.attribute(position)))
     }
 

@@ -1,0 +1,66 @@
+//! What a change of one key must pass beside locks: its index entries fit, its table has room, and it lies in no range that
+//! another transaction has read. Used by transactions (`prepare`) and by single operations (`single`).
+
+use crate::index::Index;
+use crate::key::Key;
+use crate::range_lock::RangeLocks;
+use crate::row::Body;
+use crate::table::Table;
+
+/// How much a change adds, less what it takes away.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Growth {
+    rows: i64,
+    bytes: i64,
+}
+
+impl Growth {
+    /// Of a key that changes from one body to another.
+    pub(crate) fn of(key: &Key, old: Option<&Body>, new: Option<&Body>) -> Growth {
+        let rows = |body: Option<&Body>| body.map_or(0, |body| body.rows().len() as i64);
+        let bytes = |body: Option<&Body>| body.map_or(0, |body| (body.bytes() + key.len()) as i64);
+        Growth { rows: rows(new) - rows(old), bytes: bytes(new) - bytes(old) }
+    }
+}
+
+impl std::iter::Sum for Growth {
+    fn sum<I: Iterator<Item = Growth>>(all: I) -> Growth {
+        all.fold(Growth::default(), |a, b| Growth { rows: a.rows + b.rows, bytes: a.bytes + b.bytes })
+    }
+}
+
+impl Table {
+    /// Whether no index entry of these rows is longer than an entry may be.
+    pub(crate) fn fits(&self, new: Option<&Body>) -> bool {
+        let rows = || new.map_or(&[][..], Body::rows).iter();
+        self.def.indexes.iter().all(|index| rows().all(|row| self.def.index_keys(index, row).is_ok()))
+    }
+
+    /// Whether it may grow by this much. What shrinks it is never refused.
+    pub(crate) fn has_room(&self, growth: Growth) -> bool {
+        let retention = &self.def.retention;
+        if !retention.refuses() {
+            return true;
+        }
+        let passes = |held: u64, more: i64, most: Option<u64>| {
+            more > 0 && most.is_some_and(|most| held.saturating_add_signed(more) > most)
+        };
+        !passes(self.len(), growth.rows, retention.rows_max)
+            && !passes(self.bytes(), growth.bytes, retention.bytes_max)
+    }
+
+    /// Whether a changed key, with its old and its new index entries, lies in a range that `covers` says is read by another.
+    pub(crate) fn lies_in(
+        &self,
+        key: &Key,
+        bodies: [Option<&Body>; 2],
+        covers: impl Fn(&RangeLocks, Option<crate::ids::IndexId>, &Key) -> bool,
+    ) -> bool {
+        let ranges = &self.rows.ranges;
+        let in_index = |index: &Index| {
+            let entries = bodies.iter().flat_map(|body| index.entries(&self.def, key, *body));
+            entries.into_iter().any(|entry| covers(ranges, Some(index.def.id), &entry))
+        };
+        covers(ranges, None, key) || self.indexes.iter().any(|index| in_index(index))
+    }
+}

@@ -1,0 +1,146 @@
+//! Operations on one key of a table whose only copy is here and that no log waits for: read, decide, write and commit in one
+//! step under the key's lock shard, on the caller's thread. What is left of a transaction is what others must be able to
+//! rely on:
+//!
+//! 1. The shard is held and nobody has the key's lock or the table's, so the newest committed version is what the key holds,
+//!    and nobody prepares on it before this ends.
+//! 2. The new version is placed, undecided, with its index entries. Readers pass it over (`version`).
+//! 3. Ranges that others have read are looked at behind that, as in `prepare`: of an announced range and a placed version at
+//!    least one is seen by the other side.
+//! 4. A timestamp is drawn and stored in the version: that commits it, for readers of the newest and of snapshots alike.
+//! 5. Counters, events, deadlines and old versions follow, as behind every commit; then the shard is let go.
+//!
+//! Whatever does not fit this (the lock is held, a unique index, a full table, a range read by another) is left to an
+//! ordinary transaction, with nothing changed. Another key's lock is never taken inside.
+
+use std::sync::Arc;
+
+use seize::{Guard as _, LocalGuard};
+
+use crate::admission::Growth;
+use crate::cell::CellRef;
+use crate::change::change;
+use crate::commit::TIDY_PER_MARK;
+use crate::history::row_lock;
+use crate::ids::IndexId;
+use crate::key::Key;
+use crate::limits::STRIPES;
+use crate::range_lock::RangeLocks;
+use crate::row::Body;
+use crate::schema::Kind;
+use crate::store::Store;
+use crate::table::Table;
+use crate::work::Op;
+
+/// What a single operation makes of a key, and what it answers.
+pub type Decision<T> = (Option<Op>, T);
+
+/// How it ended under the shard.
+enum Ended<T> {
+    /// With something left to tidy up.
+    Untidy(T),
+    Done(T),
+}
+
+impl Store {
+    /// Changes what one key holds, atomically: `decide` sees what it holds now and says what happens to it. `None` means
+    /// that nothing was changed and an ordinary transaction is needed; `decide` may have been called all the same, so it
+    /// must have no effect of its own. It must not use the store.
+    ///
+    /// The caller answers for the table: its only copy is here, and nothing has to be logged.
+    pub fn alter<T, E>(
+        &self,
+        table: &Arc<Table>,
+        key: &Key,
+        wall_ms: u64,
+        decide: impl FnOnce(Option<&Body>) -> Result<Decision<T>, E>,
+    ) -> Option<Result<T, E>> {
+        if table.def.is_system() || table.def.indexes.iter().any(|index| index.unique) {
+            return None;
+        }
+        let guard = table.pin();
+        let step = || self.alter_alone(table, key, wall_ms, decide, &guard);
+        match self.locks.alone(&row_lock(table.id(), key), step)?? {
+            Err(error) => Some(Err(error)),
+            Ok(Ended::Done(answer)) => Some(Ok(answer)),
+            Ok(Ended::Untidy(answer)) => {
+                let stripe = guard.thread_id() % STRIPES;
+                self.tidy_stripe(table, stripe, TIDY_PER_MARK, self.snapshots.oldest(), &guard);
+                Some(Ok(answer))
+            }
+        }
+    }
+
+    /// In the key's lock shard, with nobody in it.
+    fn alter_alone<T, E>(
+        &self,
+        table: &Arc<Table>,
+        key: &Key,
+        wall_ms: u64,
+        decide: impl FnOnce(Option<&Body>) -> Result<Decision<T>, E>,
+        guard: &LocalGuard<'_>,
+    ) -> Option<Result<Ended<T>, E>> {
+        // A change of the definition has the table's lock, so this stays as it is.
+        table.check_version().ok()?;
+        let rows = &table.rows;
+        let known = rows.cell(key, guard);
+        let old = known.as_ref().and_then(|cell| cell.newest_body(guard)).map(|(body, _)| body);
+        let live = old.as_deref().filter(|body| !table.is_past(body));
+        let live = live.map(|body| table.whole(body));
+        let (op, answer) = match decide(live.as_deref()) {
+            Ok((Some(op), answer)) => (op.in_table(&table.def), answer),
+            Ok((None, answer)) => return Some(Ok(Ended::Done(answer))),
+            Err(error) => return Some(Err(error)),
+        };
+        let new = changed(table.def.kind, old.as_deref(), op);
+        let Some(new) = new else { return Some(Ok(Ended::Done(answer))) };
+        let growth = Growth::of(key, old.as_deref(), new.as_ref());
+        if !table.fits(new.as_ref()) || !table.has_room(growth) {
+            return None;
+        }
+        let cell = known.map_or_else(|| rows.born(key, guard), |cell| cell.clone_arc());
+        let fresh = old.is_none() && cell.is_empty();
+        place(table, &cell, new.as_ref());
+        // The version's place in the chain and this look are one order for all (SeqCst), as the announcement and the look at
+        // the chain are: one of the two sees the other.
+        if rows.ranges.any() && table.lies_in(key, [old.as_deref(), new.as_ref()], read_by_any) {
+            self.unmark(table, &cell, guard);
+            return None;
+        }
+        let at = cell.commit_placed(&self.clock, wall_ms, guard);
+        // A key's first version has nothing behind it.
+        let oldest = if fresh { at } else { self.snapshots.oldest() };
+        let left = self.follow_commit(table, &cell, old.as_deref(), new.as_ref(), at, oldest, guard);
+        Some(Ok(if left { Ended::Untidy(answer) } else { Ended::Done(answer) }))
+    }
+}
+
+fn read_by_any(ranges: &RangeLocks, index: Option<IndexId>, key: &Key) -> bool {
+    ranges.covers(None, index, key)
+}
+
+/// Puts the version and its index entries where readers find them.
+fn place(table: &Table, cell: &CellRef, new: Option<&Body>) {
+    cell.place(new.cloned());
+    for index in &table.indexes {
+        for entry in index.entries(&table.def, &cell.key, new) {
+            index.put(&entry, cell);
+        }
+    }
+}
+
+/// What the key holds after the operation; nothing when that is what it holds already.
+fn changed(kind: Kind, old: Option<&Body>, op: Op) -> Option<Option<Body>> {
+    let new = match (kind, op) {
+        (_, Op::Delete) => None,
+        (Kind::Set | Kind::OrderedSet, Op::Put(row)) => return Some(Some(Body::Row(row))),
+        (_, op) => change(kind, old.cloned(), &op),
+    };
+    let unchanged = match (old, &new) {
+        (Some(Body::Bag(a)), Some(Body::Bag(b))) => Arc::ptr_eq(a, b),
+        (Some(Body::Row(a)), Some(Body::Row(b))) => a.same_allocation(b),
+        (None, None) => true,
+        _ => false,
+    };
+    (!unchanged).then_some(new)
+}
