@@ -7,7 +7,7 @@ use hypermnesia_store::backup::{
     check,
 };
 use hypermnesia_store::limits::BACKUP_CHUNK_BYTES;
-use hypermnesia_store::{Key, Kind, Row, TableDef, Timestamp, Type, Value};
+use hypermnesia_store::{Attribute, Key, Kind, Row, TableDef, Timestamp, Type, Value};
 
 fn opening(id: u8) -> Opening {
     Opening {
@@ -256,14 +256,15 @@ fn a_sink_that_is_full_says_so() {
 
 #[test]
 fn rows_of_older_definitions_are_adopted() {
-    // Aim: rows keep values and deadline under a later version, and a misfit is refused. Method: another version, a missing
-    // attribute, a wrong type, one too many.
+    // Aim: rows keep values and deadline under a later layout, with the defaults of what was added, and a misfit is refused.
+    // Method: another layout, a missing attribute, a wrong type, one too many.
     let old = def("a", Kind::Set);
-    let new = TableDef { version: old.version.next(), ..old.clone() };
+    let later = Attribute { name: "later".into(), ty: Type::Int, nullable: false, default: Some(7.into()) };
+    let new = old.with_attributes(&[later], 2).expect("it has a default");
     let first = row(&old, 1, "x".into()).with_deadline(Some(9)).expect("small");
     let adopted = new.adopt(&first).expect("it fits");
     assert_eq!((adopted.version(), adopted.deadline_ms()), (new.version, Some(9)));
-    assert_eq!(adopted.to_values(), first.to_values());
+    assert_eq!(adopted.to_values(), [first.to_values(), vec![7.into()]].concat());
     assert!(old.adopt(&first).expect("it fits").same_allocation(&first));
     let short = Row::encode(old.version, &[Value::Int(1)]).expect("small");
     assert_eq!(old.adopt(&short).expect("null").to_values(), [Value::Int(1), Value::Null]);

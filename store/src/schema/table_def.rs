@@ -274,16 +274,16 @@ impl TableDef {
         if row.len() > self.attributes.len() {
             self.check_arity("a row", self.attributes.len(), row.len())?;
         }
-        let mut same = row.version() == self.version && row.len() == self.attributes.len();
+        let mut same = row.version() == self.layout().since && row.len() == self.attributes.len();
         for (position, attribute) in self.attributes.iter().enumerate() {
-            let value = row.attribute(position);
+            let value = self.value_of(row, position);
             same &= self.admit(attribute, value)?.type_name() == value.type_name();
         }
         if same {
             return Ok(row.clone());
         }
-        // One that was written before an attribute was added has null there.
-        let values = (0..self.attributes.len()).map(|position| row.attribute(position));
+        // One that was written before an attribute was added has its default there.
+        let values = (0..self.attributes.len()).map(|position| self.value_of(row, position));
         Ok(self.encode_row_refs(values)?.with_deadline(row.deadline_ms())?)
     }
 
