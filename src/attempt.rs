@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
+use foldhash::fast::FixedState;
 use hypermnesia_store::work::{Blocked, Conflict, LockMode, Locked, Op, RangeNote, ReadNote, Work, Write};
 use hypermnesia_store::{
     Ack, Body, IndexDef, Key, KeyRange, Kind, Row, SchemaVersion, Snapshot, Status, Storage, Table, TableDef,
@@ -60,9 +61,10 @@ pub(crate) struct Attempt {
     /// In the store only once it locks or commits.
     txn: Option<Arc<Txn>>,
     snapshot: Snapshot,
-    reads: HashMap<(TableId, Key), Timestamp>,
+    reads: HashMap<(TableId, Key), Timestamp, FixedState>,
     ranges: Vec<RangeNote>,
-    schema: HashMap<TableId, Arc<Table>>,
+    /// The tables touched: few, so they are looked at one by one.
+    schema: Vec<Arc<Table>>,
     pub(crate) overlay: Overlay,
     /// It is among the node's lockers.
     locks: bool,
@@ -84,9 +86,9 @@ impl Attempt {
             id,
             txn: None,
             snapshot: core.store.snapshot(),
-            reads: HashMap::new(),
+            reads: HashMap::default(),
             ranges: Vec::new(),
-            schema: HashMap::new(),
+            schema: Vec::new(),
             overlay: Overlay::default(),
             locks: false,
             locking,
@@ -123,11 +125,11 @@ impl Attempt {
             return Err(Error::Ended.into());
         }
         let def = table.def();
-        match self.schema.get(&def.id) {
+        match self.schema.iter().find(|known| known.id() == def.id) {
             Some(known) if known.def().version != def.version => Err(self.lose(Lost::Schema(def.id))),
             Some(_) => Ok(()),
             None => {
-                self.schema.insert(def.id, Arc::clone(table));
+                self.schema.push(Arc::clone(table));
                 Ok(())
             }
         }
@@ -445,7 +447,7 @@ impl Attempt {
         reads.sort_unstable_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
         let writes = self.overlay.take();
         let schema: Vec<(TableId, SchemaVersion)> =
-            self.schema.values().map(|table| (table.id(), table.def().version)).collect();
+            self.schema.iter().map(|table| (table.id(), table.def().version)).collect();
         let ack = self.ack(&writes);
         let work = Work { reads, ranges: std::mem::take(&mut self.ranges), writes, schema };
         self.ended = true;
@@ -456,7 +458,7 @@ impl Attempt {
 
     fn ack(&self, writes: &[Write]) -> Ack {
         let on_disc = |def: &TableDef| def.copies.iter().any(|copy| copy.storage == Storage::Disc);
-        let defs = self.schema.values().map(|table| table.def());
+        let defs = self.schema.iter().map(|table| table.def());
         let written = defs.filter(|def| writes.iter().any(|write| write.table == def.id));
         // The schema is on disc wherever there is a disc.
         written.filter(|def| def.is_system() || on_disc(def)).map(|def| def.ack).max().unwrap_or(Ack::Memory)
@@ -465,7 +467,7 @@ impl Attempt {
     /// The tables that may have to make room for what it writes.
     pub(crate) fn bounded(&self) -> Vec<Arc<Table>> {
         let evicts = |table: &&Arc<Table>| table.def().retention.evict;
-        self.schema.values().filter(evicts).cloned().collect()
+        self.schema.iter().filter(evicts).cloned().collect()
     }
 
     /// Whether there is anything to commit.

@@ -303,6 +303,12 @@ impl Core {
     pub(crate) fn commit(&self, txn: Arc<Txn>, request: CommitRequest) -> Arc<Answer<Reply>> {
         let answer = Answer::new();
         let txid = txn.id;
+        let mut alone = None;
+        self.event(|core, now, out| alone = core.replica.commit_alone(now, &txn, &request, out));
+        if let Some(reply) = alone {
+            answer.give(reply);
+            return answer;
+        }
         self.waiting.part(txid).lock().insert(txid.sequence, Arc::clone(&answer));
         self.waiting.count.fetch_add(1, Ordering::Relaxed);
         self.event(|core, now, out| core.replica.commit(now, txn, request, out));

@@ -13,11 +13,17 @@ use crate::limits::{WRITE_BYTES_MAX, WRITES_MAX};
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
     writes: Vec<Write>,
-    /// Per table, in key order: which of the writes are about the key.
-    keys: HashMap<TableId, BTreeMap<Key, Vec<usize>>>,
+    /// Per table, in key order: which of the writes are about the key. Kept once there are more than a few, which are found
+    /// as quickly by looking at each.
+    keys: Option<Box<Positions>>,
     /// Of keys and rows.
     bytes: usize,
 }
+
+type Positions = HashMap<TableId, BTreeMap<Key, Vec<usize>>>;
+
+/// Writes that are looked at one by one.
+const FEW: usize = 8;
 
 impl Overlay {
     /// Adds a write behind the others.
@@ -30,9 +36,16 @@ impl Overlay {
             return Err(Error::TooLarge { what: "bytes of writes", bound: WRITE_BYTES_MAX });
         }
         self.bytes = bytes;
-        let of_table = self.keys.entry(write.table).or_default();
-        of_table.entry(write.key.clone()).or_default().push(self.writes.len());
         self.writes.push(write);
+        match &mut self.keys {
+            Some(keys) => note(keys, &self.writes, self.writes.len() - 1),
+            None if self.writes.len() > FEW => {
+                let mut keys = Box::default();
+                (0..self.writes.len()).for_each(|at| note(&mut keys, &self.writes, at));
+                self.keys = Some(keys);
+            }
+            None => {}
+        }
         Ok(())
     }
 
@@ -43,7 +56,15 @@ impl Overlay {
 
     /// Whether the key was written.
     pub(crate) fn wrote(&self, table: TableId, key: &Key) -> bool {
-        self.keys.get(&table).is_some_and(|of_table| of_table.contains_key(key))
+        self.of_key(table, key).next().is_some()
+    }
+
+    /// The writes of a key in their order.
+    fn of_key<'a>(&'a self, table: TableId, key: &'a Key) -> impl Iterator<Item = &'a Write> + 'a {
+        let noted = self.keys.as_ref().and_then(|keys| keys.get(&table)?.get(key));
+        let few = if self.keys.is_none() { &self.writes[..] } else { &[] };
+        let of_few = few.iter().filter(move |write| write.table == table && write.key == *key);
+        noted.into_iter().flatten().map(|at| &self.writes[*at]).chain(of_few)
     }
 
     /// All writes in order.
@@ -59,7 +80,7 @@ impl Overlay {
     pub(crate) fn cut(&mut self, mark: usize) {
         for write in self.writes.drain(mark..) {
             self.bytes -= size_of(&write);
-            if let Some(of_table) = self.keys.get_mut(&write.table)
+            if let Some(of_table) = self.keys.as_mut().and_then(|keys| keys.get_mut(&write.table))
                 && let Some(positions) = of_table.get_mut(&write.key)
             {
                 positions.pop();
@@ -72,26 +93,22 @@ impl Overlay {
 
     /// All writes in order, which are gone from here then.
     pub(crate) fn take(&mut self) -> Vec<Write> {
-        self.keys.clear();
+        self.keys = None;
         self.bytes = 0;
         std::mem::take(&mut self.writes)
     }
 
     /// The keys written, each once, in order.
     pub(crate) fn written(&self) -> Vec<(TableId, Key)> {
-        let mut keys: Vec<_> = self
-            .keys
-            .iter()
-            .flat_map(|(table, of_table)| of_table.keys().map(|key| (*table, key.clone())))
-            .collect();
+        let mut keys: Vec<_> = self.writes.iter().map(|write| (write.table, write.key.clone())).collect();
         keys.sort_unstable();
+        keys.dedup();
         keys
     }
 
     /// What the key holds after the own writes alone, whatever was committed: `None` when that has to be looked up.
     pub(crate) fn alone(&self, table: TableId, kind: Kind, key: &Key) -> Option<Option<Body>> {
-        let positions = self.keys.get(&table)?.get(key)?;
-        let decides = positions.iter().any(|at| match self.writes[*at].op {
+        let decides = self.of_key(table, key).any(|write| match write.op {
             Op::Delete => true,
             Op::Put(_) | Op::BagAdd(_) | Op::BagAppend(_) => kind != Kind::Bag,
             Op::BagRemove(_) | Op::Expire(_) => false,
@@ -107,17 +124,29 @@ impl Overlay {
         key: &Key,
         committed: Option<Body>,
     ) -> Option<Body> {
-        let Some(positions) = self.keys.get(&table).and_then(|of_table| of_table.get(key)) else {
-            return committed;
-        };
-        positions.iter().fold(committed, |body, at| change(kind, body, &self.writes[*at].op))
+        self.of_key(table, key).fold(committed, |body, write| change(kind, body, &write.op))
     }
 
     /// The written keys of a table within a range, in order.
     pub(crate) fn keys_in(&self, table: TableId, range: &KeyRange) -> Vec<Key> {
-        let Some(of_table) = self.keys.get(&table) else { return Vec::new() };
-        of_table.keys().filter(|key| range.contains(key)).cloned().collect()
+        let within = |key: &&Key| range.contains(key);
+        if let Some(keys) = &self.keys {
+            return keys
+                .get(&table)
+                .map_or_else(Vec::new, |keys| keys.keys().filter(within).cloned().collect());
+        }
+        let few = self.writes.iter().filter(|write| write.table == table).map(|write| &write.key);
+        let mut keys: Vec<Key> = few.filter(within).cloned().collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
     }
+}
+
+/// Notes which key a write is about.
+fn note(keys: &mut Positions, writes: &[Write], at: usize) {
+    let write = &writes[at];
+    keys.entry(write.table).or_default().entry(write.key.clone()).or_default().push(at);
 }
 
 fn size_of(write: &Write) -> usize {
@@ -166,6 +195,25 @@ mod tests {
         let one = Some(Body::Row(row(1)));
         assert_eq!(rows(vec![remove(2)], Kind::Set, &one), [row(1)], "only the equal row is deleted");
         assert_eq!(rows(vec![remove(1)], Kind::Set, &one), []);
+    }
+
+    #[test]
+    fn many_writes_are_found_as_few_are() {
+        // Aim: noting keys changes no answer. Method: the same questions while writes grow past what is looked at one by
+        // one, and are cut back.
+        let (mut overlay, table) = (Overlay::default(), TableId(7));
+        let key = |n: usize| Key::encode(&[Value::Int(n as i64)]).expect("small");
+        for n in 0..3 * FEW {
+            overlay.push(Write { table, key: key(n / 2), op: Op::Put(row(n as i64)) }).expect("small");
+            let keys: Vec<Key> = (0..=n / 2).map(key).collect();
+            assert_eq!(overlay.keys_in(table, &KeyRange::all()), keys);
+            assert_eq!(overlay.alone(table, Kind::Set, &key(n / 2)), Some(Some(Body::Row(row(n as i64)))));
+            assert_eq!(overlay.written().len(), n / 2 + 1);
+            assert!(!overlay.wrote(table, &key(n / 2 + 1)) && !overlay.wrote(TableId(8), &key(0)));
+        }
+        overlay.cut(1);
+        assert_eq!(overlay.alone(table, Kind::Set, &key(0)), Some(Some(Body::Row(row(0)))));
+        assert_eq!(overlay.keys_in(table, &KeyRange::all()), [key(0)]);
     }
 
     #[test]

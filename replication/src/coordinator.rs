@@ -82,10 +82,7 @@ impl Replica {
             let unavailable = Unavailable { member: self.me.node, why: Why::NoSpace };
             return self.refuse(&txn, Reply::Unavailable(unavailable), turn);
         }
-        if participants == NodeSet::only(self.at)
-            && !logging.on
-            && self.commits_alone(era, &txn, &request, turn)
-        {
+        if participants == NodeSet::only(self.at) && !logging.on && self.commits_alone(&txn, &request, turn) {
             return;
         }
         let now_ns = turn.now.mono_ns;
@@ -119,22 +116,53 @@ impl Replica {
 
     /// A transaction that only this node takes part in and no log waits for: over before it is entered anywhere, unless it
     /// must queue.
-    fn commits_alone(&self, era: &Era, txn: &Arc<Txn>, request: &CommitRequest, turn: &mut Turn<'_>) -> bool {
+    fn commits_alone(&self, txn: &Arc<Txn>, request: &CommitRequest, turn: &mut Turn<'_>) -> bool {
+        match self.commit_here(txn, request, turn) {
+            Some(reply) => turn.done(txn.id, reply),
+            None => return false,
+        }
+        true
+    }
+
+    /// As [`Replica::commits_alone`]; the reply is the caller's to give.
+    pub(crate) fn commit_here(
+        &self,
+        txn: &Arc<Txn>,
+        request: &CommitRequest,
+        turn: &mut Turn<'_>,
+    ) -> Option<Reply> {
         match self.store.commit_local(txn, &request.work, turn.now.wall_ms) {
             CommittedLocal::Yes(ts, freed) => {
                 turn.freed.extend(freed);
-                let stamped = self.stamped(era, txn.id, self.at, turn.now);
-                self.shards.of(&txn.id).outcomes.remember(Record::Committed(ts), stamped);
-                turn.done(txn.id, Reply::Committed(ts));
-                true
+                self.shards.of(&txn.id).outcomes.remember_alone(txn.id, ts, turn.now.mono_ns);
+                Some(Reply::Committed(ts))
             }
             CommittedLocal::Refused(conflict, freed) => {
                 turn.freed.extend(freed);
-                turn.done(txn.id, refused(conflict));
-                true
+                Some(refused(conflict))
             }
-            CommittedLocal::Parked => false,
+            CommittedLocal::Parked => None,
         }
+    }
+
+    /// Whether no other node has a copy of what the work touches, and none of it has to be logged.
+    pub(crate) fn is_alone_with(&self, work: &Work) -> bool {
+        let alone = |table: TableId| {
+            let Some(table) = self.store.table(table) else { return false };
+            let def = table.def();
+            let elsewhere =
+                |node| node != self.me.node && self.members.iter().any(|member| member.node == node);
+            let logged = || self.durable && def.copies.iter().any(|copy| copy.storage != Storage::Ram);
+            !def.is_system()
+                && def.copy_on(self.me.node).is_some()
+                && (def.local || !def.copies.iter().any(|copy| elsewhere(copy.node)))
+                && !logged()
+        };
+        let mut last = None;
+        let mut tables = (work.reads.iter().map(|note| note.table))
+            .chain(work.ranges.iter().map(|note| note.table))
+            .chain(work.writes.iter().map(|write| write.table));
+        tables.all(|table| last.replace(table) == Some(table) || alone(table))
     }
 
     /// Nothing was sent: ends the transaction here and says why.

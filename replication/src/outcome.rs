@@ -69,11 +69,33 @@ pub(crate) struct Outcomes {
     records: HashMap<TxId, Record, FixedState>,
     /// In the order they were made, to forget the oldest first.
     order: VecDeque<Stamped>,
+    /// Commits that no other node took part in, in their order: nobody but those who ask needs them, which is rare, so they
+    /// are written down one behind the other and looked for one by one.
+    alone: VecDeque<Alone>,
+}
+
+/// A commit that no other node took part in.
+#[derive(Clone, Copy, Debug)]
+struct Alone {
+    txid: TxId,
+    ts: Timestamp,
+    at_ns: u64,
 }
 
 impl Outcomes {
     pub(crate) fn get(&self, txid: &TxId) -> Option<Record> {
         self.records.get(txid).copied()
+    }
+
+    /// What someone who asks may hear.
+    pub(crate) fn told(&self, txid: &TxId) -> Outcome {
+        let alone = || self.alone.iter().rfind(|one| one.txid == *txid).map(|one| Record::Committed(one.ts));
+        self.get(txid).or_else(alone).map_or(Outcome::Unknown, Record::told)
+    }
+
+    /// Remembers a commit that no other node took part in.
+    pub(crate) fn remember_alone(&mut self, txid: TxId, ts: Timestamp, at_ns: u64) {
+        self.alone.push_back(Alone { txid, ts, at_ns });
     }
 
     /// Remembers a record. A commit is never replaced; an abort may become sayable.
@@ -94,6 +116,9 @@ impl Outcomes {
 
     /// Forgets what `settled` allows and is older than `before_ns`, or more than `keep` in number.
     pub(crate) fn forget(&mut self, before_ns: u64, keep: usize, settled: impl Fn(&Stamped) -> bool) {
+        while self.alone.front().is_some_and(|one| one.at_ns < before_ns) || self.alone.len() > keep {
+            self.alone.pop_front();
+        }
         while let Some(first) = self.order.front() {
             let old = first.at_ns < before_ns || self.order.len() > keep;
             if !old || !settled(first) {
@@ -122,7 +147,7 @@ impl Outcomes {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.order.len()
+        self.order.len() + self.alone.len()
     }
 }
 
@@ -134,6 +159,21 @@ mod tests {
     fn stamped(n: u64, generation: u64) -> Stamped {
         let txid = TxId { age: Timestamp(n), node: NodeId(1), sequence: n };
         Stamped { txid, coordinator: 0, epoch: 1, generation, at_ns: n }
+    }
+
+    #[test]
+    fn commits_of_this_node_alone_are_told_and_forgotten_in_time_and_number() {
+        // Aim: who asks hears of them, and they are bounded. Method: some, asked for, then forgotten by age, then by number.
+        let mut outcomes = Outcomes::default();
+        (1..=10).for_each(|n| outcomes.remember_alone(stamped(n, 1).txid, Timestamp(100 + n), n));
+        assert_eq!(outcomes.told(&stamped(3, 1).txid), Outcome::Committed(Timestamp(103)));
+        outcomes.forget(4, 100, |_| true);
+        assert_eq!((outcomes.told(&stamped(3, 1).txid), outcomes.len()), (Outcome::Unknown, 7));
+        outcomes.forget(0, 2, |_| true);
+        assert_eq!(
+            (outcomes.told(&stamped(10, 1).txid), outcomes.len()),
+            (Outcome::Committed(Timestamp(110)), 2)
+        );
     }
 
     #[test]

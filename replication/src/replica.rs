@@ -189,6 +189,28 @@ impl Replica {
         self.finish(&era, turn);
     }
 
+    /// Commits a transaction that no other node takes part in and no log waits for, unless it has to queue or is not of that
+    /// kind: `None`, and [`Replica::commit`] goes on with it. No [`Effect::Done`] comes of it.
+    pub fn commit_alone(
+        &self,
+        now: Now,
+        txn: &Arc<Txn>,
+        request: &CommitRequest,
+        out: &mut dyn Sink,
+    ) -> Option<Reply> {
+        let era = self.shared();
+        if !era.is_open()
+            || !self.is_alone_with(&request.work)
+            || self.missing(&era, NodeSet::only(self.at)).is_err()
+        {
+            return None;
+        }
+        let mut turn = Turn { now, out, freed: Vec::new() };
+        let reply = self.commit_here(txn, request, &mut turn);
+        self.finish(&era, turn);
+        reply
+    }
+
     /// Whether removing expired rows of a table is this node's part: it is the first that keeps a copy.
     pub fn sweeps(&self, table: TableId) -> bool {
         self.holders_of(table).iter().next() == Some(self.at)
@@ -386,7 +408,7 @@ impl Replica {
 
     /// What became of a transaction, as far as this node may say.
     pub fn outcome(&self, txid: TxId) -> Outcome {
-        self.shards.of(&txid).outcomes.get(&txid).map_or(Outcome::Unknown, Record::told)
+        self.shards.of(&txid).outcomes.told(&txid)
     }
 
     /// A transaction that is being agreed on here and has no outcome yet, to wait for its status.

@@ -20,6 +20,7 @@ use std::task::Waker;
 use crossbeam::utils::CachePadded;
 use foldhash::fast::FixedState;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use crate::ids::{IndexId, TableId, TxId};
 use crate::key::Key;
@@ -46,7 +47,7 @@ enum Held {
 /// What a transaction holds and where it waits, with the shard.
 #[derive(Debug, Default)]
 pub(crate) struct Grants {
-    held: Vec<(usize, Held)>,
+    held: SmallVec<[(usize, Held); 2]>,
     parked: Option<(usize, Held)>,
 }
 
@@ -77,7 +78,7 @@ struct Waiter {
 
 #[derive(Default)]
 struct Entry {
-    holders: Vec<(Arc<Txn>, LockMode)>,
+    holders: SmallVec<[(Arc<Txn>, LockMode); 1]>,
     queue: VecDeque<Waiter>,
 }
 
