@@ -131,6 +131,8 @@ impl Runs {
         }
         let id = attempt.id;
         let (txn, work, ack) = attempt.finish();
+        // Its snapshot goes first: what the commit replaces need not be kept for it.
+        drop(attempt);
         let request = CommitRequest {
             work: Arc::new(work),
             ack: self.options.ack.map_or(ack, |wanted| wanted.max(ack)),

@@ -223,6 +223,26 @@ impl Cells {
         None
     }
 
+    /// Asks for the memory that finding these keys takes, for all of them at once.
+    pub(crate) fn ask<'k>(&self, keys: impl Iterator<Item = &'k Key> + Clone, guard: &LocalGuard<'_>) {
+        let groups = |key: &Key| {
+            let hash = self.hash(key);
+            let place = Place::of(hash);
+            let groups = self.groups(place.shard(), guard)?;
+            Some((groups, place.home(groups.homes), tag(hash)))
+        };
+        for (groups, home, _) in keys.clone().filter_map(groups) {
+            prefetch(&raw const groups.tags[home]);
+            prefetch(&raw const groups.places[home * GROUP]);
+        }
+        for (groups, home, tag) in keys.filter_map(groups) {
+            let tags = groups.tags[home].load(Ordering::Acquire);
+            if let Some(at) = marked(equal_to(tags, tag)).next() {
+                prefetch(guard.protect(&groups.places[home * GROUP + at], Ordering::Acquire));
+            }
+        }
+    }
+
     /// Puts a cell in whose key has none. Under the key's write lock or lock shard, so nobody else makes or removes it.
     pub(crate) fn put(&self, cell: CellRef, guard: &LocalGuard<'_>) {
         let hash = self.hash(&cell.key);

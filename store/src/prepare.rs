@@ -170,6 +170,9 @@ impl<'a> Steps<'a> {
 
     /// What each written key becomes. Under its write lock, so the newest committed version is what it is now.
     fn changes<'w: 'a>(&self, order: &[&'w Write]) -> Result<Vec<Change<'a>>, Conflict> {
+        for same in order.chunk_by(|a, b| a.table == b.table).filter(|same| same.len() > 1) {
+            self.table(same[0].table)?.rows.cells.ask(same.iter().map(|write| &write.key), self.guard);
+        }
         let mut changes = Vec::with_capacity(order.len());
         for writes in order.chunk_by(|a, b| a.table == b.table && a.key == b.key) {
             let (table, key) = (self.table(writes[0].table)?, &writes[0].key);
