@@ -36,6 +36,8 @@ const REST_BITS: u32 = 64 - SHARD_BITS - HOME_BITS;
 
 /// Places of a group: as many as a word has bytes.
 const GROUP: usize = 8;
+/// A group's places with their tags.
+const GROUP_BYTES: usize = GROUP * size_of::<AtomicPtr<Cell>>() + size_of::<AtomicU64>();
 /// Tags of places that hold no cell. Those of cells have the highest bit.
 const EMPTY: u8 = 0;
 const REMOVED: u8 = 1;
@@ -190,6 +192,32 @@ impl Cells {
         self.shards.iter().map(|shard| shard.fill.lock().cells).sum()
     }
 
+    /// Bytes of the shards and their groups, without the cells. O(1).
+    pub(crate) fn bytes(&self) -> usize {
+        let of_shard = |shard: &CachePadded<Shard>| {
+            let _fill = shard.fill.lock();
+            // SAFETY: null, or groups that nobody replaces or retires while the shard is locked.
+            let groups = unsafe { shard.groups.load(Ordering::Acquire).as_ref() };
+            groups.map_or(0, |groups| size_of::<Groups>() + groups.tags.len() * GROUP_BYTES)
+        };
+        size_of_val(&*self.shards) + self.shards.iter().map(of_shard).sum::<usize>()
+    }
+
+    /// At most `count` cells from all over the table. O(count), unless most of it was deleted.
+    pub(crate) fn some<'g>(
+        &'g self,
+        count: usize,
+        guard: &'g LocalGuard<'_>,
+    ) -> impl Iterator<Item = CellAt<'g>> + 'g {
+        let shards = (0..self.shards.len()).step_by((self.shards.len() / count).max(1));
+        shards.filter_map(move |shard| {
+            let groups = self.groups(shard, guard)?;
+            let cell = (0..groups.tags.len()).find_map(|group| groups.cells(group, guard).next())?;
+            // SAFETY: as in `get`.
+            Some(unsafe { CellAt::from_ptr(cell) })
+        })
+    }
+
     /// A shard's groups.
     #[inline]
     fn groups<'g>(&self, shard: usize, guard: &'g LocalGuard<'_>) -> Option<&'g Groups> {
@@ -278,6 +306,8 @@ impl Cells {
         if !old.is_null() {
             // SAFETY: made by `Box::into_raw`, and out of the shard, so no reader that enters from now on finds it.
             unsafe { guard.defer_retire(old, free_groups) };
+            // They are large, and without this they would stay until the thread has retired enough of anything.
+            guard.flush();
         }
     }
 

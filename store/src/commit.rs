@@ -18,6 +18,7 @@ use crate::heap::Pin;
 use crate::history::{Gone, has_entry};
 use crate::key::Key;
 use crate::limits::STRIPES;
+use crate::memory;
 use crate::row::Body;
 use crate::store::Store;
 use crate::table::Table;
@@ -162,11 +163,11 @@ impl Store {
         if gone {
             rows.history.keep_gone(Gone { at: commit_ts, cell: CellRef::clone(cell), stale }, guard);
         }
-        let old = cell.cut(oldest, guard);
-        if old {
-            rows.history.keep_old(commit_ts, cell, guard);
+        let more = cell.cut(oldest, guard);
+        if more {
+            rows.history.keep_old(commit_ts, cell, memory::old_bytes(old, new), guard);
         }
-        gone || old
+        gone || more
     }
 
     pub(crate) fn unmark(&self, table: &Table, cell: &CellRef, guard: &LocalGuard<'_>) {

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use crate::key::Key;
 use crate::limits::STRIPES;
+use crate::memory::QUEUED_BYTES;
 use crate::row::Body;
 
 /// Deadlines and whose they are, in their order.
@@ -72,6 +73,11 @@ impl Deadlines {
         }
         due.truncate(limit);
         due
+    }
+
+    /// Bytes of the queues, without what keys hold beyond themselves: those are the cells' own.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(&*self.stripes) + self.len() * QUEUED_BYTES
     }
 
     pub(crate) fn len(&self) -> usize {

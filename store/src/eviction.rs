@@ -15,6 +15,7 @@ use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
 use crate::key::Key;
 use crate::limits::{EVICTION_ESTIMATE_ROWS, EVICTION_SHARDS};
+use crate::memory::QUEUED_BYTES;
 use crate::schema::Retention;
 
 /// One row's place.
@@ -192,6 +193,14 @@ impl Eviction {
                 self.victims.lock().push(key);
             }
         }
+    }
+
+    /// Bytes of the order of rows.
+    pub(crate) fn bytes(&self) -> usize {
+        let queued = self.idle.lock().len() * QUEUED_BYTES;
+        let victims = self.victims.lock().capacity() * size_of::<Key>();
+        let seats = self.seats.len() * (size_of::<Seat>() + 2 * size_of::<usize>());
+        self.seats.memory_used().total() + seats + queued + victims
     }
 
     pub(crate) fn clear(&self) {

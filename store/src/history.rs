@@ -31,9 +31,30 @@ pub(crate) struct History {
 
 #[derive(Default)]
 struct Stripe {
-    /// Cells with more versions than one, and the commit that made them so.
-    old: VecDeque<(Timestamp, CellRef)>,
+    /// Cells with more versions than one.
+    old: VecDeque<Old>,
     gone: VecDeque<Gone>,
+    /// Of `old`, those that name a version.
+    versions: usize,
+    /// What old versions and stale entries hold.
+    bytes: usize,
+}
+
+/// A commit that left an older version behind.
+struct Old {
+    at: Timestamp,
+    cell: CellRef,
+    /// What the older version holds; 0 when it is looked at again.
+    bytes: u32,
+}
+
+/// What waits to go in a table.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Kept {
+    pub(crate) versions: usize,
+    pub(crate) deletions: usize,
+    /// Of all that, and of the queues themselves.
+    pub(crate) bytes: usize,
 }
 
 /// A commit after which a key is deleted, or some index entries have no row.
@@ -43,6 +64,13 @@ pub(crate) struct Gone {
     pub(crate) stale: Vec<(IndexId, Key)>,
 }
 
+impl Gone {
+    fn bytes(&self) -> usize {
+        let keys: usize = self.stale.iter().map(|(_, entry)| entry.heap_bytes()).sum();
+        keys + self.stale.capacity() * size_of::<(IndexId, Key)>()
+    }
+}
+
 impl Default for History {
     fn default() -> History {
         History { stripes: (0..STRIPES).map(|_| CachePadded::default()).collect() }
@@ -50,13 +78,33 @@ impl Default for History {
 }
 
 impl History {
-    pub(crate) fn keep_old(&self, at: Timestamp, cell: &CellRef, guard: &LocalGuard<'_>) {
+    /// Queues a cell for another look; the version behind its newest holds this many bytes.
+    pub(crate) fn keep_old(&self, at: Timestamp, cell: &CellRef, bytes: usize, guard: &LocalGuard<'_>) {
+        let old = Old { at, cell: CellRef::clone(cell), bytes: u32::try_from(bytes).unwrap_or(u32::MAX) };
         let mut stripe = self.stripes[guard.thread_id() % STRIPES].lock();
-        stripe.old.push_back((at, CellRef::clone(cell)));
+        stripe.versions += usize::from(old.bytes != 0);
+        stripe.bytes += old.bytes as usize;
+        stripe.old.push_back(old);
     }
 
     pub(crate) fn keep_gone(&self, gone: Gone, guard: &LocalGuard<'_>) {
-        self.stripes[guard.thread_id() % STRIPES].lock().gone.push_back(gone);
+        let mut stripe = self.stripes[guard.thread_id() % STRIPES].lock();
+        stripe.bytes += gone.bytes();
+        stripe.gone.push_back(gone);
+    }
+
+    /// What waits. O(1).
+    pub(crate) fn kept(&self) -> Kept {
+        let mut kept = Kept { bytes: size_of_val(&*self.stripes), ..Kept::default() };
+        for stripe in &self.stripes {
+            let stripe = stripe.lock();
+            kept.versions += stripe.versions;
+            kept.deletions += stripe.gone.len();
+            kept.bytes += stripe.bytes
+                + stripe.old.capacity() * size_of::<Old>()
+                + stripe.gone.capacity() * size_of::<Gone>();
+        }
+        kept
     }
 
     /// Forgets everything queued, when the table is emptied as a whole.
@@ -66,7 +114,11 @@ impl History {
 
     fn next_old(&self, stripe: usize, oldest: Timestamp) -> Option<(Timestamp, CellRef)> {
         let mut stripe = self.stripes[stripe].lock();
-        stripe.old.front().is_some_and(|(at, _)| *at <= oldest).then(|| stripe.old.pop_front())?
+        let old =
+            stripe.old.front().is_some_and(|old| old.at <= oldest).then(|| stripe.old.pop_front())??;
+        stripe.versions -= usize::from(old.bytes != 0);
+        stripe.bytes -= old.bytes as usize;
+        Some((old.at, old.cell))
     }
 
     fn next_gone(&self, stripe: usize, oldest: Timestamp, now: Timestamp) -> Option<Gone> {
@@ -75,7 +127,9 @@ impl History {
         let due = |gone: &Gone| {
             gone.at <= oldest && (full || gone.at.wall_ms() + DELETION_KEPT_MS <= now.wall_ms())
         };
-        stripe.gone.front().is_some_and(due).then(|| stripe.gone.pop_front())?
+        let gone = stripe.gone.front().is_some_and(due).then(|| stripe.gone.pop_front())??;
+        stripe.bytes -= gone.bytes();
+        Some(gone)
     }
 }
 
@@ -90,6 +144,8 @@ impl Store {
                 self.tidy_stripe(table, stripe, budget, oldest, &guard);
             }
         }
+        // What this thread has retired goes with the guard, however little it is.
+        guard.rows.flush();
     }
 
     pub(crate) fn tidy_stripe(
@@ -106,7 +162,7 @@ impl Store {
             // Whoever holds the lock cuts at its commit, or the cell is looked at again.
             let left = self.locks.alone(&row_lock(table.id(), &cell.key), || cell.cut(oldest, guard));
             if left != Some(false) {
-                history.keep_old(at, &cell, guard);
+                history.keep_old(at, &cell, 0, guard);
             }
         }
         let now = self.clock.read();

@@ -3,12 +3,16 @@
 //! it says *maybe*: readers look at the version they see and compare. This file never decides what is visible.
 
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicI64, Ordering};
 
+use crossbeam::utils::CachePadded;
+use foldhash::fast::FixedState;
 use scc::TreeIndex;
 use seize::LocalGuard;
 
 use crate::cell::CellRef;
 use crate::key::{Key, KeyRange};
+use crate::limits::STRIPES;
 use crate::row::{Body, Row};
 use crate::schema::{IndexDef, TableDef};
 use crate::table::Direction;
@@ -17,11 +21,23 @@ use crate::tree::walk_tree;
 pub(crate) struct Index {
     pub(crate) def: IndexDef,
     pub(crate) tree: TreeIndex<Key, CellRef>,
+    /// What the tree holds, striped by entry.
+    tallies: Box<[CachePadded<Tally>]>,
+}
+
+#[derive(Default)]
+struct Tally {
+    entries: AtomicI64,
+    /// Of their keys, beyond the entries themselves.
+    heap_bytes: AtomicI64,
+    /// Entries removed, less those put in since: as many at most still take a place.
+    removed: AtomicI64,
 }
 
 impl Index {
     pub(crate) fn new(def: IndexDef) -> Index {
-        Index { def, tree: TreeIndex::new() }
+        let tallies = (0..STRIPES).map(|_| CachePadded::default()).collect();
+        Index { def, tree: TreeIndex::new(), tallies }
     }
 
     /// The entries of one row. None where one would be too long, which `Store::prepare` refuses before anything is stored.
@@ -57,16 +73,63 @@ impl Index {
         match known {
             Some(true) => {}
             Some(false) => self.tree.upsert_sync(entry.clone(), CellRef::clone(cell)),
-            None => {
-                if let Err((entry, cell)) = self.tree.insert_sync(entry.clone(), CellRef::clone(cell)) {
-                    self.tree.upsert_sync(entry, cell);
-                }
-            }
+            None => match self.tree.insert_sync(entry.clone(), CellRef::clone(cell)) {
+                Ok(()) => self.count(entry, 1),
+                Err((entry, cell)) => self.tree.upsert_sync(entry, cell),
+            },
         }
     }
 
     pub(crate) fn remove(&self, entry: &Key) {
-        self.tree.remove_sync(entry);
+        if self.tree.remove_sync(entry) {
+            self.count(entry, -1);
+        }
+    }
+
+    /// Takes all entries out. Nobody puts any in meanwhile.
+    pub(crate) fn clear(&self) {
+        self.tree.clear();
+        for tally in &self.tallies {
+            tally.entries.store(0, Ordering::Relaxed);
+            tally.heap_bytes.store(0, Ordering::Relaxed);
+            tally.removed.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn count(&self, entry: &Key, more: i64) {
+        let tally = &self.tallies[entry.hash_with(&FixedState::default()) as usize % STRIPES];
+        tally.entries.fetch_add(more, Ordering::Relaxed);
+        if more < 0 || tally.removed.load(Ordering::Relaxed) > 0 {
+            tally.removed.fetch_sub(more, Ordering::Relaxed);
+        }
+        let heap_bytes = entry.heap_bytes() as i64;
+        if heap_bytes != 0 {
+            tally.heap_bytes.fetch_add(more * heap_bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn sum(&self, of: impl Fn(&Tally) -> &AtomicI64) -> u64 {
+        self.tallies.iter().map(|tally| of(tally).load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
+    }
+
+    /// Its entries, those included that no row has any more and that are kept a little longer. O(1).
+    pub(crate) fn len(&self) -> u64 {
+        self.sum(|tally| &tally.entries)
+    }
+
+    /// Bytes it holds without any entry.
+    pub(crate) fn fixed_bytes(&self) -> usize {
+        size_of::<Index>() + size_of_val(&*self.tallies)
+    }
+
+    /// Bytes of the keys of its entries, beyond the entries themselves. O(1).
+    pub(crate) fn heap_bytes(&self) -> u64 {
+        self.sum(|tally| &tally.heap_bytes)
+    }
+
+    /// Entries that were removed and may still take a place of the tree. O(1).
+    pub(crate) fn removed(&self) -> u64 {
+        self.sum(|tally| &tally.removed)
     }
 
     /// The cells whose rows may have this value.

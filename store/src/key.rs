@@ -172,8 +172,10 @@ impl Key {
     pub fn heap_bytes(&self) -> usize {
         match &self.0 {
             Repr::Inline(..) => 0,
-            // The two counts of the Arc stand before the bytes.
-            Repr::Shared(bytes) => bytes.len() + 2 * size_of::<usize>(),
+            // The two counts of the Arc stand before the bytes, and it is as long as whole words are.
+            Repr::Shared(bytes) => {
+                (bytes.len() + 2 * size_of::<usize>()).next_multiple_of(size_of::<usize>())
+            }
         }
     }
 }

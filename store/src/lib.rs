@@ -46,6 +46,7 @@ pub mod key;
 pub mod limits;
 pub mod load;
 mod lock;
+mod memory;
 pub mod order;
 mod prefetch;
 mod prepare;

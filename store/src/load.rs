@@ -14,6 +14,7 @@ use crate::codec::CodecError;
 use crate::history::row_lock;
 use crate::ids::TableId;
 use crate::key::Key;
+use crate::memory;
 use crate::row::Body;
 use crate::store::Store;
 use crate::table::Table;
@@ -144,7 +145,8 @@ fn install(
         table.rows.history.keep_gone(gone, guard);
     }
     if cell.cut(oldest, guard) {
-        table.rows.history.keep_old(at, &cell, guard);
+        let bytes = memory::old_bytes(old.as_ref(), new.as_ref());
+        table.rows.history.keep_old(at, &cell, bytes, guard);
     }
     table.rows.deadlines.moved(key, old.as_ref(), new.as_ref());
     table.rows.follow(key, new.as_ref(), at.wall_ms());

@@ -19,6 +19,12 @@ pub struct TableStatistics {
     pub expirations: u64,
     /// Rows with a deadline now.
     pub deadlines: u64,
+    /// Old versions of rows that are kept because a live snapshot may read them (see [`crate::Store::oldest_snapshot`]).
+    pub old_versions: u64,
+    /// Deletions and vanished index entries that are kept, for a snapshot or for two seconds.
+    pub deletions: u64,
+    /// As [`crate::Table::memory_bytes`].
+    pub memory_bytes: u64,
 }
 
 /// One stripe.
@@ -41,6 +47,10 @@ impl Default for Tallies {
 impl Tallies {
     pub(crate) fn of(&self, thread: usize) -> &Tally {
         &self.0[thread % STRIPES]
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(&*self.0)
     }
 
     pub(crate) fn sum(&self) -> TableStatistics {

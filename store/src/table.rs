@@ -23,6 +23,7 @@ use crate::ids::{IndexId, TableId};
 use crate::index::Index;
 use crate::key::{Key, KeyRange};
 use crate::limits::STRIPES;
+use crate::memory;
 use crate::range_lock::RangeLocks;
 use crate::row::Body;
 use crate::schema::{Kind, TableDef};
@@ -71,6 +72,22 @@ pub(crate) struct Rows {
 struct Count {
     rows: AtomicI64,
     bytes: AtomicI64,
+    /// What bodies and keys hold beyond `bytes` and a head for each row. Unchanged where a row replaces another.
+    over: AtomicI64,
+    /// Keys that hold a row, less those whose deletion is newer.
+    keys: AtomicI64,
+    /// Cells that died, less those born since: as many at most may be held by places of trees that nobody reads.
+    dead: AtomicI64,
+}
+
+/// What all stripes of a table's counters say.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Counted {
+    pub(crate) rows: i64,
+    pub(crate) bytes: i64,
+    pub(crate) over: i64,
+    pub(crate) keys: i64,
+    pub(crate) dead: i64,
 }
 
 impl Rows {
@@ -101,6 +118,10 @@ impl Rows {
     /// Makes the key's cell. Under the key's write lock or lock shard, so nobody else makes or removes it.
     pub(crate) fn born(&self, key: &Key, guard: &LocalGuard<'_>) -> CellRef {
         let cell = CellRef::new(Cell::new(key.clone()));
+        let dead = &self.counts[guard.thread_id() % STRIPES].dead;
+        if dead.load(Ordering::Relaxed) > 0 {
+            dead.fetch_sub(1, Ordering::Relaxed);
+        }
         self.cells.put(CellRef::clone(&cell), guard);
         if let Some(tree) = &self.tree
             && let Err((key, cell)) = tree.insert_sync(key.clone(), CellRef::clone(&cell))
@@ -112,9 +133,11 @@ impl Rows {
 
     /// Takes the key's cell away. Under the key's write lock or lock shard.
     pub(crate) fn dead(&self, cell: &CellRef, guard: &LocalGuard<'_>) {
-        if self.cells.remove(cell, guard)
-            && let Some(tree) = &self.tree
-        {
+        if !self.cells.remove(cell, guard) {
+            return;
+        }
+        self.counts[guard.thread_id() % STRIPES].dead.fetch_add(1, Ordering::Relaxed);
+        if let Some(tree) = &self.tree {
             tree.remove_sync(&cell.key);
         }
     }
@@ -131,6 +154,31 @@ impl Rows {
         if more_bytes != 0 {
             stripe.bytes.fetch_add(more_bytes, Ordering::Relaxed);
         }
+        let keys = i64::from(new.is_some()) - i64::from(old.is_some());
+        if keys != 0 {
+            stripe.keys.fetch_add(keys, Ordering::Relaxed);
+        }
+        let frame = |body: Option<&Body>| body.map_or(0, |body| memory::frame_bytes(body) as i64);
+        let over = frame(new) - frame(old) + keys * (key.heap_bytes() as i64 - key.len() as i64);
+        if over != 0 {
+            stripe.over.fetch_add(over, Ordering::Relaxed);
+        }
+    }
+
+    /// What has been counted. O(1).
+    pub(crate) fn counted(&self) -> Counted {
+        self.counts.iter().fold(Counted::default(), |sum, stripe| Counted {
+            rows: sum.rows + stripe.rows.load(Ordering::Relaxed),
+            bytes: sum.bytes + stripe.bytes.load(Ordering::Relaxed),
+            over: sum.over + stripe.over.load(Ordering::Relaxed),
+            keys: sum.keys + stripe.keys.load(Ordering::Relaxed),
+            dead: sum.dead + stripe.dead.load(Ordering::Relaxed).max(0),
+        })
+    }
+
+    /// Bytes of the rows' own frame, whatever they hold.
+    pub(crate) fn fixed_bytes(&self) -> usize {
+        size_of::<Rows>() + size_of_val(&*self.counts) + size_of::<Hub>()
     }
 
     /// Tells the order of eviction what became of a key. Under the key's write lock or lock shard.
@@ -146,6 +194,9 @@ impl Rows {
         for stripe in &self.counts {
             stripe.rows.store(0, Ordering::Relaxed);
             stripe.bytes.store(0, Ordering::Relaxed);
+            stripe.over.store(0, Ordering::Relaxed);
+            stripe.keys.store(0, Ordering::Relaxed);
+            stripe.dead.store(0, Ordering::Relaxed);
         }
     }
 }
@@ -199,7 +250,7 @@ impl Table {
         self.len() == 0
     }
 
-    /// Bytes of committed live keys and rows, without what holds them. O(1).
+    /// Bytes of committed live keys and rows, without what holds them. O(1). See [`Table::memory_bytes`] for all it takes.
     pub fn bytes(&self) -> u64 {
         self.rows.counts.iter().map(|c| c.bytes.load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
     }
@@ -235,7 +286,14 @@ impl Table {
 
     /// How it was used since the node started.
     pub fn statistics(&self) -> TableStatistics {
-        TableStatistics { deadlines: self.deadlines() as u64, ..self.rows.tallies.sum() }
+        let kept = self.rows.history.kept();
+        TableStatistics {
+            deadlines: self.deadlines() as u64,
+            old_versions: kept.versions as u64,
+            deletions: kept.deletions as u64,
+            memory_bytes: self.memory_bytes(),
+            ..self.rows.tallies.sum()
+        }
     }
 
     /// A key was read: counts it, and remembers that it was asked for. Costs a branch where the table is no cache.
@@ -275,7 +333,7 @@ impl Table {
         if let Some(tree) = &self.rows.tree {
             tree.clear();
         }
-        self.indexes.iter().for_each(|index| index.tree.clear());
+        self.indexes.iter().for_each(|index| index.clear());
         self.rows.history.clear();
         self.rows.deadlines.clear();
         self.rows.eviction.iter().for_each(Eviction::clear);

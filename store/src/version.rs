@@ -39,6 +39,9 @@ struct BagBlock {
     rows: Arc<Vec<Row>>,
 }
 
+/// Of the block of a bag.
+pub(crate) const BAG_BYTES: usize = size_of::<BagBlock>();
+
 /// A proposal as it stands in `whose`. It is never followed as a pointer.
 pub(crate) fn folded(proposal: Timestamp) -> *mut Txn {
     ptr::without_provenance_mut(FOLDED | proposal.0 as usize)
