@@ -29,6 +29,11 @@ pub struct Status {
     pub locks: (usize, usize),
     /// Live snapshots.
     pub snapshots: usize,
+    /// Age of the oldest live snapshot in milliseconds, by the clock of commits; 0 without any. Every version that was
+    /// current since then is kept: see [`TableStatus::old_versions`].
+    pub oldest_snapshot_age_ms: u64,
+    /// Bytes of memory that all tables hold here, the system's own included.
+    pub memory_bytes: u64,
     /// Open continuations: each pins a snapshot until it is through, dropped, or past its limits.
     pub continuations: usize,
 }
@@ -61,6 +66,16 @@ pub struct TableStatus {
     pub rows: u64,
     /// Bytes of keys and rows in memory here.
     pub bytes: u64,
+    /// Bytes of memory that it holds here with all that finds its rows, as asked for from the allocator; within 5 %.
+    pub memory_bytes: u64,
+    /// Old versions of rows, kept because a live snapshot may read them.
+    pub old_versions: u64,
+    /// Deletions and vanished index entries, kept for a snapshot or for two seconds.
+    pub deletions: u64,
+    /// Rows with a deadline.
+    pub deadlines: u64,
+    /// Its indexes by name, and how many entries each has.
+    pub index_entries: Vec<(String, u64)>,
     /// Where its copies are: member and `ram` or `disc`.
     pub copies: Vec<(String, String)>,
     /// How often its definition has changed, from 1.

@@ -1,6 +1,8 @@
 //! Puts a [`Status`] together from what the parts of a node know.
 
-use hypermnesia_store::{Kind, NodeId, Storage, TableDef};
+use std::sync::Arc;
+
+use hypermnesia_store::{Kind, NodeId, Storage, Table, TableDef};
 
 use crate::core::Core;
 use crate::status::{InDoubtStatus, MemberStatus, Status, TableStatus};
@@ -13,13 +15,11 @@ pub(crate) fn status(core: &Core) -> Status {
     let mut members: Vec<MemberStatus> =
         replica.members.iter().map(|member| one_member(core, member)).collect();
     members.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut tables: Vec<TableStatus> = core
-        .store
-        .tables()
-        .iter()
-        .filter(|table| !table.def().is_system())
-        .map(|table| one_table(core, table, ready))
-        .collect();
+    let (system, users): (Vec<_>, Vec<_>) =
+        core.store.tables().into_iter().partition(|table| table.def().is_system());
+    let mut tables: Vec<_> = users.iter().map(|table| one_table(core, table, ready)).collect();
+    let held = |table: &Arc<Table>| table.memory_bytes();
+    let memory_bytes = tables.iter().map(|table| table.memory_bytes).sum::<u64>();
     tables.sort_by(|a, b| a.name.cmp(&b.name));
     let in_doubt = core.replica.in_doubt(now).into_iter().map(|doubt| InDoubtStatus {
         txid: doubt.txid.to_string(),
@@ -27,6 +27,9 @@ pub(crate) fn status(core: &Core) -> Status {
         keys: doubt.keys,
         coordinator: name(doubt.holder),
     });
+    // Without any, the oldest that could be taken is taken now.
+    let oldest = core.store.oldest_snapshot();
+    let oldest_ms = if core.store.snapshots_alive() == 0 { u64::MAX } else { oldest.wall_ms() };
     Status {
         node: core.name.clone(),
         cluster: core.cluster.clone(),
@@ -40,6 +43,8 @@ pub(crate) fn status(core: &Core) -> Status {
         came_back_empty: replica.came_back_empty.iter().map(|table| core.table_name(*table)).collect(),
         locks: core.store.lock_counts(),
         snapshots: core.store.snapshots_alive(),
+        oldest_snapshot_age_ms: now.wall_ms.saturating_sub(oldest_ms),
+        memory_bytes: memory_bytes + system.iter().map(held).sum::<u64>(),
         continuations: core.continuations.len(),
     }
 }
@@ -56,7 +61,7 @@ fn one_member(core: &Core, member: &hypermnesia_replication::MemberStatus) -> Me
     }
 }
 
-fn one_table(core: &Core, table: &hypermnesia_store::Table, ready: bool) -> TableStatus {
+fn one_table(core: &Core, table: &Table, ready: bool) -> TableStatus {
     let def: &TableDef = table.def();
     let kind = match def.kind {
         Kind::Set => "set",
@@ -73,6 +78,11 @@ fn one_table(core: &Core, table: &hypermnesia_store::Table, ready: bool) -> Tabl
         kind: kind.to_owned(),
         rows: table.len(),
         bytes: table.bytes(),
+        memory_bytes: statistics.memory_bytes,
+        old_versions: statistics.old_versions,
+        deletions: statistics.deletions,
+        deadlines: statistics.deadlines,
+        index_entries: table.index_entries().map(|(name, entries)| (name.to_owned(), entries)).collect(),
         copies: def
             .copies
             .iter()

@@ -151,3 +151,27 @@ fn a_pattern_guards_what_it_did_not_find() {
     assert_eq!(t.range(&Span::all()).expect("read").len(), 1, "only one of them");
     assert!(runs.into_inner() >= 3);
 }
+
+#[test]
+fn a_held_snapshot_tells_what_it_pins() {
+    // Aim: whoever wonders where the memory is sees that a snapshot keeps old versions, how many, and since when. Method:
+    // rows written over under one snapshot; then it goes, and later commits take them away.
+    let node = node();
+    let t = table(&node, Kind::OrderedSet);
+    (0..100).for_each(|id| t.insert(&row(id, 1)).expect("fits"));
+    let before = t.memory_bytes().expect("read");
+    assert!(before > t.bytes().expect("read") && before <= node.status().memory_bytes);
+    assert!(t.index_entries().expect("read").iter().any(|(index, count)| index == "by_n" && *count == 100));
+    let snapshot = node.snapshot().expect("ready");
+    (0..100).for_each(|id| t.insert(&row(id, 2)).expect("fits"));
+    assert_eq!(t.statistics().expect("read").old_versions, 100);
+    let held = node.status();
+    let told = held.tables.iter().find(|told| told.name == t.name()).expect("told");
+    assert!(told.old_versions == 100 && told.deletions > 0 && told.memory_bytes > before, "{told:?}");
+    assert_eq!(held.snapshots, 1);
+    drop(snapshot);
+    (0..100).for_each(|id| t.insert(&row(id, 3)).expect("fits"));
+    assert!(t.statistics().expect("read").old_versions < 100);
+    let free = node.status();
+    assert_eq!((free.snapshots, free.oldest_snapshot_age_ms), (0, 0));
+}

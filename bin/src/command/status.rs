@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Args;
 use hypermnesia_rpc::Value;
-use hypermnesia_rpc::client::{Client, ClusterStatus};
+use hypermnesia_rpc::client::{Client, ClusterStatus, TableInfo};
 
 use super::{connect, table};
 use crate::args::Global;
@@ -77,7 +77,19 @@ fn print(global: &Global, status: &ClusterStatus) -> Result<()> {
     if global.format == Format::Json {
         return print_json(status);
     }
-    output::note(format_args!("{} (epoch {}, up {} s)", status.name, status.epoch, status.uptime_ms / 1000));
+    output::note(format_args!(
+        "{} (epoch {}, up {} s, {} bytes of memory in tables)",
+        status.name,
+        status.epoch,
+        status.uptime_ms / 1000,
+        status.memory_bytes
+    ));
+    if status.snapshots > 0 {
+        output::note(format_args!(
+            "{} snapshots are open, the oldest for {} ms: what was current since then is kept",
+            status.snapshots, status.oldest_snapshot_age_ms
+        ));
+    }
     let mut out = output::stdout(global.format, &["member", "connected", "ready", "address"])?;
     for member in &status.members {
         let name = if member.itself { format!("{} (this one)", member.name) } else { member.name.clone() };
@@ -118,6 +130,11 @@ fn print_json(status: &ClusterStatus) -> Result<()> {
             ("name", name.into()),
             ("rows", info.rows.into()),
             ("bytes", info.bytes.into()),
+            ("memory_bytes", info.memory_bytes.into()),
+            ("old_versions", info.old_versions.into()),
+            ("deletions", info.deletions.into()),
+            ("deadlines", info.deadlines.into()),
+            ("index_entries", index_entries(info)),
             ("loaded", info.loaded.into()),
             ("hits", usage.hits.into()),
             ("misses", usage.misses.into()),
@@ -137,6 +154,8 @@ fn print_json(status: &ClusterStatus) -> Result<()> {
         ("continuations", status.continuations.into()),
         ("streams", status.streams.into()),
         ("interactive", status.interactive.into()),
+        ("memory_bytes", status.memory_bytes.into()),
+        ("oldest_snapshot_age_ms", status.oldest_snapshot_age_ms.into()),
     ]);
     let columns = ["name", "version", "epoch", "ready", "uptime_ms", "members", "tables", "in_doubt", "held"];
     let mut out = output::stdout(Format::Json, &columns)?;
@@ -152,6 +171,11 @@ fn print_json(status: &ClusterStatus) -> Result<()> {
         held,
     ])?;
     out.finish().map(drop)
+}
+
+fn index_entries(info: &TableInfo) -> Value {
+    let entries = info.index_entries.iter();
+    Value::Map(entries.map(|index| (index.index.as_str().into(), index.entries.into())).collect())
 }
 
 fn map<const N: usize>(fields: [(&str, Value); N]) -> Value {

@@ -235,7 +235,11 @@ pub(crate) async fn run(global: &Global, command: TableCommand) -> Result<()> {
     let client = connect(global).await?;
     match command {
         TableCommand::List => list(global, &client.tables().await?),
-        TableCommand::Show { table } => show(global, definition(&client.describe_table(table).await?)?),
+        TableCommand::Show { table } => {
+            let info = client.describe_table(table).await?;
+            tell_sizes(&info)?;
+            show(global, definition(&info)?)
+        }
         TableCommand::Create(args) => {
             let mut wanted = args.retention.apply(spec(&args.table, &args.attributes, &args.shape));
             for column in &args.multi {
@@ -272,9 +276,28 @@ pub(crate) async fn run(global: &Global, command: TableCommand) -> Result<()> {
     }
 }
 
+fn tell_sizes(info: &TableInfo) -> Result<()> {
+    let name = &definition(info)?.name;
+    output::note(format_args!(
+        "{name}: {} rows, {} bytes of keys and rows in {} bytes of memory",
+        info.rows, info.bytes, info.memory_bytes
+    ));
+    if info.old_versions + info.deletions > 0 {
+        output::note(format_args!(
+            "{name}: {} old versions and {} deletions are kept",
+            info.old_versions, info.deletions
+        ));
+    }
+    for index in &info.index_entries {
+        output::note(format_args!("{name}: {} entries in {}", index.entries, index.index));
+    }
+    Ok(())
+}
+
 /// Prints tables and their sizes.
 pub(crate) fn list(global: &Global, tables: &[TableInfo]) -> Result<()> {
-    let mut out = output::stdout(global.format, &["table", "kind", "storage", "rows", "bytes", "loaded"])?;
+    let mut out =
+        output::stdout(global.format, &["table", "kind", "storage", "rows", "bytes", "memory", "loaded"])?;
     for info in tables {
         let table = definition(info)?;
         out.row(&[
@@ -283,6 +306,7 @@ pub(crate) fn list(global: &Global, tables: &[TableInfo]) -> Result<()> {
             storage_names(table).into(),
             info.rows.into(),
             info.bytes.into(),
+            info.memory_bytes.into(),
             info.loaded.into(),
         ])?;
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hypermnesia::limits::SCHEMA_DEADLINE_DEFAULT;
+use hypermnesia::status::Status as NodeStatus;
 use hypermnesia::{Error as NodeError, NodeId, Outcome, TableDef, TxId};
 use tonic::{Request, Response, Status};
 
@@ -51,6 +52,7 @@ impl Cluster for Services {
 impl Door {
     pub(super) fn status(&self) -> StatusResponse {
         let status = self.node.status();
+        let tables = self.tables_in(&status);
         let mut members: Vec<_> = status.members.into_iter().map(|member| self.member(member)).collect();
         members.sort_unstable_by_key(|member| member.node);
         let ready = status.ready && all_serve(&members);
@@ -62,12 +64,14 @@ impl Door {
             epoch: status.epoch,
             ready,
             members,
-            tables: self.tables(),
+            tables,
             in_doubt: status.in_doubt.into_iter().map(in_doubt).collect(),
             uptime_ms: u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
             waits_for: status.waits_for.unwrap_or_default(),
             came_back_empty: status.came_back_empty,
             snapshots: status.snapshots as u64,
+            memory_bytes: status.memory_bytes,
+            oldest_snapshot_age_ms: status.oldest_snapshot_age_ms,
             continuations: status.continuations as u64,
             streams,
             interactive,
@@ -89,8 +93,11 @@ impl Door {
 
     /// All tables, by name.
     pub(super) fn tables(&self) -> Vec<proto::TableInfo> {
-        let sizes = self.node.status().tables;
-        self.node.tables().iter().map(|def| self.info(def, &sizes)).collect()
+        self.tables_in(&self.node.status())
+    }
+
+    fn tables_in(&self, status: &NodeStatus) -> Vec<proto::TableInfo> {
+        self.node.tables().iter().map(|def| info(def, status)).collect()
     }
 
     /// One table. That there is none is only said once all are loaded, where the caller waits for that.
@@ -111,30 +118,9 @@ impl Door {
             .ok_or_else(missing)
     }
 
-    fn info(&self, def: &TableDef, sizes: &[hypermnesia::status::TableStatus]) -> proto::TableInfo {
-        let size = sizes.iter().find(|size| size.name == def.name);
-        proto::TableInfo {
-            table: Some(self.table_message(def)),
-            rows: size.map_or(0, |size| size.rows),
-            bytes: size.map_or(0, |size| size.bytes),
-            loaded: size.is_some_and(|size| size.loaded),
-            usage: size.map(|size| proto::Usage {
-                hits: size.hits,
-                misses: size.misses,
-                evictions: size.evictions,
-                expirations: size.expirations,
-            }),
-        }
-    }
-
     /// A definition with the names of its members.
     pub(super) fn table_message(&self, def: &TableDef) -> proto::Table {
-        let members = self.node.status().members;
-        let name_of = |id: NodeId| {
-            let member = members.iter().find(|member| NodeId::of_name(&member.name) == id);
-            member.map_or_else(|| id.to_string(), |member| member.name.clone())
-        };
-        convert::table_message(def, &name_of)
+        message(def, &self.node.status())
     }
 
     fn outcome(&self, id: TxId) -> OutcomeResponse {
@@ -293,6 +279,40 @@ impl Door {
         });
         changed.await.map_err(|_| Error::new(ErrorKind::Internal, "a change of the schema failed"))??;
         Ok(())
+    }
+}
+
+fn message(def: &TableDef, status: &NodeStatus) -> proto::Table {
+    let name_of = |id: NodeId| {
+        let member = status.members.iter().find(|member| NodeId::of_name(&member.name) == id);
+        member.map_or_else(|| id.to_string(), |member| member.name.clone())
+    };
+    convert::table_message(def, &name_of)
+}
+
+fn info(def: &TableDef, status: &NodeStatus) -> proto::TableInfo {
+    let table = Some(message(def, status));
+    let Some(size) = status.tables.iter().find(|size| size.name == def.name) else {
+        return proto::TableInfo { table, ..proto::TableInfo::default() };
+    };
+    let entries =
+        |(index, entries): &(String, u64)| proto::IndexEntries { index: index.clone(), entries: *entries };
+    proto::TableInfo {
+        table,
+        rows: size.rows,
+        bytes: size.bytes,
+        loaded: size.loaded,
+        usage: Some(proto::Usage {
+            hits: size.hits,
+            misses: size.misses,
+            evictions: size.evictions,
+            expirations: size.expirations,
+        }),
+        memory_bytes: size.memory_bytes,
+        old_versions: size.old_versions,
+        deletions: size.deletions,
+        deadlines: size.deadlines,
+        index_entries: size.index_entries.iter().map(entries).collect(),
     }
 }
 

@@ -242,7 +242,7 @@ fn keys(keys: Vec<proto::Key>) -> Result<Vec<Vec<hypermnesia::Value>>, Error> {
 /// when it becomes ready.
 pub(super) async fn report_health(door: std::sync::Weak<Door>, reporter: HealthReporter) {
     loop {
-        let Some(ready) = door.upgrade().map(|door| door.node.status().ready) else { return };
+        let Some(ready) = door.upgrade().map(|door| door.node.is_ready()) else { return };
         let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
         for service in ["", "hypermnesia"] {
             reporter.set_service_status(service, status).await;
