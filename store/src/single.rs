@@ -14,6 +14,7 @@
 //! ordinary transaction, with nothing changed. Another key's lock is never taken inside.
 
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 
 use seize::{Guard as _, LocalGuard};
 
@@ -101,8 +102,12 @@ impl Store {
         let cell = known.map_or_else(|| rows.born(key, guard), |cell| cell.clone_arc());
         let fresh = old.is_none() && cell.is_empty();
         place(table, &cell, new.as_ref());
-        // The version's place in the chain and this look are one order for all (SeqCst), as the announcement and the look at
-        // the chain are: one of the two sees the other.
+        // What is placed, entries in trees included, and this look are in one order for all, as the announcement and the look
+        // at what it covers are: one of the two sees the other. The version's own place needs no fence (it is stored SeqCst),
+        // but the trees promise nothing about their stores.
+        if fresh || !table.indexes.is_empty() {
+            fence(Ordering::SeqCst);
+        }
         if rows.ranges.any() && table.lies_in(key, [old.as_deref(), new.as_ref()], read_by_any) {
             self.unmark(table, &cell, guard);
             return None;
