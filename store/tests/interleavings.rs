@@ -1,4 +1,4 @@
-//! The protocols between writers and readers that lock nothing, step by step in every order that a scheduler can choose:
+//! The protocols between writers and readers that lock nothing, step by step in random orders that a scheduler can choose:
 //! models of a few lines each, with the names of `version`, `txn` and `cells`, run by shuttle. A model has the same loads,
 //! stores and exchanges as the code, in the same order, and nothing else.
 //!
@@ -170,7 +170,7 @@ fn singles(planted: Planted) {
 #[test]
 fn single_operations_are_at_one_time_for_all_readers() {
     // Aim: a snapshot that has the second of two writes has the first, and reads the same twice; the newest never goes
-    // back and no later snapshot is behind it. Method: the model in every order.
+    // back and no later snapshot is behind it. Method: the model in random orders.
     every_order(|| singles(Planted::Nothing));
 }
 
@@ -245,7 +245,7 @@ fn marks(early: bool) {
 #[test]
 fn a_transaction_is_seen_whole_by_snapshots_taken_while_it_draws() {
     // Aim: a mark without a proposal is above every snapshot that meets it; one with a proposal at or below is waited for.
-    // Method: the model in every order; then with the proposal drawn before the marks are placed, which must be caught.
+    // Method: the model in random orders; then with the proposal drawn before the marks are placed, which must be caught.
     every_order(|| marks(false));
     assert!(is_caught(|| marks(true)));
 }
@@ -345,7 +345,7 @@ fn hash(planted: Planted) {
 #[test]
 fn no_cell_is_lost_or_found_after_it_was_freed() {
     // Aim: who finds a tag finds its cell or a later one, alive, while cells come and go in one place and the shard grows.
-    // Method: the model in every order.
+    // Method: the model in random orders.
     every_order(|| hash(Planted::Nothing));
 }
 
