@@ -46,7 +46,7 @@ fn rows_are_selected_by_condition_and_by_place() {
     }
     let status = server.says(&["status", "--format", "json"]);
     assert!(
-        status.contains("\"held\":{\"snapshots\":0,\"continuations\":0,\"streams\":0,\"interactive\":0}"),
+        status.contains("\"held\":{\"snapshots\":0,\"continuations\":0,\"streams\":0,\"interactive\":0,"),
         "{status}"
     );
 }
