@@ -122,7 +122,7 @@ impl Node {
             let added = wanted.attributes.get(def.attributes.len()..).unwrap_or_default();
             let mut grown = def.with_attributes(added, wanted.layout().record)?;
             for index in &wanted.indexes {
-                add_missing(tx, open, &mut grown, index)?;
+                add_missing(&self.core, tx, open, &mut grown, index)?;
             }
             filled(&self.core, tx, open, grown)
         })?;
@@ -243,7 +243,13 @@ fn clear_own(core: &Arc<Core>, open: &Arc<Open>, time: Duration) -> Result<()> {
 }
 
 /// Adds an index of the wanted definition, which has the same attributes at the same places, if there is none of its name.
-fn add_missing(tx: &mut Transaction, open: &Arc<Open>, def: &mut TableDef, wanted: &IndexDef) -> Result<()> {
+fn add_missing(
+    core: &Core,
+    tx: &mut Transaction,
+    open: &Arc<Open>,
+    def: &mut TableDef,
+    wanted: &IndexDef,
+) -> Result<()> {
     if def.index_named(&wanted.name).is_some() {
         return Ok(());
     }
@@ -251,7 +257,7 @@ fn add_missing(tx: &mut Transaction, open: &Arc<Open>, def: &mut TableDef, wante
     let index = IndexDef { id: IndexId(id), ..wanted.clone() };
     if index.unique {
         tx.step(|attempt, waker| attempt.lock_table(open, LockMode::Read, waker))?;
-        check_unique(open, def, &index)?;
+        check_unique(core, open, def, &index)?;
     }
     def.indexes.push(index);
     Ok(())

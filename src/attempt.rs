@@ -14,8 +14,8 @@ use std::time::Instant;
 use foldhash::fast::FixedState;
 use hypermnesia_store::work::{Blocked, Conflict, LockMode, Locked, Op, RangeNote, ReadNote, Work, Write};
 use hypermnesia_store::{
-    Ack, Body, IndexDef, Key, KeyRange, Kind, Row, SchemaVersion, Snapshot, Status, Storage, Table, TableDef,
-    TableId, Timestamp, TxId, Txn,
+    Ack, Body, IndexDef, Key, KeyRange, Kind, Row, SchemaVersion, Snapshot, Status, Table, TableDef, TableId,
+    Timestamp, TxId, Txn,
 };
 
 use crate::core::Core;
@@ -159,6 +159,7 @@ impl Attempt {
             }
             Blocked::Raise(_) => Err(self.lose(Lost::Conflict(None))),
             Blocked::SchemaChanged(table) => Err(self.lose(Lost::Schema(table))),
+            Blocked::Unreadable(unreadable) => Err(self.core.unreadable(&unreadable).into()),
         }
     }
 
@@ -457,7 +458,7 @@ impl Attempt {
     }
 
     fn ack(&self, writes: &[Write]) -> Ack {
-        let on_disc = |def: &TableDef| def.copies.iter().any(|copy| copy.storage == Storage::Disc);
+        let on_disc = |def: &TableDef| def.copies.iter().any(|copy| copy.storage.is_on_disc());
         let defs = self.schema.iter().map(|table| table.def());
         let written = defs.filter(|def| writes.iter().any(|write| write.table == def.id));
         // The schema is on disc wherever there is a disc.
@@ -511,7 +512,10 @@ pub(crate) fn lost_by(conflict: &Conflict) -> Option<Lost> {
         Conflict::SchemaChanged { table }
         | Conflict::SchemaBehind { table }
         | Conflict::NoSuchTable { table } => Some(Lost::Schema(*table)),
-        Conflict::Unique { .. } | Conflict::Unfit { .. } | Conflict::Full { .. } => None,
+        Conflict::Unique { .. }
+        | Conflict::Unfit { .. }
+        | Conflict::Full { .. }
+        | Conflict::Unreadable { .. } => None,
         Conflict::Locked { holder, .. } => Some(Lost::Conflict(Some(*holder))),
         Conflict::Read { .. } | Conflict::Range { .. } | Conflict::Aborted => Some(Lost::Conflict(None)),
     }

@@ -9,10 +9,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam::utils::CachePadded;
 use hypermnesia_replication::{CommitRequest, LogToken, Message, Now, Outcome, Peer, Replica, Reply};
-use hypermnesia_store::work::Blocked;
+use hypermnesia_store::work::{Blocked, Unreadable};
 use hypermnesia_store::{
-    Body, Incarnation, IndexId, Key, NodeId, Status, Storage, Store, Table, TableDef, TableId, Timestamp,
-    TxId, Txn,
+    Body, Incarnation, IndexId, Key, NodeId, Status, Store, Table, TableDef, TableId, Timestamp, TxId, Txn,
 };
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -23,7 +22,7 @@ use crate::disc::Disc;
 use crate::drive::Seat;
 use crate::error::{Error, Result};
 use crate::event::Bus;
-use crate::limits::DEADLINE_DEFAULT;
+use crate::limits::{DEADLINE_DEFAULT, SETTLED_ROWS};
 use crate::load::Loads;
 use crate::lockers::Lockers;
 use crate::peer::Peers;
@@ -218,16 +217,15 @@ impl Core {
     /// without the commit protocol.
     pub(crate) fn alone_with(&self, def: &TableDef) -> bool {
         let only = self.members.len() == 1 || def.local;
-        let logged = || self.disc.is_some() && def.copies.iter().any(|copy| copy.storage != Storage::Ram);
+        let logged = || self.disc.is_some() && def.copies.iter().any(|copy| copy.storage.is_on_disc());
         only && !def.is_system() && def.copy_on(self.me.node).is_some() && !logged()
     }
 
     /// A table was loaded that is to have a copy on disc here. Without a disc the node must not take part: others would
     /// acknowledge what it never wrote down.
     pub(crate) fn check_disc(&self, table: TableId) {
-        let wanted = |table: &Table| {
-            table.def().copy_on(self.me.node).is_some_and(|copy| copy.storage == Storage::Disc)
-        };
+        let wanted =
+            |table: &Table| table.def().copy_on(self.me.node).is_some_and(|copy| copy.storage.is_on_disc());
         if self.disc.is_none()
             && let Some(table) = self.store.table(table).filter(|table| wanted(table))
         {
@@ -267,6 +265,7 @@ impl Core {
                 Err(Blocked::SchemaChanged(table)) => {
                     return Err(Error::SchemaChanged { table: self.table_name(table) });
                 }
+                Err(Blocked::Unreadable(unreadable)) => return Err(self.unreadable(&unreadable)),
             }
         }
     }
@@ -279,6 +278,36 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// A row on disc could not be read: the node stops, as for every other failure of its disc, and the caller hears why.
+    pub(crate) fn unreadable(&self, unreadable: &Unreadable) -> Error {
+        self.check_reads();
+        let table = self.table_name(unreadable.table);
+        let key = unreadable.key.as_ref().map_or_else(String::new, |key| format!("key {key}: "));
+        match unreadable.error.is_corruption() {
+            true => Error::Damaged { table, reason: format!("{key}{}", unreadable.error) },
+            false => Error::Disc(format!("table {table:?}, {key}{}", unreadable.error)),
+        }
+    }
+
+    /// A look at the newest version waits for nobody, so only the disc can be in its way.
+    pub(crate) fn unanswered(&self, blocked: Blocked) -> Error {
+        match blocked {
+            Blocked::Unreadable(unreadable) => self.unreadable(&unreadable),
+            Blocked::SchemaChanged(table) => Error::SchemaChanged { table: self.table_name(table) },
+            Blocked::Pending(txn) => Error::InDoubt { txid: txn.id },
+            Blocked::Raise(_) => Error::Conflict { attempts: 1 },
+        }
+    }
+
+    /// Stops the node once a row on disc could not be read: whoever met it may not have been a caller.
+    fn check_reads(&self) {
+        if let Some(fault) = self.store.disc_fault()
+            && !self.is_closed()
+        {
+            self.fail(Error::Disc(fault.to_string()));
+        }
     }
 
     /// The name of a table, for messages.
@@ -361,6 +390,8 @@ impl Core {
         self.event(|core, now, out| core.replica.on_tick(now, out));
         if let Some(disc) = &self.disc {
             disc.tick(self);
+            self.store.settle(SETTLED_ROWS);
+            self.check_reads();
         }
         self.sweep.tick(self);
         self.continuations.expire(Instant::now());

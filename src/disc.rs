@@ -146,6 +146,7 @@ impl Disc {
     /// The node is closed and its threads have ended: writes what is there and that it is all, and lets the next process in.
     pub(crate) fn close(&self) {
         let Some(lock) = self.lock.lock().take() else { return };
+        self.checkpointer.lock().close();
         if let Err(error) = self.writer.lock().close() {
             tracing::error!(%error, "the log could not be written at the end");
         }
@@ -232,7 +233,7 @@ impl Disc {
         while !core.is_closed() {
             if later.may_try() {
                 let made = match later.is_failed() {
-                    true => self.checkpointer.lock().reopen(),
+                    true => self.reopen_image(core),
                     false => Ok(()),
                 };
                 match made.and_then(|()| self.checkpoint_if_due(core)) {
@@ -240,12 +241,22 @@ impl Disc {
                     Err(_) if core.is_closed() => return,
                     Err(error @ DiscError::Full { .. }) => {
                         later.failed("the image cannot follow the log", &error);
+                        // At once, since tables on disc alone are read through it. If that fails too it is tried again later.
+                        if let Err(again) = self.reopen_image(core) {
+                            tracing::warn!(error = %again, "the image cannot be opened again");
+                        }
                     }
                     Err(error) => return core.fail(Error::Disc(error.to_string())),
                 }
             }
             std::thread::park_timeout(CHECKPOINT_LOOK);
         }
+    }
+
+    fn reopen_image(&self, core: &Core) -> Result<(), DiscError> {
+        let imaged = self.checkpointer.lock().reopen()?;
+        core.store.imaged(imaged);
+        Ok(())
     }
 
     /// Takes full segments into the image once there are enough of them, and removes those that nobody needs any more.
@@ -269,7 +280,8 @@ impl Disc {
             if core.is_closed() {
                 return Ok(());
             }
-            checkpointer.take(&batch)?;
+            let imaged = checkpointer.take(&batch)?;
+            core.store.imaged(imaged);
             let freed = self.writer.lock().trim(checkpointer.applied())?;
             tracing::debug!(node = %core.name, segments = batch.len(), freed, "the image has taken log segments");
             (batch, from) = (Vec::new(), *end);

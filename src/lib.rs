@@ -47,6 +47,7 @@ mod attempt;
 pub mod backup;
 mod builder;
 mod carry;
+mod check;
 mod continuation;
 mod core;
 mod decision;
@@ -88,17 +89,19 @@ mod within;
 
 pub use async_transaction::{AsyncTransaction, Mark};
 pub use builder::NodeBuilder;
+pub use check::check_directory;
 pub use continuation::Continuation;
 pub use error::{Error, Result};
 pub use event::{EventDetail, Heard, Subscription, SystemEvent, SystemEvents, TableEvent};
 pub use hypermnesia_query as sql;
 pub use hypermnesia_query::{Column, ErrorKind as QueryErrorKind, Filter, Pattern, QueryError, Sink};
 pub use hypermnesia_replication::{Event as ClusterEvent, Outcome};
+pub use hypermnesia_store::disc::CheckedTable;
 pub use hypermnesia_store::work::LockMode;
 pub use hypermnesia_store::{
     Ack, Attribute, Body, IndexDef, Key, KeyRange, Kind, NodeId, Retention, Row, RowError, SchemaError,
     Storage, TableBuilder, TableCopy, TableDef, TableId, TableStatistics, Timestamp, TxId, Type, Value,
-    ValueRef, calendar,
+    ValueRef, calendar, size,
 };
 pub use node::Node;
 pub use operation::Count;

@@ -53,7 +53,7 @@ pub(crate) fn check(core: &Core, def: &TableDef) -> Result<()> {
             def.name, copy.node
         )));
     }
-    if core.disc.is_none() && def.copy_on(core.me.node).is_some_and(|copy| copy.storage == Storage::Disc) {
+    if core.disc.is_none() && def.copy_on(core.me.node).is_some_and(|copy| copy.storage.is_on_disc()) {
         return Err(Error::NoDataDirectory { table: def.name.clone() });
     }
     Ok(())
@@ -97,7 +97,7 @@ pub(crate) fn add_index(
             let open =
                 core.store.table(def.id).ok_or_else(|| Error::NoSuchTable { name: table.to_owned() })?;
             tx.step(|attempt, waker| attempt.lock_table(&open, LockMode::Read, waker))?;
-            check_unique(&open, &def, &new)?;
+            check_unique(core, &open, &def, &new)?;
         }
         def.indexes.push(new);
         def.version = def.version.next();
@@ -180,10 +180,10 @@ fn existing(core: &Core, name: &str) -> Result<TableDef> {
 }
 
 /// Whether the rows that are there may stand under a new unique index.
-pub(crate) fn check_unique(table: &Open, def: &TableDef, index: &IndexDef) -> Result<()> {
+pub(crate) fn check_unique(core: &Core, table: &Open, def: &TableDef, index: &IndexDef) -> Result<()> {
     let mut seen = std::collections::HashSet::new();
     let mut twice = None;
-    table.visit_newest(|_, body, _| {
+    let visited = table.visit_newest(|_, body, _| {
         for row in body.rows() {
             for key in def.unique_keys(index, row).unwrap_or_default() {
                 if !seen.insert(key.clone()) {
@@ -192,6 +192,7 @@ pub(crate) fn check_unique(table: &Open, def: &TableDef, index: &IndexDef) -> Re
             }
         }
     });
+    visited.map_err(|blocked| core.unanswered(blocked))?;
     twice.map_or(Ok(()), |key| {
         Err(Error::Unique { table: def.name.clone(), index: index.name.clone(), key: key.to_string() })
     })

@@ -68,6 +68,7 @@ impl Snapshot {
             // A settled snapshot never meets it; while it is being settled it is raised instead.
             Blocked::Raise(_) => Err(Error::Conflict { attempts: 1 }),
             Blocked::SchemaChanged(table) => Err(Error::SchemaChanged { table: self.core.table_name(table) }),
+            Blocked::Unreadable(unreadable) => Err(self.core.unreadable(&unreadable)),
         }
     }
 

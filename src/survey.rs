@@ -71,6 +71,7 @@ fn one_table(core: &Core, table: &Table, ready: bool) -> TableStatus {
     let storage = |storage: Storage| match storage {
         Storage::Ram => "ram",
         Storage::Disc => "disc",
+        Storage::DiscOnly { .. } => "disc_only",
     };
     let statistics = table.statistics();
     TableStatus {

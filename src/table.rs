@@ -364,7 +364,7 @@ impl<S: Shape> Table<S> {
     {
         let open = self.readable()?;
         let key = S::encode_key(open.def(), key)?;
-        let body = open.newest(&key).map(|(body, _)| body);
+        let body = open.newest(&key).map_err(|blocked| self.core.unanswered(blocked))?.map(|(body, _)| body);
         body.and_then(|body| body.rows().first().map(|row| S::decode(open.def(), row))).transpose()
     }
 

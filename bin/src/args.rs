@@ -7,8 +7,8 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 
 use crate::bench::member;
 use crate::command::{
-    backup, bench, demo, dev, exec, export, import, order, query, restore, rows, select, sequence, serve,
-    status, table,
+    backup, bench, check, demo, dev, exec, export, import, order, query, restore, rows, select, sequence,
+    serve, status, table,
 };
 use crate::output::Format;
 
@@ -169,6 +169,8 @@ pub(crate) enum Command {
     Serve(serve::ServeArgs),
     /// Run a cluster on this machine, in the foreground.
     Dev(dev::DevArgs),
+    /// Read every row in a data directory that nobody serves, and say what is damaged.
+    Check(check::CheckArgs),
     /// The state of the cluster as one member sees it; exits 0 only when all is well.
     Status(status::StatusArgs),
     /// List, show, create, change, clear and drop tables.

@@ -53,6 +53,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Demo(args) => command::demo::run(args).await,
         Command::Serve(args) => command::serve::run(args).await,
         Command::Dev(args) => command::dev::run(args).await,
+        Command::Check(args) => command::check::run(global, args).await,
         Command::Status(args) => command::status::run(global, args).await,
         Command::Table(command) => command::table::run(global, command).await,
         Command::Get(args) => command::rows::get(global, args).await,

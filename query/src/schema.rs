@@ -45,7 +45,7 @@ pub struct CreateTable {
     pub key: Vec<String>,
     /// From UNIQUE.
     pub indexes: Vec<NewIndex>,
-    /// From `WITH (storage = 'disc')`; the creator's default without it.
+    /// From `WITH (storage = 'disc')`, for `disc_only` with `cache = '64MiB'` beside it; the creator's default without it.
     pub storage: Option<Storage>,
     /// From `WITH (ack = 'synced')`; the creator's default without it.
     pub ack: Option<Ack>,

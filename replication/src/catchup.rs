@@ -3,12 +3,17 @@
 //! No table changes while a copy of it loads: every write needs every replica, and a replica that has not said Ready is
 //! not written to. So a copy is the newest committed rows, compared by digest first and sent whole, in chunks, when they
 //! differ. The schema comes first, since it says which tables there are. Rows that were here and are not in the chain are
-//! taken away and counted, never silently: see [`Event::RowsReplaced`].
+//! taken away and counted, never silently: see [`Event::RowsReplaced`]. A table that lives on disc alone may be larger than
+//! memory: the source reads each chunk when it is asked for, and the joiner keeps of its own rows what tells them apart.
+//!
+//! A row that cannot be read stops the node that has it (see `Store::disc_fault`): it answers nothing, as if it had died.
 //!
 //! A joiner that dies while loading has said so in its log (opened, not complete, these tables loaded) and is nobody's first choice as a
 //! source. A source that dies leads to a new epoch, in which loading starts over, from whoever is the best then.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash};
+use std::ops::ControlFlow;
 
 use foldhash::fast::FixedState;
 use hypermnesia_store::{Ack, Body, Key, Storage, TableId, Timestamp};
@@ -41,22 +46,31 @@ pub(crate) struct Incoming {
     source: usize,
     /// The chunk that is awaited; before the first one, the digest was sent.
     chunk: u64,
-    /// What was here when the first chunk came, less what has come.
-    own: HashMap<Key, (Timestamp, Body), FixedState>,
+    /// What was here when the first chunk came, less what has come: fingerprints of keys and of what they held.
+    own: HashMap<u64, (Timestamp, u64), FixedState>,
     rows: u64,
     replaced: u64,
     newer: u64,
 }
+
+/// Rows as they travel.
+type CopyRows = Vec<(Key, Timestamp, Body)>;
 
 /// A source's work for one joiner and table.
 #[derive(Debug)]
 pub(crate) struct Serving {
     pub(crate) joiner: usize,
     table: TableId,
-    /// Rows as they were at the first request; the table does not change meanwhile.
-    rows: Vec<(Key, Timestamp, Body)>,
-    /// Where each chunk begins.
-    begins: Vec<usize>,
+    rows: Served,
+}
+
+/// Rows as they were at the first request; the table does not change meanwhile.
+#[derive(Debug)]
+enum Served {
+    /// All of them, and where each chunk begins.
+    Held { rows: CopyRows, begins: Vec<usize> },
+    /// They are read when they are asked for: behind which key each chunk begins that was sent, and the one after those.
+    Read { behind: Vec<Option<Key>> },
 }
 
 impl Replica {
@@ -110,7 +124,7 @@ impl Replica {
         let on_disc = if table == SCHEMA_TABLE {
             NodeSet::first(self.members.len())
         } else {
-            self.copies_where(table, |storage| storage == Storage::Disc)
+            self.copies_where(table, Storage::is_on_disc)
         };
         source(standings, table, self.holders_of(table), on_disc)
     }
@@ -123,7 +137,10 @@ impl Replica {
         let Some(incoming) = &loading.current else { return };
         let (table, source) = (incoming.table, incoming.source);
         let step = match incoming.chunk {
-            0 => CopyStep::Request { digest: self.digest(table) },
+            0 => match self.digest(table) {
+                Some(digest) => CopyStep::Request { digest },
+                None => return,
+            },
             chunk => CopyStep::Next { chunk },
         };
         turn.send(era.life(source), Message::Copy { epoch, table, step });
@@ -188,14 +205,13 @@ impl Replica {
         let incoming =
             era.loading.as_mut().and_then(|loading| loading.current.as_mut()).expect("it is awaited");
         if first {
-            let own = self.newest_rows(table);
-            incoming.own = own.into_iter().map(|(key, ts, body)| (key, (ts, body))).collect();
+            incoming.own = self.fingerprints(table);
         }
         incoming.chunk += 1;
         incoming.rows += rows.len() as u64;
         for (key, ts, body) in &rows {
-            if let Some((own_ts, own)) = incoming.own.remove(key)
-                && own != *body
+            if let Some((own_ts, own)) = incoming.own.remove(&fingerprint(key))
+                && own != fingerprint(body)
             {
                 incoming.replaced += 1;
                 incoming.newer += u64::from(own_ts > *ts);
@@ -232,7 +248,7 @@ impl Replica {
         for (key, ts, body) in &rows {
             self.store.load_row(table, key, *ts, body.clone()).expect(HELD);
         }
-        let on_disc = table == SCHEMA_TABLE || self.copies_where(table, |s| s == Storage::Disc).has(self.at);
+        let on_disc = table == SCHEMA_TABLE || self.copies_where(table, Storage::is_on_disc).has(self.at);
         if self.durable && on_disc {
             turn.log(Fact::Loaded { table, clear, rows }, Ack::Memory, None);
         }
@@ -250,14 +266,27 @@ impl Replica {
         }
     }
 
-    fn digest(&self, table: TableId) -> u64 {
-        self.store.table(table).map_or(0, |table| table.digest_with_versions())
+    /// Nothing where a row cannot be read.
+    fn digest(&self, table: TableId) -> Option<u64> {
+        self.store.table(table).map_or(Some(0), |table| table.digest_with_versions().ok())
+    }
+
+    fn fingerprints(&self, table: TableId) -> HashMap<u64, (Timestamp, u64), FixedState> {
+        let mut own = HashMap::default();
+        if let Some(table) = self.store.table(table) {
+            // What cannot be read is not counted as replaced; the node stops for it.
+            let _ = table.visit_newest(|key, body, ts| {
+                own.insert(fingerprint(key), (ts, fingerprint(body)));
+            });
+        }
+        own
     }
 
     fn newest_rows(&self, table: TableId) -> Vec<(Key, Timestamp, Body)> {
         let mut rows = Vec::new();
         if let Some(table) = self.store.table(table) {
-            table.visit_newest(|key, body, ts| rows.push((key.clone(), ts, body.clone())));
+            // Of a table in memory: nothing is read from disc.
+            let _ = table.visit_newest(|key, body, ts| rows.push((key.clone(), ts, body.clone())));
         }
         // In an order that does not depend on the hash table's history.
         rows.sort_by(|a, b| a.0.cmp(&b.0));
@@ -320,17 +349,21 @@ impl Replica {
             let awaiting = loading.current.as_ref().map(|incoming| incoming.table);
             awaiting == Some(SCHEMA_TABLE) || awaiting == Some(table) || loading.queue.contains(&table)
         });
-        if busy || self.store.table(table).is_none() {
-            return;
-        }
-        if self.digest(table) == digest {
+        let Some(open) = self.store.table(table).filter(|_| !busy) else { return };
+        let Some(own) = self.digest(table) else { return };
+        if own == digest {
             turn.send(era.life(from), Message::Copy { epoch, table, step: CopyStep::Same });
             return;
         }
-        let rows = self.newest_rows(table);
-        let begins = chunk_begins(&rows);
+        let rows = match open.is_on_disc_alone() {
+            true => Served::Read { behind: vec![None] },
+            false => {
+                let rows = self.newest_rows(table);
+                Served::Held { begins: chunk_begins(&rows), rows }
+            }
+        };
         era.serving.retain(|one| one.joiner != from);
-        era.serving.push(Serving { joiner: from, table, rows, begins });
+        era.serving.push(Serving { joiner: from, table, rows });
         self.send_chunk(era, from, table, 0, turn);
     }
 
@@ -339,11 +372,8 @@ impl Replica {
         let Some(at) = era.serving.iter().position(|one| one.joiner == from && one.table == table) else {
             return;
         };
-        let serving = &era.serving[at];
-        let Some(begin) = serving.begins.get(chunk as usize) else { return };
-        let end = serving.begins.get(chunk as usize + 1).copied().unwrap_or(serving.rows.len());
-        let last = chunk as usize + 1 == serving.begins.len();
-        let step = CopyStep::Chunk { chunk, rows: serving.rows[*begin..end].to_vec(), last };
+        let Some((rows, last)) = self.chunk(table, &mut era.serving[at].rows, chunk as usize) else { return };
+        let step = CopyStep::Chunk { chunk, rows, last };
         turn.send(era.life(from), Message::Copy { epoch, table, step });
         if last {
             // On an ordered stream it arrives, or the joiner is gone.
@@ -352,12 +382,55 @@ impl Replica {
     }
 }
 
+impl Replica {
+    /// The rows of a chunk, and whether it is the last one.
+    fn chunk(&self, table: TableId, served: &mut Served, chunk: usize) -> Option<(CopyRows, bool)> {
+        match served {
+            Served::Held { rows, begins } => {
+                let end = begins.get(chunk + 1).copied().unwrap_or(rows.len());
+                Some((rows[*begins.get(chunk)?..end].to_vec(), chunk + 1 == begins.len()))
+            }
+            Served::Read { behind } => {
+                let (rows, last) = self.read_chunk(table, behind.get(chunk)?.as_ref())?;
+                if chunk + 1 == behind.len() {
+                    behind.push(rows.last().map(|(key, ..)| key.clone()));
+                }
+                Some((rows, last))
+            }
+        }
+    }
+
+    /// The rows behind a key: as many as make a chunk, and whether there are no more. Nothing where one cannot be read.
+    fn read_chunk(&self, table: TableId, behind: Option<&Key>) -> Option<(CopyRows, bool)> {
+        let (mut rows, mut bytes, mut last) = (Vec::new(), 0, true);
+        let read = self.store.table(table)?.visit_newest_behind(behind, |key, body, ts| {
+            bytes += row_bytes(key, body);
+            if !rows.is_empty() && (bytes > COPY_CHUNK_BYTES || rows.len() == COPY_CHUNK_ROWS) {
+                last = false;
+                return ControlFlow::Break(());
+            }
+            rows.push((key.clone(), ts, body.clone()));
+            ControlFlow::Continue(())
+        });
+        read.ok().map(|()| (rows, last))
+    }
+}
+
+fn row_bytes(key: &Key, body: &Body) -> usize {
+    key.as_bytes().len() + body.bytes() + 16
+}
+
+/// Tells values apart within one process, for counting: two that differ have the same one once in 2^64.
+fn fingerprint(value: &impl Hash) -> u64 {
+    FixedState::default().hash_one(value)
+}
+
 /// Where chunks begin: always at least one, so that an empty table is said to be empty.
 fn chunk_begins(rows: &[(Key, Timestamp, Body)]) -> Vec<usize> {
     let mut begins = vec![0];
     let (mut bytes, mut count) = (0, 0);
     for (at, (key, _, body)) in rows.iter().enumerate() {
-        let size = key.as_bytes().len() + body.bytes() + 16;
+        let size = row_bytes(key, body);
         if count > 0 && (bytes + size > COPY_CHUNK_BYTES || count == COPY_CHUNK_ROWS) {
             begins.push(at);
             (bytes, count) = (0, 0);

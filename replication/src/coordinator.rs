@@ -209,8 +209,7 @@ impl Replica {
     /// the members with logs are the ones that decide.
     pub(crate) fn logging(&self, holders: &[(TableId, NodeSet)], level: Ack) -> Logging {
         let on_disc = |table: TableId| {
-            table == crate::catchup::SCHEMA_TABLE
-                || !self.copies_where(table, |storage| storage == Storage::Disc).is_empty()
+            table == crate::catchup::SCHEMA_TABLE || !self.copies_where(table, Storage::is_on_disc).is_empty()
         };
         Logging { on: self.durable && holders.iter().any(|(table, _)| on_disc(*table)), level }
     }

@@ -17,8 +17,7 @@
 use std::sync::Arc;
 
 use hypermnesia_store::{
-    Ack, ClockAhead, Conflict, NodeId, Op, Prepared, Role, Storage, TableId, Timestamp, TxId, Txn, Work,
-    defined_by,
+    Ack, ClockAhead, Conflict, NodeId, Op, Prepared, Role, TableId, Timestamp, TxId, Txn, Work, defined_by,
 };
 
 use parking_lot::MutexGuard;
@@ -366,7 +365,7 @@ fn wants_disc(work: &Work, me: NodeId) -> bool {
             Op::Put(row) => defined_by(row).ok().flatten(),
             _ => None,
         });
-    defined.into_iter().any(|def| def.copy_on(me).is_some_and(|copy| copy.storage == Storage::Disc))
+    defined.into_iter().any(|def| def.copy_on(me).is_some_and(|copy| copy.storage.is_on_disc()))
 }
 
 /// How this node's schema compares with what a transaction noted.

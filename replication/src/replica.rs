@@ -222,7 +222,7 @@ impl Replica {
         let era = self.shared();
         let mut turn = Turn { now, out, freed: Vec::new() };
         let rows = self.store.clear_own(table).ok();
-        if rows.is_some() && self.durable && self.copies_where(table, |s| s == Storage::Disc).has(self.at) {
+        if rows.is_some() && self.durable && self.copies_where(table, Storage::is_on_disc).has(self.at) {
             turn.log(Fact::Loaded { table, clear: true, rows: Vec::new() }, Ack::Logged, None);
         }
         self.finish(&era, turn);

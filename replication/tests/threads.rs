@@ -216,7 +216,8 @@ fn increments_of_one_key_from_many_threads_are_all_there() {
         ended.store(true, Ordering::Relaxed);
     });
     for node in &nodes {
-        let (body, _) = node.store.table(TABLE).expect("it exists").newest(&key()).expect("written");
+        let (body, _) =
+            node.store.table(TABLE).expect("it exists").newest(&key()).expect("in memory").expect("written");
         assert_eq!(number(&body), (NODES * THREADS) as i64 * INCREMENTS as i64);
         assert!(node.replica.in_doubt(node.now()).is_empty());
     }

@@ -100,10 +100,10 @@ fn placed(core: &Core, def: &TableDef, storage: Option<Storage>) -> TableDef {
     let everywhere =
         |storage| core.members.iter().map(|(node, _)| TableCopy { node: *node, storage }).collect::<Vec<_>>();
     let kept: Vec<TableCopy> = def.copies.iter().filter(|copy| is_member(copy.node)).copied().collect();
-    let on_disc = def.copies.iter().any(|copy| copy.storage == Storage::Disc);
+    let had = def.copies.iter().map(|copy| copy.storage).find(|storage| storage.is_on_disc());
     let copies = match storage {
         Some(storage) => everywhere(storage),
-        None if kept.is_empty() => everywhere(if on_disc { Storage::Disc } else { Storage::Ram }),
+        None if kept.is_empty() => everywhere(had.unwrap_or(Storage::Ram)),
         None => kept,
     };
     TableDef { copies, ..def.clone() }

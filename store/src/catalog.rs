@@ -9,12 +9,15 @@ use foldhash::fast::FixedState;
 use papaya::HashMap;
 use seize::{Collector, LocalGuard};
 
+use crate::backing::Backing;
+use crate::cell::{Cell, CellRef};
 use crate::clock::Timestamp;
 use crate::codec::CodecError;
 use crate::heap::{Heap, Pin};
 use crate::ids::{IndexId, SchemaVersion, TableId};
 use crate::index::Index;
 use crate::key::{Key, KeyRange};
+use crate::resident::Place;
 use crate::row::{Body, Row};
 use crate::schema::{Attribute, IndexDef, Kind, Layout, TableDef, Type};
 use crate::store::Store;
@@ -67,11 +70,14 @@ impl Catalog {
         for wanted in &def.indexes {
             let index = kept(wanted).unwrap_or_else(|| {
                 fresh.push(wanted.id);
-                Arc::new(Index::new(wanted.clone()))
+                Arc::new(Index::new(wanted.clone(), rows.backing.is_some()))
             });
             indexes.push(index);
         }
         let table = Arc::new(Table::new(def, rows, indexes, heap));
+        if known.is_none() {
+            table.rows.take_over(&table);
+        }
         fresh.into_iter().for_each(|index| fill(&table, index, guard));
         table.rows.version.store(table.def.version.0, Ordering::SeqCst);
         if let Some(known) = known.filter(|known| known.def.name != table.def.name) {
@@ -93,6 +99,9 @@ impl Catalog {
 /// Fills a new index from every kept version of every row. Nobody writes meanwhile.
 fn fill(table: &Table, index: IndexId, guard: &LocalGuard<'_>) {
     let index = table.index(index).expect("it was just put there");
+    if let Some(backing) = &table.rows.backing {
+        fill_from_image(table, backing, index);
+    }
     let done = table.walk(&KeyRange::all(), Direction::Forward, guard, |cell| {
         // What was there before all rows were rewritten has other attributes, and nobody reads it any more.
         let read = |at: Timestamp| at > table.def.reshaped;
@@ -105,6 +114,23 @@ fn fill(table: &Table, index: IndexId, guard: &LocalGuard<'_>) {
         Ok(ControlFlow::Continue(()))
     });
     done.expect("walking cells reads no version, so nothing blocks it");
+}
+
+/// The part of a table on disc alone that is not in memory. A row that cannot be read stops the node, so that nobody sees an
+/// index without it.
+fn fill_from_image(table: &Table, backing: &Backing, index: &Index) {
+    let stands_in = CellRef::new(Cell::new(Key::from_encoded(&[])));
+    let _ = table.each_place(backing, &KeyRange::all(), Direction::Forward, |key, place| {
+        // What is in memory has its turn later; what was there before all rows were rewritten is read by nobody.
+        if let Place::Image(at, body) = place
+            && *at > table.def.reshaped
+        {
+            for entry in index.entries(&table.def, key, Some(body)) {
+                index.put(&entry, &stands_in);
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    });
 }
 
 impl Store {

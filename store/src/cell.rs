@@ -91,15 +91,6 @@ impl Cell {
         self.versions(guard).find_map(|version| version.committed().map(|at| (version, at)))
     }
 
-    /// The newest committed row or bag that counts at this time.
-    pub(crate) fn newest_live<'g>(
-        &self,
-        now: Timestamp,
-        guard: &'g LocalGuard<'_>,
-    ) -> Option<(Seen<'g>, Timestamp)> {
-        self.newest_body(guard).filter(|(body, _)| !body.is_expired(now))
-    }
-
     /// The newest committed row or bag, past its deadline or not.
     pub(crate) fn newest_body<'g>(&self, guard: &'g LocalGuard<'_>) -> Option<(Seen<'g>, Timestamp)> {
         self.newest(guard).and_then(|(version, at)| version.body().map(|body| (body, at)))

@@ -33,6 +33,25 @@ pub fn change(kind: Kind, held: Option<Body>, op: &Op) -> Option<Body> {
     }
 }
 
+/// What a key holds after these writes to it, in their order; nothing when they leave it as it was, so that it keeps its
+/// version: a row that was not there to be removed, a bag that had the row already. A row that is put is a new version also
+/// where it is the same. Memory, log and image all go by this, so that what a key holds has one timestamp everywhere.
+pub(crate) fn changed<'w>(
+    kind: Kind,
+    old: Option<&Body>,
+    writes: impl Iterator<Item = &'w Op> + Clone,
+) -> Option<Option<Body>> {
+    let new = writes.clone().fold(old.cloned(), |held, op| change(kind, held, op));
+    let conditional = || writes.clone().all(|op| matches!(op, Op::BagRemove(_) | Op::Expire(_)));
+    let unchanged = match (old, &new) {
+        (Some(Body::Bag(a)), Some(Body::Bag(b))) => Arc::ptr_eq(a, b),
+        (Some(Body::Row(a)), Some(Body::Row(b))) => a.same_allocation(b) && conditional(),
+        (None, None) => true,
+        _ => false,
+    };
+    (!unchanged).then_some(new)
+}
+
 fn with(held: Option<Body>, row: &Row) -> Body {
     let rows = held.as_ref().map_or(&[][..], Body::rows);
     match rows.iter().any(|known| known.same_values(row)) {

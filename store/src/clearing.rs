@@ -8,26 +8,40 @@ use seize::LocalGuard;
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::ids::TableId;
+use crate::key::{Key, KeyRange};
 use crate::load::LoadError;
+use crate::row::Body;
 use crate::store::Store;
-use crate::table::Table;
+use crate::table::{Direction, Table};
 use crate::work::Blocked;
 
 impl Table {
     /// Takes all rows away and tells listeners. Nobody writes meanwhile.
     pub(crate) fn clear_away(&self, at: Timestamp, guard: &LocalGuard<'_>) {
-        if self.rows.events.has_listeners() {
+        if let Some(backing) = self.rows.backing.as_ref().filter(|_| self.rows.events.has_listeners()) {
+            // A row that cannot be read is remembered by the view: the node stops.
+            let _ = self.each_place(backing, &KeyRange::all(), Direction::Forward, |key, place| {
+                if let Some((body, _)) = place.newest(guard).filter(|(body, _)| !body.is_expired(at)) {
+                    self.tell_cleared(key, &body, at);
+                }
+                Ok(ControlFlow::Continue(()))
+            });
+        } else if self.rows.events.has_listeners() {
             let told: Result<(), Infallible> = self.rows.cells.each(guard, |cell| {
-                if let Some((body, _)) = cell.newest_live(at, guard) {
-                    let (key, old) = (cell.key.clone(), Some(self.whole(&body).into_owned()));
-                    let (table, commit_ts) = (self.id(), at);
-                    self.rows.events.emit(Event { table, sequence: 0, commit_ts, key, new: None, old });
+                let newest = cell.newest_body(guard).filter(|(body, _)| !body.is_expired(at));
+                if let Some((body, _)) = newest {
+                    self.tell_cleared(&cell.key, &body, at);
                 }
                 Ok(ControlFlow::Continue(()))
             });
             let Ok(()) = told;
         }
         self.empty(guard);
+    }
+
+    fn tell_cleared(&self, key: &Key, body: &Body, commit_ts: Timestamp) {
+        let (table, key, old) = (self.id(), key.clone(), Some(self.whole(body).into_owned()));
+        self.rows.events.emit(Event { table, sequence: 0, commit_ts, key, new: None, old });
     }
 
     /// Whether what was there at a snapshot may still be found: not when the table was cleared or rewritten since.

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
+use crate::backing::Backing;
 use crate::cell::{CellAt, CellRef};
 use crate::cells::Place;
 use crate::clock::Timestamp;
@@ -178,10 +179,12 @@ impl Cursor {
         table.check_version()?;
         table.check_kept(self.at)?;
         let mut show = |key: &Key, body: &Body, at| show(key, &table.whole(body), at);
-        match self.index {
-            Some(index) => self.step_index(&table, index, &mut show),
-            None if table.rows.tree.is_some() => self.step_tree(&table, &mut show),
-            None => self.step_cells(&table, &mut show),
+        match (self.index, &table.rows.backing) {
+            (Some(index), Some(_)) => self.step_entries(&table, index, &mut show),
+            (None, Some(backing)) => self.step_image(&table, backing, &mut show),
+            (Some(index), None) => self.step_index(&table, index, &mut show),
+            (None, None) if table.rows.tree.is_some() => self.step_tree(&table, &mut show),
+            (None, None) => self.step_cells(&table, &mut show),
         }
     }
 
@@ -219,6 +222,64 @@ impl Cursor {
             Ok(stop.count(entry, flow))
         });
         self.pass(stop, done)
+    }
+
+    /// A stretch of a table on disc alone: memory and image as one.
+    fn step_image(
+        &mut self,
+        table: &Table,
+        backing: &Backing,
+        show: &mut impl FnMut(&Key, &Body, Timestamp) -> ControlFlow<()>,
+    ) -> Result<(), Blocked> {
+        let guard = table.pin();
+        let stretch = table.stretch(backing, &self.rest, self.direction, CURSOR_CHUNK_ROWS)?;
+        for (key, place) in stretch.found {
+            match place.read(self.at, &guard) {
+                Ok(None) => {}
+                Ok(Some((body, at))) => {
+                    if show(&key, &body, at).is_break() {
+                        self.ended = true;
+                        return Ok(());
+                    }
+                }
+                Err(blocked) => {
+                    return self.pass(Stop { before: Some(key), ..Stop::default() }, Err(blocked));
+                }
+            }
+        }
+        match stretch.rest {
+            Some(rest) => self.rest = rest,
+            None => self.ended = true,
+        }
+        Ok(())
+    }
+
+    /// A few entries of an index of a table on disc alone, whose rows are read by their keys.
+    fn step_entries(
+        &mut self,
+        table: &Table,
+        index: IndexId,
+        show: &mut impl FnMut(&Key, &Body, Timestamp) -> ControlFlow<()>,
+    ) -> Result<(), Blocked> {
+        let index = table.index(index).ok_or(Blocked::SchemaChanged(table.id()))?;
+        let entries = table.entries_in(index, &self.rest, self.direction, CURSOR_CHUNK_ROWS);
+        let (mut stop, at) = (Stop::default(), self.at);
+        for (entry, key) in entries {
+            let found = match table.read(&key, at) {
+                Ok(found) => found,
+                Err(blocked) => {
+                    stop.before = Some(entry);
+                    return self.pass(stop, Err(blocked));
+                }
+            };
+            let matched =
+                found.and_then(|(body, at)| Some((table.matching(index, &entry, &key, &body)?, at)));
+            let flow = matched.map_or(ControlFlow::Continue(()), |(body, at)| show(&key, &body, at));
+            if stop.count(&entry, flow).is_break() {
+                break;
+            }
+        }
+        self.pass(stop, Ok(()))
     }
 
     /// Moves behind the last entry looked at, or before the one that blocked.

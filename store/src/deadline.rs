@@ -9,6 +9,7 @@ use crossbeam::utils::CachePadded;
 use foldhash::fast::FixedState;
 use parking_lot::Mutex;
 
+use crate::clock::Timestamp;
 use crate::key::Key;
 use crate::limits::STRIPES;
 use crate::memory::QUEUED_BYTES;
@@ -78,6 +79,21 @@ impl Deadlines {
     /// Bytes of the queues, without what keys hold beyond themselves: those are the cells' own.
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(&*self.stripes) + self.len() * QUEUED_BYTES
+    }
+
+    /// Keys whose deadline came after one moment and not after another: not later than the second, later than the first.
+    pub(crate) fn between(&self, after: Timestamp, upto: Timestamp) -> Vec<Key> {
+        let mut passed = Vec::new();
+        if self.len() == 0 {
+            return passed;
+        }
+        for stripe in &self.stripes {
+            let stripe = stripe.lock();
+            let later = stripe.iter().skip_while(|(deadline, _)| *deadline <= after.wall_ms());
+            let due = later.take_while(|(deadline, _)| *deadline <= upto.wall_ms());
+            passed.extend(due.map(|(_, key)| key.clone()));
+        }
+        passed
     }
 
     pub(crate) fn len(&self) -> usize {

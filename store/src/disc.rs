@@ -6,14 +6,18 @@
 //! | [`identity`] | whose a directory is, and how far its log had come |
 //! | [`log`], `segment`, [`spare`] | appending, writing, syncing; the files; the next one, made ahead |
 //! | [`record`], [`replay`], [`cut`] | what a frame says; reading all of them at the start; what stands behind the end |
-//! | `image`, `backend`, [`checkpoint`] | what tables held at a position of the log; bringing it forward |
+//! | `image`, `held`, `backend`, [`checkpoint`] | what tables held at a position of the log; bringing it forward |
+//! | `view` | reading it meanwhile, for tables that live there alone |
+//! | [`mod@check`] | reading all of it while nobody serves |
 //! | [`error`], [`limits`] | what can go wrong; every bound |
 
 mod backend;
+pub mod check;
 pub mod checkpoint;
 pub mod cut;
 pub mod error;
 pub mod file;
+mod held;
 pub mod identity;
 mod image;
 pub mod limits;
@@ -24,8 +28,13 @@ pub mod record;
 pub mod replay;
 mod segment;
 pub mod spare;
+mod view;
 
-pub use checkpoint::Checkpointer;
+pub(crate) use held::Held;
+pub(crate) use view::{Chunk, View};
+
+pub use check::{CheckedTable, check};
+pub use checkpoint::{Checkpointer, Imaged};
 pub use cut::Warning;
 pub use error::{DiscError, Result};
 pub use file::{Disc, File, LockGuard};

@@ -5,11 +5,12 @@
 //! that collector. So no hash of rows may be dropped while another one lives: they are all kept here until the last handle
 //! goes. The catalog's map, which is dropped with the store, has a collector of its own.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use seize::{Collector, LocalGuard};
 
+use crate::backing::Attached;
 use crate::clock::Clock;
 use crate::flight::Flight;
 use crate::table::Rows;
@@ -20,6 +21,8 @@ pub(crate) struct Heap {
     pub(crate) clock: Arc<Clock>,
     pub(crate) collector: Arc<Collector>,
     pub(crate) flight: Flight,
+    /// What tables on disc alone are read from; without it they are tables in memory.
+    pub(crate) attached: OnceLock<Attached>,
 }
 
 impl Heap {
@@ -29,6 +32,7 @@ impl Heap {
             clock: Arc::clone(clock),
             collector: Arc::new(Collector::new()),
             flight: Flight::default(),
+            attached: OnceLock::new(),
         }
     }
 

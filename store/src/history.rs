@@ -112,6 +112,12 @@ impl History {
         self.stripes.iter().for_each(|stripe| *stripe.lock() = Stripe::default());
     }
 
+    /// What waits in a stripe: a round looks at each once, also at what it puts back.
+    fn waiting(&self, stripe: usize) -> usize {
+        let stripe = self.stripes[stripe].lock();
+        stripe.old.len().max(stripe.gone.len())
+    }
+
     fn next_old(&self, stripe: usize, oldest: Timestamp) -> Option<(Timestamp, CellRef)> {
         let mut stripe = self.stripes[stripe].lock();
         let old =
@@ -141,8 +147,25 @@ impl Store {
         let oldest = self.snapshots.oldest();
         for table in self.catalog.tables.values(&guard.catalog) {
             for stripe in 0..STRIPES {
+                let budget = budget.min(table.rows.history.waiting(stripe));
                 self.tidy_stripe(table, stripe, budget, oldest, &guard);
             }
+            table.settle_residents(budget, &guard);
+        }
+    }
+
+    /// The same for tables on disc alone, and lets rows out of memory that a snapshot or a lock kept there, up to `budget` of
+    /// each table: to be called several times a second where there are such tables.
+    pub fn settle(&self, budget: usize) {
+        let guard = self.pin();
+        let oldest = self.snapshots.oldest();
+        let all = self.catalog.tables.values(&guard.catalog);
+        for table in all.filter(|table| table.is_on_disc_alone()) {
+            for stripe in 0..STRIPES {
+                let budget = budget.div_ceil(STRIPES).min(table.rows.history.waiting(stripe));
+                self.tidy_stripe(table, stripe, budget, oldest, &guard);
+            }
+            table.settle_residents(budget, &guard);
         }
         // What this thread has retired goes with the guard, however little it is.
         guard.rows.flush();
@@ -189,13 +212,32 @@ fn forget(table: &Table, gone: &Gone, oldest: Timestamp, guard: &LocalGuard<'_>)
         let Some(index) = table.index(*index) else { continue };
         let now = table.rows.cell(&gone.cell.key, guard);
         let kept = |cell: &Cell| has_entry(table, index, cell, entry, guard);
-        if !kept(&gone.cell) && !now.is_some_and(|cell| kept(&cell)) {
+        let in_image = || now.is_none() && image_has_entry(table, index, &gone.cell.key, entry, guard);
+        if !kept(&gone.cell) && !now.as_ref().is_some_and(|cell| kept(cell)) && !in_image() {
             index.remove(entry);
         }
+    }
+    if table.rows.backing.is_some() {
+        return; // Its cell stays until the image has the deletion: see `backing`.
     }
     let deleted = matches!(gone.cell.newest(guard), Some((top, at)) if at == gone.at && top.body().is_none());
     if deleted && gone.cell.versions(guard).count() == 1 {
         table.rows.dead(&gone.cell, guard);
+    }
+}
+
+/// Whether the row of a table on disc alone has this index entry, when its cell has left. One that cannot be read keeps it.
+fn image_has_entry(
+    table: &Table,
+    index: &crate::index::Index,
+    key: &Key,
+    entry: &Key,
+    guard: &LocalGuard<'_>,
+) -> bool {
+    match table.newest_anywhere(key, guard) {
+        Ok(Some((body, _))) => body.rows().iter().any(|row| index.holds(&table.def, key, row, entry)),
+        Ok(None) => false,
+        Err(_) => true,
     }
 }
 

@@ -10,7 +10,7 @@ use foldhash::fast::FixedState;
 use scc::TreeIndex;
 use seize::LocalGuard;
 
-use crate::cell::CellRef;
+use crate::cell::{Cell, CellRef};
 use crate::key::{Key, KeyRange};
 use crate::limits::STRIPES;
 use crate::row::{Body, Row};
@@ -23,6 +23,8 @@ pub(crate) struct Index {
     pub(crate) tree: TreeIndex<Key, CellRef>,
     /// What the tree holds, striped by entry.
     tallies: Box<[CachePadded<Tally>]>,
+    /// What stands in the tree for every row of a table on disc alone, whose rows come and go: its readers go by the key.
+    stands_in: Option<CellRef>,
 }
 
 #[derive(Default)]
@@ -35,9 +37,16 @@ struct Tally {
 }
 
 impl Index {
-    pub(crate) fn new(def: IndexDef) -> Index {
+    pub(crate) fn new(def: IndexDef, disc_only: bool) -> Index {
         let tallies = (0..STRIPES).map(|_| CachePadded::default()).collect();
-        Index { def, tree: TreeIndex::new(), tallies }
+        let stands_in = disc_only.then(|| CellRef::new(Cell::new(Key::from_encoded(&[]))));
+        Index { def, tree: TreeIndex::new(), tallies, stands_in }
+    }
+
+    /// The key of the row that an entry is of.
+    pub(crate) fn key_of(&self, entry: &Key) -> Option<Key> {
+        let values = if self.def.multi { 1 } else { self.def.attributes.len() };
+        entry.split_after(values).ok().map(|(_, key)| Key::from_encoded(key))
     }
 
     /// The entries of one row. None where one would be too long, which `Store::prepare` refuses before anything is stored.
@@ -69,6 +78,7 @@ impl Index {
 
     /// Puts an entry in, or points an old one to this cell (the key may have died and been born again meanwhile).
     pub(crate) fn put(&self, entry: &Key, cell: &CellRef) {
+        let cell = self.stands_in.as_ref().unwrap_or(cell);
         let known = self.tree.peek_with(entry, |_, known| CellRef::ptr_eq(known, cell));
         match known {
             Some(true) => {}
@@ -132,14 +142,15 @@ impl Index {
         self.sum(|tally| &tally.removed)
     }
 
-    /// The cells whose rows may have this value.
-    pub(crate) fn maybe(&self, value: &Key, guard: &LocalGuard<'_>) -> Vec<CellRef> {
-        let mut cells = Vec::new();
-        let walked = walk_tree(&self.tree, &KeyRange::prefix(value), Direction::Forward, guard, |_, cell| {
-            cells.push(CellRef::clone(cell));
-            Ok(ControlFlow::Continue(()))
-        });
+    /// The keys whose rows may have this value.
+    pub(crate) fn maybe(&self, value: &Key, guard: &LocalGuard<'_>) -> Vec<Key> {
+        let mut keys = Vec::new();
+        let walked =
+            walk_tree(&self.tree, &KeyRange::prefix(value), Direction::Forward, guard, |entry, _| {
+                keys.extend(self.key_of(entry));
+                Ok(ControlFlow::Continue(()))
+            });
         walked.expect("looking at entries waits for nobody");
-        cells
+        keys
     }
 }

@@ -15,12 +15,14 @@
 //! | [`store`], [`table`], [`cursor`] | the door: transactions, tables, scans |
 //! | [`work`], [`txn`] | what a transaction asks, and where it stands |
 //! | [`event`], [`load`], [`catalog`] | changes told; filling without transactions; tables from the schema table |
-//! | [`calendar`] | moments as text |
+//! | [`calendar`], [`size`] | moments and numbers of bytes as text |
 //! | [`disc`] | the commit log, and reading it at the start |
 //! | [`backup`] | rows at one timestamp as a file |
+//! | `backing`, `resident` | tables on disc alone: what of them is in memory |
 //! | [`limits`], [`error`] | every bound; what can be wrong with values and bytes |
 
 mod admission;
+mod backing;
 pub mod backup;
 pub mod calendar;
 pub mod catalog;
@@ -51,9 +53,11 @@ pub mod order;
 mod prefetch;
 mod prepare;
 mod range_lock;
+mod resident;
 pub mod row;
 pub mod schema;
 mod single;
+pub mod size;
 mod snapshot;
 mod statistics;
 pub mod store;
@@ -89,5 +93,6 @@ pub use txn::{Status, Txn, TxnStatus};
 pub use value::Value;
 pub use value_ref::ValueRef;
 pub use work::{
-    Blocked, Conflict, Freed, LockMode, Locked, Op, Prepared, RangeNote, ReadNote, Role, Work, Write,
+    Blocked, Conflict, Freed, LockMode, Locked, Op, Prepared, RangeNote, ReadNote, Role, Unreadable, Work,
+    Write,
 };

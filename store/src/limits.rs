@@ -75,3 +75,18 @@ pub const BACKUP_CHUNK_BYTES: usize = 256 * 1024;
 
 /// Longest part of a backup: a chunk, which is one row where that is longer. Nothing longer is read.
 pub const BACKUP_FRAME_BYTES_MAX: usize = ROW_BYTES_MAX + BACKUP_CHUNK_BYTES;
+
+/// Bytes of memory for rows of a table on disc alone that are on disc as well, where its definition says nothing.
+pub const CACHE_BYTES_DEFAULT: u64 = 64 << 20;
+
+/// What a row in such a cache is taken to need beside its own bytes: a cell, a version, and places in hash, tree and cache.
+pub const CACHED_ROW_BYTES: u64 = 320;
+
+/// Rows on their way out of memory that are looked at by whoever brings another one in.
+pub const LEAVING_AT_ONCE: usize = 16;
+
+/// Smallest such cache: some thousand small rows. With less, a transaction would push out what it has just read.
+pub const CACHE_BYTES_MIN: u64 = 1 << 20;
+
+/// Largest such cache: what no machine has, so that a slip of units is refused.
+pub const CACHE_BYTES_MAX: u64 = 1 << 42;

@@ -1,24 +1,25 @@
 //! Filling tables without transactions: recovery from the log and image, and full copies from another member. Nobody is
 //! served meanwhile; each key is changed in its lock shard all the same, so a forgotten lock refuses instead of corrupting.
 
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use seize::LocalGuard;
 
 use crate::catalog::{SCHEMA_TABLE, defined_by};
 use crate::cell::CellRef;
-use crate::change::change;
+use crate::change::changed;
 use crate::clock::Timestamp;
 use crate::codec::CodecError;
 use crate::history::row_lock;
 use crate::ids::TableId;
-use crate::key::Key;
+use crate::key::{Key, KeyRange};
 use crate::memory;
 use crate::row::Body;
 use crate::store::Store;
+use crate::table::Direction;
 use crate::table::Table;
-use crate::work::Write;
+use crate::work::{Blocked, Unreadable, Write};
 
 /// Why a row could not be loaded. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +33,20 @@ pub enum LoadError {
     /// A row of the schema table defines nothing that this version knows.
     #[error("the definition of a table is not readable: {0}")]
     Definition(CodecError),
+    /// What the key held is on disc alone and cannot be read.
+    #[error("a row of {table} cannot be read: {why}")]
+    Unreadable {
+        /// Of which table.
+        table: TableId,
+        /// What the disc said.
+        why: String,
+    },
+}
+
+impl From<Box<Unreadable>> for LoadError {
+    fn from(unreadable: Box<Unreadable>) -> LoadError {
+        LoadError::Unreadable { table: unreadable.table, why: unreadable.to_string() }
+    }
 }
 
 impl Store {
@@ -47,7 +62,7 @@ impl Store {
         commit_ts: Timestamp,
         body: Option<Body>,
     ) -> Result<(), LoadError> {
-        self.load_with(table, key, commit_ts, |_, _| body)
+        self.load_with(table, key, commit_ts, |_, _| Some(body))
     }
 
     /// Applies the writes of a committed transaction, as the log has them. Applying them again changes nothing.
@@ -59,7 +74,7 @@ impl Store {
         order.sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
         for same in order.chunk_by(|a, b| a.table == b.table && a.key == b.key) {
             self.load_with(same[0].table, &same[0].key, commit_ts, |table, old| {
-                same.iter().fold(old, |held, write| change(table.def.kind, held, &write.op))
+                changed(table.def.kind, old.as_ref(), same.iter().map(|write| &write.op))
             })?;
         }
         Ok(())
@@ -70,7 +85,7 @@ impl Store {
         id: TableId,
         key: &Key,
         at: Timestamp,
-        body: impl FnOnce(&Table, Option<Body>) -> Option<Body>,
+        body: impl FnOnce(&Table, Option<Body>) -> Option<Option<Body>>,
     ) -> Result<(), LoadError> {
         let guard = self.pin();
         let table = self.catalog.get(id, &guard).ok_or(LoadError::NoSuchTable(id))?;
@@ -82,7 +97,7 @@ impl Store {
         let oldest = self.snapshots.oldest();
         let body = |table: &Table, old| {
             let new = body(table, old);
-            new.as_ref().map_or(Ok(()), |new| check_definition(id, new)).map(|()| new)
+            new.iter().flatten().try_for_each(|new| check_definition(id, new)).map(|()| new)
         };
         let change = || install(table, key, at, oldest, body, &guard);
         let loaded = self.locks.alone(&row_lock(id, key), change).ok_or(LoadError::Busy(id))??;
@@ -112,16 +127,16 @@ fn install(
     key: &Key,
     at: Timestamp,
     oldest: Timestamp,
-    body: impl FnOnce(&Table, Option<Body>) -> Result<Option<Body>, LoadError>,
+    body: impl FnOnce(&Table, Option<Body>) -> Result<Option<Option<Body>>, LoadError>,
     guard: &LocalGuard<'_>,
 ) -> Result<Option<Option<Body>>, LoadError> {
-    let known = table.rows.cell(key, guard).map(|cell| cell.clone_arc());
+    let known = table.cell_to_write(key, guard)?;
     let newest = known.as_ref().and_then(|cell| cell.newest(guard));
     if newest.as_ref().is_some_and(|(_, newest)| *newest >= at) {
         return Ok(None);
     }
     let old = newest.and_then(|(version, _)| version.body()).map(|body| body.clone());
-    let new = body(table, old.clone())?;
+    let Some(new) = body(table, old.clone())? else { return Ok(None) };
     if old.is_none() && new.is_none() {
         return Ok(None);
     }
@@ -161,17 +176,23 @@ fn check_definition(table: TableId, body: &Body) -> Result<(), LoadError> {
 impl Table {
     /// A number that is equal for equal contents, whatever the order of insertion: keys and the newest committed rows (not
     /// their timestamps). Looks at every row; exact when idle.
-    pub fn digest(&self) -> u64 {
+    ///
+    /// # Errors
+    /// [`Blocked::Unreadable`].
+    pub fn digest(&self) -> Result<u64, Blocked> {
         self.digest_of(|_| 0)
     }
 
     /// The same with the commit timestamps: equal when the copies are interchangeable, also for who checks the versions
     /// that a transaction has read.
-    pub fn digest_with_versions(&self) -> u64 {
+    ///
+    /// # Errors
+    /// [`Blocked::Unreadable`].
+    pub fn digest_with_versions(&self) -> Result<u64, Blocked> {
         self.digest_of(|at| at.0)
     }
 
-    fn digest_of(&self, version: impl Fn(Timestamp) -> u64) -> u64 {
+    fn digest_of(&self, version: impl Fn(Timestamp) -> u64) -> Result<u64, Blocked> {
         let mut sum = 0_u64;
         self.visit_newest(|key, body, at| {
             let mut hash = fnv(FNV_START, &version(at).to_le_bytes());
@@ -182,12 +203,21 @@ impl Table {
                 hash = fnv(hash, row.as_bytes());
             }
             sum = sum.wrapping_add(stirred(hash));
-        });
-        sum
+        })?;
+        Ok(sum)
     }
 
     /// Shows the newest committed version of every key that has one, whatever is pending, in no order.
-    pub fn visit_newest(&self, mut show: impl FnMut(&Key, &Body, Timestamp)) {
+    ///
+    /// # Errors
+    /// [`Blocked::Unreadable`]; keys shown before stay shown.
+    pub fn visit_newest(&self, mut show: impl FnMut(&Key, &Body, Timestamp)) -> Result<(), Blocked> {
+        if self.is_on_disc_alone() {
+            return self.visit_newest_behind(None, |key, body, at| {
+                show(key, body, at);
+                ControlFlow::Continue(())
+            });
+        }
         let guard = self.pin();
         let done: Result<(), std::convert::Infallible> = self.rows.cells.each(&guard, |cell| {
             if let Some((body, at)) = cell.newest_body(&guard) {
@@ -196,6 +226,32 @@ impl Table {
             Ok(ControlFlow::Continue(()))
         });
         let Ok(()) = done;
+        Ok(())
+    }
+
+    /// Whether its rows are read from disc where they are not in memory. Then it may be larger than memory, and should not be
+    /// held as a whole.
+    pub fn is_on_disc_alone(&self) -> bool {
+        self.rows.backing.is_some()
+    }
+
+    /// As [`Table::visit_newest`], in the order of keys from behind this one on, until told to stop. Only for tables on disc
+    /// alone: others have no order to go on in.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn visit_newest_behind(
+        &self,
+        behind: Option<&Key>,
+        mut show: impl FnMut(&Key, &Body, Timestamp) -> ControlFlow<()>,
+    ) -> Result<(), Blocked> {
+        let Some(backing) = &self.rows.backing else { return Ok(()) };
+        let start = behind.map_or(Bound::Unbounded, |key| Bound::Excluded(key.clone()));
+        let (range, guard) = (KeyRange { start, end: Bound::Unbounded }, self.pin());
+        self.each_place(backing, &range, Direction::Forward, |key, place| {
+            let newest = place.newest(&guard);
+            Ok(newest.map_or(ControlFlow::Continue(()), |(body, at)| show(key, &body, at)))
+        })
     }
 }
 

@@ -124,14 +124,19 @@ impl Table {
     /// deadlines, old versions and deletions that are kept. Within 5 % for tables of some thousands of rows (8 % in
     /// the two seconds after most entries of an index were replaced); what rows that
     /// were replaced a moment ago held may not have been given back yet. Takes some tens of microseconds for each index and
-    /// the order of keys, whatever the size of the table.
+    /// the order of keys, whatever the size of the table. Of a table on disc alone rows in memory are taken to be as large as
+    /// all are on the average.
     pub fn memory_bytes(&self) -> u64 {
         let guard = self.pin();
         let rows = &self.rows;
         let counted = rows.counted();
         let cells = rows.cells.len();
-        let live = (counted.bytes + counted.over + counted.rows * HEAD_BYTES as i64).max(0) as usize;
+        let all = (counted.bytes + counted.over + counted.rows * HEAD_BYTES as i64).max(0) as usize;
         let keys = (counted.keys.max(0) as usize).min(cells);
+        let live = match rows.backing {
+            None => all,
+            Some(_) => (all as u128 * keys as u128 / (counted.keys.max(1) as u128)) as usize,
+        };
         let trees = self.trees(cells, &guard);
         // Who deletes a key removes its entries, but the places of trees keep what they had until their leaf goes.
         let dead = (counted.dead as usize).min(trees.places);

@@ -18,7 +18,7 @@ use std::sync::atomic::{Ordering, fence};
 use crate::admission::Growth;
 use crate::catalog::{SCHEMA_TABLE, table_of_schema_key};
 use crate::cell::{CellAt, CellRef};
-use crate::change::change;
+use crate::change::changed;
 use crate::clock::Timestamp;
 use crate::heap::Pin;
 use crate::history::row_lock;
@@ -32,9 +32,7 @@ use crate::table::{Direction, Table};
 use crate::tree::walk_tree;
 use crate::txn::{Mark, Phase, Progress, Status, Txn};
 use crate::version::Seen;
-use crate::work::{
-    Blocked, Conflict, LockMode, Locked, Op, Prepared, RangeNote, ReadNote, Role, Work, Write,
-};
+use crate::work::{Blocked, Conflict, LockMode, Locked, Prepared, RangeNote, ReadNote, Role, Work, Write};
 
 /// Why prepare stops before its end.
 enum Stop {
@@ -176,23 +174,15 @@ impl<'a> Steps<'a> {
         let mut changes = Vec::with_capacity(order.len());
         for writes in order.chunk_by(|a, b| a.table == b.table && a.key == b.key) {
             let (table, key) = (self.table(writes[0].table)?, &writes[0].key);
-            let cell = table.rows.cell(key, self.guard).map(|cell| cell.clone_arc());
+            let cell = table.cell_to_write(key, self.guard)?;
             let old =
                 cell.as_ref().and_then(|cell| cell.newest_body(self.guard)).map(|(body, _)| body.clone());
-            let kind = table.def.kind;
-            let new = writes.iter().fold(old.clone(), |held, write| change(kind, held, &write.op));
+            let ops = writes.iter().map(|write| &write.op);
+            let Some(new) = changed(table.def.kind, old.as_ref(), ops) else { continue };
             if !table.fits(new.as_ref()) {
                 return Err(Conflict::Unfit { table: table.id(), key: key.clone() });
             }
-            let conditional = writes.iter().all(|write| matches!(write.op, Op::BagRemove(_) | Op::Expire(_)));
-            let unchanged = match (&old, &new) {
-                (Some(Body::Bag(a)), Some(Body::Bag(b))) => Arc::ptr_eq(a, b),
-                (Some(Body::Row(a)), Some(Body::Row(b))) => conditional && a.same_allocation(b),
-                _ => false,
-            };
-            if !unchanged && (old.is_some() || new.is_some()) {
-                changes.push(Change { table, key, cell, old, new });
-            }
+            changes.push(Change { table, key, cell, old, new });
         }
         Ok(changes)
     }
@@ -236,18 +226,24 @@ impl<'a> Steps<'a> {
     ) -> Result<(), Conflict> {
         let table = self.table(table)?;
         let entries = table.index(index).expect("the definition names it");
-        for cell in entries.maybe(value, self.guard).into_iter().filter(|cell| cell.key != *key) {
-            let at = changes.binary_search_by(|c| (c.table.id(), c.key).cmp(&(table.id(), &cell.key)));
+        for owner in entries.maybe(value, self.guard).into_iter().filter(|owner| *owner != *key) {
+            let at = changes.binary_search_by(|c| (c.table.id(), c.key).cmp(&(table.id(), &owner)));
             let body = match at {
                 Ok(_) => continue, // its new values are among those taken, and were compared there
-                Err(_) => cell.newest_live(self.store.clock.read(), self.guard).map(|(body, _)| body),
+                Err(_) => self.newest_live(table, &owner)?.map(|(body, _)| body),
             };
-            if unique_values(table, index, body.as_deref()).contains(value) {
-                let (value, owner) = (value.clone(), cell.key.clone());
+            if unique_values(table, index, body.as_ref()).contains(value) {
+                let value = value.clone();
                 return Err(Conflict::Unique { table: table.id(), index, value, owner });
             }
         }
         Ok(())
+    }
+
+    /// What a key holds now, wherever it is.
+    fn newest_live(&self, table: &Table, key: &Key) -> Result<Option<(Body, Timestamp)>, Conflict> {
+        let newest = table.newest_anywhere(key, self.guard)?;
+        Ok(newest.filter(|(body, _)| !body.is_expired(self.store.clock.read())))
     }
 
     fn violated(&self, change: &Change<'_>, index: IndexId, value: &Key, owner: &Key) -> Conflict {
@@ -297,9 +293,7 @@ impl<'a> Steps<'a> {
     /// deadline came since it was read has changed as if it had been deleted then.
     fn check_read(&self, note: &ReadNote) -> Result<(), Conflict> {
         let table = self.table(note.table)?;
-        let cell = table.rows.cell(&note.key, self.guard);
-        let now = self.store.clock.read();
-        let newest = cell.as_ref().and_then(|cell| cell.newest_live(now, self.guard));
+        let newest = self.newest_live(table, &note.key)?;
         match newest.map_or(Timestamp::NEVER, |(_, at)| at) == note.version {
             true => Ok(()),
             false => Err(Conflict::Read { table: note.table, key: note.key.clone() }),
@@ -310,6 +304,9 @@ impl<'a> Steps<'a> {
     fn check_range(&self, note: &RangeNote) -> Result<(), Conflict> {
         let table = self.table(note.table)?;
         let now = self.store.clock.read();
+        if table.rows.backing.is_some() {
+            return self.check_range_of_residents(table, note);
+        }
         let mut quiet = true;
         let mut look = |cell: CellAt<'_>| {
             let foreign = cell.changed_by_other(self.txn, self.guard);
@@ -334,6 +331,51 @@ impl<'a> Steps<'a> {
         walked.expect("looking at cells waits for nobody");
         let forgotten = Timestamp(table.rows.forgotten.load(Ordering::SeqCst));
         match quiet && forgotten <= note.snapshot {
+            true => Ok(()),
+            false => Err(Conflict::Range { table: note.table }),
+        }
+    }
+
+    /// As [`Steps::check_range`], for a table on disc alone: what is not in memory has left, so it is not newer than what
+    /// is forgotten; but its deadline may have come.
+    fn check_range_of_residents(&self, table: &Arc<Table>, note: &RangeNote) -> Result<(), Conflict> {
+        let now = self.store.clock.read();
+        let forgotten = || Timestamp(table.rows.forgotten.load(Ordering::SeqCst));
+        let changed = |key: &Key| {
+            table.rows.cell(key, self.guard).is_some_and(|cell| {
+                let foreign = cell.changed_by_other(self.txn, self.guard);
+                foreign || cell.newest(self.guard).is_some_and(|(_, at)| at > note.snapshot)
+            })
+        };
+        let tree = table.rows.tree.as_ref().expect("what lives on disc alone has its cells in order");
+        let (mut quiet, mut passed) = (true, table.rows.deadlines.between(note.snapshot, now));
+        let mut look = |key: &Key| {
+            quiet = !changed(key);
+            Ok::<_, Blocked>(if quiet { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        };
+        let walked = match note.index {
+            None => {
+                passed.retain(|key| note.range.contains(key));
+                walk_tree(tree, &note.range, Direction::Forward, self.guard, |key, _| look(key))
+            }
+            Some(id) => {
+                let Some(index) = table.index(id) else {
+                    return Err(Conflict::SchemaChanged { table: note.table });
+                };
+                passed.retain(|key| {
+                    // One that cannot be read has changed for all that is known.
+                    table.newest_anywhere(key, self.guard).map_or(true, |found| {
+                        let entries = index.entries(&table.def, key, found.as_ref().map(|(body, _)| body));
+                        entries.iter().any(|entry| note.range.contains(entry))
+                    })
+                });
+                walk_tree(&index.tree, &note.range, Direction::Forward, self.guard, |entry, _| {
+                    index.key_of(entry).map_or(Ok(ControlFlow::Continue(())), |key| look(&key))
+                })
+            }
+        };
+        walked.expect("looking at cells waits for nobody");
+        match quiet && passed.is_empty() && forgotten() <= note.snapshot {
             true => Ok(()),
             false => Err(Conflict::Range { table: note.table }),
         }

@@ -56,7 +56,11 @@ impl Store {
         wall_ms: u64,
         decide: impl FnOnce(Option<&Body>) -> Result<Decision<T>, E>,
     ) -> Option<Result<T, E>> {
-        if table.def.is_system() || table.def.indexes.iter().any(|index| index.unique) {
+        // What is on disc alone is fetched under a lock that is held while the disc is read, never in the shard.
+        if table.is_on_disc_alone()
+            || table.def.is_system()
+            || table.def.indexes.iter().any(|index| index.unique)
+        {
             return None;
         }
         let guard = table.pin();

@@ -25,6 +25,10 @@ pub struct TableStatistics {
     pub deletions: u64,
     /// As [`crate::Table::memory_bytes`].
     pub memory_bytes: u64,
+    /// Bytes of memory that the cache of a table on disc alone takes now.
+    pub cache_bytes: u64,
+    /// How often a row of such a table was looked for on disc.
+    pub image_reads: u64,
 }
 
 /// One stripe.

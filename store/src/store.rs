@@ -8,11 +8,13 @@
 use std::sync::Arc;
 use std::task::Waker;
 
+use crate::backing::Attached;
 use crate::catalog::Catalog;
 use crate::clock::{Clock, Timestamp};
+use crate::disc::{DiscError, View};
 use crate::heap::{Heap, Pin};
 use crate::history::row_lock;
-use crate::ids::{TableId, TxId};
+use crate::ids::{NodeId, TableId, TxId};
 use crate::key::Key;
 use crate::lock::{LockTable, Request};
 use crate::snapshot::{Snapshot, Snapshots};
@@ -31,8 +33,8 @@ pub struct StoreConfig {
 pub struct Store {
     pub(crate) clock: Arc<Clock>,
     pub(crate) heap: Arc<Heap>,
-    pub(crate) snapshots: Snapshots,
-    pub(crate) locks: LockTable,
+    pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) locks: Arc<LockTable>,
     pub(crate) catalog: Catalog,
 }
 
@@ -42,12 +44,24 @@ impl Store {
         let clock = Arc::new(Clock::new(config.wall_ms));
         let heap = Arc::new(Heap::new(&clock));
         Store {
-            snapshots: Snapshots::new(Arc::clone(&clock)),
+            snapshots: Arc::new(Snapshots::new(Arc::clone(&clock))),
             catalog: Catalog::new(&heap),
-            locks: LockTable::new(),
+            locks: Arc::new(LockTable::new()),
             clock,
             heap,
         }
+    }
+
+    /// Gives it the image from which tables are read that live on disc alone at this member. Before the first definition.
+    pub(crate) fn attach(&self, me: NodeId, view: Arc<View>) {
+        let (locks, snapshots) = (Arc::clone(&self.locks), Arc::clone(&self.snapshots));
+        let attached = self.heap.attached.set(Attached { me, view, locks, snapshots });
+        assert!(attached.is_ok(), "a store is opened once");
+    }
+
+    /// Why a row on disc could not be read, once one could not: the node should serve no longer.
+    pub fn disc_fault(&self) -> Option<&DiscError> {
+        self.heap.attached.get()?.view.fault()
     }
 
     /// The node's clock.

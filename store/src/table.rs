@@ -11,6 +11,7 @@ use crossbeam::utils::CachePadded;
 use scc::TreeIndex;
 use seize::{Guard as _, LocalGuard};
 
+use crate::backing::Backing;
 use crate::cell::{Cell, CellAt, CellRef};
 use crate::cells::Cells;
 use crate::clock::Timestamp;
@@ -52,13 +53,15 @@ pub struct Table {
 pub(crate) struct Rows {
     /// Every cell, by key.
     pub(crate) cells: Cells,
-    /// Every cell in key order; ordered tables only. Changed when a key is born or dies.
+    /// Every cell in key order; ordered tables, and those on disc alone, only. Changed when a key is born or dies.
     pub(crate) tree: Option<TreeIndex<Key, CellRef>>,
     pub(crate) ranges: RangeLocks,
     pub(crate) history: History,
     pub(crate) deadlines: Deadlines,
     /// For tables that evict or let idle rows go.
     pub(crate) eviction: Option<Eviction>,
+    /// For tables on disc alone: then a key without a cell may be in the image.
+    pub(crate) backing: Option<Backing>,
     pub(crate) tallies: Tallies,
     pub(crate) events: Arc<Hub>,
     /// The schema version in force, or [`DROPPED`].
@@ -93,13 +96,15 @@ pub(crate) struct Counted {
 impl Rows {
     /// No rows yet, kept by the heap from now on.
     pub(crate) fn create(def: &TableDef, heap: &Heap) -> Arc<Rows> {
+        let backing = Backing::of(def, heap.attached.get());
         let rows = Arc::new(Rows {
             cells: Cells::new(),
-            tree: (def.kind == Kind::OrderedSet).then(TreeIndex::new),
+            tree: (def.kind == Kind::OrderedSet || backing.is_some()).then(TreeIndex::new),
             ranges: RangeLocks::default(),
             history: History::default(),
             deadlines: Deadlines::default(),
             eviction: Eviction::of(&def.retention),
+            backing,
             tallies: Tallies::default(),
             events: Arc::default(),
             version: AtomicU32::new(def.version.0),
@@ -118,17 +123,31 @@ impl Rows {
     /// Makes the key's cell. Under the key's write lock or lock shard, so nobody else makes or removes it.
     pub(crate) fn born(&self, key: &Key, guard: &LocalGuard<'_>) -> CellRef {
         let cell = CellRef::new(Cell::new(key.clone()));
+        self.enter(&cell, guard);
+        cell
+    }
+
+    /// Makes a cell of what the image has. As [`Rows::born`], but nobody meets it empty: a reader goes by the cell where there
+    /// is one, and has found nothing then.
+    pub(crate) fn fetched(&self, key: &Key, body: Body, at: Timestamp, guard: &LocalGuard<'_>) -> CellRef {
+        let cell = CellRef::new(Cell::new(key.clone()));
+        cell.load(Some(body), at);
+        self.enter(&cell, guard);
+        cell
+    }
+
+    fn enter(&self, cell: &CellRef, guard: &LocalGuard<'_>) {
+        let key = &cell.key;
         let dead = &self.counts[guard.thread_id() % STRIPES].dead;
         if dead.load(Ordering::Relaxed) > 0 {
             dead.fetch_sub(1, Ordering::Relaxed);
         }
-        self.cells.put(CellRef::clone(&cell), guard);
+        self.cells.put(CellRef::clone(cell), guard);
         if let Some(tree) = &self.tree
-            && let Err((key, cell)) = tree.insert_sync(key.clone(), CellRef::clone(&cell))
+            && let Err((key, cell)) = tree.insert_sync(key.clone(), CellRef::clone(cell))
         {
             tree.upsert_sync(key, cell);
         }
-        cell
     }
 
     /// Takes the key's cell away. Under the key's write lock or lock shard.
@@ -183,6 +202,9 @@ impl Rows {
 
     /// Tells the order of eviction what became of a key. Under the key's write lock or lock shard.
     pub(crate) fn follow(&self, key: &Key, new: Option<&Body>, now_ms: u64) {
+        if let Some(backing) = &self.backing {
+            backing.written(key);
+        }
         match (&self.eviction, new) {
             (None, _) => {}
             (Some(eviction), Some(body)) => eviction.written(key, body.bytes() + key.len(), now_ms),
@@ -190,7 +212,8 @@ impl Rows {
         }
     }
 
-    fn reset_counts(&self) {
+    /// Sets what is counted. Nobody writes meanwhile.
+    pub(crate) fn begin_counts(&self, keys: u64, rows: u64, bytes: u64) {
         for stripe in &self.counts {
             stripe.rows.store(0, Ordering::Relaxed);
             stripe.bytes.store(0, Ordering::Relaxed);
@@ -198,6 +221,9 @@ impl Rows {
             stripe.keys.store(0, Ordering::Relaxed);
             stripe.dead.store(0, Ordering::Relaxed);
         }
+        self.counts[0].keys.store(keys as i64, Ordering::Relaxed);
+        self.counts[0].rows.store(rows as i64, Ordering::Relaxed);
+        self.counts[0].bytes.store(bytes as i64, Ordering::Relaxed);
     }
 }
 
@@ -240,7 +266,8 @@ impl Table {
         self.rows.counts.iter().map(|c| c.rows.load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
     }
 
-    /// Keys that memory is held for: those with rows, and those whose deletion is still kept. O(1).
+    /// Keys that memory is held for: those with rows, and those whose deletion is still kept. Of a table on disc alone those
+    /// in the cache and those that are not in the image yet. O(1).
     pub fn cells(&self) -> usize {
         self.rows.cells.len()
     }
@@ -287,11 +314,16 @@ impl Table {
     /// How it was used since the node started.
     pub fn statistics(&self) -> TableStatistics {
         let kept = self.rows.history.kept();
+        let (deadlines, backing) = (self.deadlines() as u64, self.rows.backing.as_ref());
+        let (cache_bytes, image_reads) =
+            backing.map_or((0, 0), |backing| (backing.cache_bytes(), backing.image_reads()));
         TableStatistics {
-            deadlines: self.deadlines() as u64,
+            deadlines,
             old_versions: kept.versions as u64,
             deletions: kept.deletions as u64,
             memory_bytes: self.memory_bytes(),
+            cache_bytes,
+            image_reads,
             ..self.rows.tallies.sum()
         }
     }
@@ -299,6 +331,9 @@ impl Table {
     /// A key was read: counts it, and remembers that it was asked for. Costs a branch where the table is no cache.
     #[inline]
     fn asked(&self, key: &Key, found: bool, guard: &LocalGuard<'_>) {
+        if let Some(backing) = self.rows.backing.as_ref().filter(|_| found) {
+            backing.touched(key);
+        }
         if self.cache {
             self.count_asked(key, found, guard);
         }
@@ -329,6 +364,7 @@ impl Table {
 
     /// Drops every row at once. Nobody writes meanwhile, and no snapshot of it is in use.
     pub(crate) fn empty(&self, guard: &LocalGuard<'_>) {
+        self.rows.backing.iter().for_each(Backing::empty);
         self.rows.cells.clear(guard);
         if let Some(tree) = &self.rows.tree {
             tree.clear();
@@ -338,7 +374,7 @@ impl Table {
         self.rows.deadlines.clear();
         self.rows.eviction.iter().for_each(Eviction::clear);
         self.rows.forgotten.fetch_max(self.heap.clock.read().0, Ordering::SeqCst);
-        self.rows.reset_counts();
+        self.rows.begin_counts(0, 0, 0);
     }
 
     #[inline]
@@ -369,7 +405,15 @@ impl Table {
         let guard = self.pin();
         let found = match self.rows.cell(key, &guard) {
             Some(cell) => cell.read(at, &guard)?,
-            None => None,
+            None => {
+                let Some(backing) = &self.rows.backing else {
+                    self.asked(key, false, &guard);
+                    return Ok(None);
+                };
+                let found = self.read_image(backing, key, at, &guard)?;
+                self.asked(key, found.is_some(), &guard);
+                return Ok(found.map(|(body, version)| look(&self.whole(&body), version)));
+            }
         };
         self.asked(key, found.is_some(), &guard);
         Ok(found.map(|(body, version)| look(&self.whole(&body), version)))
@@ -403,8 +447,7 @@ impl Table {
     ) -> Result<Option<R>, Blocked> {
         let guard = self.pin();
         let Some(cell) = self.rows.cell(key, &guard) else {
-            self.asked(key, false, &guard);
-            return Ok(None);
+            return self.latest_without_cell(key, look, &guard);
         };
         let found = match cell.settled(&guard) {
             Some((version, at)) => version.body().filter(|body| !self.is_past(body)).map(|body| (body, at)),
@@ -412,6 +455,40 @@ impl Table {
         };
         self.asked(key, found.is_some(), &guard);
         Ok(found.map(|(body, version)| look(&self.whole(&body), version)))
+    }
+
+    /// A key without a cell has no row, unless it is one of a table on disc alone.
+    #[inline]
+    fn latest_without_cell<R>(
+        &self,
+        key: &Key,
+        look: impl FnOnce(&Body, Timestamp) -> R,
+        guard: &LocalGuard<'_>,
+    ) -> Result<Option<R>, Blocked> {
+        let found = match &self.rows.backing {
+            None => None,
+            Some(backing) => self.latest_on_disc(backing, key, guard)?,
+        };
+        self.asked(key, found.is_some(), guard);
+        Ok(found.map(|(body, version)| look(&self.whole(&body), version)))
+    }
+
+    #[cold]
+    fn latest_on_disc(
+        &self,
+        backing: &Backing,
+        key: &Key,
+        guard: &LocalGuard<'_>,
+    ) -> Result<Option<(Body, Timestamp)>, Blocked> {
+        loop {
+            if let Some(cell) = self.rows.cell(key, guard) {
+                let found = self.newest_of(&cell, guard)?;
+                return Ok(found.map(|(body, at)| (body.clone(), at)));
+            }
+            if let Some(found) = self.latest_in_image(backing, key, guard)? {
+                return Ok(found);
+            }
+        }
     }
 
     /// Whether a row counts as absent now. Only rows with a deadline need the clock.
@@ -438,12 +515,14 @@ impl Table {
         }
     }
 
-    /// The newest committed version, whatever is pending: a dirty read. Waits for nothing.
-    pub fn newest(&self, key: &Key) -> Option<(Body, Timestamp)> {
-        let guard = self.pin();
-        let now = self.heap.clock.read();
-        let (body, at) = self.rows.cell(key, &guard)?.newest_live(now, &guard)?;
-        Some((self.whole(&body).into_owned(), at))
+    /// The newest committed version, whatever is pending: a dirty read. Waits for nothing but the disc.
+    ///
+    /// # Errors
+    /// [`Blocked::Unreadable`].
+    pub fn newest(&self, key: &Key) -> Result<Option<(Body, Timestamp)>, Blocked> {
+        let found = self.newest_anywhere(key, &self.pin())?;
+        let live = found.filter(|(body, _)| !body.is_expired(self.heap.clock.read()));
+        Ok(live.map(|(body, at)| (self.whole(&body).into_owned(), at)))
     }
 
     /// Shows every key in the range at a live snapshot, in key order for ordered tables and in no order for others, until
@@ -461,6 +540,14 @@ impl Table {
         self.check_version()?;
         self.check_kept(at)?;
         let guard = self.pin();
+        if let Some(backing) = &self.rows.backing {
+            return self.each_place(backing, range, direction, |key, place| {
+                Ok(match place.read(at, &guard)? {
+                    Some((body, version)) => show(key, &self.whole(&body), version),
+                    None => ControlFlow::Continue(()),
+                })
+            });
+        }
         let each = |cell: CellAt<'_>| {
             Ok(match cell.read(at, &guard)? {
                 Some((body, version)) => show(&cell.key, &self.whole(&body), version),
@@ -470,7 +557,7 @@ impl Table {
         self.walk(range, direction, &guard, each)
     }
 
-    /// Every cell in a range.
+    /// Every cell in a range: of a table on disc alone what is in memory.
     pub(crate) fn walk(
         &self,
         range: &KeyRange,
@@ -505,6 +592,9 @@ impl Table {
         self.check_kept(at)?;
         let index = self.index(index).ok_or(Blocked::SchemaChanged(self.id()))?;
         let guard = self.pin();
+        if self.rows.backing.is_some() {
+            return self.visit_entries(index, range, direction, at, show);
+        }
         walk_tree(&index.tree, range, direction, &guard, |entry, cell| {
             Ok(match cell.read(at, &guard)? {
                 Some((body, version)) => match self.matching(index, entry, &cell.key, &body) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::disc::DiscError;
 use crate::ids::{IndexId, SchemaVersion, TableId, TxId};
 use crate::key::{Key, KeyRange};
 use crate::row::Row;
@@ -161,6 +162,12 @@ pub enum Conflict {
     /// This attempt was aborted already.
     #[error("the transaction was aborted")]
     Aborted,
+    /// A row that is on disc alone could not be read. The node that says so serves no longer.
+    #[error("a row of {table} cannot be read from disc")]
+    Unreadable {
+        /// Where.
+        table: TableId,
+    },
 }
 
 /// How a lock excludes others: readers share, a writer is alone.
@@ -233,4 +240,35 @@ pub enum Blocked {
     Raise(Timestamp),
     /// The table was dropped or its definition changed since the cursor was opened.
     SchemaChanged(TableId),
+    /// A row that is on disc alone could not be read, or is not what was written. Nothing of it is served; the node should
+    /// serve no longer.
+    Unreadable(Box<Unreadable>),
+}
+
+/// A row on disc that could not be read, or that its checksum does not fit.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("table {table}{}: {error}", of_key(key.as_ref()))]
+pub struct Unreadable {
+    /// Of which table.
+    pub table: TableId,
+    /// Which key; none where a range was read, then the error says it.
+    pub key: Option<Key>,
+    /// What the disc said.
+    pub error: DiscError,
+}
+
+fn of_key(key: Option<&Key>) -> String {
+    key.map_or_else(String::new, |key| format!(", key {key}"))
+}
+
+impl From<Box<Unreadable>> for Blocked {
+    fn from(unreadable: Box<Unreadable>) -> Blocked {
+        Blocked::Unreadable(unreadable)
+    }
+}
+
+impl From<Box<Unreadable>> for Conflict {
+    fn from(unreadable: Box<Unreadable>) -> Conflict {
+        Conflict::Unreadable { table: unreadable.table }
+    }
 }

@@ -236,7 +236,7 @@ fn increments_are_exact() {
             });
         }
     });
-    let (body, _) = node.table().newest(&key(0)).expect("there");
+    let (body, _) = node.table().newest(&key(0)).expect("in memory").expect("there");
     assert_eq!(int(&body), 100 + 4 * EACH);
     assert_eq!(node.store.lock_counts(), (0, 0));
     assert_eq!(node.table().len(), 1);
@@ -382,7 +382,7 @@ fn a_table_lock_shuts_out_and_lets_in_again() {
             };
             let add = || {
                 (0..ROWS)
-                    .map(|k| node.table().newest(&key(k)).map_or(0, |(b, _)| int(&b)))
+                    .map(|k| node.table().newest(&key(k)).expect("in memory").map_or(0, |(b, _)| int(&b)))
                     .collect::<Vec<_>>()
             };
             let (first, second) = (add(), add());

@@ -3,6 +3,7 @@
 mod agree;
 mod backups;
 mod disc;
+mod disc_only;
 mod evolution;
 #[path = "../shared/hard_stop.rs"]
 mod hard_stop;

@@ -92,6 +92,15 @@ impl Trio {
         self.nodes[at] = Some(node);
     }
 
+    /// Starts a member that is down with an empty data directory.
+    pub(crate) fn restart_empty(&mut self, at: usize) {
+        let homes = self.homes.as_mut().expect("it has a data directory");
+        let empty = tempfile::tempdir().expect("a directory");
+        homes[at] = empty.path().to_owned();
+        self.left.push(empty);
+        self.restart(at);
+    }
+
     /// Waits until all members are up and serve.
     pub(crate) fn settle(&self) {
         for node in self.nodes.iter().flatten() {

@@ -124,6 +124,9 @@ pub(crate) enum StorageArg {
     Ram,
     /// In memory and on disc.
     Disc,
+    /// On disc, with a cache in memory.
+    #[value(name = "disc_only", alias = "disc-only")]
+    DiscOnly,
 }
 
 impl StorageArg {
@@ -131,6 +134,7 @@ impl StorageArg {
         match self {
             StorageArg::Ram => "ram",
             StorageArg::Disc => "disc",
+            StorageArg::DiscOnly => "disc_only",
         }
     }
 
@@ -138,6 +142,7 @@ impl StorageArg {
         match self {
             StorageArg::Ram => Storage::Ram,
             StorageArg::Disc => Storage::Disc,
+            StorageArg::DiscOnly => Storage::DISC_ONLY,
         }
     }
 
@@ -145,6 +150,7 @@ impl StorageArg {
         match self {
             StorageArg::Ram => client::Storage::Ram,
             StorageArg::Disc => client::Storage::Disc,
+            StorageArg::DiscOnly => client::Storage::DiscOnly,
         }
     }
 }
@@ -231,7 +237,7 @@ fn figures(
     printer: &mut Printer,
 ) -> Result<()> {
     let temporary = tempfile::tempdir().context("no temporary directory")?;
-    let data = (storage == StorageArg::Disc)
+    let data = (storage != StorageArg::Ram)
         .then(|| args.data.as_ref().map_or(temporary.path(), |data| data.as_path()));
     let mut cluster = Cluster::start(args.nodes.into(), data)?;
     for workload in workloads {
@@ -323,7 +329,7 @@ impl BenchArgs {
             threads: wanted.clients,
             nodes: self.nodes.into(),
             storage: storage.name(),
-            ack: (storage == StorageArg::Disc).then(|| self.ack.name()),
+            ack: (storage != StorageArg::Ram).then(|| self.ack.name()),
             placement: wanted.placement.name(),
             records: wanted.records,
             clients: wanted.kind.name(),

@@ -54,6 +54,7 @@ impl std::str::FromStr for ColumnType {
 /// Imports the file.
 pub(crate) async fn run(global: &Global, args: ImportArgs) -> Result<()> {
     let begin = Instant::now();
+    args.shape.check()?;
     let layout = match (global.format_given, global.format) {
         (false, _) => None,
         (true, Format::Csv) => Some(Layout::Csv),

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
+use hypermnesia::size;
 use hypermnesia_rpc::client::{
     Acknowledge, AttributeType, Storage, TableDefinition, TableInfo, TableKind, TableSpec,
 };
@@ -89,6 +90,9 @@ pub(crate) struct Shape {
     /// Where every copy is kept. Default: ram.
     #[arg(long, value_enum)]
     pub(crate) storage: Option<StorageArg>,
+    /// The memory that each copy may use for rows that are on disc alone; with --storage disc_only. Default: 64MiB.
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) cache: Option<CacheSize>,
     /// The members that shall have a copy. Default: all.
     #[arg(long, value_delimiter = ',', value_name = "NAME[,NAME]")]
     pub(crate) copies: Vec<String>,
@@ -116,6 +120,22 @@ pub(crate) enum StorageArg {
     Ram,
     /// In memory and on disc.
     Disc,
+    /// On disc, with a cache in memory: for tables larger than memory.
+    #[value(name = "disc_only", alias = "disc-only")]
+    DiscOnly,
+}
+
+/// A number of bytes: `64MiB`, `2GiB`, `4194304`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CacheSize(pub(crate) u64);
+
+impl FromStr for CacheSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<CacheSize, String> {
+        let wrong = || format!("{text:?} is no size; one looks like 64MiB, 2GiB or 4194304");
+        size::size(text).filter(|bytes| *bytes > 0).map(CacheSize).ok_or_else(wrong)
+    }
 }
 
 /// Acknowledgement levels.
@@ -175,7 +195,9 @@ pub(crate) fn type_name(ty: AttributeType) -> String {
 pub(crate) fn spec(name: &str, attributes: &[AttributeSpec], shape: &Shape) -> TableSpec {
     let kind = shape.kind.map_or(TableKind::Set, kind_of);
     let storage = shape.storage.map_or(Storage::Ram, storage_of);
-    let mut spec = TableSpec::new(name, kind).storage(storage);
+    let cache_bytes = shape.cache.map_or(0, |CacheSize(bytes)| bytes);
+    let mut spec = TableSpec::new(name, kind);
+    spec = if storage == Storage::DiscOnly { spec.disc_only(cache_bytes) } else { spec.storage(storage) };
     for attribute in attributes {
         spec = match attribute.nullable {
             true => spec.nullable(&attribute.name, attribute.ty),
@@ -195,7 +217,10 @@ pub(crate) fn spec(name: &str, attributes: &[AttributeSpec], shape: &Shape) -> T
         spec = spec.unique_index(index_name(columns), columns.split(','));
     }
     for member in &shape.copies {
-        spec = spec.copy(member, storage);
+        spec = match storage {
+            Storage::DiscOnly => spec.copy_disc_only(member, cache_bytes),
+            _ => spec.copy(member, storage),
+        };
     }
     match shape.ack {
         None => spec,
@@ -215,6 +240,17 @@ pub(crate) fn storage_of(storage: StorageArg) -> Storage {
     match storage {
         StorageArg::Ram => Storage::Ram,
         StorageArg::Disc => Storage::Disc,
+        StorageArg::DiscOnly => Storage::DiscOnly,
+    }
+}
+
+impl Shape {
+    /// What clap cannot tell: a cache goes with one value of another option.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.cache.is_some() && !matches!(self.storage, Some(StorageArg::DiscOnly)) {
+            bail!("--cache is for tables that are kept on disc alone: add --storage disc_only");
+        }
+        Ok(())
     }
 }
 
@@ -241,6 +277,7 @@ pub(crate) async fn run(global: &Global, command: TableCommand) -> Result<()> {
             show(global, definition(&info)?)
         }
         TableCommand::Create(args) => {
+            args.shape.check()?;
             let mut wanted = args.retention.apply(spec(&args.table, &args.attributes, &args.shape));
             for column in &args.multi {
                 wanted = wanted.multi_index(index_name(column), column);
@@ -325,6 +362,11 @@ pub(crate) fn show(global: &Global, table: &TableDefinition) -> Result<()> {
         storage_names(table),
         acknowledge_name(table)
     ));
+    let cached = table.copies.iter().filter(|copy| copy.cache_bytes > 0);
+    for copy in cached {
+        let size = size::size_text(copy.cache_bytes);
+        output::note(format_args!("{}: cached in {size} of memory on {}", table.name, copy.member));
+    }
     for word in words(table) {
         output::note(format_args!("{}: {word}", table.name));
     }

@@ -25,6 +25,50 @@ fn a_file_comes_back_as_it_went_in() {
 }
 
 #[test]
+fn a_table_on_disc_alone_comes_back_after_a_kill() {
+    // Aim: `disc_only` wherever a storage can be named, a kill that loses nothing acknowledged, `check` on a directory that
+    // nobody serves and on one in use. Method: both ways to make a table, rows, kill, start, read, stop, check.
+    let home = tempfile::tempdir().expect("the test holds this");
+    let data = home.path().to_str().expect("a name");
+    let server = Server::start(&["--data", data]);
+    server.says(&[
+        "table",
+        "create",
+        "large",
+        "-a",
+        "id:int",
+        "-a",
+        "v:text",
+        "--storage",
+        "disc_only",
+        "--cache",
+        "2MiB",
+    ]);
+    let sql = "CREATE TABLE larger (id INT PRIMARY KEY, v TEXT) WITH (storage = 'disc_only', cache = '4MiB')";
+    server.says(&["query", sql]);
+    for id in 0..20 {
+        server.says(&["put", "large", &id.to_string(), &format!("row {id}")]);
+    }
+    let shown = server.hmn(&["table", "show", "large"]);
+    let said = String::from_utf8_lossy(&shown.stderr).into_owned();
+    assert!(said.contains("n1: disc_only") && said.contains("2MiB"), "{said}");
+    let alone = server.hmn(&["table", "create", "x", "-a", "id:int", "--cache", "2MiB"]);
+    assert!(String::from_utf8_lossy(&alone.stderr).contains("disc_only"), "{alone:?}");
+    let wrong = server.hmn(&["query", "CREATE TABLE y (id INT PRIMARY KEY) WITH (cache = '4MiB')"]);
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("disc_only"), "{wrong:?}");
+    let busy = hmn(&["check", data], "");
+    assert!(String::from_utf8_lossy(&busy.stderr).contains("in use"), "{busy:?}");
+    drop(server);
+    let server = Server::start(&["--data", data]);
+    let counted = server.says(&["query", "SELECT count(*) AS n FROM large", "--format", "csv"]);
+    assert_eq!(counted, "n\n20\n");
+    assert_eq!(server.says(&["get", "large", "7", "--format", "csv"]), "id,v\n7,row 7\n");
+    drop(server);
+    let checked = hmn(&["check", data], "");
+    assert!(checked.status.success(), "{checked:?}");
+}
+
+#[test]
 fn transactions_as_json_lines() {
     // Aim: each kind of line is one transaction with the right end. Method: lines in, all answers out.
     let server = Server::start(&[]);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hypermnesia_store::calendar::length;
+use hypermnesia_store::size::size;
 use hypermnesia_store::{Ack, Attribute, Kind, Storage, Type, Value};
 use sqlparser::ast;
 
@@ -54,7 +55,9 @@ pub(super) fn create_table(table: ast::CreateTable) -> Parsed<SchemaChange> {
     match table.table_options {
         ast::CreateTableOptions::None => {}
         ast::CreateTableOptions::With(options) => {
-            options.into_iter().try_for_each(|each| option(&mut create, each))?
+            let mut cache = None;
+            options.into_iter().try_for_each(|each| option(&mut create, &mut cache, each))?;
+            cache.map_or(Ok(()), |(bytes, span)| set_cache(&mut create, bytes, span))?
         }
         options => {
             let written = options.to_string();
@@ -161,7 +164,18 @@ fn index_column(column: ast::IndexColumn, span: Span) -> Parsed<Name> {
     }
 }
 
-fn option(create: &mut CreateTable, option: ast::SqlOption) -> Parsed<()> {
+/// A cache is one of `disc_only`, whichever of the two was written first.
+fn set_cache(create: &mut CreateTable, cache_bytes: u64, span: Span) -> Parsed<()> {
+    if !create.storage.is_some_and(Storage::is_disc_only) {
+        let fault =
+            Fault::new(ErrorKind::Value, span, "only tables that are kept on disc alone have a cache");
+        return Err(fault.hint("add storage = 'disc_only'"));
+    }
+    create.storage = Some(Storage::DiscOnly { cache_bytes });
+    Ok(())
+}
+
+fn option(create: &mut CreateTable, cache: &mut Option<(u64, Span)>, option: ast::SqlOption) -> Parsed<()> {
     let ast::SqlOption::KeyValue { key, value } = option else {
         return Err(unsupported(Span::NONE, "an option without a value").behind(&["WITH"]));
     };
@@ -177,7 +191,11 @@ fn option(create: &mut CreateTable, option: ast::SqlOption) -> Parsed<()> {
     };
     match key.value.to_ascii_lowercase().as_str() {
         "kind" => create.kind = kind(&text).ok_or_else(|| wrong("set, ordered_set, bag"))?,
-        "storage" => create.storage = Some(storage(&text).ok_or_else(|| wrong("ram, disc"))?),
+        "storage" => create.storage = Some(storage(&text).ok_or_else(|| wrong("ram, disc, disc_only"))?),
+        "cache" => {
+            let bytes = size(&text).ok_or_else(|| wrong("sizes such as 64MiB, 2GiB, 4194304"))?;
+            *cache = Some((bytes, span));
+        }
         "ack" => create.ack = Some(ack(&text).ok_or_else(|| wrong("memory, logged, synced"))?),
         "ttl" => {
             create.ttl = Some(
@@ -192,9 +210,9 @@ fn option(create: &mut CreateTable, option: ast::SqlOption) -> Parsed<()> {
             return Err(crate::suggest::with_suggestion(
                 fault,
                 other,
-                ["kind", "storage", "ack", "copies", "ttl"],
+                ["kind", "storage", "cache", "ack", "copies", "ttl"],
             )
-            .hint("there are kind, storage, ack, copies, ttl"));
+            .hint("there are kind, storage, cache, ack, copies, ttl"));
         }
     }
     Ok(())
@@ -213,6 +231,7 @@ fn storage(text: &str) -> Option<Storage> {
     match text {
         "ram" => Some(Storage::Ram),
         "disc" => Some(Storage::Disc),
+        "disc_only" => Some(Storage::DISC_ONLY),
         _ => None,
     }
 }

@@ -219,7 +219,7 @@ impl Trio {
     }
 
     pub(crate) fn value(&self, at: usize, wanted: i64) -> Option<Value> {
-        let found = self.stores[at].table(TABLE).expect("it exists").newest(&key(wanted));
+        let found = self.stores[at].table(TABLE).expect("it exists").newest(&key(wanted)).expect("in memory");
         found.map(|(body, _)| body.rows()[0].attribute(1).to_value())
     }
 }

@@ -70,7 +70,7 @@ pub(crate) fn below(store: &Store, which: Which, number: u64, at: Timestamp) -> 
 }
 
 pub(crate) fn newest(store: &Store, which: Which, number: u64) -> Option<(Body, Timestamp)> {
-    store.table(table(which)).expect("it exists").newest(&key(number))
+    store.table(table(which)).expect("it exists").newest(&key(number)).expect("in memory")
 }
 
 pub(crate) fn list(body: &Body) -> Vec<u64> {

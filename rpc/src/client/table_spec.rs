@@ -143,9 +143,23 @@ impl TableSpec {
         self
     }
 
+    /// Every member keeps its copy on disc alone, with a cache of this many bytes; 0 for the usual size.
+    pub fn disc_only(mut self, cache_bytes: u64) -> TableSpec {
+        self.0.cache_bytes = cache_bytes;
+        self.storage(Storage::DiscOnly)
+    }
+
     /// Gives a member a copy; only members named so have one.
     pub fn copy(mut self, member: impl Into<String>, storage: Storage) -> TableSpec {
-        self.0.copies.push(proto::Copy { member: member.into(), storage: storage.into() });
+        let (member, storage, cache_bytes) = (member.into(), storage.into(), 0);
+        self.0.copies.push(proto::Copy { member, storage, cache_bytes });
+        self
+    }
+
+    /// Gives a member a copy on disc alone, with a cache of this many bytes; 0 for the usual size.
+    pub fn copy_disc_only(mut self, member: impl Into<String>, cache_bytes: u64) -> TableSpec {
+        let (member, storage) = (member.into(), Storage::DiscOnly.into());
+        self.0.copies.push(proto::Copy { member, storage, cache_bytes });
         self
     }
 

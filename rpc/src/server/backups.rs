@@ -248,6 +248,7 @@ fn restore_options(message: proto::RestoreOptions) -> Result<RestoreOptions, Err
         proto::Storage::Unspecified => None,
         proto::Storage::Ram => Some(Storage::Ram),
         proto::Storage::Disc => Some(Storage::Disc),
+        proto::Storage::DiscOnly => Some(Storage::DISC_ONLY),
     };
     Ok(options)
 }

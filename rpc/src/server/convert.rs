@@ -162,7 +162,7 @@ pub(super) fn definition(table: proto::Table, members: &[String]) -> Result<Tabl
         proto::Acknowledge::Synced => Ack::Synced,
         proto::Acknowledge::Logged | proto::Acknowledge::Unspecified => Ack::Logged,
     };
-    let everywhere = storage(known(table.storage, "table.storage")?);
+    let everywhere = storage(known(table.storage, "table.storage")?, table.cache_bytes, "table.cache_bytes")?;
     let mut builder = TableDef::builder(table.name).kind(kind).ack(ack);
     let first = table.attributes.first().map(|attribute| attribute.name.clone());
     for (n, attribute) in table.attributes.into_iter().enumerate() {
@@ -212,7 +212,8 @@ pub(super) fn definition(table: proto::Table, members: &[String]) -> Result<Tabl
             let message = format!("member {:?} is named twice", copy.member);
             return Err(Error::invalid(format!("{}.member", field()), message));
         }
-        let kept = storage(known(copy.storage, &format!("{}.storage", field()))?);
+        let kept = known(copy.storage, &format!("{}.storage", field()))?;
+        let kept = storage(kept, copy.cache_bytes, &format!("{}.cache_bytes", field()))?;
         builder = builder.copy(NodeId::of_name(&copy.member), kept);
     }
     Ok(builder)
@@ -263,10 +264,13 @@ pub(super) fn attribute(attribute: proto::Attribute, field: &str) -> Result<Attr
     Ok(Attribute { name: attribute.name, ty, nullable: attribute.nullable, default })
 }
 
-fn storage(storage: proto::Storage) -> Storage {
-    match storage {
-        proto::Storage::Disc => Storage::Disc,
-        proto::Storage::Ram | proto::Storage::Unspecified => Storage::Ram,
+fn storage(storage: proto::Storage, cache_bytes: u64, field: &str) -> Result<Storage, Error> {
+    match (storage, cache_bytes) {
+        (proto::Storage::DiscOnly, 0) => Ok(Storage::DISC_ONLY),
+        (proto::Storage::DiscOnly, cache_bytes) => Ok(Storage::DiscOnly { cache_bytes }),
+        (_, 1..) => Err(Error::invalid(field, "only copies that are on disc alone have a cache")),
+        (proto::Storage::Disc, 0) => Ok(Storage::Disc),
+        (proto::Storage::Ram | proto::Storage::Unspecified, 0) => Ok(Storage::Ram),
     }
 }
 
@@ -299,8 +303,10 @@ pub(super) fn table_message(def: &TableDef, name_of: &dyn Fn(NodeId) -> String) 
         storage: match copy.storage {
             Storage::Ram => proto::Storage::Ram,
             Storage::Disc => proto::Storage::Disc,
+            Storage::DiscOnly { .. } => proto::Storage::DiscOnly,
         }
         .into(),
+        cache_bytes: copy.storage.cache_bytes().unwrap_or(0),
     };
     proto::Table {
         name: def.name.clone(),
@@ -321,6 +327,7 @@ pub(super) fn table_message(def: &TableDef, name_of: &dyn Fn(NodeId) -> String) 
         retention: Some(retention_message(&def.retention)),
         local: def.local,
         duplicates: def.duplicates,
+        cache_bytes: 0,
     }
 }
 

@@ -5,6 +5,7 @@ mod changes;
 mod cluster;
 mod connections;
 mod deadlines;
+mod disc_only;
 mod interactive;
 mod limits;
 mod operations;

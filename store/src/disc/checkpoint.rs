@@ -19,8 +19,9 @@ use super::image::{IMAGE_NAME, Image, Outcomes, Rows, State, guarded};
 use super::record::Record;
 use super::replay::{Past, each_record, read_segment};
 use super::segment::{Position, segment_name};
+use super::view::View;
 use crate::catalog::{SCHEMA_TABLE, defined_by, table_of_schema_key};
-use crate::change::change;
+use crate::change::changed;
 use crate::clock::Timestamp;
 use crate::ids::{NodeId, TableId, TxId};
 use crate::key::Key;
@@ -34,7 +35,32 @@ pub struct Checkpointer {
     disc: Arc<dyn Disc>,
     /// `None` after a failure: what redb holds in memory may not be what the file holds.
     image: Option<Image>,
+    /// Through which it is read meanwhile.
+    view: Arc<View>,
     progress: Progress,
+    /// What a step that failed would have brought, and up to where: it may have.
+    unsure: Option<(Position, Imaged)>,
+}
+
+/// What a step brought into the image of tables that live on disc alone: memory need not keep it any more. Handed to
+/// [`Store::imaged`](crate::Store::imaged), which sees it in the image already.
+#[derive(Clone, Debug, Default)]
+#[must_use = "memory keeps what nobody tells it is on disc"]
+pub struct Imaged {
+    /// Tables that were cleared, once for each record that says so.
+    pub(crate) cleared: Vec<TableId>,
+    /// What keys hold since when; whatever the table held of them before.
+    pub(crate) keys: Vec<(TableId, Key, Timestamp)>,
+}
+
+/// How this node keeps a table.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    kind: Kind,
+    on_disc: bool,
+    alone: bool,
+    /// Rows up to here were cleared away.
+    cleared: Timestamp,
 }
 
 /// What was read so far.
@@ -48,23 +74,15 @@ struct Progress {
     /// Prepared, without an outcome yet, and where.
     open: HashMap<TxId, (Position, Arc<Work>)>,
     /// Tables that the schema knows.
-    tables: HashMap<TableId, Known>,
+    tables: HashMap<TableId, Kept>,
     /// Outcomes since the last step.
     outcomes: Outcomes,
     /// What keys hold after the records of this step.
     gathered: HashMap<(TableId, Key), (Timestamp, Option<Body>), FixedState>,
+    /// What this step brings.
+    imaged: Imaged,
     /// From here on every record is new to the image, so a row there is older.
     new_from: Position,
-}
-
-/// What matters here about a table.
-#[derive(Clone, Copy, Debug)]
-struct Known {
-    kind: Kind,
-    /// Whether this node keeps it on disc.
-    kept: bool,
-    /// Rows up to here were cleared away.
-    cleared: Timestamp,
 }
 
 /// What stops the reading of a segment.
@@ -79,14 +97,19 @@ impl From<DiscError> for Stop {
     }
 }
 
-impl Known {
-    const SCHEMA: Known = Known { kind: Kind::Set, kept: true, cleared: Timestamp::NEVER };
+impl Kept {
+    const SCHEMA: Kept = Kept { kind: Kind::Set, on_disc: true, alone: false, cleared: Timestamp::NEVER };
 }
 
 impl Checkpointer {
-    pub(super) fn new(disc: Arc<dyn Disc>, image: Image, me: NodeId) -> Result<Checkpointer> {
+    pub(super) fn new(
+        disc: Arc<dyn Disc>,
+        image: Image,
+        view: Arc<View>,
+        me: NodeId,
+    ) -> Result<Checkpointer> {
         let (image, progress) = Progress::of(&*disc, image, me)?;
-        Ok(Checkpointer { disc, image: Some(image), progress })
+        Ok(Checkpointer { disc, image: Some(image), view, progress, unsure: None })
     }
 
     /// Up to where records were read: segments that end at or before it have nothing more to give.
@@ -100,33 +123,69 @@ impl Checkpointer {
     }
 
     /// Puts these closed segments (see [`LogWriter::closed`](super::LogWriter::closed)), which follow each other, into the
-    /// image, in one step.
+    /// image, in one step. Gives what memory need not keep any more.
     ///
     /// # Errors
     /// `Io`, `Full`, `Corrupt`: the image is as it was or as it should be; the log is untouched. [`reopen`](Self::reopen) finds
-    /// out which, and nothing is taken before that.
-    pub fn take(&mut self, segments: &[(u64, Position)]) -> Result<()> {
+    /// out which, and nothing is taken or read before that.
+    pub fn take(&mut self, segments: &[(u64, Position)]) -> Result<Imaged> {
         let path = self.disc.path(IMAGE_NAME);
-        let Some(mut image) = self.image.take() else {
+        let Some(image) = &mut self.image else {
             return Err(DiscError::Poisoned { first: "an earlier checkpoint failed".into() });
         };
-        guarded(&path, || self.progress.take(&*self.disc, &mut image, segments))?;
-        self.image = Some(image);
-        Ok(())
+        let taken = guarded(&path, || {
+            self.progress.take(&*self.disc, image, segments)?;
+            image.seen()
+        });
+        let imaged = std::mem::take(&mut self.progress.imaged);
+        match taken {
+            Ok(seen) => {
+                self.view.show(seen);
+                Ok(imaged)
+            }
+            Err(error) => {
+                self.unsure = Some((self.progress.read_to, imaged));
+                self.close();
+                Err(error)
+            }
+        }
     }
 
-    /// Opens the image again after a failure, to go on where it is. Reads the whole image.
+    /// Lets go of the image: whoever opens the directory next finds nobody at it. Nothing is taken or read any more.
+    pub fn close(&mut self) {
+        self.view.close();
+        self.image = None;
+    }
+
+    /// Opens the image again after a failure, to go on where it is. Reads the whole image, unless it has tables on disc
+    /// alone. Gives what the step that failed has brought, if it has.
     ///
     /// # Errors
     /// `Io`, `Full`, `Corrupt`; may be called again.
-    pub fn reopen(&mut self) -> Result<()> {
-        self.image = None;
-        let Some(image) = Image::find(&*self.disc)? else {
-            return Err(DiscError::corrupt(self.disc.path(IMAGE_NAME), 0, "the image is missing"));
-        };
-        let (image, progress) = Progress::of(&*self.disc, image, self.progress.me)?;
+    pub fn reopen(&mut self) -> Result<Imaged> {
+        self.close();
+        let (disc, me) = (Arc::clone(&self.disc), self.progress.me);
+        let (image, progress) = self.view.reopen(|| {
+            let Some(mut image) = Image::find(&*disc)? else {
+                return Err(DiscError::corrupt(disc.path(IMAGE_NAME), 0, "the image is missing"));
+            };
+            if image.tables_alone(me)?.is_empty() {
+                image.check_pages()?;
+            }
+            let (image, progress) = Progress::of(&*disc, image, me)?;
+            let seen = image.seen()?;
+            Ok(((image, progress), seen))
+        })?;
+        let reached = image.state().read_to;
         (self.image, self.progress) = (Some(image), progress);
-        Ok(())
+        let unsure = self.unsure.take().filter(|(position, _)| *position == reached);
+        Ok(unsure.map(|(_, imaged)| imaged).unwrap_or_default())
+    }
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -138,9 +197,10 @@ impl Progress {
             applied: image.state().applied,
             read_to: image.state().applied,
             open: HashMap::new(),
-            tables: HashMap::from([(SCHEMA_TABLE, Known::SCHEMA)]),
+            tables: HashMap::from([(SCHEMA_TABLE, Kept::SCHEMA)]),
             outcomes: Outcomes::new(),
             gathered: HashMap::default(),
+            imaged: Imaged::default(),
             new_from: image.state().read_to,
         };
         // Nothing is changed by this step: it only reads, and is dropped.
@@ -205,7 +265,11 @@ impl Progress {
         let mut gathered: Vec<_> = self.gathered.drain().collect();
         gathered.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         for ((table, key), (ts, body)) in gathered {
-            rows.put(table, &key, ts, body.as_ref())?;
+            let alone = self.tables.get(&table).is_some_and(|kept| kept.alone);
+            rows.put(table, &key, ts, body.as_ref(), alone)?;
+            if alone {
+                self.imaged.keys.push((table, key, ts));
+            }
         }
         Ok(())
     }
@@ -247,10 +311,13 @@ impl Progress {
             Record::Loaded { table, clear, rows: loaded } if self.is_kept(table) => {
                 if clear {
                     self.clear(rows, table)?;
+                    if self.tables.get(&table).is_some_and(|kept| kept.alone) {
+                        self.imaged.cleared.push(table);
+                    }
                 }
                 for (key, ts, body) in loaded.iter() {
                     state.last_commit = state.last_commit.max(*ts);
-                    self.put(rows, table, key, *ts, true, |_, _| body.clone())?;
+                    self.put(rows, table, key, *ts, true, |_, _| Some(body.clone()))?;
                 }
             }
             Record::Loaded { .. } => {}
@@ -270,11 +337,12 @@ impl Progress {
         order.sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
         for same in order.chunk_by(|a, b| a.table == b.table && a.key == b.key) {
             let (table, key) = (same[0].table, &same[0].key);
-            let Some(Known { kind, kept: true, .. }) = self.tables.get(&table).copied() else { continue };
+            let Some(Kept { kind, on_disc: true, .. }) = self.tables.get(&table).copied() else { continue };
             // What is there matters to bags, to conditional removal, and where the record may have been read before.
             let replaces = kind != Kind::Bag && !matches!(same[0].op, Op::BagRemove(_) | Op::Expire(_));
             let looks = !replaces || position < self.new_from;
-            let held = |kind, old| same.iter().fold(old, |held, write| change(kind, held, &write.op));
+            let held =
+                |kind, old: Option<Body>| changed(kind, old.as_ref(), same.iter().map(|write| &write.op));
             self.put(rows, table, key, ts, looks, held)?;
         }
         Ok(())
@@ -287,9 +355,9 @@ impl Progress {
         key: &Key,
         ts: Timestamp,
         looks: bool,
-        body: impl FnOnce(Kind, Option<Body>) -> Option<Body>,
+        body: impl FnOnce(Kind, Option<Body>) -> Option<Option<Body>>,
     ) -> std::result::Result<(), Stop> {
-        let Some(Known { kind, cleared, .. }) = self.tables.get(&table).copied() else {
+        let Some(Kept { kind, cleared, .. }) = self.tables.get(&table).copied() else {
             return Err(Stop::Damage(format!("a row of {table}, which the schema does not know")));
         };
         if ts <= cleared && cleared != Timestamp::NEVER {
@@ -304,11 +372,21 @@ impl Progress {
         if old.as_ref().is_some_and(|(newest, _)| *newest >= ts) {
             return Ok(());
         }
-        let new = body(kind, old.and_then(|(_, body)| body));
+        let looked = looks || old.is_some();
+        let new = match body(kind, old.and_then(|(_, body)| body)) {
+            Some(new) => new,
+            None if looked => return Ok(()),
+            // A deletion of what was not looked for.
+            None => None,
+        };
         if table == SCHEMA_TABLE
             && let Some(gone) = self.follow(key, new.as_ref())?
         {
             self.clear(rows, gone)?;
+            // Cleared, and not dropped.
+            if self.tables.get(&gone).is_some_and(|kept| kept.alone) {
+                self.imaged.cleared.push(gone);
+            }
         }
         self.gathered.insert(place, (ts, new));
         Ok(())
@@ -322,15 +400,16 @@ impl Progress {
         };
         // The schema table has a row of its own as well: the counter of table ids, which defines none.
         if let Some(def) = defined_by(row).map_err(|wrong| Stop::Damage(wrong.to_string()))? {
-            let kept = def.copy_on(self.me).is_some_and(|copy| copy.storage == Storage::Disc);
-            let known = Known { kind: def.kind, kept, cleared: def.cleared };
-            let before = self.tables.insert(def.id, known);
+            let storage = def.copy_on(self.me).map_or(Storage::Ram, |copy| copy.storage);
+            let (on_disc, alone) = (storage.is_on_disc(), storage.is_disc_only());
+            let kept = Kept { kind: def.kind, on_disc, alone, cleared: def.cleared };
+            let before = self.tables.insert(def.id, kept);
             return Ok(before.filter(|before| before.cleared < def.cleared).map(|_| def.id));
         }
         Ok(None)
     }
 
     fn is_kept(&self, table: TableId) -> bool {
-        self.tables.get(&table).is_some_and(|known| known.kept)
+        self.tables.get(&table).is_some_and(|kept| kept.on_disc)
     }
 }

@@ -5,29 +5,38 @@
 //! |---|---|---|
 //! | `rows` | table id (big endian), key | checksum over key and value, commit timestamp, body |
 //! | `outcomes` | a position | checksum, outcomes of transactions that ended before it |
-//! | `meta` | `state` | envelope of [`State`] |
+//! | `meta` | `state`, `held` | envelopes of [`State`], and of [`Held`] for each table |
 //!
 //! redb's own checksums are looked at after a crash only, so every value carries one, and the state counts the rows and
-//! adds up their checksums: what is damaged or gone is noticed before anything is served.
+//! adds up their checksums: what is damaged or gone is noticed before anything is served. Rows of tables that live on disc
+//! alone are not read at the start: each is checked when it is read (`view`), all of them by [`super::check`].
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::mem::ManuallyDrop;
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{
+    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
+    WriteTransaction,
+};
 use serde::{Deserialize, Serialize};
 
 use super::backend::Backend;
 use super::error::{DiscError, Result};
 use super::file::Disc;
+use super::held::{Held, HeldTables};
 use super::identity::DirectoryId;
 use super::limits::{IMAGE_CACHE_BYTES, OUTCOMES_KEPT};
 use super::segment::Position;
+use super::view::Seen;
+use crate::catalog::{SCHEMA_TABLE, defined_by};
 use crate::clock::Timestamp;
 use crate::codec;
-use crate::ids::{Incarnation, TableId, TxId};
+use crate::ids::{Incarnation, NodeId, TableId, TxId};
 use crate::key::Key;
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::row::Body;
@@ -36,13 +45,16 @@ use crate::row::Body;
 pub(crate) const IMAGE_NAME: &str = "image.redb";
 /// The same while it is made.
 const NEW_NAME: &str = "image-new.tmp";
-/// The form of what is inside; the one before is read too: its state did not name the directory.
-const IMAGE_FORMAT: u16 = 2;
+/// The form of what is inside. Those before are read too: the second did not say what each table holds, and the state of
+/// the first did not name the directory.
+const IMAGE_FORMAT: u16 = 3;
+const SUMMARY_FORMAT: u16 = 2;
 const NAMELESS_FORMAT: u16 = 1;
-/// Kind of the state's envelope.
+/// Kinds of the envelopes.
 const STATE_KIND: u16 = 11;
+const HELD_KIND: u16 = 12;
 
-const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("rows");
+pub(super) const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("rows");
 const OUTCOMES: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("outcomes");
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 
@@ -77,12 +89,14 @@ pub(super) struct Image {
     db: ManuallyDrop<Database>,
     path: PathBuf,
     state: State,
+    held: HeldTables,
 }
 
 /// One step forward of the image: all of it or nothing.
 pub(super) struct Step<'i> {
     txn: WriteTransaction,
     state: State,
+    held: HeldTables,
     image: &'i mut Image,
 }
 
@@ -91,6 +105,7 @@ pub(super) struct Rows<'t> {
     table: Table<'t, &'static [u8], &'static [u8]>,
     /// How many, and their checksums added up.
     counts: (u64, u64),
+    held: &'t mut HeldTables,
     path: &'t PathBuf,
 }
 
@@ -100,18 +115,20 @@ impl Image {
         let path = disc.path(IMAGE_NAME);
         match disc.open(IMAGE_NAME) {
             Ok(file) => {
-                let (db, state) = guarded(&path, || {
+                let image = guarded(&path, || {
                     let mut builder = Database::builder();
                     builder.set_cache_size(IMAGE_CACHE_BYTES);
                     let db = builder.create_with_backend(Backend(file));
-                    let mut db = ManuallyDrop::new(db.map_err(|error| told(&path, "opening", error))?);
-                    // Reads the whole file: pages that say what is free carry no checksum of ours, and a wrong one would
-                    // have rows overwritten later. What it can mend it mends.
-                    db.check_integrity().map_err(|error| told(&path, "checking", error))?;
-                    let state = read_state(&db, &path)?;
-                    Ok((db, state))
+                    let db = ManuallyDrop::new(db.map_err(|error| told(&path, "opening", error))?);
+                    let (state, held) = read_meta(&db, &path)?;
+                    let known = held.is_some();
+                    let mut image = Image { db, path: path.clone(), state, held: held.unwrap_or_default() };
+                    if !known {
+                        image.add_up()?;
+                    }
+                    Ok(image)
                 })?;
-                Ok(Some(Image { db, path, state }))
+                Ok(Some(image))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(DiscError::io(path, "opening", error)),
@@ -132,7 +149,8 @@ impl Image {
             .create_with_backend(Backend(Arc::clone(&file)))
             .map_err(|error| told(&path, "creating", error))?;
         let state = State { directory: Some(directory), ..State::default() };
-        let mut image = Image { db: ManuallyDrop::new(db), path: path.clone(), state };
+        let held = HeldTables::default();
+        let mut image = Image { db: ManuallyDrop::new(db), path: path.clone(), state, held };
         image.step()?.commit(Position(0), &Outcomes::new())?;
         file.sync().map_err(failed("syncing"))?;
         disc.rename(NEW_NAME, IMAGE_NAME).map_err(failed("naming"))?;
@@ -161,29 +179,149 @@ impl Image {
         &self.state
     }
 
-    /// Shows every row, system tables first, and then proves that none is missing.
-    pub(super) fn each_row(
+    /// Reads the whole file, since nothing of it is to be trusted unread: pages that say what is free carry no checksum of
+    /// ours, and a wrong one would have rows overwritten later. What redb can mend it mends.
+    pub(super) fn check_pages(&mut self) -> Result<()> {
+        let path = self.path.clone();
+        guarded(&path, || {
+            self.db.check_integrity().map_err(|error| told(&path, "checking", error))?;
+            let (state, held) = read_meta(&self.db, &path)?;
+            self.state = state;
+            self.held = held.unwrap_or_else(|| std::mem::take(&mut self.held));
+            Ok(())
+        })
+    }
+
+    /// What it can be read through while it goes on: what it holds now.
+    pub(super) fn seen(&self) -> Result<Seen> {
+        guarded(&self.path, || {
+            let told = |error: redb::Error| told(&self.path, "reading", error);
+            let txn = self.db.begin_read().map_err(|error| told(error.into()))?;
+            let rows = txn.open_table(ROWS).map_err(|error| told(error.into()))?;
+            let there = rows.len().map_err(|error| told(error.into()))?;
+            self.complete((there, self.state.sum), (self.state.rows, self.state.sum))?;
+            Ok(Seen { rows, held: self.held.clone() })
+        })
+    }
+
+    /// Reads every row of every table, and says of each what is wrong with it.
+    pub(super) fn check_rows(&self) -> Vec<(TableId, Held, Option<DiscError>)> {
+        let one = |(table, held): (TableId, Held)| {
+            let seen = self.each_between(table.0, Some(table.0.saturating_add(1)), |_, _, _, _| Ok(()));
+            let wrong = seen.and_then(|seen| self.complete(seen, (held.keys, held.sum))).err();
+            (table, held, wrong)
+        };
+        self.held.each().map(one).collect()
+    }
+
+    /// The names of all tables.
+    pub(super) fn names(&self) -> Result<BTreeMap<TableId, String>> {
+        let mut names = BTreeMap::new();
+        self.each_definition(|_, _, _, body| {
+            for row in body.rows() {
+                let def = defined_by(row).map_err(|error| error.to_string())?;
+                names.extend(def.map(|def| (def.id, def.name)));
+            }
+            Ok(())
+        })?;
+        Ok(names)
+    }
+
+    /// Tables that live on disc alone at this member, in order.
+    pub(super) fn tables_alone(&self, me: NodeId) -> Result<Vec<TableId>> {
+        let mut alone = Vec::new();
+        self.each_definition(|_, _, _, body| {
+            for row in body.rows() {
+                let def = defined_by(row).map_err(|error| error.to_string())?;
+                let copy = def.as_ref().and_then(|def| def.copy_on(me));
+                if copy.is_some_and(|copy| copy.storage.is_disc_only()) {
+                    alone.extend(def.map(|def| def.id));
+                }
+            }
+            Ok(())
+        })?;
+        alone.sort_unstable();
+        Ok(alone)
+    }
+
+    /// Shows every row of the schema table, in which it says which tables there are.
+    pub(super) fn each_definition(
         &self,
+        show: impl FnMut(TableId, Key, Timestamp, Body) -> std::result::Result<(), String>,
+    ) -> Result<()> {
+        let held = self.held.get(SCHEMA_TABLE);
+        let seen = self.each_between(SCHEMA_TABLE.0, Some(SCHEMA_TABLE.0 + 1), show)?;
+        self.complete(seen, (held.keys, held.sum))
+    }
+
+    /// Shows every row that is not one of the schema table or of these, which are in order, and then proves that none of
+    /// those it had to show is missing.
+    pub(super) fn each_row_but(
+        &self,
+        passed: &[TableId],
         mut show: impl FnMut(TableId, Key, Timestamp, Body) -> std::result::Result<(), String>,
     ) -> Result<()> {
+        let (mut seen, mut from) = ((0, 0_u64), 0);
+        let mut wanted = (self.state.rows, self.state.sum);
+        for id in std::iter::once(&SCHEMA_TABLE).chain(passed) {
+            let held = self.held.get(*id);
+            wanted = (wanted.0.saturating_sub(held.keys), wanted.1.wrapping_sub(held.sum));
+            let part = self.each_between(from, Some(id.0), &mut show)?;
+            seen = (seen.0 + part.0, seen.1.wrapping_add(part.1));
+            from = id.0.saturating_add(1);
+        }
+        let part = self.each_between(from, None, &mut show)?;
+        self.complete((seen.0 + part.0, seen.1.wrapping_add(part.1)), wanted)
+    }
+
+    /// Rows of tables from one id to another: how many, and their checksums added up.
+    fn each_between(
+        &self,
+        from: u32,
+        to: Option<u32>,
+        mut show: impl FnMut(TableId, Key, Timestamp, Body) -> std::result::Result<(), String>,
+    ) -> Result<(u64, u64)> {
         guarded(&self.path, || {
             let told = |error: redb::Error| told(&self.path, "reading", error);
             let txn = self.db.begin_read().map_err(|error| told(error.into()))?;
             let table = txn.open_table(ROWS).map_err(|error| told(error.into()))?;
+            let (from, to) = (from.to_be_bytes(), to.map(u32::to_be_bytes));
+            let end = to.as_ref().map_or(Bound::Unbounded, |to| Bound::Excluded(to.as_slice()));
+            let range = table.range::<&[u8]>((Bound::Included(from.as_slice()), end));
             let (mut rows, mut sum) = (0, 0_u64);
-            for row in table.iter().map_err(|error| told(error.into()))? {
+            for row in range.map_err(|error| told(error.into()))? {
                 let (key, value) = row.map_err(|error| told(error.into()))?;
+                let named = |what: String| self.damaged(&format!("{}: {what}", named(key.value())));
                 let found = decode_row(key.value(), value.value());
-                let (id, key, ts, body, check) = found.map_err(|what| self.damaged(&what))?;
+                let (id, key, ts, body, check) = found.map_err(named)?;
                 rows += 1;
                 sum = sum.wrapping_add(check);
                 show(id, key, ts, body).map_err(|what| self.damaged(&what))?;
             }
-            if (rows, sum) != (self.state.rows, self.state.sum) {
-                return Err(self.damaged(&format!("{rows} rows are there and {} should be", self.state.rows)));
-            }
-            Ok(())
+            Ok((rows, sum))
         })
+    }
+
+    fn complete(&self, seen: (u64, u64), wanted: (u64, u64)) -> Result<()> {
+        if seen == wanted {
+            return Ok(());
+        }
+        Err(self.damaged(&format!("{} rows are there and {} should be", seen.0, wanted.0)))
+    }
+
+    /// Adds up what each table holds, for an image that does not say so. Such a one has no table on disc alone, so all of it
+    /// is read at the start anyway.
+    fn add_up(&mut self) -> Result<()> {
+        let mut tables: BTreeMap<TableId, Held> = BTreeMap::new();
+        self.each_between(0, None, |id, key, ts, body| {
+            let place = place(id, &key);
+            let (_, check) = with_check(&place, &ts.0.to_le_bytes(), &codec::encode(&body));
+            let held = tables.entry(id).or_default();
+            (held.keys, held.sum) = (held.keys + 1, held.sum.wrapping_add(check));
+            Ok(())
+        })?;
+        self.held = tables.into_iter().collect();
+        Ok(())
     }
 
     /// All outcomes it remembers, oldest first.
@@ -206,7 +344,7 @@ impl Image {
     /// Begins a step.
     pub(super) fn step(&mut self) -> Result<Step<'_>> {
         let txn = self.db.begin_write().map_err(|error| told(&self.path, "writing", error))?;
-        Ok(Step { txn, state: self.state.clone(), image: self })
+        Ok(Step { txn, state: self.state.clone(), held: self.held.clone(), image: self })
     }
 
     fn damaged(&self, what: &str) -> DiscError {
@@ -233,7 +371,8 @@ impl Step<'_> {
     pub(super) fn rows<R>(&mut self, change: impl FnOnce(&mut Rows<'_>) -> Result<R>) -> Result<R> {
         let path = &self.image.path;
         let table = self.txn.open_table(ROWS).map_err(|error| told(path, "writing", error))?;
-        let mut rows = Rows { table, counts: (self.state.rows, self.state.sum), path };
+        let counts = (self.state.rows, self.state.sum);
+        let mut rows = Rows { table, counts, held: &mut self.held, path };
         let changed = change(&mut rows)?;
         (self.state.rows, self.state.sum) = rows.counts;
         Ok(changed)
@@ -255,11 +394,14 @@ impl Step<'_> {
             let mut meta = self.txn.open_table(META).map_err(|error| told(error.into()))?;
             let sealed = codec::seal(STATE_KIND, IMAGE_FORMAT, &codec::encode(&self.state));
             meta.insert("state", sealed.as_slice()).map_err(|error| told(error.into()))?;
+            let sealed = codec::seal(HELD_KIND, IMAGE_FORMAT, &codec::encode(&self.held));
+            meta.insert("held", sealed.as_slice()).map_err(|error| told(error.into()))?;
         }
         // A restart after a crash then need not walk the whole file.
         self.txn.set_quick_repair(true);
         self.txn.commit().map_err(|error| told(error.into()))?;
         self.image.state = std::mem::take(&mut self.state);
+        self.image.held = std::mem::take(&mut self.held);
         Ok(())
     }
 }
@@ -293,40 +435,39 @@ impl Rows<'_> {
         Ok(Some((ts, body)))
     }
 
-    /// Puts what a key holds, or nothing.
+    /// Puts what a key holds, or nothing. Of a table on disc alone the rows are measured too.
     pub(super) fn put(
         &mut self,
         table: TableId,
         key: &Key,
         ts: Timestamp,
         body: Option<&Body>,
+        alone: bool,
     ) -> Result<()> {
         let place = place(table, key);
-        let told = |error: redb::StorageError| told(self.path, "writing", error);
-        let old = match body {
+        let path = self.path;
+        let told = |error: redb::StorageError| told(path, "writing", error);
+        let measured = |value: &[u8]| match alone {
+            true => measure(&place, value).map_err(|what| DiscError::corrupt(path, 0, what)),
+            false => Ok(Held { keys: 1, sum: check_of(value), ..Held::default() }),
+        };
+        let (new, old) = match body {
             Some(body) => {
                 let (value, check) = with_check(&place, &ts.0.to_le_bytes(), &codec::encode(body));
-                self.count(1, check);
+                let new = if alone { Held::of(key, body, check) } else { Held::of_check(check) };
                 let old = self.table.insert(place.as_slice(), value.as_slice()).map_err(told)?;
-                old.map(|old| check_of(old.value()))
+                (new, old.map(|old| measured(old.value())).transpose()?)
             }
             None => {
                 let old = self.table.remove(place.as_slice()).map_err(told)?;
-                old.map(|old| check_of(old.value()))
+                (Held::default(), old.map(|old| measured(old.value())).transpose()?)
             }
         };
-        if let Some(check) = old {
-            self.uncount(1, check);
-        }
+        let old = old.unwrap_or_default();
+        self.held.change(table, |held| held.plus(&new).minus(&old));
+        self.counts.0 = (self.counts.0 + new.keys).saturating_sub(old.keys);
+        self.counts.1 = self.counts.1.wrapping_add(new.sum).wrapping_sub(old.sum);
         Ok(())
-    }
-
-    fn count(&mut self, rows: u64, check: u64) {
-        self.counts = (self.counts.0 + rows, self.counts.1.wrapping_add(check));
-    }
-
-    fn uncount(&mut self, rows: u64, check: u64) {
-        self.counts = (self.counts.0.saturating_sub(rows), self.counts.1.wrapping_sub(check));
     }
 
     /// Drops every row of a table.
@@ -340,7 +481,8 @@ impl Rows<'_> {
             rows += 1;
             sum = sum.wrapping_add(check_of(value.value()));
         }
-        self.uncount(rows, sum);
+        self.counts = (self.counts.0.saturating_sub(rows), self.counts.1.wrapping_sub(sum));
+        self.held.change(table, |_| Held::default());
         Ok(())
     }
 
@@ -358,16 +500,18 @@ impl Rows<'_> {
     }
 }
 
-fn read_state(db: &Database, path: &PathBuf) -> Result<State> {
+/// The state, and what each table holds where the image says so.
+fn read_meta(db: &Database, path: &PathBuf) -> Result<(State, Option<HeldTables>)> {
     let reading = |error: redb::Error| told(path, "reading", error);
+    let damaged = |what| DiscError::corrupt(path, 0, what);
     let txn = db.begin_read().map_err(|error| reading(error.into()))?;
     let meta = txn.open_table(META).map_err(|error| reading(error.into()))?;
     let sealed = meta.get("state").map_err(|error| reading(error.into()))?;
-    let sealed = sealed.ok_or_else(|| DiscError::corrupt(path, 0, "the image has no state"))?;
+    let sealed = sealed.ok_or_else(|| damaged("the image has no state".to_owned()))?;
     let (found, payload) = codec::open(STATE_KIND, sealed.value())
-        .map_err(|error| DiscError::corrupt(path, 0, format!("the image's state: {error}")))?;
+        .map_err(|error| damaged(format!("the image's state: {error}")))?;
     let state = match found {
-        IMAGE_FORMAT => decoded(payload),
+        IMAGE_FORMAT | SUMMARY_FORMAT => decoded(payload),
         // The field that was added is the last, and this is how its absence is written.
         NAMELESS_FORMAT => decoded(&[payload, &codec::encode(&None::<DirectoryId>)].concat()),
         _ => {
@@ -375,11 +519,39 @@ fn read_state(db: &Database, path: &PathBuf) -> Result<State> {
             return Err(DiscError::Version { file: path.clone(), found, expected });
         }
     };
-    state.map_err(|what| DiscError::corrupt(path, 0, what))
+    let state = state.map_err(damaged)?;
+    if found != IMAGE_FORMAT {
+        return Ok((state, None));
+    }
+    let sealed = meta.get("held").map_err(|error| reading(error.into()))?;
+    let sealed = sealed.ok_or_else(|| damaged("the image does not say what its tables hold".to_owned()))?;
+    let (_, payload) = codec::open(HELD_KIND, sealed.value())
+        .map_err(|error| damaged(format!("what the image's tables hold: {error}")))?;
+    let held: HeldTables = decoded(payload).map_err(damaged)?;
+    if held.total() != (state.rows, state.sum) {
+        return Err(damaged("its tables do not add up".to_owned()));
+    }
+    Ok((state, Some(held)))
+}
+
+/// What a stored row adds to its table.
+fn measure(place: &[u8], value: &[u8]) -> std::result::Result<Held, String> {
+    let (_, key, _, body, check) = decode_row(place, value)?;
+    Ok(Held::of(&key, &body, check))
+}
+
+/// A row by its place, for messages.
+fn named(place: &[u8]) -> String {
+    match place.split_first_chunk::<4>() {
+        Some((table, key)) => {
+            format!("the row of {} with key {}", TableId(u32::from_be_bytes(*table)), Key::from_encoded(key))
+        }
+        None => "a row".to_owned(),
+    }
 }
 
 /// Where a row stands.
-fn place(table: TableId, key: &Key) -> Vec<u8> {
+pub(super) fn place(table: TableId, key: &Key) -> Vec<u8> {
     let mut place = Vec::with_capacity(4 + key.as_bytes().len());
     place.extend_from_slice(&table.0.to_be_bytes());
     place.extend_from_slice(key.as_bytes());
@@ -421,9 +593,9 @@ fn decoded<T: for<'v> Deserialize<'v>>(bytes: &[u8]) -> std::result::Result<T, S
     codec::decode(bytes, MESSAGE_BYTES_MAX).map_err(|error| error.to_string())
 }
 
-type Found = (TableId, Key, Timestamp, Body, u64);
+pub(super) type Found = (TableId, Key, Timestamp, Body, u64);
 
-fn decode_row(place: &[u8], value: &[u8]) -> std::result::Result<Found, String> {
+pub(super) fn decode_row(place: &[u8], value: &[u8]) -> std::result::Result<Found, String> {
     let (check, rest) = checked(place, value)?;
     let (table, key) = place.split_first_chunk::<4>().ok_or("a row has no table")?;
     let (ts, body) = rest.split_first_chunk::<8>().ok_or("a row has no timestamp")?;
@@ -432,7 +604,7 @@ fn decode_row(place: &[u8], value: &[u8]) -> std::result::Result<Found, String> 
 }
 
 /// What redb says, in our words.
-fn told(path: &PathBuf, doing: &'static str, error: impl Into<redb::Error>) -> DiscError {
+pub(super) fn told(path: &PathBuf, doing: &'static str, error: impl Into<redb::Error>) -> DiscError {
     match error.into() {
         // The disc did what it was asked to: what it gave is not what was written.
         redb::Error::Io(error)

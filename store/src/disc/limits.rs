@@ -11,8 +11,12 @@ pub const FRAME_PAYLOAD_BYTES_MAX: u64 = 64 << 20;
 /// Zero-filling a segment writes this much per call.
 pub(crate) const ZERO_CHUNK_BYTES: usize = 1 << 20;
 
-/// Bytes of the image that redb keeps in memory: the image is read once at the start and written behind the log, so a
-/// cache only has to hold the inner pages.
+/// Bytes of a table on disc alone after which a scan has read enough at a time: what it holds of the image, and how long it
+/// keeps the checkpointer from showing its next step. A longer row is read by itself.
+pub(crate) const CHUNK_BYTES: usize = 1 << 20;
+
+/// Bytes of the image that redb keeps in memory: the image is written behind the log, what tables in memory hold is read once
+/// at the start, and tables on disc alone have caches of their own, so this one only has to hold the inner pages.
 pub(crate) const IMAGE_CACHE_BYTES: usize = 16 << 20;
 
 /// Outcomes that the image remembers at least, newest first, for members that were in doubt while this node went on: what

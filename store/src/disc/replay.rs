@@ -20,12 +20,13 @@ use super::segment::{
     HEADER_BYTES, Header, Position, Spot, offset_at, position_at, proof_of_damage, segment_index,
     segment_name, spot,
 };
+use super::view::View;
 use crate::catalog::SCHEMA_TABLE;
 use crate::clock::Timestamp;
 use crate::codec;
 use crate::ids::{Incarnation, NodeId, TableId, TxId};
+use crate::key::Key;
 use crate::limits::MESSAGE_BYTES_MAX;
-use crate::schema::Storage;
 use crate::store::Store;
 use crate::work::{Work, Write};
 
@@ -75,11 +76,18 @@ pub fn open(disc: Arc<dyn Disc>, store: &Store, opener: &Opener, segment_bytes: 
     let headers = indexes.iter().map(|index| read_header(&*disc, *index)).collect::<Result<Vec<_>>>()?;
     check_pair(&*disc, &names, &indexes, known.as_ref())?;
     let image = Image::find(&*disc)?;
-    let (identity, image) = admit(&*disc, known, opener, &headers, image, &mut warnings)?;
+    let (identity, mut image) = admit(&*disc, known, opener, &headers, image, &mut warnings)?;
+    let alone = image.tables_alone(opener.node)?;
+    if alone.is_empty() {
+        image.check_pages()?;
+    }
+    let view = Arc::new(View::new(disc.path(IMAGE_NAME)));
+    view.show(image.seen()?);
+    store.attach(opener.node, Arc::clone(&view));
     let mut reader = Reader { store, me: opener.node, open: HashMap::new(), replayed: Replayed::default() };
-    reader.image(&image)?;
+    reader.image(&image, &alone)?;
     let applied = image.state().applied;
-    let checkpointer = Checkpointer::new(Arc::clone(&disc), image, opener.node)?;
+    let checkpointer = Checkpointer::new(Arc::clone(&disc), image, Arc::clone(&view), opener.node)?;
     let tip = match headers.is_empty() {
         true => LogWriter::begin(&*disc, segment_bytes, &identity)?,
         false => {
@@ -89,6 +97,10 @@ pub fn open(disc: Arc<dyn Disc>, store: &Store, opener: &Opener, segment_bytes: 
             reader.segments(&*disc, &headers, applied, past, &mut warnings)?
         }
     };
+    // Met while rows or indexes of tables on disc alone were read.
+    if let Some(fault) = view.fault() {
+        return Err(fault.clone());
+    }
     let mut writer = LogWriter::resume(disc, segment_bytes, identity, opener.boot, tip);
     if let Err(error) = writer.note() {
         warnings.push(Warning::NotNoted { error });
@@ -264,17 +276,19 @@ struct Reader<'s> {
 }
 
 impl Reader<'_> {
-    /// Loads what the image holds.
-    fn image(&mut self, image: &Image) -> Result<()> {
+    /// Loads what the image holds, but for tables that live on disc alone.
+    fn image(&mut self, image: &Image, alone: &[TableId]) -> Result<()> {
         let state = image.state();
         self.replayed.epoch.clone_from(&state.epoch);
         self.replayed.incarnation = state.incarnation;
         self.replayed.outcomes = image.outcomes()?;
         self.saw(state.last_commit);
-        image.each_row(|table, key, ts, body| match self.is_kept(table) {
+        let load = |table, key: Key, ts, body| match self.is_kept(table) {
             true => self.store.load_row(table, &key, ts, Some(body)).map_err(|error| error.to_string()),
             false => Ok(()),
-        })
+        };
+        image.each_definition(load)?;
+        image.each_row_but(alone, load)
     }
 
     /// Applies the segments from a position on, ends the log behind the last record, and says where writing goes on.
@@ -386,9 +400,10 @@ impl Reader<'_> {
     /// Whether this node keeps the table on disc. One that was dropped later is not there any more and not kept.
     fn is_kept(&self, table: TableId) -> bool {
         table == SCHEMA_TABLE
-            || self.store.table(table).is_some_and(|open| {
-                open.def().copy_on(self.me).is_some_and(|copy| copy.storage == Storage::Disc)
-            })
+            || self
+                .store
+                .table(table)
+                .is_some_and(|open| open.def().copy_on(self.me).is_some_and(|copy| copy.storage.is_on_disc()))
     }
 
     fn finish(mut self) -> Replayed {

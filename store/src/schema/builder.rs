@@ -10,7 +10,9 @@ use super::retention::Retention;
 use super::table_def::{IndexDef, Layout, TableDef};
 use crate::clock::Timestamp;
 use crate::ids::{IndexId, NodeId, SchemaVersion, TableId};
-use crate::limits::{ATTRIBUTES_MAX, INDEXES_MAX, KEY_ATTRIBUTES_MAX, NAME_BYTES_MAX};
+use crate::limits::{
+    ATTRIBUTES_MAX, CACHE_BYTES_MAX, CACHE_BYTES_MIN, INDEXES_MAX, KEY_ATTRIBUTES_MAX, NAME_BYTES_MAX,
+};
 use crate::value::Value;
 
 /// A definition that cannot be one. Nothing was created.
@@ -110,6 +112,16 @@ pub enum SchemaError {
     BadDuplicates {
         /// The table.
         table: String,
+    },
+    /// A cache of a table on disc alone that is too small or too large.
+    #[error(
+        "the cache of table {table:?} cannot have {bytes} bytes: at least {CACHE_BYTES_MIN}, at most {CACHE_BYTES_MAX}"
+    )]
+    BadCache {
+        /// The table.
+        table: String,
+        /// What was asked for.
+        bytes: u64,
     },
     /// Two copies on one member.
     #[error("table {table:?} has two copies on member {node}")]
@@ -329,6 +341,12 @@ impl TableBuilder {
         if let Some(twice) = self.copies.iter().find(|copy| !nodes.insert(copy.node)) {
             return Err(SchemaError::SameNode { node: twice.node, table: self.name });
         }
+        let caches = self.copies.iter().filter_map(|copy| copy.storage.cache_bytes());
+        for bytes in caches {
+            if !(CACHE_BYTES_MIN..=CACHE_BYTES_MAX).contains(&bytes) {
+                return Err(SchemaError::BadCache { table: self.name, bytes });
+            }
+        }
         let mut attributes = self.with_defaults()?;
         key.iter().for_each(|&position| attributes[position].nullable = false);
         Ok(TableDef {
@@ -366,6 +384,8 @@ impl TableBuilder {
             "eviction needs a bound in rows or bytes"
         } else if (evict || idle_ms.is_some()) && self.kind == Kind::Bag {
             "a bag does not evict; use a set"
+        } else if (evict || idle_ms.is_some()) && self.copies.iter().any(|copy| copy.storage.is_disc_only()) {
+            "a table on disc alone does not evict or let idle rows go; its cache does, and the rows stay on disc"
         } else {
             return Ok(());
         };

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::NodeId;
+use crate::limits::CACHE_BYTES_DEFAULT;
 
 /// How many rows a key has, and whether keys have an order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,6 +24,34 @@ pub enum Storage {
     Ram,
     /// In memory and on disc: read from disc when the process starts again.
     Disc,
+    /// On disc, with a cache in memory: for tables larger than memory. Rows that are not in the cache are read from disc.
+    DiscOnly {
+        /// Bytes of memory that rows may take which are on disc as well.
+        cache_bytes: u64,
+    },
+}
+
+impl Storage {
+    /// On disc, with a cache of the usual size.
+    pub const DISC_ONLY: Storage = Storage::DiscOnly { cache_bytes: CACHE_BYTES_DEFAULT };
+
+    /// Whether it is there again when the process starts again.
+    pub fn is_on_disc(self) -> bool {
+        self != Storage::Ram
+    }
+
+    /// The bytes of its cache, where it has one.
+    pub fn cache_bytes(self) -> Option<u64> {
+        match self {
+            Storage::DiscOnly { cache_bytes } => Some(cache_bytes),
+            Storage::Ram | Storage::Disc => None,
+        }
+    }
+
+    /// Whether it lives on disc alone.
+    pub fn is_disc_only(self) -> bool {
+        matches!(self, Storage::DiscOnly { .. })
+    }
 }
 
 /// One copy of a table.

@@ -99,7 +99,8 @@ fn a_checkpoint_without_room_is_made_later() {
     assert!(matches!(session.checkpoint(), Err(DiscError::Full { .. })), "there is no space");
     assert!(matches!(session.checkpoint(), Err(DiscError::Poisoned { .. })), "it says that it failed before");
     disc.set_fault(None);
-    session.checkpointer.reopen().expect("there is space");
+    let imaged = session.checkpointer.reopen().expect("there is space");
+    session.store.imaged(imaged);
     session.checkpoint().expect("there is space");
     assert!(session.checkpointer.applied().0 > 4 << 20);
     session.writer.close().expect("no fault is planted");

@@ -171,8 +171,13 @@ impl Session {
     }
 
     pub(crate) fn begin(&mut self) -> Result<(), DiscError> {
+        self.begin_on(Storage::Disc)
+    }
+
+    /// Begins with tables that are kept so.
+    pub(crate) fn begin_on(&mut self, storage: Storage) -> Result<(), DiscError> {
         self.append(&Record::Started(Incarnation(1)))?;
-        let tables = [def(T, Kind::OrderedSet, Storage::Disc), def(BAG, Kind::Bag, Storage::Disc)];
+        let tables = [def(T, Kind::OrderedSet, storage), def(BAG, Kind::Bag, storage)];
         let defs = tables.iter().chain([&def(RAM, Kind::Set, Storage::Ram)]).map(define).collect::<Vec<_>>();
         self.append(&Record::Applied { txid: txid(1000), ts: Timestamp(1), writes: defs.into() })?;
         self.writer.write()?;
@@ -224,7 +229,8 @@ impl Session {
         let read_to = self.checkpointer.read_to();
         let closed = self.writer.closed().into_iter().filter(|(_, end)| *end > read_to);
         for two in closed.collect::<Vec<_>>().chunks(2) {
-            self.checkpointer.take(two)?;
+            let imaged = self.checkpointer.take(two)?;
+            self.store.imaged(imaged);
         }
         self.writer.trim(self.checkpointer.applied())?;
         Ok(())
@@ -233,10 +239,15 @@ impl Session {
 
 /// The whole run, as far as the disc lets it.
 pub(crate) fn run(disc: &MemDisc) -> (Promised, Option<DiscError>) {
+    run_on(disc, Storage::Disc)
+}
+
+/// The same with tables that are kept so.
+pub(crate) fn run_on(disc: &MemDisc, storage: Storage) -> (Promised, Option<DiscError>) {
     let mut promised = Promised::default();
     let mut all = || {
         let mut session = Session::open(disc)?;
-        session.begin()?;
+        session.begin_on(storage)?;
         (1..=TRANSACTIONS).try_for_each(|n| session.transaction(n, &mut promised))
     };
     let error = all().err();

@@ -1,10 +1,11 @@
 //! Options about a table that is there already: they cannot change it, so they must say what it is.
 
 use anyhow::{Result, bail};
+use hypermnesia::size::size_text;
 use hypermnesia_rpc::client::TableDefinition;
 
 use super::super::attributes;
-use super::super::table::{acknowledge_of, kind_of, storage_of, type_name};
+use super::super::table::{CacheSize, acknowledge_of, kind_of, storage_of, type_name};
 use super::{ColumnType, ImportArgs};
 
 /// Refuses options that contradict the table, saying which and how.
@@ -33,6 +34,11 @@ fn contradictions(table: &TableDefinition, args: &ImportArgs) -> Vec<String> {
         && table.copies.iter().any(|copy| copy.storage() != storage_of(storage))
     {
         found.push(format!("--storage, its copies are {}", super::super::table::storage_names(table)));
+    }
+    if let Some(CacheSize(bytes)) = shape.cache
+        && table.copies.iter().any(|copy| copy.cache_bytes != bytes)
+    {
+        found.push(format!("--cache {}, its copies have others", size_text(bytes)));
     }
     let mut named: Vec<_> = table.copies.iter().map(|copy| &copy.member).collect();
     let mut wanted: Vec<_> = shape.copies.iter().collect();

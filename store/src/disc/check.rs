@@ -1,0 +1,48 @@
+//! Looks through a data directory that nobody serves: every page of the image, every row of every table. Tables on disc alone
+//! are not read at the start, so this is what finds damage in rows that nobody asks for.
+
+use std::sync::Arc;
+
+use super::error::{DiscError, Result};
+use super::file::Disc;
+use super::image::{IMAGE_NAME, Image};
+use crate::ids::TableId;
+
+/// What was found of a table.
+#[derive(Clone, Debug)]
+pub struct CheckedTable {
+    /// Its id.
+    pub table: TableId,
+    /// Its name, while it has one: of a dropped table rows may be left for a while.
+    pub name: Option<String>,
+    /// Keys that the image says it has.
+    pub keys: u64,
+    /// What is wrong with it, the first thing only; it names the key where it can.
+    pub damage: Option<DiscError>,
+}
+
+/// Reads the image of a data directory as a whole. What the log has beyond it is checked whenever the directory is opened.
+///
+/// # Errors
+/// `Locked` while a node has it open; `Corrupt`, `Io` where nothing can be said of single tables. Pages that tell what is free
+/// may have been mended; nothing else is changed.
+pub fn check(disc: &Arc<dyn Disc>) -> Result<Vec<CheckedTable>> {
+    let _lock = disc.lock()?;
+    let Some(mut image) = Image::find(&**disc)? else {
+        return Err(DiscError::corrupt(
+            disc.path(IMAGE_NAME),
+            0,
+            "there is no image: this is no data directory",
+        ));
+    };
+    image.check_pages()?;
+    let mut names = image.names()?;
+    let checked = image.check_rows().into_iter();
+    let one = |(table, held, damage): (TableId, super::Held, Option<DiscError>)| CheckedTable {
+        table,
+        name: names.remove(&table),
+        keys: held.keys,
+        damage,
+    };
+    Ok(checked.map(one).collect())
+}

@@ -1,0 +1,178 @@
+//! Reading the image while it goes on: rows of tables that live on disc alone. One view serves a node as long as it runs; what
+//! is seen through it moves from one step of the checkpointer to the next, all of a step at once. Every row is checked when it
+//! is read: its checksum is over table, key, timestamp and body, so neither a changed row nor one of another key is served.
+//!
+//! A read takes the lock below shared for as long as it looks at pages: a point, or a chunk of bounded size. The
+//! checkpointer takes it alone to show the next step, or to close the image: never while redb writes.
+
+use std::collections::VecDeque;
+use std::ops::Bound;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use parking_lot::RwLock;
+use redb::ReadOnlyTable;
+
+use super::error::{DiscError, Result};
+use super::held::{Held, HeldTables};
+use super::image::{decode_row, guarded, place, told};
+use super::limits::CHUNK_BYTES;
+use crate::clock::Timestamp;
+use crate::ids::TableId;
+use crate::key::{Key, KeyRange};
+use crate::row::Body;
+use crate::table::Direction;
+
+/// The image as one step left it. Its pages stay as they are while this lives.
+pub(crate) struct Seen {
+    pub(super) rows: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    pub(super) held: HeldTables,
+}
+
+/// See the file's header.
+pub(crate) struct View {
+    /// Nothing before the image is open, behind a failure of the disc, and after the end.
+    seen: RwLock<Option<Seen>>,
+    path: PathBuf,
+    /// The first failure that no retry passes: the node stops serving for it.
+    fault: OnceLock<DiscError>,
+}
+
+/// Rows in the order that was asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Chunk {
+    pub(crate) rows: VecDeque<(Key, Timestamp, Body)>,
+    /// There may be more behind them.
+    pub(crate) more: bool,
+}
+
+impl View {
+    pub(super) fn new(path: PathBuf) -> View {
+        View { seen: RwLock::new(None), path, fault: OnceLock::new() }
+    }
+
+    /// Shows another step.
+    pub(super) fn show(&self, seen: Seen) {
+        *self.seen.write() = Some(seen);
+    }
+
+    /// Waits for whoever reads and shows nothing any more.
+    pub(super) fn close(&self) {
+        *self.seen.write() = None;
+    }
+
+    /// Closes it, and lets readers wait for what `open` comes to.
+    pub(super) fn reopen<T>(&self, open: impl FnOnce() -> Result<(T, Seen)>) -> Result<T> {
+        let mut shown = self.seen.write();
+        *shown = None;
+        let (opened, seen) = open()?;
+        *shown = Some(seen);
+        Ok(opened)
+    }
+
+    /// Why the node should serve no longer: a row or page that is not what was written, or a disc that fails.
+    pub(crate) fn fault(&self) -> Option<&DiscError> {
+        self.fault.get()
+    }
+
+    fn look<T>(&self, look: impl FnOnce(&Seen) -> Result<T>) -> Result<T> {
+        let seen = self.seen.read();
+        let Some(seen) = &*seen else {
+            return Err(DiscError::Poisoned { first: "the image is not open".into() });
+        };
+        let looked = guarded(&self.path, || look(seen));
+        if let Err(error @ (DiscError::Io { .. } | DiscError::Corrupt { .. })) = &looked {
+            self.fault.get_or_init(|| error.clone());
+        }
+        looked
+    }
+
+    /// What the image says that a table holds.
+    pub(crate) fn held(&self, table: TableId) -> Result<Held> {
+        self.look(|seen| Ok(seen.held.get(table)))
+    }
+
+    /// What a key holds and since when.
+    pub(crate) fn get(&self, table: TableId, key: &Key) -> Result<Option<(Timestamp, Body)>> {
+        self.look(|seen| {
+            let place = place(table, key);
+            let found =
+                seen.rows.get(place.as_slice()).map_err(|error| told(&self.path, "reading", error))?;
+            let Some(value) = found else { return Ok(None) };
+            let (_, _, ts, body, _) =
+                decode_row(&place, value.value()).map_err(|what| self.damaged(table, key, &what))?;
+            Ok(Some((ts, body)))
+        })
+    }
+
+    /// The first rows of a range, seen from the given end: so many, or as many as make a chunk.
+    pub(crate) fn chunk(
+        &self,
+        table: TableId,
+        range: &KeyRange,
+        direction: Direction,
+        most: usize,
+    ) -> Result<Chunk> {
+        if range.is_empty() {
+            return Ok(Chunk::default());
+        }
+        self.look(|seen| {
+            let told = |error: redb::StorageError| told(&self.path, "reading", error);
+            let bounds = bounds(table, range);
+            let slices = (as_slice(&bounds.0), as_slice(&bounds.1));
+            let mut rows = seen.rows.range::<&[u8]>(slices).map_err(told)?;
+            let (mut chunk, mut bytes) = (Chunk::default(), 0);
+            loop {
+                let next = match direction {
+                    Direction::Forward => rows.next(),
+                    Direction::Backward => rows.next_back(),
+                };
+                let Some(row) = next else { return Ok(chunk) };
+                let (stored, value) = row.map_err(told)?;
+                let named = || Key::from_encoded(stored.value().get(4..).unwrap_or_default());
+                let found = decode_row(stored.value(), value.value());
+                let (_, key, ts, body, _) = found.map_err(|what| self.damaged(table, &named(), &what))?;
+                bytes += key.len() + body.bytes();
+                chunk.rows.push_back((key, ts, body));
+                if chunk.rows.len() >= most || bytes >= CHUNK_BYTES {
+                    chunk.more = true;
+                    return Ok(chunk);
+                }
+            }
+        })
+    }
+
+    fn damaged(&self, table: TableId, key: &Key, what: &str) -> DiscError {
+        DiscError::corrupt(&self.path, 0, format!("the row of {table} with key {key}: {what}"))
+    }
+}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View").field("path", &self.path).field("fault", &self.fault).finish_non_exhaustive()
+    }
+}
+
+/// Where the rows of a range of keys stand.
+fn bounds(table: TableId, range: &KeyRange) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    let behind = TableId(table.0.saturating_add(1));
+    let start = match &range.start {
+        Bound::Included(key) => Bound::Included(place(table, key)),
+        Bound::Excluded(key) => Bound::Excluded(place(table, key)),
+        Bound::Unbounded => Bound::Included(table.0.to_be_bytes().to_vec()),
+    };
+    let end = match &range.end {
+        Bound::Included(key) => Bound::Included(place(table, key)),
+        Bound::Excluded(key) => Bound::Excluded(place(table, key)),
+        Bound::Unbounded => Bound::Excluded(behind.0.to_be_bytes().to_vec()),
+    };
+    (start, end)
+}
+
+fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
+    match bound {
+        Bound::Included(place) => Bound::Included(place),
+        Bound::Excluded(place) => Bound::Excluded(place),
+        Bound::Unbounded => Bound::Unbounded,
+    }
+}

@@ -1,0 +1,13 @@
+//! Tables that live on disc alone, on a disc in memory and on a real one: as other tables, whatever of them is in memory.
+//!
+//! | module | what |
+//! |---|---|
+//! | `house` | a store with a log, driven as a node does it |
+//! | `model` | against a plain map, by random operations |
+//! | `moves` | rows that come and go under readers and writers |
+//! | `damage` | rows that were changed, steps and discs that fail |
+
+mod damage;
+mod house;
+mod model;
+mod moves;

@@ -1,0 +1,129 @@
+//! Rows that move between memory and image while others read and write them, on several threads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hypermnesia_store::disc::{Disc, MemDisc};
+use hypermnesia_store::{
+    Blocked, CommittedLocal, Direction, KeyRange, Kind, NodeId, ReadNote, Store, Timestamp, TxId, Work,
+};
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::house::{Dice, House, ME, T, builder, defined, key, pairs, put};
+
+const KEYS: i64 = 600;
+/// Checkpoints while the others run.
+const STEPS: u64 = 25;
+
+/// What a row holds before anything happens.
+const START: i64 = 100;
+
+#[test]
+fn no_row_is_lost_seen_twice_or_seen_old_while_it_moves() {
+    // Aim: every scan and every set of points at one snapshot is one state: the sum of all rows stays what it was, whatever
+    // leaves memory or comes back meanwhile. Method: two threads move amounts between keys of a table with a cache for a tenth of
+    // them, two read sums by scans from either end and by points, and the image follows and memory is let go all the while.
+    let disc: Arc<dyn Disc> = Arc::new(MemDisc::new());
+    let mut house = House::open_with(&disc, 1_000, 16 << 10).expect("new");
+    house.define(&defined(builder(Kind::OrderedSet), 40 << 10));
+    house.commit((0..KEYS).map(|k| put(k, START, 50)).collect());
+    house.bring_all();
+    house.pass(10_000);
+    let store = Arc::clone(&house.store);
+    let (house, over) = (Mutex::new(house), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let (house, store, over) = (&house, &*store, &over);
+        let movers: Vec<_> = (0..2).map(|n| scope.spawn(move || transfers(house, n, over))).collect();
+        let readers = [Direction::Forward, Direction::Backward]
+            .map(|direction| scope.spawn(move || sums(store, direction, over)));
+        let follower = scope.spawn(move || {
+            for _ in 0..STEPS {
+                let mut house = house.lock();
+                house.pass(500);
+                house.bring_all();
+                MutexGuard::unlock_fair(house);
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        follower.join().expect("it follows");
+        let moved: u64 = movers.into_iter().map(|mover| mover.join().expect("it moves")).sum();
+        readers.into_iter().for_each(|reader| reader.join().expect("it reads"));
+        assert!(moved > 20, "{moved} were moved");
+    });
+    let mut house = house.into_inner();
+    house.pass(10_000);
+    let all = house.held();
+    assert_eq!(all.len() as i64, KEYS);
+    assert_eq!(all.values().flatten().map(|(_, v)| v).sum::<i64>(), KEYS * START);
+    assert_eq!(house.store.lock_counts(), (0, 0));
+}
+
+/// Moves an amount from one key to another, if neither changed since it was read.
+fn transfers(house: &Mutex<House>, n: u32, over: &AtomicBool) -> u64 {
+    let mut dice = Dice(0x9e37_79b9 + u64::from(n));
+    let (mut moved, mut sequence) = (0, 1_000_000 * u64::from(n + 1));
+    while !over.load(Ordering::Relaxed) {
+        let (table, wall_ms) = {
+            let house = house.lock();
+            (house.table(), house.wall_ms)
+        };
+        let (from, to) = (dice.roll(KEYS as u64) as i64, dice.roll(KEYS as u64) as i64);
+        if from == to {
+            continue;
+        }
+        let Ok(Some((a, at_a))) = table.latest(&key(from)) else { continue };
+        let Ok(Some((b, at_b))) = table.latest(&key(to)) else { continue };
+        let (a, b, amount) = (pairs(&a)[0].1, pairs(&b)[0].1, dice.roll(9) as i64);
+        let note = |k, version| ReadNote { table: T, key: key(k), version };
+        let work = Work {
+            reads: vec![note(from, at_a), note(to, at_b)],
+            writes: vec![put(from, a - amount, 50), put(to, b + amount, 50)],
+            ..Work::default()
+        };
+        sequence += 1;
+        let txid = TxId { age: Timestamp(sequence), node: NodeId(n), sequence };
+        // Committed and logged as one: the log has the order of the commits of a key.
+        let house = house.lock();
+        let txn = house.store.begin(txid);
+        match house.store.commit_local(&txn, &Arc::new(work.clone()), wall_ms) {
+            CommittedLocal::Yes(ts, _) => {
+                house.log_applied(TxId { node: ME, ..txid }, ts, &work.writes);
+                moved += 1;
+            }
+            CommittedLocal::Refused(..) => {}
+            CommittedLocal::Parked => panic!("one commits at a time"),
+        }
+    }
+    moved
+}
+
+/// Sums of all rows, by scans and by points, each at one snapshot, until it is over.
+fn sums(store: &Store, direction: Direction, over: &AtomicBool) {
+    for taken in 0.. {
+        if over.load(Ordering::Relaxed) {
+            return;
+        }
+        let (table, mut snapshot) = (store.table(T).expect("created"), store.snapshot());
+        loop {
+            match store.settled(snapshot.at()) {
+                Ok(()) => break,
+                Err(Blocked::Raise(to)) => snapshot.raise(to),
+                Err(_) => std::thread::yield_now(),
+            }
+        }
+        let values: Vec<i64> = match taken % 3 {
+            0 => (0..KEYS)
+                .map(|k| {
+                    let found = table.read(&key(k), snapshot.at()).expect("nothing is undecided");
+                    pairs(&found.unwrap_or_else(|| panic!("key {k} is missing at a point")).0)[0].1
+                })
+                .collect(),
+            _ => table
+                .cursor(KeyRange::all(), direction, snapshot.at())
+                .map(|found| pairs(&found.expect("nothing is undecided").1)[0].1)
+                .collect(),
+        };
+        assert_eq!(values.len() as i64, KEYS, "{direction:?}, {taken}");
+        assert_eq!(values.iter().sum::<i64>(), KEYS * START, "{direction:?}, {taken}");
+    }
+}
