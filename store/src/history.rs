@@ -18,7 +18,7 @@ use crate::cell::{Cell, CellRef};
 use crate::clock::Timestamp;
 use crate::ids::{IndexId, TableId};
 use crate::key::Key;
-use crate::limits::{DELETION_KEPT_MS, DELETIONS_KEPT_MAX, STRIPES};
+use crate::limits::{DELETION_KEPT_MS, DELETIONS_KEPT_MAX, QUEUE_KEPT_MIN, STRIPES};
 use crate::lock::LockKey;
 use crate::store::Store;
 use crate::table::Table;
@@ -124,6 +124,7 @@ impl History {
             stripe.old.front().is_some_and(|old| old.at <= oldest).then(|| stripe.old.pop_front())??;
         stripe.versions -= usize::from(old.bytes != 0);
         stripe.bytes -= old.bytes as usize;
+        give_back(&mut stripe.old);
         Some((old.at, old.cell))
     }
 
@@ -135,7 +136,16 @@ impl History {
         };
         let gone = stripe.gone.front().is_some_and(due).then(|| stripe.gone.pop_front())??;
         stripe.bytes -= gone.bytes();
+        give_back(&mut stripe.gone);
         Some(gone)
+    }
+}
+
+/// Gives back what a queue that was long needs no more. Half of what is left stays free, so its entries are moved once for as
+/// many taken at least.
+fn give_back<T>(queue: &mut VecDeque<T>) {
+    if queue.capacity() > QUEUE_KEPT_MIN && queue.len() < queue.capacity() / 4 {
+        queue.shrink_to((queue.len() * 2).max(QUEUE_KEPT_MIN));
     }
 }
 
@@ -152,6 +162,8 @@ impl Store {
             }
             table.settle_residents(budget, &guard);
         }
+        // What this thread has retired goes with the guard, however little it is.
+        guard.rows.flush();
     }
 
     /// The same for tables on disc alone, and lets rows out of memory that a snapshot or a lock kept there, up to `budget` of
@@ -167,7 +179,6 @@ impl Store {
             }
             table.settle_residents(budget, &guard);
         }
-        // What this thread has retired goes with the guard, however little it is.
         guard.rows.flush();
     }
 

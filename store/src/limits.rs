@@ -54,6 +54,9 @@ pub const DELETION_KEPT_MS: u64 = 2_000;
 /// Deletions that wait for that in one stripe of a table; past it the oldest go early: 16 x 16 Ki cells are a few tens of MB.
 pub const DELETIONS_KEPT_MAX: usize = 16 * 1024;
 
+/// Places of such a queue that stay when it empties: what commits leave behind in a busy while, without asking the allocator.
+pub const QUEUE_KEPT_MIN: usize = 256;
+
 /// Rows that a cursor fetches under one guard: few enough that it holds back reclamation for microseconds only.
 pub const CURSOR_CHUNK_ROWS: usize = 256;
 
