@@ -4,7 +4,7 @@
 //! has ended, however long that takes. A file appears under its name only when all of it is on the disc. An incremental
 //! backup holds what has changed since another one, and the names of the keys that have not: so it tells deletions, however
 //! long ago they were. A restore reads all of a backup before it changes anything, and then writes its rows by ordinary
-//! transactions, so that every copy has them.
+//! transactions, so that every copy has them. Sequences are in it too, and are only ever raised.
 //!
 //! ```
 //! use hypermnesia::backup::{BackupOptions, RestoreOptions};
@@ -46,10 +46,12 @@ mod target;
 
 pub use chain::Chain;
 pub use file::{BackupFile, BackupRows};
-pub use hypermnesia_store::backup::{BackupBase, BackupError, BackupId, Scope, TableClosing, TableContents};
+pub use hypermnesia_store::backup::{
+    BackedUpSequence, BackupBase, BackupError, BackupId, Scope, TableClosing, TableContents,
+};
 pub use options::{
-    Action, BackupOptions, BackupSummary, Baseline, RestoreMode, RestoreOptions, RestoreSummary, TableBackup,
-    TableRestore,
+    Action, BackupOptions, BackupSummary, Baseline, RestoreMode, RestoreOptions, RestoreSummary,
+    SequenceRestore, TableBackup, TableRestore,
 };
 pub use target::Target;
 
@@ -100,7 +102,8 @@ impl Node {
 
     /// Restores a backup from its files: one, or a full one and the incremental ones behind it in their order. All of them
     /// are read and checked before anything is changed. The rows are written by transactions of about a thousand rows, two at
-    /// a time, on every copy; tables one after the other. Others may read and write meanwhile, and see it happen.
+    /// a time, on every copy; tables one after the other. Others may read and write meanwhile, and see it happen. Sequences
+    /// come first: none gives a number out from then on that had been given out when the backup was made.
     ///
     /// # Errors
     /// [`Error::Backup`], [`Error::BackupChain`], [`Error::RestoreMismatch`], [`Error::NoDataDirectory`]: nothing changed.
@@ -144,14 +147,14 @@ impl Node {
 }
 
 impl<S> Table<S> {
-    /// Writes the table into a file: a backup of this table alone, which [`Node::table_from_file`] and [`Node::restore`]
+    /// Writes the table into a file: a backup of this table alone, without sequences, which [`Node::table_from_file`] and [`Node::restore`]
     /// read.
     ///
     /// # Errors
     /// As [`Node::backup`].
     pub fn to_file(&self, path: impl AsRef<Path>) -> Result<BackupSummary> {
         let path = path.as_ref();
-        let options = BackupOptions::new().table(self.definition()?.name);
+        let options = BackupOptions::new().table(self.definition()?.name).without_sequences();
         let target = Target::create(path)?;
         let name = path.display().to_string();
         let summary = save::save(&self.core, &name, &options, &mut target.file(), &mut |_, _| {})?;

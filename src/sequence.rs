@@ -28,7 +28,7 @@ use crate::transaction;
 
 mod manage;
 
-pub(crate) use manage::Sequences;
+pub(crate) use manage::{Sequences, backed_up, check_backed_up, raise};
 
 /// The first character of the name of a sequence's row, which no table's name may have.
 const MARK: char = '\u{1}';
@@ -225,6 +225,19 @@ impl Sequence {
             tx.step(|attempt, waker| {
                 let state = self.locked(attempt, waker)?;
                 self.write(attempt, State { next, generation: state.generation + 1 })
+            })
+        })
+    }
+
+    /// Goes on behind what was given out here and behind `least`, on every member; says with which number. What was reserved
+    /// before is given out no more: some of it may have been given out where `least` comes from.
+    fn raise(&self, least: i64) -> Result<i64> {
+        transaction::run(&self.core, &TxOptions::default(), |tx| {
+            tx.step(|attempt, waker| {
+                let state = self.locked(attempt, waker)?;
+                let next = state.next.max(least);
+                self.write(attempt, State { next, generation: state.generation + 1 })?;
+                Ok(next)
             })
         })
     }

@@ -213,7 +213,10 @@ fn directories_of_every_version_are_read() {
 }
 
 /// Formats of backup files, the present one last.
-const BACKUPS: [&str; 1] = ["v1"];
+const BACKUPS: [&str; 2] = ["v1", "v2"];
+
+/// The largest number that was given out when the backups were made. Since the second format.
+const INVOICES: i64 = 4_711;
 
 /// A full backup of the first rows and an incremental one with the rest: together what a directory holds.
 fn write_backups(full: &Path, more: &Path) {
@@ -227,6 +230,8 @@ fn write_backups(full: &Path, more: &Path) {
     node.dyn_table("people").expect("it is there").delete(&[Value::Int(ROWS + 1)]).expect("deleted");
     write(&node, ROWS - 20..ROWS);
     write_sessions(&node);
+    let invoices = node.sequence("invoices").expect("made");
+    assert_eq!(invoices.next_block(INVOICES as u32).expect("given").end - 1, INVOICES);
     let base = BackupFile::open(full).expect("whole");
     node.backup(more, &BackupOptions::new().since(&base)).expect("written");
 }
@@ -244,6 +249,10 @@ fn backups_of_every_format_are_restored() {
         check(&node, &format!("backup {format}"));
         let people = node.dyn_table("people").expect("it is there");
         assert_eq!(people.get(&[Value::Int(ROWS + 1)]).expect("read"), None, "{format}: it was deleted");
+        let restored =
+            node.existing_sequence("invoices").ok().map(|invoices| invoices.next().expect("given"));
+        assert_eq!(restored.is_some(), format != "v1", "{format}");
+        assert!(restored.is_none_or(|number| number > INVOICES), "{format}: {restored:?}");
     }
 }
 

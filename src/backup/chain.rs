@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use hypermnesia_store::backup::{Item, Scope, TableContents};
+use hypermnesia_store::backup::{BackedUpSequence, Item, Scope, TableContents};
 use hypermnesia_store::{Key, Row, Timestamp};
 
 use super::file::BackupFile;
@@ -69,6 +69,12 @@ impl Chain {
     /// The tables that the chain restores: those of its last file.
     pub fn tables(&self) -> &[TableContents] {
         self.last().tables()
+    }
+
+    /// The sequences that the chain restores: those of the newest file that has any noted. None where none has, as in files
+    /// that earlier versions wrote.
+    pub fn sequences(&self) -> Option<&[BackedUpSequence]> {
+        self.files.iter().rev().find_map(|file| file.contents().sequences.as_deref())
     }
 
     /// Its files, the full backup first.

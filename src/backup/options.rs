@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use hypermnesia_store::backup::{BackupBase, BackupId, Scope};
+use hypermnesia_store::backup::{BackedUpSequence, BackupBase, BackupId, Scope};
 use hypermnesia_store::{Storage, TableId, Timestamp};
 
 use super::file::BackupFile;
@@ -16,6 +16,8 @@ pub struct BackupOptions {
     pub tables: Vec<String>,
     /// For an incremental backup: what it goes on from.
     pub base: Option<Baseline>,
+    /// Leave the sequences out.
+    pub without_sequences: bool,
 }
 
 /// What has to be known of a backup to go on from it.
@@ -59,6 +61,13 @@ impl BackupOptions {
         self
     }
 
+    /// Without the sequences: tables alone.
+    #[must_use]
+    pub fn without_sequences(mut self) -> BackupOptions {
+        self.without_sequences = true;
+        self
+    }
+
     /// Refuses to write an incremental backup over its base.
     ///
     /// # Errors
@@ -99,6 +108,8 @@ pub struct BackupSummary {
     pub position: Timestamp,
     /// For an incremental one: what it goes on from.
     pub base: Option<BackupBase>,
+    /// Its sequences, by name.
+    pub sequences: Vec<BackedUpSequence>,
     /// Its tables, in the order of the file.
     pub tables: Vec<TableBackup>,
     /// Rows in all.
@@ -139,6 +150,8 @@ pub struct RestoreOptions {
     /// Create tables with a copy of this storage on every member, instead of the copies they had: as many of them as there
     /// are members, or on every member if there is none of them.
     pub storage: Option<Storage>,
+    /// Leave the sequences as they are.
+    pub without_sequences: bool,
 }
 
 impl RestoreOptions {
@@ -172,6 +185,13 @@ impl RestoreOptions {
     #[must_use]
     pub fn storage(mut self, storage: Storage) -> RestoreOptions {
         self.storage = Some(storage);
+        self
+    }
+
+    /// Without the sequences of the backup: tables alone. Numbers that its rows have may be given out again then.
+    #[must_use]
+    pub fn without_sequences(mut self) -> RestoreOptions {
+        self.without_sequences = true;
         self
     }
 
@@ -212,9 +232,22 @@ pub struct TableRestore {
     pub expired: u64,
 }
 
+/// What became of one sequence in a restore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SequenceRestore {
+    /// Its name.
+    pub name: String,
+    /// It was not there.
+    pub created: bool,
+    /// The number it goes on with: behind all that the backup and the cluster may have given out.
+    pub next: i64,
+}
+
 /// What a restore became.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RestoreSummary {
+    /// The sequences of the backup, by name.
+    pub sequences: Vec<SequenceRestore>,
     /// The tables of the backup, in the order of the file.
     pub tables: Vec<TableRestore>,
     /// Rows written in all.

@@ -1,18 +1,20 @@
-//! A backup into tables: everything that can be known to fail is looked at first, then one table after the other.
+//! A backup into tables: everything that can be known to fail is looked at first; then the sequences are raised, and one
+//! table is restored after the other.
 
 use std::sync::Arc;
 
+use hypermnesia_store::backup::BackedUpSequence;
 use hypermnesia_store::{NodeId, Storage, TableCopy, TableDef};
 
 use super::chain::Chain;
 use super::load::Load;
-use super::options::{Action, RestoreMode, RestoreOptions, RestoreSummary, TableRestore};
+use super::options::{Action, RestoreMode, RestoreOptions, RestoreSummary, SequenceRestore, TableRestore};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits::SCHEMA_DEADLINE_DEFAULT;
 use crate::record::check_definition;
-use crate::schema;
 use crate::table::DynTable;
+use crate::{schema, sequence};
 
 /// What will be done with one table.
 struct Step {
@@ -29,13 +31,17 @@ pub(super) fn restore(
 ) -> Result<RestoreSummary> {
     core.check_serving()?;
     let steps = plan(core, chain, options)?;
+    let sequences = chain.sequences().filter(|_| !options.without_sequences).unwrap_or_default();
+    sequence::check_backed_up(core, sequences)?;
     let doing = |step: &&Step| step.action != Action::Skipped;
     if chain.files().len() > 1 {
         // Whether the files are of one history shows only in their rows: before anything is changed.
         steps.iter().filter(doing).try_for_each(|step| chain.each(&step.def.name, |_, _| Ok(())))?;
     }
     let total = steps.iter().filter(doing).map(|step| chain.rows_of(&step.def.name)).sum();
-    let mut summary = RestoreSummary::default();
+    // Before the rows, so that nobody who sees them is given their numbers.
+    let sequences = sequences.iter().map(|sequence| raised(core, sequence)).collect::<Result<_>>()?;
+    let mut summary = RestoreSummary { sequences, ..RestoreSummary::default() };
     for step in &steps {
         let before = summary.rows;
         let mut told = |rows: u64| progress(before + rows, total);
@@ -46,6 +52,11 @@ pub(super) fn restore(
     }
     progress(total, total);
     Ok(summary)
+}
+
+fn raised(core: &Arc<Core>, backed_up: &BackedUpSequence) -> Result<SequenceRestore> {
+    let (there, next) = sequence::raise(core, backed_up)?;
+    Ok(SequenceRestore { name: backed_up.name.clone(), created: !there, next })
 }
 
 fn plan(core: &Arc<Core>, chain: &Chain, options: &RestoreOptions) -> Result<Vec<Step>> {

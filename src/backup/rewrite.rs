@@ -55,7 +55,7 @@ impl Chain {
             program: env!("CARGO_PKG_VERSION").to_owned(),
             ..last.clone()
         };
-        let mut writer = BackupWriter::begin(target.file(), &opening).map_err(failed)?;
+        let mut writer = BackupWriter::begin(target.file(), &opening, self.sequences()).map_err(failed)?;
         let mut tables = Vec::new();
         for table in self.tables() {
             let def = &table.def;
@@ -71,6 +71,8 @@ impl Chain {
         let (_, closing, file_bytes) = writer.finish().map_err(failed)?;
         target.keep()?;
         let Opening { id, position, base, .. } = opening;
-        Ok(BackupSummary { id, position, base, tables, rows: closing.rows, bytes: closing.bytes, file_bytes })
+        let sequences = self.sequences().unwrap_or_default().to_vec();
+        let (rows, bytes) = (closing.rows, closing.bytes);
+        Ok(BackupSummary { id, position, base, sequences, tables, rows, bytes, file_bytes })
     }
 }

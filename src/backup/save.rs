@@ -12,6 +12,7 @@ use crate::core::{Core, wall_ms};
 use crate::error::{Error, Result};
 use crate::limits::BACKUP_TOLD_EVERY;
 use crate::machine;
+use crate::sequence;
 use crate::snapshot::Snapshot;
 
 /// One backup that is being written.
@@ -48,14 +49,20 @@ pub(super) fn save(
         written_ms: wall_ms(),
         program: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let writer = BackupWriter::begin(sink, &opening).map_err(|error| failed(name, error))?;
+    let sequences = match options.without_sequences {
+        true => None,
+        false => Some(sequence::backed_up(core, &snapshot)?),
+    };
+    let writer =
+        BackupWriter::begin(sink, &opening, sequences.as_deref()).map_err(|error| failed(name, error))?;
     let total = tables.iter().map(|table| table.len()).sum();
     let mut save = Save { snapshot, writer, name, base, progress, seen: 0, total };
     let tables = tables.iter().map(|table| save.table(core, table)).collect::<Result<Vec<_>>>()?;
     (save.progress)(save.seen.max(total), total);
     let (_, closing, file_bytes) = save.writer.finish().map_err(|error| failed(name, error))?;
     let Opening { id, position, base, .. } = opening;
-    Ok(BackupSummary { id, position, base, tables, rows: closing.rows, bytes: closing.bytes, file_bytes })
+    let (sequences, rows, bytes) = (sequences.unwrap_or_default(), closing.rows, closing.bytes);
+    Ok(BackupSummary { id, position, base, sequences, tables, rows, bytes, file_bytes })
 }
 
 fn failed(name: &str, error: BackupError) -> Error {

@@ -1,10 +1,12 @@
-//! Making, finding, listing and dropping sequences, and the blocks of a node by name.
+//! Making, finding, listing and dropping sequences, what a backup keeps of them, and the blocks of a node by name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use hypermnesia_store::backup::BackedUpSequence;
 use hypermnesia_store::work::Op;
-use hypermnesia_store::{Key, KeyRange, Row, Value, ValueRef};
+use hypermnesia_store::{Body, Key, KeyRange, Row, Value, ValueRef};
 use parking_lot::Mutex;
 
 use super::{MARK, Sequence, Shared, State, check_name, schema};
@@ -14,6 +16,7 @@ use crate::limits::{SCHEMA_DEADLINE_DEFAULT, SEQUENCES_MAX};
 use crate::node::Node;
 use crate::operation::entries_with;
 use crate::options::{Span, TxOptions};
+use crate::snapshot::Snapshot;
 use crate::transaction::{self, Transaction};
 
 /// The sequences that handles of this node were asked for.
@@ -48,10 +51,9 @@ impl Node {
         check_name(name)?;
         let key = match find(&self.core, name)? {
             Some((key, _)) => key,
-            None => make(&self.core, name)?,
+            None => make(&self.core, name, 1)?.0,
         };
-        let shared = self.core.sequences.shared(name, key);
-        Ok(Sequence { core: Arc::clone(&self.core), shared })
+        Ok(handle(&self.core, name, key))
     }
 
     /// The sequence of this name, if there is one.
@@ -61,8 +63,7 @@ impl Node {
     pub fn existing_sequence(&self, name: &str) -> Result<Sequence> {
         let missing = || Error::NoSuchSequence { name: name.to_owned() };
         let (key, _) = find(&self.core, name)?.ok_or_else(missing)?;
-        let shared = self.core.sequences.shared(name, key);
-        Ok(Sequence { core: Arc::clone(&self.core), shared })
+        Ok(handle(&self.core, name, key))
     }
 
     /// All sequences by name, each with the largest number that may have been given out.
@@ -72,12 +73,8 @@ impl Node {
     pub fn sequences(&self) -> Result<Vec<(String, i64)>> {
         transaction::run(&self.core, &TxOptions::default(), |tx| {
             let rows = scan(tx, &self.core)?;
-            let named = |(_, row): &(Key, Row)| {
-                let state = State::of(&hypermnesia_store::Body::Row(row.clone()))?;
-                let ValueRef::Text(name) = row.attribute(1) else { return None };
-                Some((name.strip_prefix(MARK)?.to_owned(), state.next - 1))
-            };
-            let mut listed: Vec<_> = rows.iter().filter_map(named).collect();
+            let named = rows.iter().filter_map(|(_, row)| named(&Body::Row(row.clone())));
+            let mut listed: Vec<_> = named.map(|(name, state)| (name, state.next - 1)).collect();
             listed.sort();
             Ok(listed)
         })
@@ -99,11 +96,66 @@ impl Node {
     }
 }
 
-fn make(core: &Arc<Core>, name: &str) -> Result<Key> {
+fn handle(core: &Arc<Core>, name: &str, key: Key) -> Sequence {
+    let shared = core.sequences.shared(name, key);
+    Sequence { core: Arc::clone(core), shared }
+}
+
+/// All sequences at a snapshot, by name, as a backup keeps them.
+pub(crate) fn backed_up(core: &Core, snapshot: &Snapshot) -> Result<Vec<BackedUpSequence>> {
+    let mut all = Vec::new();
+    snapshot.visit_versions(&schema(core), |_, body, _| {
+        all.extend(named(body).map(|(name, state)| BackedUpSequence { name, next: state.next }));
+        ControlFlow::Continue(())
+    })?;
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
+}
+
+/// Whether these may be made or raised here, as far as that can be known before.
+pub(crate) fn check_backed_up(core: &Arc<Core>, sequences: &[BackedUpSequence]) -> Result<()> {
+    sequences.iter().try_for_each(|sequence| check_name(&sequence.name))?;
+    if sequences.is_empty() {
+        return Ok(());
+    }
+    let there: BTreeSet<String> = transaction::run(core, &TxOptions::default(), |tx| scan(tx, core))?
+        .into_iter()
+        .filter_map(|(_, row)| named(&Body::Row(row)).map(|(name, _)| name))
+        .collect();
+    let new = sequences.iter().filter(|sequence| !there.contains(&sequence.name)).count();
+    match there.len() + new > SEQUENCES_MAX {
+        true => Err(Error::TooLarge { what: "sequences", bound: SEQUENCES_MAX }),
+        false => Ok(()),
+    }
+}
+
+/// Puts a sequence, made where it is missing, behind what a backup says was given out. Says whether it was there, and its next
+/// number.
+pub(crate) fn raise(core: &Arc<Core>, backed_up: &BackedUpSequence) -> Result<(bool, i64)> {
+    let BackedUpSequence { name, next } = backed_up;
+    let key = match find(core, name)? {
+        Some((key, _)) => key,
+        None => match make(core, name, *next)? {
+            (_, true) => return Ok((false, *next)),
+            (key, false) => key,
+        },
+    };
+    Ok((true, handle(core, name, key).raise(*next)?))
+}
+
+/// Name and state of a sequence, where a row of the schema table is one.
+fn named(body: &Body) -> Option<(String, State)> {
+    let state = State::of(body)?;
+    let ValueRef::Text(name) = body.rows().first()?.attribute(1) else { return None };
+    Some((name.strip_prefix(MARK)?.to_owned(), state))
+}
+
+/// Makes a sequence, unless somebody else has meanwhile. Says which.
+fn make(core: &Arc<Core>, name: &str, first: i64) -> Result<(Key, bool)> {
     let mut made = None;
     crate::schema::change(core, SCHEMA_DEADLINE_DEFAULT, |tx, _, next| {
         if let Some((key, _)) = look(tx, core, name)? {
-            made = Some(key);
+            made = Some((key, false));
             return Ok(next);
         }
         if scan(tx, core)?.len() >= SEQUENCES_MAX {
@@ -111,9 +163,9 @@ fn make(core: &Arc<Core>, name: &str) -> Result<Key> {
         }
         let id = -i64::from(next);
         let key = Key::encode(&[Value::Int(id)])?;
-        let op = Op::Put(State { next: 1, generation: 0 }.row(id, name));
+        let op = Op::Put(State { next: first, generation: 0 }.row(id, name));
         tx.step(|attempt, _| attempt.write_system(&schema(core), key.clone(), op.clone()))?;
-        made = Some(key);
+        made = Some((key, true));
         Ok(next + 1)
     })?;
     made.ok_or_else(|| Error::NoSuchSequence { name: name.to_owned() })

@@ -4,13 +4,13 @@
 //! ```text
 //! file   = ["HmBackup"][format 2][zero 2][CRC-32 of these twelve bytes 4] frame...
 //! frame  = [kind 1][length of the payload 4][CRC-32 4][payload]
-//! frames = opening (table (rows | unchanged)... table end)... closing
+//! frames = opening sequences (table (rows | unchanged)... table end)... closing          format 1 has no sequences
 //! rows      = ([commit timestamp 8][length 4][row])...      rows of one key of a bag stand behind each other, in their order
 //! unchanged = ([commit timestamp 8][length 4][key])...      in an incremental backup: keys that are as they were at its base
 //! ```
 //! Numbers are little-endian. A frame's checksum is over the backup's id (zeros in the opening, which tells it), the number
 //! of the frame in the file, kind, length and payload: frames that changed places or come from another backup are found like
-//! changed bytes are. The table end counts what stands between, the closing counts everything, and nothing stands behind it:
+//! changed bytes are. Sequences are told whole in every backup, incremental ones too. The table end counts what stands between, the closing counts everything, and nothing stands behind it:
 //! a file that was cut anywhere is not whole. The headers of tables and the opening are encoded by `codec`, definitions in
 //! their own numbered format; golden files hold all of it fixed.
 //!
@@ -24,6 +24,8 @@ mod writer;
 
 pub use error::BackupError;
 pub use frame::FORMAT;
-pub use headers::{BackupBase, BackupId, Closing, Contents, Opening, Scope, TableClosing, TableContents};
+pub use headers::{
+    BackedUpSequence, BackupBase, BackupId, Closing, Contents, Opening, Scope, TableClosing, TableContents,
+};
 pub use reader::{BackupReader, Item, check};
 pub use writer::BackupWriter;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use hypermnesia_store::backup::{
-    BackupBase, BackupError, BackupId, BackupReader, BackupWriter, Closing, Contents, Item, Opening, Scope,
-    check,
+    BackedUpSequence, BackupBase, BackupError, BackupId, BackupReader, BackupWriter, Closing, Contents, Item,
+    Opening, Scope, check,
 };
 use hypermnesia_store::limits::BACKUP_CHUNK_BYTES;
 use hypermnesia_store::{Attribute, Key, Kind, Row, TableDef, Timestamp, Type, Value};
@@ -19,6 +19,12 @@ fn opening(id: u8) -> Opening {
         written_ms: 7,
         program: "0.1.0".into(),
     }
+}
+
+fn sequences() -> Vec<BackedUpSequence> {
+    [("bills", -3), ("invoices", i64::MAX)]
+        .map(|(name, next)| BackedUpSequence { name: name.into(), next })
+        .into()
 }
 
 fn def(name: &str, kind: Kind) -> TableDef {
@@ -47,7 +53,7 @@ fn values() -> Vec<Value> {
 /// Two tables, one of them with changes; what was written, in order.
 fn small(id: u8) -> (Vec<u8>, Vec<Item>) {
     let mut items = Vec::new();
-    let mut writer = BackupWriter::begin(Vec::new(), &opening(id)).expect("memory");
+    let mut writer = BackupWriter::begin(Vec::new(), &opening(id), Some(&sequences())).expect("memory");
     for (def, scope) in [(def("a", Kind::Set), Scope::Full), (def("b", Kind::Bag), Scope::Changes)] {
         writer.table(&def, scope).expect("memory");
         items.push(Item::Table { def: def.clone(), scope });
@@ -98,7 +104,7 @@ fn what_goes_in_comes_out() {
     let (bytes, items) = small(1);
     assert_eq!(read(&bytes).expect("whole"), items);
     let contents = whole(&bytes).expect("whole");
-    assert_eq!(contents.opening, opening(1));
+    assert_eq!((&contents.opening, &contents.sequences), (&opening(1), &Some(sequences())));
     assert_eq!(contents.file_bytes, bytes.len() as u64);
     let second = contents.table("b").expect("it is there");
     assert_eq!((second.scope, second.closing.rows, second.closing.unchanged), (Scope::Changes, 9, 1));
@@ -113,12 +119,14 @@ fn what_goes_in_comes_out() {
 #[test]
 fn an_empty_backup_and_an_empty_table_are_whole() {
     // Aim: nothing is a state too. Method: no table; one without rows.
-    let (bytes, ..) = BackupWriter::begin(Vec::new(), &opening(1)).expect("memory").finish().expect("memory");
-    assert_eq!(whole(&bytes).expect("whole").closing, Closing { frames: 1, ..Closing::default() });
-    let mut writer = BackupWriter::begin(Vec::new(), &opening(1)).expect("memory");
+    let (bytes, ..) =
+        BackupWriter::begin(Vec::new(), &opening(1), None).expect("memory").finish().expect("memory");
+    assert_eq!(whole(&bytes).expect("whole").closing, Closing { frames: 2, ..Closing::default() });
+    let mut writer = BackupWriter::begin(Vec::new(), &opening(1), None).expect("memory");
     writer.table(&def("a", Kind::OrderedSet), Scope::Full).expect("memory");
     writer.end_table().expect("memory");
-    assert_eq!(whole(&writer.finish().expect("memory").0).expect("whole").tables.len(), 1);
+    let contents = whole(&writer.finish().expect("memory").0).expect("whole");
+    assert_eq!((contents.tables.len(), contents.sequences), (1, None));
 }
 
 #[test]
@@ -208,7 +216,7 @@ fn what_is_no_backup_and_what_is_newer_is_told() {
 fn large_rows_have_parts_of_their_own() {
     // Aim: rows longer than a chunk, and many chunks. Method: rows around the size of a chunk, the longest one, many small.
     let def = def("a", Kind::Set);
-    let mut writer = BackupWriter::begin(Vec::new(), &opening(1)).expect("memory");
+    let mut writer = BackupWriter::begin(Vec::new(), &opening(1), None).expect("memory");
     writer.table(&def, Scope::Full).expect("memory");
     let sizes =
         [1, BACKUP_CHUNK_BYTES - 40, BACKUP_CHUNK_BYTES, BACKUP_CHUNK_BYTES + 1, 8 * 1024 * 1024 - 100, 3];
@@ -245,7 +253,7 @@ fn a_sink_that_is_full_says_so() {
     }
     for room in [0, 10, 16, 60, 150] {
         let write = || -> Result<(), BackupError> {
-            let mut writer = BackupWriter::begin(Small(room), &opening(1))?;
+            let mut writer = BackupWriter::begin(Small(room), &opening(1), None)?;
             writer.table(&def("a", Kind::Set), Scope::Full)?;
             writer.end_table()?;
             writer.finish().map(drop)

@@ -5,7 +5,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use hypermnesia_store::backup::{self, BackupBase, BackupId, BackupReader, BackupWriter, Opening, Scope};
+use hypermnesia_store::backup::{
+    self, BackedUpSequence, BackupBase, BackupId, BackupReader, BackupWriter, Opening, Scope,
+};
 use hypermnesia_store::work::{Op, RangeNote, ReadNote};
 use hypermnesia_store::{
     Body, Key, KeyRange, Row, SchemaVersion, TableDef, TableId, Timestamp, Type, Value, Work, Write, codec,
@@ -202,7 +204,8 @@ fn backup(def: &TableDef, base: Option<BackupBase>) -> Vec<u8> {
         written_ms: 1,
         program: "0".into(),
     };
-    let mut writer = BackupWriter::begin(Vec::new(), &opening).expect("memory");
+    let sequences = base.map(|_| vec![BackedUpSequence { name: "s".into(), next: 7 }]);
+    let mut writer = BackupWriter::begin(Vec::new(), &opening, sequences.as_deref()).expect("memory");
     writer.table(def, if base.is_some() { Scope::Changes } else { Scope::Full }).expect("memory");
     for n in 0..5_i64 {
         let row = def.encode_row(&[n.into(), values()[n as usize].clone()]).expect("it fits");

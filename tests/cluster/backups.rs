@@ -91,3 +91,22 @@ fn copies_are_placed_where_there_are_members() {
     let in_memory = RestoreOptions::new().storage(Storage::Ram);
     assert_eq!(restored(&stranger, &in_memory), Ok(vec![copy(&stranger, Storage::Ram)]));
 }
+
+#[test]
+fn restored_sequences_are_heeded_by_all_members() {
+    // Aim: behind a restore no member gives out what the backup had given out, nor what another one gives. Method: all three
+    // have reserved numbers below the backup's; it is restored at one of them.
+    let (from, trio) = (Node::builder().build().expect("alone"), Trio::start());
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join("all");
+    let last = from.sequence("orders").expect("made").next_block(5_000).expect("given").end - 1;
+    from.backup(&file, &BackupOptions::new()).expect("written");
+    let take = |at: usize| trio.node(at).sequence("orders").expect("there").next().expect("given");
+    assert!((0..3).all(|at| take(at) < last), "they have reserved some, and more below");
+    trio.node(1).restore(&[&file], &RestoreOptions::new()).expect("restored");
+    let mut taken: Vec<i64> = (0..3).flat_map(|at| [take(at), take(at)]).collect();
+    assert!(taken.iter().all(|number| *number > last), "{taken:?}");
+    taken.sort_unstable();
+    taken.dedup();
+    assert_eq!(taken.len(), 6, "{taken:?}");
+}

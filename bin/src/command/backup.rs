@@ -34,6 +34,9 @@ pub(crate) struct BackupArgs {
     /// Take what has changed since this backup, which may be an incremental one itself.
     #[arg(long, value_name = "FILE")]
     since: Option<PathBuf>,
+    /// Leave the sequences out.
+    #[arg(long)]
+    no_sequences: bool,
 }
 
 /// What else can be done.
@@ -72,7 +75,11 @@ pub(crate) async fn run(global: &Global, args: BackupArgs) -> Result<()> {
     let options = base.iter().fold(BackupOptions::new(), BackupOptions::since);
     options.check_target(&path)?;
     let client = connect(global).await?;
-    let request = BackupRequest { tables: args.tables, base: options.base.map(base_message) };
+    let request = BackupRequest {
+        tables: args.tables,
+        base: options.base.map(base_message),
+        without_sequences: args.no_sequences,
+    };
     let begun = Instant::now();
     let done = taken(&client, request, &path).await?;
     told(global, &path, &done, base.as_ref(), begun.elapsed())
@@ -91,7 +98,8 @@ fn merge(args: &MergeArgs) -> Result<()> {
     let begun = Instant::now();
     let files = args.files.iter().map(|path| checked(path)).collect::<Result<Vec<_>>>()?;
     let summary = Chain::of(files)?.rewrite(&args.new, |_, row| Ok(Some(row)))?;
-    let figure = figure(summary.rows, summary.bytes, begun.elapsed());
+    let mut figure = figure(summary.rows, summary.bytes, begun.elapsed());
+    figure += &counted(summary.sequences.len());
     note(format_args!("{figure} into {}, {} of file", args.new.display(), size(summary.file_bytes)));
     Ok(())
 }
@@ -154,6 +162,7 @@ fn told(
             "position",
             "base",
             "tables",
+            "sequences",
             "rows",
             "bytes",
             "file_bytes",
@@ -168,6 +177,7 @@ fn told(
             done.position.into(),
             base.into(),
             Value::List(tables.collect()),
+            sequences(done.sequences.iter().map(|sequence| (sequence.name.as_str(), sequence.next))),
             done.rows.into(),
             done.bytes.into(),
             done.file_bytes.into(),
@@ -184,8 +194,9 @@ fn told(
     }
     out.finish()?;
     note(format_args!(
-        "{} into {}, {} of file, position {}",
+        "{}{} into {}, {} of file, position {}",
         figure(done.rows, done.bytes, took),
+        counted(done.sequences.len()),
         path.display(),
         size(done.file_bytes),
         done.position
@@ -199,6 +210,20 @@ pub(super) fn figure(rows: u64, bytes: u64, took: Duration) -> String {
     // Writing to a text does not fail.
     let _ = write!(text, " in {:.1} s ({} rows/s)", took.as_secs_f64(), rate(rows, took));
     text
+}
+
+/// How many sequences there are beside the rows, for people; nothing where there are none.
+pub(super) fn counted(sequences: usize) -> String {
+    match sequences {
+        0 => String::new(),
+        1 => " and 1 sequence".to_owned(),
+        more => format!(" and {more} sequences"),
+    }
+}
+
+/// Sequences, each with the number it goes on with.
+pub(super) fn sequences<'a>(all: impl Iterator<Item = (&'a str, i64)>) -> Value {
+    Value::List(all.map(|(name, next)| map([("sequence", name.into()), ("next", next.into())])).collect())
 }
 
 pub(super) fn rate(rows: u64, took: Duration) -> u64 {

@@ -14,7 +14,7 @@ use hypermnesia_rpc::client::{
     Client, Restore, RestoreAction, RestoreDone, RestoreMode, RestoreOptions, TableRestoreMode,
 };
 
-use super::backup::{checked, figure, map, rate, seconds};
+use super::backup::{checked, counted, figure, map, rate, seconds, sequences};
 use super::connect;
 use super::table::{StorageArg, storage_of};
 use crate::args::Global;
@@ -51,6 +51,9 @@ pub(crate) struct RestoreArgs {
     /// Create tables with a copy of this storage on every member. Default: the copies they had.
     #[arg(long, value_enum)]
     storage: Option<StorageArg>,
+    /// Leave the sequences as they are: numbers that the rows have may be given out again then.
+    #[arg(long)]
+    no_sequences: bool,
 }
 
 /// What to do with a table that is there.
@@ -105,6 +108,7 @@ fn options(args: &RestoreArgs) -> RestoreOptions {
         mode: RestoreMode::from(args.mode).into(),
         modes: modes.concat(),
         storage: args.storage.map_or(0, |storage| storage_of(storage).into()),
+        without_sequences: args.no_sequences,
     }
 }
 
@@ -155,9 +159,11 @@ fn told(global: &Global, done: &RestoreDone, took: Duration) -> Result<()> {
                 ("expired", table.expired.into()),
             ])
         });
-        let mut out = output::stdout(Format::Json, &["tables", "rows", "bytes", "seconds", "rows_per_s"])?;
+        let mut out =
+            output::stdout(Format::Json, &["tables", "sequences", "rows", "bytes", "seconds", "rows_per_s"])?;
         out.row(&[
             Value::List(tables.collect()),
+            sequences(done.sequences.iter().map(|sequence| (sequence.name.as_str(), sequence.next))),
             done.rows.into(),
             done.bytes.into(),
             seconds(took),
@@ -171,7 +177,8 @@ fn told(global: &Global, done: &RestoreDone, took: Duration) -> Result<()> {
         out.row(&[table.name.as_str().into(), what, table.rows.into(), table.expired.into()])?;
     }
     out.finish()?;
-    note(format_args!("{} restored", figure(done.rows, done.bytes, took)));
+    let sequences = counted(done.sequences.len());
+    note(format_args!("{}{sequences} restored", figure(done.rows, done.bytes, took)));
     Ok(())
 }
 

@@ -32,7 +32,9 @@ fn a_full_backup_and_an_incremental_one_make_another_member_equal() {
     server.says(&["import", "people", text(&path("a.csv")), "--key", "id", "--index", "name"]);
     server.says(&["table", "create", "bag", "-a", "id:int", "-a", "v:any?", "--kind", "bag", "--key", "id"]);
     server.says(&["put", "bag", "1", "x"]);
+    server.says(&["sequence", "next", "invoices", "-n", "3"]);
     let told = object(&server.says(&["backup", text(&full), "--format", "json"]));
+    assert_eq!(told["sequences"][0]["sequence"].as_str(), Some("invoices"), "{told}");
     assert_eq!((told["rows"].as_u64(), told["tables"][1]["table"].as_str()), (Some(5_001), Some("people")));
     assert_eq!(told["file_bytes"].as_u64(), Some(std::fs::metadata(&full).expect("there").len()));
     assert!(told["rows_per_s"].as_u64() > Some(0), "{told}");
@@ -47,6 +49,7 @@ fn a_full_backup_and_an_incremental_one_make_another_member_equal() {
     assert!(said(hmn(&["backup", "show", text(&full)], "")).contains("people"));
     let changed = said(hmn(&["backup", "show", text(&more), "--rows", "people"], ""));
     assert_eq!(changed, "{\"id\":7,\"name\":\"changed\"}\n");
+    assert_eq!(shown["sequences"], told["sequences"]);
     let all = said(hmn(&["backup", "show", text(&full), text(&more), "--rows", "people"], ""));
     assert_eq!(all.lines().count(), 4_999);
     let bag =
@@ -62,6 +65,9 @@ fn a_full_backup_and_an_incremental_one_make_another_member_equal() {
     other.says(&["put", "bag", "5", "own"]);
     let restored = other.says(&["restore", text(&full), text(&more), "--keep", "bag", "--format", "json"]);
     let restored = object(&restored);
+    assert_eq!(restored["sequences"], told["sequences"]);
+    let next = other.says(&["sequence", "next", "invoices", "--format", "csv"]);
+    assert!(next.lines().last().and_then(|n| n.parse::<i64>().ok()).is_some_and(|n| n > 3), "{next}");
     let actions: Vec<_> = (0..2).map(|n| restored["tables"][n]["action"].as_str()).collect();
     assert_eq!(actions, [Some("kept"), Some("created")]);
     assert_eq!(rows(&other, "people"), rows(&server, "people"));

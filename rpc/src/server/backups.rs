@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use hypermnesia::backup::{
-    Action, BackupBase, BackupFile, BackupId, BackupOptions, BackupSummary, Baseline, Chain, RestoreMode,
-    RestoreOptions, RestoreSummary, Scope, TableBackup, TableRestore,
+    Action, BackedUpSequence, BackupBase, BackupFile, BackupId, BackupOptions, BackupSummary, Baseline,
+    Chain, RestoreMode, RestoreOptions, RestoreSummary, Scope, SequenceRestore, TableBackup, TableRestore,
 };
 use hypermnesia::{Storage, TableId, Timestamp};
 use tokio::runtime::Handle;
@@ -204,6 +204,7 @@ fn spooling(error: &io::Error) -> Error {
 fn backup_options(request: proto::BackupRequest) -> Result<BackupOptions, Error> {
     let mut options = BackupOptions::new();
     options.tables = request.tables;
+    options.without_sequences = request.without_sequences;
     let Some(base) = request.base else { return Ok(options) };
     let id = base.id.try_into().map_err(|_| Error::invalid("base.id", "has 16 bytes"))?;
     Ok(options.since_baseline(Baseline {
@@ -230,7 +231,12 @@ fn backup_done(summary: BackupSummary) -> proto::BackupDone {
         rows: summary.rows,
         bytes: summary.bytes,
         file_bytes: summary.file_bytes,
+        sequences: summary.sequences.into_iter().map(backed_up_sequence).collect(),
     }
+}
+
+fn backed_up_sequence(sequence: BackedUpSequence) -> proto::BackedUpSequence {
+    proto::BackedUpSequence { name: sequence.name, next: sequence.next }
 }
 
 fn restore_options(message: proto::RestoreOptions) -> Result<RestoreOptions, Error> {
@@ -244,6 +250,7 @@ fn restore_options(message: proto::RestoreOptions) -> Result<RestoreOptions, Err
         }
     }
     options.only = message.tables;
+    options.without_sequences = message.without_sequences;
     options.storage = match known(message.storage, "options.storage")? {
         proto::Storage::Unspecified => None,
         proto::Storage::Ram => Some(Storage::Ram),
@@ -281,5 +288,11 @@ fn restore_done(summary: RestoreSummary) -> proto::RestoreDone {
         tables: summary.tables.into_iter().map(table).collect(),
         rows: summary.rows,
         bytes: summary.bytes,
+        sequences: summary.sequences.into_iter().map(restored_sequence).collect(),
     }
+}
+
+fn restored_sequence(sequence: SequenceRestore) -> proto::RestoredSequence {
+    let SequenceRestore { name, created, next } = sequence;
+    proto::RestoredSequence { name, created, next }
 }

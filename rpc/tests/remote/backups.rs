@@ -91,6 +91,26 @@ async fn a_backup_goes_out_and_comes_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sequences_go_with_it() {
+    let (from, to) = (Served::start().await, Served::start().await);
+    let invoices = from.node.sequence("invoices").expect("made");
+    assert_eq!(invoices.next_block(70), Ok(1..71));
+    let (file, done) = taken(&from.client, BackupRequest::default()).await.expect("taken");
+    assert_eq!((&*done.sequences[0].name, done.sequences.len()), ("invoices", 1));
+    assert!(done.sequences[0].next > 70);
+    let without = BackupRequest { without_sequences: true, ..BackupRequest::default() };
+    assert_eq!(taken(&from.client, without).await.expect("taken").1.sequences, []);
+    let without = RestoreOptions { without_sequences: true, ..RestoreOptions::default() };
+    assert_eq!(restored(&to.client, without, &[&file]).await.expect("restored").sequences, []);
+    assert!(to.node.existing_sequence("invoices").is_err());
+    let told = restored(&to.client, RestoreOptions::default(), &[&file]).await.expect("restored").sequences;
+    assert_eq!((told[0].created, told[0].next), (true, done.sequences[0].next));
+    assert_eq!(to.node.existing_sequence("invoices").expect("there").next(), Ok(told[0].next));
+    from.stop().await;
+    to.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn modes_and_single_tables_are_understood() {
     let served = Served::with_accounts().await;
     served
@@ -99,7 +119,7 @@ async fn modes_and_single_tables_are_understood() {
         .await
         .expect("new");
     let (file, _) = taken(&served.client, BackupRequest::default()).await.expect("taken");
-    let one = BackupRequest { tables: vec!["other".into()], base: None };
+    let one = BackupRequest { tables: vec!["other".into()], ..BackupRequest::default() };
     assert_eq!(taken(&served.client, one).await.expect("taken").1.tables.len(), 1);
     let accounts = served.client.table("accounts");
     accounts.put(("carol", 1)).await.expect("fits");
@@ -151,7 +171,7 @@ async fn what_is_wrong_changes_nothing_and_is_told() {
         assert_eq!((error.kind(), error.changed_nothing()), (kind, true), "{error}");
         assert!(error.message().contains(wanted), "{error}");
     }
-    let unknown = BackupRequest { tables: vec!["nothing".into()], base: None };
+    let unknown = BackupRequest { tables: vec!["nothing".into()], ..BackupRequest::default() };
     assert_eq!(taken(client, unknown).await.expect_err("no table").kind(), ErrorKind::NotFound);
     let short = BackupBase { id: vec![1], ..base(&done, &served) };
     let error = taken(client, BackupRequest { base: Some(short), ..BackupRequest::default() }).await;

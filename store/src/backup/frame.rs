@@ -7,7 +7,7 @@ use super::headers::BackupId;
 use crate::limits::{BACKUP_CHUNK_BYTES, BACKUP_FRAME_BYTES_MAX};
 
 /// The newest format of backup files, which is written. Every earlier one is read.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
 
 const MAGIC: [u8; 8] = *b"HmBackup";
 /// Magic, format, two zeros, checksum.
@@ -25,12 +25,14 @@ pub(super) enum Kind {
     Unchanged = 4,
     TableEnd = 5,
     Closing = 6,
+    Sequences = 7,
 }
 
 impl Kind {
     fn of(number: u8) -> Option<Kind> {
-        use Kind::{Closing, Opening, Rows, Table, TableEnd, Unchanged};
-        [Opening, Table, Rows, Unchanged, TableEnd, Closing].into_iter().find(|kind| *kind as u8 == number)
+        use Kind::{Closing, Opening, Rows, Sequences, Table, TableEnd, Unchanged};
+        let all = [Opening, Table, Rows, Unchanged, TableEnd, Closing, Sequences];
+        all.into_iter().find(|kind| *kind as u8 == number)
     }
 }
 
@@ -103,6 +105,8 @@ impl<W: Write> FrameWriter<W> {
 /// Frames on their way in.
 pub(super) struct FrameReader<R> {
     source: R,
+    /// Of the file.
+    pub(super) format: u16,
     pub(super) id: BackupId,
     /// Number of the next frame.
     pub(super) number: u64,
@@ -133,12 +137,13 @@ impl<R: Read> FrameReader<R> {
         if !(1..=FORMAT).contains(&found) {
             return Err(BackupError::NewerFormat { found });
         }
-        Ok(FrameReader::at(source, BackupId::default(), 0, FILE_HEADER_BYTES as u64))
+        let at = FILE_HEADER_BYTES as u64;
+        Ok(FrameReader { format: found, ..FrameReader::at(source, BackupId::default(), 0, at) })
     }
 
     /// Goes on at a frame whose place is known.
     pub(super) fn at(source: R, id: BackupId, number: u64, offset: u64) -> FrameReader<R> {
-        FrameReader { source, id, number, offset, payload: Vec::new() }
+        FrameReader { source, format: FORMAT, id, number, offset, payload: Vec::new() }
     }
 
     /// The next frame, whole and unchanged.

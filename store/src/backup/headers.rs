@@ -57,6 +57,16 @@ pub struct Opening {
     pub program: String,
 }
 
+/// A sequence of numbers, as it was at the position of a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackedUpSequence {
+    /// Its name.
+    #[serde(deserialize_with = "crate::codec::text")]
+    pub name: String,
+    /// Its first number that nobody had reserved: all that were given out are below.
+    pub next: i64,
+}
+
 /// Which rows of a table are in a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scope {
@@ -118,6 +128,8 @@ pub struct TableContents {
 pub struct Contents {
     /// Its name and position.
     pub opening: Opening,
+    /// The sequences, by name. None where they were left out, and in files of format 1.
+    pub sequences: Option<Vec<BackedUpSequence>>,
     /// Its tables, in the order of the file.
     pub tables: Vec<TableContents>,
     /// How much there is in all.

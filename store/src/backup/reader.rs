@@ -7,7 +7,9 @@ use serde::Deserialize;
 
 use super::error::BackupError;
 use super::frame::{FrameReader, Kind, damaged};
-use super::headers::{Closing, Contents, Opening, Scope, TableClosing, TableContents, TableHeader};
+use super::headers::{
+    BackedUpSequence, Closing, Contents, Opening, Scope, TableClosing, TableContents, TableHeader,
+};
 use crate::clock::Timestamp;
 use crate::codec;
 use crate::key::Key;
@@ -51,6 +53,7 @@ enum Place {
 pub struct BackupReader<R> {
     frames: FrameReader<R>,
     opening: Opening,
+    sequences: Option<Vec<BackedUpSequence>>,
     place: Place,
     /// Of the present table, so far.
     table: TableClosing,
@@ -77,7 +80,8 @@ impl<R: Read> BackupReader<R> {
         }
         let opening: Opening = decoded(payload, at)?;
         frames.id = opening.id;
-        Ok(BackupReader::over(frames, opening, false))
+        let sequences = sequences(&mut frames)?;
+        Ok(BackupReader { sequences, ..BackupReader::over(frames, opening, false) })
     }
 
     /// Goes straight to one table of a backup that was found whole: `source` stands at [`TableContents::offset`].
@@ -90,6 +94,7 @@ impl<R: Read> BackupReader<R> {
         BackupReader {
             frames,
             opening,
+            sequences: None,
             place: Place::BetweenTables,
             table: TableClosing::default(),
             total: Closing::default(),
@@ -219,6 +224,18 @@ impl<R: Read> BackupReader<R> {
     }
 }
 
+/// What stands behind the opening, since format 2.
+fn sequences<R: Read>(frames: &mut FrameReader<R>) -> Result<Option<Vec<BackedUpSequence>>, BackupError> {
+    if frames.format < 2 {
+        return Ok(None);
+    }
+    let at = frames.offset;
+    match frames.next()? {
+        (Kind::Sequences, payload) => decoded(payload, at),
+        _ => Err(damaged(at, "the sequences are missing")),
+    }
+}
+
 enum Step {
     Item(Item),
     Chunk,
@@ -267,6 +284,6 @@ pub fn check<R: Read>(source: R, mut seen: impl FnMut(u64)) -> Result<Contents, 
             Step::End => break,
         }
     }
-    let BackupReader { opening, total: closing, frames, .. } = reader;
-    Ok(Contents { opening, tables, closing, file_bytes: frames.offset })
+    let BackupReader { opening, sequences, total: closing, frames, .. } = reader;
+    Ok(Contents { opening, sequences, tables, closing, file_bytes: frames.offset })
 }

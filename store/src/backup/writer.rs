@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::error::BackupError;
 use super::frame::{FrameWriter, Kind};
-use super::headers::{Closing, Opening, Scope, TableClosing, TableHeader};
+use super::headers::{BackedUpSequence, Closing, Opening, Scope, TableClosing, TableHeader};
 use crate::clock::Timestamp;
 use crate::codec;
 use crate::key::Key;
@@ -29,7 +29,7 @@ use crate::schema::TableDef;
 ///     written_ms: 0,
 ///     program: "0.1".into(),
 /// };
-/// let mut writer = BackupWriter::begin(Vec::new(), &opening)?;
+/// let mut writer = BackupWriter::begin(Vec::new(), &opening, None)?;
 /// writer.table(&def, Scope::Full)?;
 /// writer.row(&def.encode_row(&[Value::Int(1), "Ghent".into()])?, Timestamp(5))?;
 /// writer.end_table()?;
@@ -50,15 +50,21 @@ pub struct BackupWriter<W> {
 }
 
 impl<W: Write> BackupWriter<W> {
-    /// Begins a backup.
+    /// Begins a backup, with all sequences or without a word of them.
     ///
     /// # Errors
     /// [`BackupError::Io`].
-    pub fn begin(sink: W, opening: &Opening) -> Result<BackupWriter<W>, BackupError> {
+    pub fn begin(
+        sink: W,
+        opening: &Opening,
+        sequences: Option<&[BackedUpSequence]>,
+    ) -> Result<BackupWriter<W>, BackupError> {
         let mut frames = FrameWriter::begin(sink)?;
         codec::encode_into(opening, frames.payload());
         frames.end(Kind::Opening)?;
         frames.id = opening.id;
+        codec::encode_into(&sequences, frames.payload());
+        frames.end(Kind::Sequences)?;
         Ok(BackupWriter {
             frames,
             table: TableClosing::default(),

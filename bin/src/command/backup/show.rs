@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use hypermnesia::backup::{BackupFile, Chain, Scope};
+use hypermnesia::backup::{BackedUpSequence, BackupFile, Chain, Scope};
 use hypermnesia::calendar::Moment;
 use hypermnesia::{Kind, Row, Type, ValueRef};
 use hypermnesia_rpc::Value;
 use hypermnesia_rpc::client::AttributeType;
 
-use super::{checked, map, size};
+use super::{checked, map, sequences, size};
 use crate::args::Global;
 use crate::output::{self, Format, note};
 
@@ -53,6 +53,10 @@ fn summary(global: &Global, file: &BackupFile) -> Result<()> {
         ])?;
     }
     out.finish()?;
+    if let Some(sequences) = contents.sequences.as_ref().filter(|sequences| !sequences.is_empty()) {
+        let one = |sequence: &BackedUpSequence| format!("{} at {}", sequence.name, sequence.next);
+        note(format_args!("sequences: {}", sequences.iter().map(one).collect::<Vec<_>>().join(", ")));
+    }
     let base =
         opening.base.map(|base| format!(", incremental on {} (position {})", base.id, base.position.0));
     note(format_args!(
@@ -95,10 +99,13 @@ fn summary_json(file: &BackupFile) -> Result<()> {
         "written_ms",
         "program",
         "tables",
+        "sequences",
         "rows",
         "bytes",
         "file_bytes",
     ];
+    let noted = contents.sequences.as_ref();
+    let noted = noted.map(|all| sequences(all.iter().map(|one| (one.name.as_str(), one.next))));
     let mut out = output::stdout(Format::Json, &columns)?;
     out.row(&[
         file.name().into(),
@@ -110,6 +117,7 @@ fn summary_json(file: &BackupFile) -> Result<()> {
         opening.written_ms.into(),
         opening.program.as_str().into(),
         Value::List(tables.collect()),
+        noted.into(),
         contents.closing.rows.into(),
         contents.closing.bytes.into(),
         contents.file_bytes.into(),
