@@ -11,8 +11,14 @@ use hypermnesia::{
     DiscOptions, Error, Kind, Lifetime, Node, NodeId, Record, Storage, TableBuilder, TableDef, Type, Value,
 };
 
+#[path = "shared/changed_tables.rs"]
+mod changed_tables;
+
 /// The forms that data directories had, the present one last.
-const VERSIONS: [&str; 3] = ["v1", "v2", "v3"];
+const VERSIONS: [&str; 4] = ["v1", "v2", "v3", "v4"];
+
+/// What the present version has just written.
+const NOW: &str = "written now";
 
 /// Rows of the set; the others have less.
 const ROWS: i64 = 200;
@@ -129,6 +135,11 @@ fn check(node: &Node, what: &str) {
         wanted.push(("sessions", Kind::Set, 1));
         check_sessions(node, what);
     }
+    if what.starts_with("v4") || what.starts_with(NOW) {
+        wanted.extend(changed_tables::TABLES);
+        changed_tables::check(node, what);
+    }
+    wanted.sort_by_key(|(name, ..)| *name);
     let wanted: Vec<_> =
         wanted.into_iter().map(|(name, kind, indexes)| (name.to_owned(), kind, indexes)).collect();
     assert_eq!(tables, wanted, "{what}");
@@ -172,6 +183,7 @@ fn write_directory(home: &Path) {
     let node = build(home);
     definitions().into_iter().for_each(|table| drop(node.create_table(table).expect("created")));
     write_sessions(&node);
+    changed_tables::write(&node);
     write(&node, 0..ROWS - 20);
     let until = Instant::now() + Duration::from_secs(20);
     while !has_image_and_log(home) {
@@ -179,6 +191,7 @@ fn write_directory(home: &Path) {
         std::thread::sleep(Duration::from_millis(20));
     }
     write(&node, ROWS - 20..ROWS);
+    changed_tables::write_more(&node);
     node.close();
     for leftover in ["LOCK", "log-spare.tmp", "log-next.tmp"] {
         let _ = fs::remove_file(home.join(leftover));
@@ -314,5 +327,5 @@ fn what_this_version_writes_it_reads() {
     // Aim: the same through a checkpoint of the library, and the log stays small. Method: write, restart, look.
     let home = tempfile::tempdir().expect("a directory");
     write_directory(home.path());
-    check(&build(home.path()), "written now");
+    check(&build(home.path()), NOW);
 }
