@@ -6,7 +6,7 @@
 //! | [`identity`] | whose a directory is, and how far its log had come |
 //! | [`log`], `segment`, [`spare`] | appending, writing, syncing; the files; the next one, made ahead |
 //! | [`record`], [`replay`], [`cut`] | what a frame says; reading all of them at the start; what stands behind the end |
-//! | `image`, `held`, `backend`, [`checkpoint`] | what tables held at a position of the log; bringing it forward |
+//! | `image`, `held`, `database`, `backend`, [`checkpoint`] | what tables held at a position of the log; bringing it forward |
 //! | `view` | reading it meanwhile, for tables that live there alone |
 //! | [`mod@check`] | reading all of it while nobody serves |
 //! | [`error`], [`limits`] | what can go wrong; every bound |
@@ -15,6 +15,7 @@ mod backend;
 pub mod check;
 pub mod checkpoint;
 pub mod cut;
+mod database;
 pub mod error;
 pub mod file;
 mod held;

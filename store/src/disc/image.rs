@@ -13,7 +13,6 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::mem::ManuallyDrop;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -26,6 +25,7 @@ use redb::{
 use serde::{Deserialize, Serialize};
 
 use super::backend::Backend;
+use super::database::OpenDatabase;
 use super::error::{DiscError, Result};
 use super::file::Disc;
 use super::held::{Held, HeldTables};
@@ -85,8 +85,7 @@ pub(super) struct State {
 /// An open image.
 #[derive(Debug)]
 pub(super) struct Image {
-    /// Dropped under guard: redb writes when it is closed.
-    db: ManuallyDrop<Database>,
+    db: OpenDatabase,
     path: PathBuf,
     state: State,
     held: HeldTables,
@@ -119,7 +118,7 @@ impl Image {
                     let mut builder = Database::builder();
                     builder.set_cache_size(IMAGE_CACHE_BYTES);
                     let db = builder.create_with_backend(Backend(file));
-                    let db = ManuallyDrop::new(db.map_err(|error| told(&path, "opening", error))?);
+                    let db = OpenDatabase::new(db.map_err(|error| told(&path, "opening", error))?);
                     let (state, held) = read_meta(&db, &path)?;
                     let known = held.is_some();
                     let mut image = Image { db, path: path.clone(), state, held: held.unwrap_or_default() };
@@ -150,7 +149,7 @@ impl Image {
             .map_err(|error| told(&path, "creating", error))?;
         let state = State { directory: Some(directory), ..State::default() };
         let held = HeldTables::default();
-        let mut image = Image { db: ManuallyDrop::new(db), path: path.clone(), state, held };
+        let mut image = Image { db: OpenDatabase::new(db), path: path.clone(), state, held };
         image.step()?.commit(Position(0), &Outcomes::new())?;
         file.sync().map_err(failed("syncing"))?;
         disc.rename(NEW_NAME, IMAGE_NAME).map_err(failed("naming"))?;
@@ -349,15 +348,6 @@ impl Image {
 
     fn damaged(&self, what: &str) -> DiscError {
         DiscError::corrupt(&self.path, 0, what)
-    }
-}
-
-impl Drop for Image {
-    fn drop(&mut self) {
-        // SAFETY: it is not used again: this is the only place that takes it, and it runs once.
-        let db = unsafe { ManuallyDrop::take(&mut self.db) };
-        // What goes wrong here is found at the next opening.
-        drop(catch_unwind(AssertUnwindSafe(|| drop(db))));
     }
 }
 

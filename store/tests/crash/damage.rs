@@ -11,7 +11,7 @@ use crate::session::{Promised, Session, TRANSACTIONS, check, held, model, opener
 const SEGMENT: &str = "log-000000000001.seg";
 
 /// A directory that was stopped cleanly, with an image and two log segments.
-fn stopped() -> MemDisc {
+pub(crate) fn stopped() -> MemDisc {
     let disc = MemDisc::new();
     let mut session = Session::open(&disc).expect("no fault is planted");
     session.begin().expect("no fault is planted");

@@ -7,17 +7,21 @@
 //! | module | what |
 //! |---|---|
 //! | `session` | the run, and what it should leave |
+//! | `backlog` | what waits to be written |
 //! | `cuts` | the run cut short, and failing discs |
 //! | `damage` | files changed, cut and taken away |
 //! | `owner` | directories and files of somebody else |
+//! | `open_files` | what stays open of a directory that is refused |
 //! | `full` | no space on the disc |
 //! | `fuzz` | files changed at random |
 
+mod backlog;
 mod cuts;
 mod damage;
 mod full;
 mod fuzz;
 #[path = "../shared/mutation.rs"]
 mod mutation;
+mod open_files;
 mod owner;
 mod session;
