@@ -6,7 +6,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 nodes=${1:-3}
 command -v erl >/dev/null || { echo "mnesia.sh: no erl here; install erlang-base and erlang-mnesia" >&2; exit 1; }
-export PEER_WORKLOADS=${PEER_WORKLOADS:-write_txn,read_txn,rmw_txn_uniform,rmw_txn_1key,write10_txn,dirty_read,dirty_write,tpcb}
+export PEER_WORKLOADS=${PEER_WORKLOADS:-write_txn,read_txn,rmw_txn_uniform,rmw_txn_1key,write10_txn,index_read10_txn,dirty_read,dirty_write,tpcb}
 export PEER_CLIENTS=${PEER_CLIENTS:-1,64} PEER_STORAGE=${PEER_STORAGE:-ram,disc} PEER_PLACEMENT=${PEER_PLACEMENT:-one,spread}
 PEER_TMP=$(mktemp -d); export PEER_TMP
 ERL_EPMD_PORT=$((20000 + RANDOM % 20000)); export ERL_EPMD_PORT ERL_EPMD_ADDRESS=127.0.0.1

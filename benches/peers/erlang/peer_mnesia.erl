@@ -4,6 +4,7 @@
 -export([main/0, clients/1, become/2]).
 
 -record(rec, {key, value, small}).
+-record(indexed, {key, value, small}).
 -record(branch, {id, balance, filler}).
 -record(teller, {id, branch, balance, filler}).
 -record(account, {id, branch, balance, filler}).
@@ -18,13 +19,18 @@ main() ->
     Nodes = [list_to_atom(N) || N <- words("PEER_NODES")],
     ok = joined(Nodes, 200),
     Set = #{nodes => Nodes, records => number("PEER_RECORDS", "100000"),
-            window_ms => number("PEER_SECONDS", "1") * 1000, reps => number("PEER_REPS", "3")},
+            window_ms => round(seconds() * 1000), reps => number("PEER_REPS", "3")},
     [storage(Set#{storage => list_to_atom(S)}) || S <- words("PEER_STORAGE")],
     [erpc:cast(N, erlang, halt, [0]) || N <- Nodes, N =/= node()],
     halt(0).
 
 words(Name) -> [W || W <- string:lexemes(os:getenv(Name, ""), ", ")].
 number(Name, Default) -> list_to_integer(os:getenv(Name, Default)).
+
+%% "1" or "0.05"
+seconds() ->
+    Text = os:getenv("PEER_SECONDS", "1"),
+    case string:to_float(Text) of {error, no_float} -> list_to_integer(Text); {Seconds, []} -> Seconds end.
 
 joined(Nodes, Tries) ->
     case [N || N <- Nodes, N =/= node(), net_adm:ping(N) =:= pang] of
@@ -39,7 +45,11 @@ storage(Set) ->
     {Tpcb, Plain} = lists:partition(fun(W) -> W =:= tpcb end, [list_to_atom(W) || W <- words("PEER_WORKLOADS")]),
     Plain =:= [] orelse begin
         cluster(Set),
-        fill(Set, rec, record_info(fields, rec), fun() -> [mnesia:write(record(K)) || K <- lists:seq(0, maps:get(records, Set) - 1)] end),
+        N = maps:get(records, Set),
+        fill(Set, rec, record_info(fields, rec), fun() -> [mnesia:write(record(K)) || K <- lists:seq(0, N - 1)] end),
+        lists:member(index_read10_txn, Plain) andalso
+            fill(Set, indexed, record_info(fields, indexed), [{index, [small]}], fun() ->
+                [mnesia:write((setelement(1, record(K), indexed))#indexed{small = K rem values(N)}) || K <- lists:seq(0, N - 1)] end),
         [figures(W, Set) || W <- Plain]
     end,
     Tpcb =:= [] orelse begin cluster(Set), bank(Set), figures(tpcb, Set), balanced() end,
@@ -61,12 +71,16 @@ become(fresh, Storage) ->
 become(started, _) -> mnesia:start().
 
 %% filled on one node first, copied after: the quickest way Mnesia has
-fill(#{nodes := Nodes, storage := Storage}, Table, Fields, Rows) ->
+fill(Set, Table, Fields, Rows) -> fill(Set, Table, Fields, [], Rows).
+fill(#{nodes := Nodes, storage := Storage}, Table, Fields, Options, Rows) ->
     Type = case Storage of ram -> ram_copies; disc -> disc_copies end,
-    {atomic, ok} = mnesia:create_table(Table, [{Type, [node()]}, {attributes, Fields}]),
+    {atomic, ok} = mnesia:create_table(Table, [{Type, [node()]}, {attributes, Fields} | Options]),
     mnesia:activity(async_dirty, Rows),
     [{atomic, ok} = mnesia:add_table_copy(Table, N, Type) || N <- Nodes, N =/= node()],
     ok.
+
+%% values of the index: ten records each
+values(N) -> max(1, N div 10).
 
 record(K) -> #rec{key = K, value = <<K:64, 0:(92 * 8)>>, small = 0}.
 
@@ -97,6 +111,10 @@ work(rmw_txn_1key, _) -> fun(S) -> add_one(1), S end;
 work(write10_txn, N) -> fun(S0) ->
     {Ks, S} = lists:mapfoldl(fun(_, A) -> below(A, N) end, S0, lists:seq(1, 10)),
     {atomic, ok} = mnesia:transaction(fun() -> [mnesia:write(record(K)) || K <- Ks], ok end), S end;
+work(index_read10_txn, N) -> Least = min(N, 10), fun(S0) ->
+    {V, S} = below(S0, values(N)),
+    {atomic, Found} = mnesia:transaction(fun() -> mnesia:index_read(indexed, V, #indexed.small) end),
+    true = length(Found) >= Least, S end;
 work(dirty_read, N) -> fun(S0) -> {K, S} = below(S0, N), [_] = mnesia:dirty_read(rec, K), S end;
 work(dirty_write, N) -> fun(S0) -> {K, S} = below(S0, N), ok = mnesia:dirty_write(record(K)), S end;
 work(tpcb, _) -> Scale = number("PEER_SCALE", "1"), fun(S) -> tpcb(S, Scale) end.

@@ -11,7 +11,7 @@ use hypermnesia::Node;
 
 use super::bank::Bank;
 use super::member::{Order, Report};
-use super::records::{self, Kept, Plain};
+use super::records::{self, Indexed, Kept, Plain};
 use super::run::{self, Clients, Done, Job, wall_ms};
 use super::threads::Tables;
 use super::workload::Workload;
@@ -90,26 +90,38 @@ impl Cluster {
         }
         let node = builder.build()?;
         node.wait_for_members(MET_WITHIN).context("the cluster did not come up")?;
-        Ok(Cluster { tables: Tables { node, plain: None, bank: None }, members, round: 0 })
+        Ok(Cluster { tables: Tables { node, plain: None, indexed: None, bank: None }, members, round: 0 })
     }
 
     /// Creates and fills the tables of the workload, unless they are there.
     pub(crate) fn prepare(&mut self, wanted: &Wanted, kept: Kept) -> Result<()> {
         let node = self.tables.node.clone();
-        let names: &[&str] = if wanted.workload == Workload::Tpcb {
-            if self.tables.bank.is_some() {
-                return Ok(());
+        let names: &[&str] = match wanted.workload {
+            Workload::Tpcb => {
+                if self.tables.bank.is_some() {
+                    return Ok(());
+                }
+                self.tables.bank = Some(Bank::create(&node, kept, wanted.scale)?);
+                &["bench_branches", "bench_tellers", "bench_accounts", "bench_history"]
             }
-            self.tables.bank = Some(Bank::create(&node, kept, wanted.scale)?);
-            &["bench_branches", "bench_tellers", "bench_accounts", "bench_history"]
-        } else {
-            if self.tables.plain.is_some() {
-                return Ok(());
+            Workload::IndexRead10Txn => {
+                if self.tables.indexed.is_some() {
+                    return Ok(());
+                }
+                let table = records::create(&node, kept)?;
+                records::load(&table, wanted.records, |key| Indexed::new(key, wanted.records))?;
+                self.tables.indexed = Some(table);
+                &["bench_indexed"]
             }
-            let table = records::create(&node, kept)?;
-            records::load(&table, wanted.records, Plain::new)?;
-            self.tables.plain = Some(table);
-            &["bench_records"]
+            _ => {
+                if self.tables.plain.is_some() {
+                    return Ok(());
+                }
+                let table = records::create(&node, kept)?;
+                records::load(&table, wanted.records, Plain::new)?;
+                self.tables.plain = Some(table);
+                &["bench_records"]
+            }
         };
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         for member in &mut self.members {

@@ -54,7 +54,7 @@ pub(crate) fn run(args: MemberArgs) -> Result<()> {
     if let Some(data) = &args.data {
         builder = builder.data_dir(data);
     }
-    let mut tables = Tables { node: builder.build()?, plain: None, bank: None };
+    let mut tables = Tables { node: builder.build()?, plain: None, indexed: None, bank: None };
     say(&Report::Ready)?;
     for line in std::io::stdin().lock().lines() {
         let order: Order = serde_json::from_str(&line?).context("no order")?;
@@ -70,6 +70,7 @@ fn obey(tables: &mut Tables, order: Order) -> Result<Report> {
             let names: Vec<_> = names.iter().map(String::as_str).collect();
             tables.node.wait_for_tables(&names, LOADED_WITHIN)?;
             tables.plain = tables.node.table().ok();
+            tables.indexed = tables.node.table().ok();
             tables.bank = Bank::open(&tables.node).ok();
             Ok(Report::Ready)
         }

@@ -3,15 +3,15 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use hypermnesia_rpc::Value;
 use hypermnesia_rpc::client::{
-    AttributeType, Client, Interactive, Row, Storage, TableSpec, Transact, TransactionOptions,
+    AttributeType, Client, Interactive, Row, Scan, Storage, TableSpec, Transact, TransactionOptions,
 };
 
 use super::bank::{ACCOUNTS, TELLERS, Transfer};
 use super::cluster::Wanted;
-use super::records::Plain;
+use super::records::{Indexed, Plain};
 use super::run::{Done, Job, Loop, wall_ms};
 use super::workload::{Choices, Workload};
 
@@ -25,6 +25,7 @@ const AHEAD_MS: u64 = 50;
 const RUNS_MAX: usize = 10_000;
 
 const PLAIN: &str = "bench_records";
+const INDEXED: &str = "bench_indexed";
 const BRANCHES: &str = "bench_branches";
 const BANK_TELLERS: &str = "bench_tellers";
 const BANK_ACCOUNTS: &str = "bench_accounts";
@@ -60,6 +61,14 @@ impl Remote {
             let spec = numbers[1..].iter().fold(spec, |spec, name| spec.attribute(*name, AttributeType::Int));
             spec.attribute(filler, AttributeType::Bytes).storage(storage)
         };
+        if wanted.workload == Workload::IndexRead10Txn {
+            let rows = spec(INDEXED, &["key", "small"], "value").index("by_small", ["small"]);
+            let make = |key| {
+                let Indexed { key, value, small } = Indexed::new(key, wanted.records);
+                row(&[key, small], value)
+            };
+            return self.table(INDEXED, rows, wanted.records, make).await;
+        }
         if wanted.workload != Workload::Tpcb {
             let rows = spec(PLAIN, &["key", "small"], "value");
             return self
@@ -164,6 +173,7 @@ async fn operate(client: &Client, workload: Workload, choices: &mut Choices) -> 
             let found = client.transact(Transact::new().read(PLAIN, choices.key() as i64)).await?;
             there(found.reads.first().and_then(|rows| rows.first()))?;
         }
+        Workload::IndexRead10Txn => index_read(client, choices).await?,
         Workload::RmwTxnUniform => again(client, Program::AddOne(choices.key())).await?,
         Workload::RmwTxn1key => again(client, Program::AddOne(1)).await?,
         Workload::Tpcb => again(client, Program::Transfer(choices.transfer())).await?,
@@ -181,6 +191,15 @@ fn row(numbers: &[u64], filler: Vec<u8>) -> Vec<Value> {
 
 fn there(row: Option<&Row>) -> Result<&Row> {
     row.context("a row of the workload is missing")
+}
+
+/// Reads the rows of a value of the index. Nobody writes that table, so there is no conflict.
+async fn index_read(client: &Client, choices: &mut Choices) -> Result<()> {
+    let mut tx = client.begin(TransactionOptions::new()).await?;
+    let found = tx.scan(INDEXED, Scan::prefix(choices.value() as i64).index("by_small")).await?;
+    ensure!(found.len() >= choices.rows_of_value(), "rows of the workload are missing");
+    tx.commit().await?;
+    Ok(())
 }
 
 /// Reads a row with a write lock, adds to one of its numbers and writes it back.

@@ -4,7 +4,7 @@ use hypermnesia::{Node, Result, Table};
 
 use super::bank::{Bank, Transfer};
 use super::records::Plain;
-use super::threads::{Tables, missing};
+use super::threads::{Tables, all_there, missing};
 use super::workload::{Choices, Workload};
 
 impl Tables {
@@ -14,6 +14,13 @@ impl Tables {
         if workload == Workload::Tpcb {
             let bank = self.bank.as_ref().ok_or_else(missing)?;
             return transfer(node, bank, choices.transfer()).await;
+        }
+        if workload == Workload::IndexRead10Txn {
+            let table = self.indexed.as_ref().ok_or_else(missing)?;
+            let value = &[choices.value().into()];
+            let reading =
+                node.transaction_async(|tx| async move { tx.index_read(table, "by_small", value).await });
+            return all_there(&reading.await?, choices);
         }
         let table = self.plain.as_ref().ok_or_else(missing)?;
         match workload {
@@ -38,7 +45,9 @@ impl Tables {
             }
             Workload::RmwTxnUniform => add_one(node, table, choices.key()).await,
             Workload::RmwTxn1key => add_one(node, table, 1).await,
-            Workload::DirtyRead | Workload::Tpcb => self.operate(workload, choices),
+            Workload::DirtyRead | Workload::IndexRead10Txn | Workload::Tpcb => {
+                self.operate(workload, choices)
+            }
         }
     }
 }

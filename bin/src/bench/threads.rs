@@ -3,7 +3,7 @@
 use hypermnesia::{Error, Node, Result, Table};
 
 use super::bank::{Bank, Transfer};
-use super::records::Plain;
+use super::records::{Indexed, Plain};
 use super::workload::{Choices, Workload};
 
 /// A row that the workload needs is not there.
@@ -16,6 +16,7 @@ pub(crate) fn missing() -> Error {
 pub(crate) struct Tables {
     pub(crate) node: Node,
     pub(crate) plain: Option<Table<Plain>>,
+    pub(crate) indexed: Option<Table<Indexed>>,
     pub(crate) bank: Option<Bank>,
 }
 
@@ -26,6 +27,12 @@ impl Tables {
         if workload == Workload::Tpcb {
             let bank = self.bank.as_ref().ok_or_else(missing)?;
             return transfer(node, bank, choices.transfer());
+        }
+        if workload == Workload::IndexRead10Txn {
+            let table = self.indexed.as_ref().ok_or_else(missing)?;
+            let value = [choices.value().into()];
+            let found = node.transaction(|tx| tx.index_read(table, "by_small", &value))?;
+            return all_there(&found, choices);
         }
         let table = self.plain.as_ref().ok_or_else(missing)?;
         match workload {
@@ -45,9 +52,14 @@ impl Tables {
             Workload::RmwTxn1key => add_one(node, table, 1),
             Workload::DirtyRead => table.dirty_get(&choices.key())?.map(drop).ok_or_else(missing),
             Workload::DirtyWrite => table.dirty_put(&Plain::new(choices.key())),
-            Workload::Tpcb => Ok(()),
+            Workload::IndexRead10Txn | Workload::Tpcb => Ok(()),
         }
     }
+}
+
+/// Whether a value of the index has found its rows.
+pub(crate) fn all_there(rows: &[Indexed], choices: &Choices) -> Result<()> {
+    if rows.len() < choices.rows_of_value() { Err(missing()) } else { Ok(()) }
 }
 
 fn add_one(node: &Node, table: &Table<Plain>, key: u64) -> Result<()> {

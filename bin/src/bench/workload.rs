@@ -22,6 +22,10 @@ pub(crate) enum Workload {
     #[value(name = "write10_txn")]
     #[serde(rename = "write10_txn")]
     Write10Txn,
+    /// A transaction that reads the ten records of one value of an index.
+    #[value(name = "index_read10_txn")]
+    #[serde(rename = "index_read10_txn")]
+    IndexRead10Txn,
     /// TPC-B-like: three balances and a history row.
     Tpcb,
     /// One record outside a transaction.
@@ -39,6 +43,7 @@ impl Workload {
             Workload::RmwTxnUniform => "rmw_txn_uniform",
             Workload::RmwTxn1key => "rmw_txn_1key",
             Workload::Write10Txn => "write10_txn",
+            Workload::IndexRead10Txn => "index_read10_txn",
             Workload::Tpcb => "tpcb",
             Workload::DirtyRead => "dirty_read",
             Workload::DirtyWrite => "dirty_write",
@@ -47,7 +52,7 @@ impl Workload {
 
     /// Whether it only reads, which never leaves the node.
     pub(crate) fn is_local(self) -> bool {
-        matches!(self, Workload::ReadTxn | Workload::DirtyRead)
+        matches!(self, Workload::ReadTxn | Workload::IndexRead10Txn | Workload::DirtyRead)
     }
 
     /// Operations between two looks at the clock. Only the first of a batch is timed; more than one where an operation is
@@ -76,6 +81,16 @@ impl Choices {
     /// A uniform key.
     pub(crate) fn key(&mut self) -> u64 {
         self.random.u64(0..self.records)
+    }
+
+    /// A uniform value of the indexed attribute.
+    pub(crate) fn value(&mut self) -> u64 {
+        self.random.u64(0..super::records::values(self.records))
+    }
+
+    /// How many rows such a value has at least.
+    pub(crate) fn rows_of_value(&self) -> usize {
+        self.records.min(super::records::RECORDS_OF_VALUE) as usize
     }
 
     /// One TPC-B transaction's inputs.

@@ -152,20 +152,23 @@ fn figures_have_the_format_of_the_peers() {
         "rmw_txn_uniform",
         "rmw_txn_1key",
         "write10_txn",
+        "index_read10_txn",
         "dirty_read",
         "dirty_write",
         "tpcb",
     ];
-    check(&figures(&[&all[..7], &["--nodes", "1", "--clients", "4"]].concat()), &all[..7], 1);
+    check(&figures(&[&all[..8], &["--nodes", "1", "--clients", "4"]].concat()), &all[..8], 1);
+    check(&figures(&["index_read10_txn", "--nodes", "1", "--clients", "1"]), &["index_read10_txn"], 1);
+    let spread = ["write_txn", "index_read10_txn"];
     check(
-        &figures(&["write_txn", "--clients", "6", "--placement", "spread", "--storage", "disc"]),
-        &["write_txn"],
+        &figures(&[&spread[..], &["--clients", "6", "--placement", "spread", "--storage", "disc"]].concat()),
+        &spread,
         3,
     );
     let server = Server::start(&[]);
-    let remote =
-        figures(&["write_txn", "rmw_txn_1key", "dirty_read", "--clients", "2", "--addr", &server.addr]);
-    check(&remote, &["write_txn", "rmw_txn_1key", "dirty_read"], 1);
+    let asked = ["write_txn", "rmw_txn_1key", "index_read10_txn", "dirty_read"];
+    let remote = figures(&[&asked[..], &["--clients", "2", "--addr", &server.addr]].concat());
+    check(&remote, &asked, 1);
     assert_eq!(server.says(&["table", "list", "--format", "csv"]).lines().count(), 1, "its tables are gone");
 }
 
