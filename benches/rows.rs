@@ -57,10 +57,69 @@ fn passes(row: &Row) -> bool {
     matches!(row.attribute(0), ValueRef::Int(key) if key % 1000 < 10)
 }
 
+/// Most records that can be scattered.
+const SCATTERED_MAX: u64 = 1 << 20;
+
+/// A scattered order of `0..records`, the same in all these benches (README.md of the peers): a bijection of 20 bits, walked
+/// until it is below `records`. Steps of one length would leave the paths to their keys in the caches.
+fn scattered(n: u64, records: u64) -> u64 {
+    let mut key = mixed(n);
+    while key >= records {
+        key = mixed(key);
+    }
+    key
+}
+
+/// Shifts and odd factors: each step can be undone.
+fn mixed(n: u64) -> u64 {
+    let (a, mask) = (n ^ 0x5_A3C7, SCATTERED_MAX - 1);
+    let b = ((a ^ (a >> 11)) * 0xB_52A7) & mask;
+    let c = ((b ^ (b >> 9)) * 0x6_C8E5) & mask;
+    let d = ((c ^ (c >> 10)) * 0x9_3D2B) & mask;
+    d ^ (d >> 12)
+}
+
+/// 2^20 keys whose ranks follow Zipf's law with theta 0.99: the quantiles of the law, in scattered order. They are read one after
+/// another, so that choosing a key costs next to nothing.
+fn zipf(records: u64) -> Vec<u32> {
+    let mut sum = 0.0;
+    let upto: Vec<f64> = (1..=records)
+        .map(|rank| {
+            sum += (rank as f64).powf(-0.99);
+            sum
+        })
+        .collect();
+    let key = |n: u64| {
+        let point = (mixed(n) as f64 + 0.5) / SCATTERED_MAX as f64 * sum;
+        let rank = upto.partition_point(|upto| *upto < point) as u64;
+        scattered(rank.min(records - 1), records) as u32
+    };
+    (0..SCATTERED_MAX).map(key).collect()
+}
+
+/// What a closed loop chooses keys with.
+struct Choices {
+    random: fastrand::Rng,
+    /// Where it is among the keys of Zipf's law.
+    at: usize,
+}
+
+impl Choices {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.random.u64(0..bound)
+    }
+
+    fn next_of(&mut self, keys: &[u32]) -> u64 {
+        self.at = (self.at + 1) % keys.len();
+        keys[self.at].into()
+    }
+}
+
 struct Settings {
     records: u64,
     window: Duration,
     reps: usize,
+    zipf: Vec<u32>,
 }
 
 fn number(name: &str, default: u64) -> u64 {
@@ -68,12 +127,13 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 /// Operations per second of `threads` closed loops.
-fn drive(threads: usize, window: Duration, batch: usize, work: &(dyn Fn(&mut fastrand::Rng) + Sync)) -> f64 {
+fn drive(threads: usize, window: Duration, batch: usize, work: &(dyn Fn(&mut Choices) + Sync)) -> f64 {
     let stop = AtomicBool::new(false);
     let one = |seed: usize| {
-        let (mut random, mut count, begin) = (fastrand::Rng::with_seed(seed as u64), 0_usize, Instant::now());
+        let mut choices = Choices { random: fastrand::Rng::with_seed(seed as u64), at: seed * 524_287 };
+        let (mut count, begin) = (0_usize, Instant::now());
         while !stop.load(Ordering::Relaxed) {
-            (0..batch).for_each(|_| work(&mut random));
+            (0..batch).for_each(|_| work(&mut choices));
             count += batch;
         }
         count as f64 / begin.elapsed().as_secs_f64()
@@ -107,7 +167,7 @@ fn fill<R: Keyed>(table: &Table<R>, threads: u64, records: u64) -> f64 {
         for thread in 0..threads {
             scope.spawn(move || {
                 for n in (thread..records).step_by(threads as usize) {
-                    let key = n * 7919 % records; // a scattered order: 7919 is prime
+                    let key = scattered(n, records);
                     table.insert(&R::of(key, (key % 1000) as i64)).expect("it fits");
                 }
             });
@@ -131,28 +191,31 @@ where
     line("insert", R::TABLE, threads, settings, fills.iter().map(|fill| fill.0).collect());
     let (_, node, table) = fills.into_iter().next().expect("at least one repetition");
     let only = std::env::var("PEER_ONLY").unwrap_or_default();
-    let timed = |workload: &str, batch: usize, work: &(dyn Fn(&mut fastrand::Rng) + Sync)| {
+    let timed = |workload: &str, batch: usize, work: &(dyn Fn(&mut Choices) + Sync)| {
         if !workload.contains(&only) {
             return;
         }
         let rates = (0..settings.reps).map(|_| drive(threads, settings.window, batch, work)).collect();
         line(workload, R::TABLE, threads, settings, rates);
     };
-    let get = |random: &mut fastrand::Rng| {
-        black_box(table.view(&random.u64(0..n), Row::clone).expect("it is there"));
+    let get = |choices: &mut Choices| {
+        black_box(table.view(&choices.below(n), Row::clone).expect("it is there"));
     };
-    let put = |random: &mut fastrand::Rng| table.insert(&R::of(random.u64(0..n), 1)).expect("it fits");
+    let put = |choices: &mut Choices| table.insert(&R::of(choices.below(n), 1)).expect("it fits");
     timed("lookup_uniform", 32, &get);
+    timed("lookup_zipf", 32, &|choices| {
+        black_box(table.view(&choices.next_of(&settings.zipf), Row::clone).expect("it is there"));
+    });
     for (workload, share) in [("mixed_95_5", 95), ("mixed_50_50", 50)] {
-        timed(workload, 32, &|random| if random.u64(0..100) < share { get(random) } else { put(random) });
+        timed(workload, 32, &|choices| if choices.below(100) < share { get(choices) } else { put(choices) });
     }
-    timed("update_counter", 32, &|random| {
+    timed("update_counter", 32, &|choices| {
         let count = [Count::new("small", 1)];
-        black_box(table.update_counter(&random.u64(0..n), &count, None).expect("it is there"));
+        black_box(table.update_counter(&choices.below(n), &count, None).expect("it is there"));
     });
     if R::TABLE == "ordered" {
-        timed("range100", 1, &|random| {
-            let span = table.span(random.u64(0..n - 101)..).expect("a key").limit(100);
+        timed("range100", 1, &|choices| {
+            let span = table.span(choices.below(n - 101)..).expect("a key").limit(100);
             let mut rows = Vec::with_capacity(100);
             let snapshot = node.snapshot().expect("it serves");
             let keep = |row: &Row| {
@@ -182,8 +245,11 @@ where
 
 fn main() {
     let test = std::env::args().any(|argument| argument == "--test");
+    let records = number("PEER_RECORDS", if test { 1_000 } else { 1_000_000 });
+    assert!(records <= SCATTERED_MAX, "at most {SCATTERED_MAX} records can be scattered");
     let settings = Settings {
-        records: number("PEER_RECORDS", if test { 1_000 } else { 1_000_000 }),
+        records,
+        zipf: zipf(records),
         window: Duration::from_millis(number("PEER_MS", if test { 5 } else { 400 })),
         reps: number("PEER_REPS", if test { 1 } else { 3 }).max(1) as usize,
     };

@@ -154,6 +154,46 @@ impl Map for SccTree {
     }
 }
 
+/// Most records that can be scattered.
+const SCATTERED_MAX: u64 = 1 << 20;
+
+/// A scattered order of `0..records`, the same in all these benches (README.md of the peers): a bijection of 20 bits, walked
+/// until it is below `records`. Steps of one length would leave the paths to their keys in the caches.
+fn scattered(n: u64, records: u64) -> u64 {
+    let mut key = mixed(n);
+    while key >= records {
+        key = mixed(key);
+    }
+    key
+}
+
+/// Shifts and odd factors: each step can be undone.
+fn mixed(n: u64) -> u64 {
+    let (a, mask) = (n ^ 0x5_A3C7, SCATTERED_MAX - 1);
+    let b = ((a ^ (a >> 11)) * 0xB_52A7) & mask;
+    let c = ((b ^ (b >> 9)) * 0x6_C8E5) & mask;
+    let d = ((c ^ (c >> 10)) * 0x9_3D2B) & mask;
+    d ^ (d >> 12)
+}
+
+/// 2^20 keys whose ranks follow Zipf's law with theta 0.99: the quantiles of the law, in scattered order. They are read one after
+/// another, so that choosing a key costs next to nothing.
+fn zipf(records: u64) -> Vec<u32> {
+    let mut sum = 0.0;
+    let upto: Vec<f64> = (1..=records)
+        .map(|rank| {
+            sum += (rank as f64).powf(-0.99);
+            sum
+        })
+        .collect();
+    let key = |n: u64| {
+        let point = (mixed(n) as f64 + 0.5) / SCATTERED_MAX as f64 * sum;
+        let rank = upto.partition_point(|upto| *upto < point) as u64;
+        scattered(rank.min(records - 1), records) as u32
+    };
+    (0..SCATTERED_MAX).map(key).collect()
+}
+
 /// splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014)
 struct Random(u64);
 impl Random {
@@ -166,10 +206,29 @@ impl Random {
     }
 }
 
+/// What a closed loop chooses keys with.
+struct Choices {
+    random: Random,
+    /// Where it is among the keys of Zipf's law.
+    at: usize,
+}
+
+impl Choices {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.random.below(bound)
+    }
+
+    fn next_of(&mut self, keys: &[u32]) -> u64 {
+        self.at = (self.at + 1) % keys.len();
+        keys[self.at].into()
+    }
+}
+
 struct Settings {
     records: u64,
     window: Duration,
     reps: usize,
+    zipf: Vec<u32>,
 }
 
 fn number(name: &str, default: u64) -> u64 {
@@ -177,16 +236,17 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 /// Operations per second of `threads` closed loops.
-fn drive(threads: usize, window: Duration, batch: usize, work: &(dyn Fn(&mut Random) + Sync)) -> f64 {
+fn drive(threads: usize, window: Duration, batch: usize, work: &(dyn Fn(&mut Choices) + Sync)) -> f64 {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let loops: Vec<_> = (0..threads)
             .map(|t| {
                 let stop = &stop;
                 scope.spawn(move || {
-                    let (mut random, mut count, begin) = (Random(t as u64 * 7919 + 17), 0usize, Instant::now());
+                    let mut choices = Choices { random: Random(t as u64 * 7919 + 17), at: t * 524_287 };
+                    let (mut count, begin) = (0usize, Instant::now());
                     while !stop.load(Ordering::Relaxed) {
-                        (0..batch).for_each(|_| work(&mut random));
+                        (0..batch).for_each(|_| work(&mut choices));
                         count += batch;
                     }
                     count as f64 / begin.elapsed().as_secs_f64()
@@ -205,7 +265,7 @@ fn fill(map: &dyn Map, threads: u64, records: u64) -> f64 {
         for t in 0..threads {
             scope.spawn(move || {
                 for i in (t..records).step_by(threads as usize) {
-                    let key = i * 7919 % records; // a scattered order: 7919 is prime
+                    let key = scattered(i, records);
                     map.put(key, record(key, (key % 1000) as i64));
                 }
             });
@@ -238,18 +298,21 @@ fn figures(peer: &str, threads: usize, settings: &Settings, new: &dyn Fn() -> Bo
     line(peer, "insert", threads, settings, fills.iter().map(|f| f.0).collect());
     let map = fills.into_iter().next().expect("at least one repetition").1;
     let map = &*map;
-    let timed = |workload: &str, batch: usize, work: &(dyn Fn(&mut Random) + Sync)| {
+    let timed = |workload: &str, batch: usize, work: &(dyn Fn(&mut Choices) + Sync)| {
         let rates = (0..settings.reps).map(|_| drive(threads, settings.window, batch, work)).collect();
         line(peer, workload, threads, settings, rates);
     };
-    let put = |r: &mut Random| {
+    let put = |r: &mut Choices| {
         let key = r.below(n);
         map.put(key, record(key, 1));
     };
-    let get = |r: &mut Random| {
+    let get = |r: &mut Choices| {
         black_box(map.get(r.below(n)).map(|h| h.value[7]));
     };
     timed("lookup_uniform", 32, &get);
+    timed("lookup_zipf", 32, &|r| {
+        black_box(map.get(r.next_of(&settings.zipf)).map(|h| h.value[7]));
+    });
     for (workload, share) in [("mixed_95_5", 95), ("mixed_50_50", 50)] {
         timed(workload, 32, &|r| if r.below(100) < share { get(r) } else { put(r) });
     }
@@ -267,8 +330,11 @@ fn figures(peer: &str, threads: usize, settings: &Settings, new: &dyn Fn() -> Bo
 }
 
 fn main() {
+    let records = number("PEER_RECORDS", 1_000_000);
+    assert!(records <= SCATTERED_MAX, "at most {SCATTERED_MAX} records can be scattered");
     let settings = Settings {
-        records: number("PEER_RECORDS", 1_000_000),
+        records,
+        zipf: zipf(records),
         window: Duration::from_millis(number("PEER_MS", 400)),
         reps: number("PEER_REPS", 3).max(1) as usize,
     };
