@@ -108,7 +108,8 @@ fn drive(clients: u64, window: Duration, commit: &(dyn Fn(u64) + Sync), records:
 }
 
 fn figure(workload: &str, clients: u64, commit: &(dyn Fn(u64) + Sync)) {
-    let window = Duration::from_secs(number("PEER_SECONDS", 3));
+    let seconds = std::env::var("PEER_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3.0);
+    let window = Duration::from_secs_f64(seconds);
     let records = number("PEER_RECORDS", 100_000);
     let mut rates: Vec<f64> =
         (0..number("PEER_REPS", 3).max(1)).map(|_| drive(clients, window, commit, records)).collect();
