@@ -202,7 +202,7 @@ impl Core {
     /// Whether this node keeps a copy of the table.
     #[inline]
     pub(crate) fn check_copy(&self, def: &TableDef) -> Result<()> {
-        if def.copy_on(self.me.node).is_some() || def.is_system() {
+        if self.has_copy(def) {
             return Ok(());
         }
         let name = |copy: &hypermnesia_store::TableCopy| {
@@ -211,6 +211,17 @@ impl Core {
         };
         let members: Vec<_> = def.copies.iter().map(name).collect();
         Err(Error::NoCopy { table: def.name.clone(), members: members.join(" or ") })
+    }
+
+    /// Whether a table is read here. Nothing but its definition says so.
+    pub(crate) fn has_copy(&self, def: &TableDef) -> bool {
+        def.copy_on(self.me.node).is_some() || def.is_system()
+    }
+
+    /// Whether it is open and takes part, so that its tables may be read.
+    #[inline]
+    pub(crate) fn is_serving(&self) -> bool {
+        !self.is_closed() && self.replica.is_serving()
     }
 
     /// Whether the only copy of a table is here and no log waits for it, so that what concerns one key of it is decided

@@ -5,6 +5,7 @@ use hypermnesia_store::work::Op;
 use hypermnesia_store::{
     Body, Decision, Key, Kind, Row, RowError, TableDef, Timestamp, Type, Value, ValueRef,
 };
+use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
 use crate::operation::{Count, kind_name};
@@ -115,7 +116,7 @@ pub(crate) fn count(
 ) -> Result<Decision<Option<Vec<i64>>>> {
     no_bag(def, "update_counter")?;
     let positions = counts.iter().map(|count| position_outside_key(def, &count.attribute));
-    let positions = positions.collect::<Result<Vec<usize>>>()?;
+    let positions = positions.collect::<Result<SmallVec<[usize; 4]>>>()?;
     if let Some(default) = default
         && def.key_of(default).map_err(Error::from)? != *key
     {
@@ -137,11 +138,20 @@ pub(crate) fn count(
         let old = before.map_or_else(|| row.attribute(positions[n]), |before| ValueRef::Int(sums[before]));
         sums.push(add(def, &count.attribute, old, count)?);
     }
-    let new = |position: usize| {
+    let sum = |position: usize| {
         let at = positions.iter().rposition(|counted| *counted == position)?;
         Some(ValueRef::Int(sums[at]))
     };
-    Ok((Some(Op::Put(rewritten(def, row, new)?)), Some(sums)))
+    // An integer where an integer was: of a row as it is written today nothing else needs to be looked at.
+    let counted = match def.is_own(row) {
+        true => {
+            let own = positions.iter().enumerate().filter(|(n, at)| !positions[n + 1..].contains(at));
+            let changes: SmallVec<[_; 2]> = own.filter_map(|(_, &at)| Some((at, sum(at)?))).collect();
+            row.replacing(&changes)?
+        }
+        false => rewritten(def, row, sum)?,
+    };
+    Ok((Some(Op::Put(counted)), Some(sums)))
 }
 
 /// A row some of whose attributes changed in place: it keeps its deadline.

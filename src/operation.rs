@@ -1,6 +1,7 @@
 //! The operations of a transaction on one table, each as one step on an attempt: all reads before the first write, so a
 //! step that has to wait is simply made again. Transactions for threads and for tasks both run these.
 
+use std::borrow::Cow;
 use std::task::Waker;
 
 use hypermnesia_store::work::{LockMode, Op};
@@ -20,7 +21,7 @@ use crate::version::Versioned;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Count {
     /// The attribute, an integer.
-    pub attribute: String,
+    pub attribute: Cow<'static, str>,
     /// What is added.
     pub by: i64,
     /// When the sum passes the threshold (above it for a positive `by`, below it for a negative one) it becomes the reset
@@ -30,7 +31,7 @@ pub struct Count {
 
 impl Count {
     /// Adds to an attribute.
-    pub fn new(attribute: impl Into<String>, by: i64) -> Count {
+    pub fn new(attribute: impl Into<Cow<'static, str>>, by: i64) -> Count {
         Count { attribute: attribute.into(), by, wrap: None }
     }
 

@@ -104,6 +104,7 @@ impl<R: Record, Q: ?Sized> ShapeKey<Q> for R
 where
     R::Key: KeyForm<Q>,
 {
+    #[inline]
     fn encode_key(def: &TableDef, key: &Q) -> Result<Key> {
         Ok(<R::Key as KeyForm<Q>>::encode_key(key, def)?)
     }

@@ -54,6 +54,10 @@ pub struct Table<S> {
     /// As it was when the handle was made: used for as long as its definition is in force, so that finding the table costs
     /// an operation one look at a number.
     known: Arc<Open>,
+    /// As [`Core::has_copy`] says of it.
+    here: bool,
+    /// As [`Core::alone_with`] says of it.
+    alone: bool,
     name: Arc<str>,
     shape: PhantomData<fn() -> S>,
 }
@@ -116,13 +120,14 @@ impl DynTable {
 impl<S> Table<S> {
     fn over(core: &Arc<Core>, open: &Arc<Open>) -> Table<S> {
         let name = Arc::from(open.def().name.as_str());
-        Table { core: Arc::clone(core), known: Arc::clone(open), name, shape: PhantomData }
+        let (here, alone) = (core.has_copy(open.def()), core.alone_with(open.def()));
+        Table { core: Arc::clone(core), known: Arc::clone(open), here, alone, name, shape: PhantomData }
     }
 
     /// The same table in another shape.
     fn shaped<T>(&self) -> Table<T> {
         let (core, known, name) = (Arc::clone(&self.core), Arc::clone(&self.known), Arc::clone(&self.name));
-        Table { core, known, name, shape: PhantomData }
+        Table { core, known, here: self.here, alone: self.alone, name, shape: PhantomData }
     }
 
     /// Its name when the handle was made.
@@ -162,12 +167,49 @@ impl<S> Table<S> {
         found.ok_or_else(|| Error::NoSuchTable { name: self.name.to_string() })
     }
 
-    #[inline]
     fn readable(&self) -> Result<OpenTable<'_>> {
         self.core.check_serving()?;
         let open = self.open()?;
         self.core.check_copy(open.def())?;
         Ok(open)
+    }
+
+    /// The table as it was when the handle was made, when that may be read as it is.
+    #[inline]
+    fn at_hand(&self) -> Option<&Open> {
+        (self.here && self.core.is_serving() && self.known.is_current()).then_some(&*self.known)
+    }
+
+    /// Shows what the key holds now, where it stands.
+    #[inline]
+    fn shown<Q: ?Sized, T>(
+        &self,
+        key: &Q,
+        show: impl FnOnce(&TableDef, &Body, Timestamp) -> T,
+    ) -> Result<Option<T>>
+    where
+        S: ShapeKey<Q>,
+    {
+        let Some(open) = self.at_hand() else { return self.shown_anew(key, show) };
+        let key = S::encode_key(open.def(), key)?;
+        match open.glance(&key, |body, version| show(open.def(), body, version)) {
+            Ok(found) => Ok(found),
+            Err(show) => self.core.latest_version(open, &key, show),
+        }
+    }
+
+    #[cold]
+    fn shown_anew<Q: ?Sized, T>(
+        &self,
+        key: &Q,
+        show: impl FnOnce(&TableDef, &Body, Timestamp) -> T,
+    ) -> Result<Option<T>>
+    where
+        S: ShapeKey<Q>,
+    {
+        let open = self.readable()?;
+        let key = S::encode_key(open.def(), key)?;
+        self.core.latest_version(&open, &key, |body, version| show(open.def(), body, version))
     }
 
     /// Rows, committed and alive. O(1); exact when nothing is being committed.
@@ -283,10 +325,8 @@ impl<S: Shape> Table<S> {
     where
         S: ShapeKey<Q>,
     {
-        let open = self.readable()?;
-        let key = S::encode_key(open.def(), key)?;
-        let shown = |body: &Body| body.rows().first().map(|row| S::decode(open.def(), row));
-        self.core.latest(&open, &key, shown)?.flatten().transpose()
+        let first = |def: &TableDef, body: &Body| body.rows().first().map(|row| S::decode(def, row));
+        self.shown(key, |def, body, _| first(def, body))?.flatten().transpose()
     }
 
     /// All rows of a key: of a bag in the order they came.
@@ -297,10 +337,8 @@ impl<S: Shape> Table<S> {
     where
         S: ShapeKey<Q>,
     {
-        let open = self.readable()?;
-        let key = S::encode_key(open.def(), key)?;
-        let shown = |body: &Body| body.rows().iter().map(|row| S::decode(open.def(), row)).collect();
-        self.core.latest(&open, &key, shown)?.unwrap_or_else(|| Ok(Vec::new()))
+        let all = |def: &TableDef, body: &Body| body.rows().iter().map(|row| S::decode(def, row)).collect();
+        self.shown(key, |def, body, _| all(def, body))?.unwrap_or_else(|| Ok(Vec::new()))
     }
 
     /// Looks at the row of a key where it stands, without copying anything.
@@ -311,9 +349,7 @@ impl<S: Shape> Table<S> {
     where
         S: ShapeKey<Q>,
     {
-        let open = self.readable()?;
-        let key = S::encode_key(open.def(), key)?;
-        Ok(self.core.latest(&open, &key, |body| body.rows().first().map(look))?.flatten())
+        Ok(self.shown(key, |_, body, _| body.rows().first().map(look))?.flatten())
     }
 
     /// When the row of a key expires; `None` when it does not, or is not there.
@@ -571,7 +607,7 @@ impl<S: Shape> Table<S> {
     where
         S: ShapeKey<Q>,
     {
-        let sums = self.update_counter(key, &[Count::new(attribute, by)], None)?;
+        let sums = self.update_counter(key, &[Count::new(attribute.to_owned(), by)], None)?;
         Ok(sums.and_then(|sums| sums.first().copied()))
     }
 

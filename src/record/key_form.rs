@@ -68,7 +68,7 @@ macro_rules! whole {
         }
 
         impl KeyForm<$key> for $key {
-            #[inline]
+            #[inline(always)]
             fn encode_key(form: &$key, table: &TableDef) -> Result<Key, RowError> {
                 match i64::try_from(*form).ok().and_then(|n| table.whole_key(n)) {
                     Some(key) => Ok(key),

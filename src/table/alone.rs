@@ -2,7 +2,7 @@
 //! lock ([`hypermnesia_store::Store::alter`]); else, and whenever that cannot be done at once, they are transactions.
 
 use hypermnesia_store::work::Op;
-use hypermnesia_store::{Body, Decision, Key, Row, Table as Open, TableDef};
+use hypermnesia_store::{Body, Decision, Key, Row, TableDef};
 
 use super::{OpenTable, Table};
 use crate::decision::timed;
@@ -37,7 +37,7 @@ impl<S: Shape> Table<S> {
     /// Puts a row without looking; false when it takes a transaction.
     pub(super) fn put_alone(&self, row: &S::Given, lifetime: Lifetime) -> Result<bool> {
         let open = self.writable()?;
-        if !self.core.alone_with(open.def()) {
+        if !self.is_alone(&open) {
             return Ok(false);
         }
         let row = S::encode(open.def(), row)?;
@@ -52,6 +52,13 @@ impl<S: Shape> Table<S> {
         self.alter_alone(&open, key, |_| Ok((Some(Op::Delete), ()))).transpose().map(|done| done.is_some())
     }
 
+    fn is_alone(&self, open: &OpenTable<'_>) -> bool {
+        match open {
+            OpenTable::Known(_) => self.alone,
+            OpenTable::Found(open) => self.core.alone_with(open.def()),
+        }
+    }
+
     fn writable(&self) -> Result<OpenTable<'_>> {
         self.core.check_serving()?;
         self.open()
@@ -60,11 +67,11 @@ impl<S: Shape> Table<S> {
     /// `None` when it takes a transaction: nothing was changed.
     fn alter_alone<T>(
         &self,
-        open: &std::sync::Arc<Open>,
+        open: &OpenTable<'_>,
         key: &Key,
         decide: impl FnOnce(Option<&Body>) -> Result<Decision<T>>,
     ) -> Option<Result<T>> {
-        if !self.core.alone_with(open.def()) {
+        if !self.is_alone(open) {
             return None;
         }
         let clock = self.core.store.clock();

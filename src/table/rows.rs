@@ -1,7 +1,7 @@
 //! Rows with their versions, and many rows as one step, outside a transaction.
 
 use hypermnesia_replication::Outcome;
-use hypermnesia_store::{Body, Timestamp};
+use hypermnesia_store::{Body, TableDef, Timestamp};
 
 use super::Table;
 use crate::error::Result;
@@ -17,13 +17,11 @@ impl<S: Shape> Table<S> {
     where
         S: ShapeKey<Q>,
     {
-        let open = self.readable()?;
-        let key = S::encode_key(open.def(), key)?;
-        let shown = |body: &Body, version: Timestamp| {
-            let row = body.rows().first().map(|row| S::decode(open.def(), row))?;
+        let first = |def: &TableDef, body: &Body, version: Timestamp| {
+            let row = body.rows().first().map(|row| S::decode(def, row))?;
             Some(row.map(|row| Versioned { row, version }))
         };
-        self.core.latest_version(&open, &key, shown)?.flatten().transpose()
+        self.shown(key, first)?.flatten().transpose()
     }
 
     /// Puts `new` (or deletes, when `None`) if the key has a row of this version, and gives the version that the key has

@@ -14,7 +14,7 @@ use crate::key::Key;
 use crate::prefetch::prefetch;
 use crate::row::{Body, Head};
 use crate::txn::Txn;
-use crate::version::{self, Fate, Seen, Version, folded, free_retired};
+use crate::version::{self, Fate, Seen, Version, folded};
 use crate::work::Blocked;
 
 /// A cell shared by hash, tree, indexes and queues: a counted pointer without the second count that nobody needs.
@@ -82,7 +82,9 @@ impl Cell {
     /// The version on top, when it is committed and folded: then it is what the key holds now, whatever the clock says.
     #[inline]
     pub(crate) fn settled<'g>(&self, guard: &'g LocalGuard<'_>) -> Option<(Version<'g>, Timestamp)> {
-        let top = self.versions(guard).next()?;
+        let top = NonNull::new(guard.protect(&self.head, Ordering::Acquire))?;
+        // SAFETY: as in `Versions`.
+        let top = unsafe { Version::at(top) };
         top.settled().map(|at| (top, at))
     }
 
@@ -147,7 +149,7 @@ impl Cell {
         self.head.store(self.top(guard).next(guard), Ordering::Release);
         // SAFETY: unlinked above, so no reader that enters from now on finds it; only the holder of the write lock, who is
         // us, unlinks it, so it is retired once.
-        unsafe { guard.defer_retire(top, free_retired) };
+        unsafe { version::retire(top, guard) };
     }
 
     /// Drops every version that no snapshot at or above `oldest` reads. Under the write lock or the empty lock shard.
@@ -163,7 +165,7 @@ impl Cell {
                     // SAFETY: the tail was linked and we, the only changer, have just cut it off; each is retired once.
                     tail = NonNull::new(unsafe { Version::at(block) }.next(guard));
                     // SAFETY: as above.
-                    unsafe { guard.defer_retire(block.as_ptr(), free_retired) };
+                    unsafe { version::retire(block.as_ptr(), guard) };
                 }
                 break;
             }

@@ -1,10 +1,10 @@
 //! All cells of a table by key: what point operations of every kind go through. Open addressing over the cells themselves,
 //! where a general map has an entry in between.
 //!
-//! A table is cut into shards by the first bits of the hash. A shard is a row of groups of eight places; eight tags of a
-//! byte each, in one word, say which of a group's places may hold a key, so that a foreign cell is looked at once in some
-//! hundred times, and the tags of a large table still fit the caches. A key's home is the group that its next hash bits
-//! name, scaled to the number of groups; what finds it full goes to a later one, without wrapping. So the cells of a shard
+//! A table is cut into shards by the first bits of the hash. A shard is a row of groups of seven places; seven tags of a
+//! byte each, in one word before them, say which of a group's places may hold a key, so that a foreign cell is looked at
+//! once in some hundred times. A group is one line of the caches: finding a cell costs one miss. A key's home is the group
+//! that its next hash bits name, scaled to the number of groups; what finds it full goes to a later one, without wrapping. So the cells of a shard
 //! stand in the order of their hashes as far as full groups let them, a scan can stop at any hash and go on behind it,
 //! however often the shard has grown meanwhile ([`Cells::chunk`]).
 //!
@@ -14,7 +14,7 @@
 //! one. A shard that is full is copied into a longer one; the old groups stay as they are until the last reader has left.
 //! Sources of the ideas: linear probing (Knuth, The Art of Computer Programming, 6.4); tags of a byte (Abseil's Swiss tables).
 
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -34,16 +34,18 @@ const HOME_BITS: u32 = 32;
 /// Bits of a hash below both. The lowest seven of them make the tag.
 const REST_BITS: u32 = 64 - SHARD_BITS - HOME_BITS;
 
-/// Places of a group: as many as a word has bytes.
-const GROUP: usize = 8;
-/// A group's places with their tags.
-const GROUP_BYTES: usize = GROUP * size_of::<AtomicPtr<Cell>>() + size_of::<AtomicU64>();
+/// Places of a group: with the word of their tags a line of 64 bytes.
+const GROUP: usize = 7;
 /// Tags of places that hold no cell. Those of cells have the highest bit.
 const EMPTY: u8 = 0;
 const REMOVED: u8 = 1;
 /// One in every byte.
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = ONES << 7;
+/// The tags of a new group: all empty, and none for the eighth byte, which is no place's.
+const NO_TAGS: u64 = (REMOVED as u64) << (8 * GROUP);
+/// The highest bits of the bytes that are places' tags.
+const PLACES: u64 = HIGHS >> 8;
 
 /// Groups behind the last home, so that a search never has to wrap.
 const SPARE: usize = 3;
@@ -76,10 +78,31 @@ struct Fill {
 /// One length of a shard.
 struct Groups {
     homes: usize,
-    /// A word for each group, the tag of its first place in the lowest byte. Changed under the shard's lock only.
-    tags: Box<[AtomicU64]>,
-    /// Eight for each group.
-    places: Box<[AtomicPtr<Cell>]>,
+    all: Box<[Group]>,
+}
+
+/// One line.
+#[repr(C, align(64))]
+struct Group {
+    /// The tag of the first place in the lowest byte. Changed under the shard's lock only.
+    tags: AtomicU64,
+    places: [AtomicPtr<Cell>; GROUP],
+}
+
+const _: () = assert!(size_of::<Group>() == 64);
+
+impl Default for Group {
+    fn default() -> Group {
+        Group { tags: AtomicU64::new(NO_TAGS), places: Default::default() }
+    }
+}
+
+impl Group {
+    /// The cells in it.
+    fn cells<'g>(&'g self, guard: &'g LocalGuard<'_>) -> impl Iterator<Item = *mut Cell> + 'g {
+        let tags = seen(&self.tags);
+        marked(tags & HIGHS).map(move |at| guard.protect(&self.places[at], Ordering::Acquire))
+    }
 }
 
 /// Where a cell belongs: its shard, and within it.
@@ -148,9 +171,7 @@ fn marked(marks: u64) -> impl Iterator<Item = usize> {
 
 impl Groups {
     fn new(homes: usize) -> Groups {
-        let groups = homes + SPARE;
-        let places = (0..groups * GROUP).map(|_| AtomicPtr::default()).collect();
-        Groups { homes, tags: (0..groups).map(|_| AtomicU64::new(0)).collect(), places }
+        Groups { homes, all: (0..homes + SPARE).map(|_| Group::default()).collect() }
     }
 
     /// Whether a group was never full: what belongs before or into it stands nowhere behind it.
@@ -162,12 +183,12 @@ impl Groups {
     /// Puts a cell into the first place from `home` on that has none; says what was there, nothing when all are full.
     /// Under the shard's lock.
     fn put(&self, home: usize, tag: u8, cell: *mut Cell) -> Option<u8> {
-        for (group, word) in self.tags.iter().enumerate().skip(home) {
-            let tags = word.load(Ordering::Relaxed);
-            let Some(at) = marked(!tags & HIGHS).next() else { continue };
-            self.places[group * GROUP + at].store(cell, Ordering::SeqCst);
+        for group in &self.all[home..] {
+            let tags = group.tags.load(Ordering::Relaxed);
+            let Some(at) = marked(!tags & PLACES).next() else { continue };
+            group.places[at].store(cell, Ordering::SeqCst);
             let before = (tags >> (at * 8)) as u8;
-            word.store(tags ^ (u64::from(before ^ tag) << (at * 8)), Ordering::SeqCst);
+            group.tags.store(tags ^ (u64::from(before ^ tag) << (at * 8)), Ordering::SeqCst);
             return Some(before);
         }
         None
@@ -175,12 +196,6 @@ impl Groups {
 
     fn is_over(&self, used: usize) -> bool {
         used * 8 > self.homes * GROUP * 7
-    }
-
-    /// The cells of a group.
-    fn cells<'g>(&'g self, group: usize, guard: &'g LocalGuard<'_>) -> impl Iterator<Item = *mut Cell> + 'g {
-        let tags = seen(&self.tags[group]);
-        marked(tags & HIGHS).map(move |at| guard.protect(&self.places[group * GROUP + at], Ordering::Acquire))
     }
 }
 
@@ -206,7 +221,7 @@ impl Cells {
             let _fill = shard.fill.lock();
             // SAFETY: null, or groups that nobody replaces or retires while the shard is locked.
             let groups = unsafe { shard.groups.load(Ordering::Acquire).as_ref() };
-            groups.map_or(0, |groups| size_of::<Groups>() + groups.tags.len() * GROUP_BYTES)
+            groups.map_or(0, |groups| size_of::<Groups>() + size_of_val(&*groups.all))
         };
         size_of_val(&*self.shards) + self.shards.iter().map(of_shard).sum::<usize>()
     }
@@ -220,7 +235,7 @@ impl Cells {
         let shards = (0..self.shards.len()).step_by((self.shards.len() / count).max(1));
         shards.filter_map(move |shard| {
             let groups = self.groups(shard, guard)?;
-            let cell = (0..groups.tags.len()).find_map(|group| groups.cells(group, guard).next())?;
+            let cell = groups.all.iter().find_map(|group| group.cells(guard).next())?;
             // SAFETY: as in `get`.
             Some(unsafe { CellAt::from_ptr(cell) })
         })
@@ -234,18 +249,15 @@ impl Cells {
     }
 
     /// The key's cell.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get<'g>(&self, key: &Key, guard: &'g LocalGuard<'_>) -> Option<CellAt<'g>> {
         let hash = self.hash(key);
         let place = Place::of(hash);
         let groups = self.groups(place.shard(), guard)?;
-        let home = place.home(groups.homes);
-        for (word, places) in
-            groups.tags[home..].iter().zip(groups.places[home * GROUP..].chunks_exact(GROUP))
-        {
-            let tags = seen(word);
+        for group in &groups.all[place.home(groups.homes)..] {
+            let tags = seen(&group.tags);
             for at in marked(equal_to(tags, tag(hash))) {
-                let cell = guard.protect(&places[at], Ordering::Acquire);
+                let cell = guard.protect(&group.places[at], Ordering::Acquire);
                 // SAFETY: put there by `put` with a count, which is given up through the collector after it was removed.
                 let cell = unsafe { CellAt::from_ptr(cell) };
                 if cell.key == *key {
@@ -259,22 +271,30 @@ impl Cells {
         None
     }
 
+    /// Asks for the memory that finding a key takes first.
+    #[inline]
+    pub(crate) fn ask_for(&self, key: &Key, guard: &LocalGuard<'_>) {
+        let place = Place::of(self.hash(key));
+        if let Some(groups) = self.groups(place.shard(), guard) {
+            prefetch(&raw const groups.all[place.home(groups.homes)]);
+        }
+    }
+
     /// Asks for the memory that finding these keys takes, for all of them at once.
     pub(crate) fn ask<'k>(&self, keys: impl Iterator<Item = &'k Key> + Clone, guard: &LocalGuard<'_>) {
         let groups = |key: &Key| {
             let hash = self.hash(key);
             let place = Place::of(hash);
             let groups = self.groups(place.shard(), guard)?;
-            Some((groups, place.home(groups.homes), tag(hash)))
+            Some((&groups.all[place.home(groups.homes)], tag(hash)))
         };
-        for (groups, home, _) in keys.clone().filter_map(groups) {
-            prefetch(&raw const groups.tags[home]);
-            prefetch(&raw const groups.places[home * GROUP]);
+        for (group, _) in keys.clone().filter_map(groups) {
+            prefetch(group);
         }
-        for (groups, home, tag) in keys.filter_map(groups) {
-            let tags = groups.tags[home].load(Ordering::Acquire);
+        for (group, tag) in keys.filter_map(groups) {
+            let tags = group.tags.load(Ordering::Acquire);
             if let Some(at) = marked(equal_to(tags, tag)).next() {
-                prefetch(guard.protect(&groups.places[home * GROUP + at], Ordering::Acquire));
+                prefetch(guard.protect(&group.places[at], Ordering::Acquire));
             }
         }
     }
@@ -320,7 +340,7 @@ impl Cells {
     }
 
     fn copy(&self, old: &Groups, new: &Groups, guard: &LocalGuard<'_>) -> bool {
-        let cells: Vec<_> = (0..old.tags.len()).flat_map(|group| old.cells(group, guard)).collect();
+        let cells: Vec<_> = old.all.iter().flat_map(|group| group.cells(guard)).collect();
         for (n, cell) in cells.iter().enumerate() {
             if let Some(ahead) = cells.get(n + AHEAD) {
                 prefetch(*ahead);
@@ -340,16 +360,15 @@ impl Cells {
         let place = Place::of(hash);
         let mut fill = self.shards[place.shard()].fill.lock();
         let Some(groups) = self.groups(place.shard(), guard) else { return false };
-        for group in place.home(groups.homes)..groups.tags.len() {
-            let word = &groups.tags[group];
-            let tags = word.load(Ordering::Relaxed);
+        for group in &groups.all[place.home(groups.homes)..] {
+            let tags = group.tags.load(Ordering::Relaxed);
             for at in marked(equal_to(tags, tag(hash))) {
-                let known = groups.places[group * GROUP + at].load(Ordering::Relaxed);
+                let known = group.places[at].load(Ordering::Relaxed);
                 if known.cast_const() != CellRef::as_ptr(cell) {
                     continue;
                 }
                 let removed = u64::from(tag(hash) ^ REMOVED) << (at * 8);
-                word.store(tags ^ removed, Ordering::SeqCst);
+                group.tags.store(tags ^ removed, Ordering::SeqCst);
                 fill.cells -= 1;
                 // SAFETY: the count that `put` gave to the place; its tag is gone, so no reader that enters from now on
                 // finds it there.
@@ -371,7 +390,7 @@ impl Cells {
             let old = shard.groups.swap(ptr::null_mut(), Ordering::SeqCst);
             // SAFETY: null, or the groups that were in force until now, protected by the guard.
             let Some(groups) = (unsafe { old.as_ref() }) else { continue };
-            for cell in (0..groups.tags.len()).flat_map(|group| groups.cells(group, guard)) {
+            for cell in groups.all.iter().flat_map(|group| group.cells(guard)) {
                 // SAFETY: as in `remove`.
                 unsafe { guard.defer_retire(cell, drop_cell) };
             }
@@ -388,8 +407,8 @@ impl Cells {
         mut show: impl FnMut(CellAt<'g>) -> Result<ControlFlow<()>, E>,
     ) -> Result<(), E> {
         for groups in (0..self.shards.len()).filter_map(|shard| self.groups(shard, guard)) {
-            for some in (0..groups.tags.len()).step_by(AHEAD / GROUP) {
-                let cells = Ahead::of(groups, some..groups.tags.len().min(some + AHEAD / GROUP), guard);
+            for some in groups.all.chunks(AHEAD / GROUP) {
+                let cells = Ahead::of(some, guard);
                 for cell in cells.iter() {
                     if show(cell)?.is_break() {
                         return Ok(());
@@ -434,11 +453,11 @@ impl Cells {
             false => Place::of_home(from.shard(), behind, groups.homes),
         };
         // All whose home is below `behind` stand there, or further on up to the first group that was never full.
-        let full = |group: &usize| !Groups::ends(groups.tags[*group].load(Ordering::Acquire));
-        let last = (behind..groups.tags.len()).take_while(full).count() + behind;
-        let last = (last + 1).min(groups.tags.len());
-        for some in (home..last).step_by(AHEAD / GROUP) {
-            let cells = Ahead::of(groups, some..last.min(some + AHEAD / GROUP), guard);
+        let full = |group: &&Group| !Groups::ends(group.tags.load(Ordering::Acquire));
+        let last = groups.all[behind..].iter().take_while(full).count() + behind;
+        let last = (last + 1).min(groups.all.len());
+        for some in groups.all[home..last].chunks(AHEAD / GROUP) {
+            let cells = Ahead::of(some, guard);
             let own = |cell: &CellAt<'g>| (from..end).contains(&Place::of(self.hash(&cell.key)));
             cells.iter().filter(own).try_for_each(&mut *show)?;
         }
@@ -453,9 +472,9 @@ struct Ahead<'g> {
 }
 
 impl<'g> Ahead<'g> {
-    fn of(groups: &'g Groups, some: Range<usize>, guard: &'g LocalGuard<'_>) -> Ahead<'g> {
+    fn of(some: &'g [Group], guard: &'g LocalGuard<'_>) -> Ahead<'g> {
         let mut ahead = Ahead { cells: [None; AHEAD], len: 0 };
-        for cell in some.flat_map(|group| groups.cells(group, guard)) {
+        for cell in some.iter().flat_map(|group| group.cells(guard)) {
             prefetch(cell);
             // SAFETY: as in `Cells::get`.
             ahead.cells[ahead.len] = Some(unsafe { CellAt::from_ptr(cell) });
@@ -479,9 +498,9 @@ impl Drop for Cells {
             }
             // SAFETY: made by `Box::into_raw` and in force until now; nobody else can look at it any more.
             let groups = unsafe { Box::from_raw(groups) };
-            for (group, tags) in groups.tags.iter().enumerate() {
-                for at in marked(tags.load(Ordering::Relaxed) & HIGHS) {
-                    let cell = groups.places[group * GROUP + at].load(Ordering::Relaxed);
+            for group in &groups.all {
+                for at in marked(group.tags.load(Ordering::Relaxed) & HIGHS) {
+                    let cell = group.places[at].load(Ordering::Relaxed);
                     // SAFETY: the count that `put` gave to the place.
                     drop(unsafe { CellRef::from_raw(cell) });
                 }

@@ -13,6 +13,7 @@ use seize::{Collector, LocalGuard};
 use crate::backing::Attached;
 use crate::clock::Clock;
 use crate::flight::Flight;
+use crate::limits::RETIRED_AT_ONCE;
 use crate::table::Rows;
 
 pub(crate) struct Heap {
@@ -30,7 +31,7 @@ impl Heap {
         Heap {
             rows: Mutex::default(),
             clock: Arc::clone(clock),
-            collector: Arc::new(Collector::new()),
+            collector: Arc::new(Collector::new().batch_size(RETIRED_AT_ONCE)),
             flight: Flight::default(),
             attached: OnceLock::new(),
         }

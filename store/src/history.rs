@@ -20,6 +20,7 @@ use crate::ids::{IndexId, TableId};
 use crate::key::Key;
 use crate::limits::{DELETION_KEPT_MS, DELETIONS_KEPT_MAX, QUEUE_KEPT_MIN, STRIPES};
 use crate::lock::LockKey;
+use crate::row;
 use crate::store::Store;
 use crate::table::Table;
 
@@ -164,6 +165,9 @@ impl Store {
         }
         // What this thread has retired goes with the guard, however little it is.
         guard.rows.flush();
+        drop(guard);
+        // What the caller's thread keeps for rows to come is not needed by one that tidies.
+        row::give_back();
     }
 
     /// The same for tables on disc alone, and lets rows out of memory that a snapshot or a lock kept there, up to `budget` of

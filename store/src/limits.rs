@@ -93,3 +93,9 @@ pub const CACHE_BYTES_MIN: u64 = 1 << 20;
 
 /// Largest such cache: what no machine has, so that a slip of units is refused.
 pub const CACHE_BYTES_MAX: u64 = 1 << 42;
+
+/// Versions and cells that a thread retires before it asks all threads whether they are done with them. Asking stops every
+/// other processor for some microseconds.
+pub(crate) const RETIRED_AT_ONCE: usize = 512;
+/// Rows of this many bytes are not left to wait for others to be retired.
+pub(crate) const RETIRED_SOON_BYTES: u32 = 2 << 10;

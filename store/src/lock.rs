@@ -338,8 +338,10 @@ impl LockTable {
     /// Runs `change` while nobody can get this key's lock, unless somebody has it.
     pub(crate) fn alone<R>(&self, key: &LockKey, change: impl FnOnce() -> R) -> Option<R> {
         let shard = self.shards[self.shard_of(key)].lock();
-        let busy = shard.keys.contains_key(key)
-            || shard.tables.get(&key.table).is_some_and(|entry| !entry.holders.is_empty());
+        // Most often nobody holds anything, and that is seen without a hash.
+        let busy = (!shard.keys.is_empty() && shard.keys.contains_key(key))
+            || (!shard.tables.is_empty()
+                && shard.tables.get(&key.table).is_some_and(|entry| !entry.holders.is_empty()));
         (!busy).then(change)
     }
 

@@ -123,7 +123,8 @@ impl Table {
     /// Bytes of memory it holds, as they were asked for from the allocator: rows, keys and what finds them, index entries,
     /// deadlines, old versions and deletions that are kept. Within 5 % for tables of some thousands of rows (8 % in
     /// the two seconds after most entries of an index were replaced); what rows that
-    /// were replaced a moment ago held may not have been given back yet. Takes some tens of microseconds for each index and
+    /// were replaced a moment ago held may not have been given back yet: 512 of them, and 128 KiB, for each thread that
+    /// writes, until it writes on or somebody tidies. Takes some tens of microseconds for each index and
     /// the order of keys, whatever the size of the table. Of a table on disc alone rows in memory are taken to be as large as
     /// all are on the average.
     pub fn memory_bytes(&self) -> u64 {

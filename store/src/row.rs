@@ -12,6 +12,7 @@
 //! value look is said in `value_bytes`. There is one encoding of a row: equal rows are equal bytes.
 
 use std::fmt;
+use std::ops::Range;
 use std::ptr::NonNull;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -25,10 +26,12 @@ use crate::value::Value;
 use crate::value_ref::ValueRef;
 
 mod body;
+mod spare;
 mod thin;
 pub(crate) mod value_bytes;
 
 pub use body::Body;
+pub(crate) use spare::give_back;
 pub(crate) use thin::Head;
 use thin::Thin;
 
@@ -143,14 +146,20 @@ impl Row {
     /// The bytes of one attribute's value; equal bytes are equal values.
     #[inline]
     fn attribute_bytes(&self, position: usize) -> &[u8] {
+        &self.0[self.attribute_place(position)]
+    }
+
+    /// Where the bytes of an attribute's value stand.
+    #[inline]
+    fn attribute_place(&self, position: usize) -> Range<usize> {
         let (row, count) = (&*self.0, self.len());
         if position >= count {
-            return &[];
+            return 0..0;
         }
         let width = if row[0] & !TIMED == NARROW { 2 } else { 4 };
         let start = HEADER_BYTES + width * count;
         let from = if position == 0 { 0 } else { end_at(row, width, position - 1) };
-        &row[start + from..start + end_at(row, width, position)]
+        start + from..start + end_at(row, width, position)
     }
 
     /// All values in order, borrowed.
@@ -199,6 +208,36 @@ impl Row {
             out[values.len()..].copy_from_slice(behind);
             out[0] = if behind.is_empty() { values[0] & !TIMED } else { values[0] | TIMED };
         })))
+    }
+
+    /// The same row, its deadline included, with other values at some positions that it has, each named once. The bytes of
+    /// the others are taken as they are, so this knows nothing of a definition. One allocation.
+    ///
+    /// # Errors
+    /// As [`Row::encode`].
+    pub fn replacing(&self, changes: &[(usize, ValueRef<'_>)]) -> Result<Row, ValueError> {
+        let mut fits = true;
+        for (position, value) in changes {
+            fits &= value_bytes::encoded_len(*value)? == self.attribute_bytes(*position).len();
+        }
+        if !fits {
+            return self.reshaped(changes);
+        }
+        Ok(Row(Thin::copied(&self.0, |out| {
+            for (position, value) in changes {
+                let place = self.attribute_place(*position);
+                value_bytes::write(*value, &mut &mut out[place]);
+            }
+        })))
+    }
+
+    /// As [`Row::replacing`], where values get longer or shorter.
+    fn reshaped(&self, changes: &[(usize, ValueRef<'_>)]) -> Result<Row, ValueError> {
+        let values = (0..self.len()).map(|position| {
+            let new = changes.iter().find(|(changed, _)| *changed == position);
+            new.map_or_else(|| self.attribute(position), |(_, value)| *value)
+        });
+        Row::encode_refs(self.version(), values)?.with_deadline(self.deadline_ms())
     }
 
     /// Whether both have the same values, whatever their deadlines and the schema versions they were written under: a new

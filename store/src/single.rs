@@ -31,6 +31,7 @@ use crate::row::Body;
 use crate::schema::Kind;
 use crate::store::Store;
 use crate::table::Table;
+use crate::version::Seen;
 use crate::work::Op;
 
 /// What a single operation makes of a key, and what it answers.
@@ -64,6 +65,7 @@ impl Store {
             return None;
         }
         let guard = table.pin();
+        table.rows.cells.ask_for(key, &guard);
         let step = || self.alter_alone(table, key, wall_ms, decide, &guard);
         match self.locks.alone(&row_lock(table.id(), key), step)?? {
             Err(error) => Some(Err(error)),
@@ -99,27 +101,27 @@ impl Store {
         };
         let new = changed(table.def.kind, old.as_deref(), op);
         let Some(new) = new else { return Some(Ok(Ended::Done(answer))) };
-        let growth = Growth::of(key, old.as_deref(), new.as_ref());
-        if !table.fits(new.as_ref()) || !table.has_room(growth) {
+        let full = || !table.has_room(Growth::of(key, old.as_deref(), new.as_ref()));
+        if !table.fits(new.as_ref()) || (table.def.retention.refuses() && full()) {
             return None;
         }
         let cell = known.map_or_else(|| rows.born(key, guard), |cell| cell.clone_arc());
         let fresh = old.is_none() && cell.is_empty();
-        place(table, &cell, new.as_ref());
+        let new = place(table, &cell, new, guard);
         // What is placed, entries in trees included, and this look are in one order for all, as the announcement and the look
         // at what it covers are: one of the two sees the other. The version's own place needs no fence (it is stored SeqCst),
         // but the trees promise nothing about their stores.
         if fresh || !table.indexes.is_empty() {
             fence(Ordering::SeqCst);
         }
-        if rows.ranges.any() && table.lies_in(key, [old.as_deref(), new.as_ref()], read_by_any) {
+        if rows.ranges.any() && table.lies_in(key, [old.as_deref(), new.as_deref()], read_by_any) {
             self.unmark(table, &cell, guard);
             return None;
         }
         let at = cell.commit_placed(&self.clock, wall_ms, guard);
         // A key's first version has nothing behind it.
         let oldest = if fresh { at } else { self.snapshots.oldest() };
-        let left = self.follow_commit(table, &cell, old.as_deref(), new.as_ref(), at, oldest, guard);
+        let left = self.follow_commit(table, &cell, old.as_deref(), new.as_deref(), at, oldest, guard);
         Some(Ok(if left { Ended::Untidy(answer) } else { Ended::Done(answer) }))
     }
 }
@@ -128,14 +130,21 @@ fn read_by_any(ranges: &RangeLocks, index: Option<IndexId>, key: &Key) -> bool {
     ranges.covers(None, index, key)
 }
 
-/// Puts the version and its index entries where readers find them.
-fn place(table: &Table, cell: &CellRef, new: Option<&Body>) {
-    cell.place(new.cloned());
+/// Puts the version and its index entries where readers find them, and says what it holds, in place.
+fn place<'g>(
+    table: &Table,
+    cell: &CellRef,
+    new: Option<Body>,
+    guard: &'g LocalGuard<'_>,
+) -> Option<Seen<'g>> {
+    cell.place(new);
+    let new = cell.versions(guard).next().and_then(|version| version.body());
     for index in &table.indexes {
-        for entry in index.entries(&table.def, &cell.key, new) {
+        for entry in index.entries(&table.def, &cell.key, new.as_deref()) {
             index.put(&entry, cell);
         }
     }
+    new
 }
 
 /// What the key holds after the operation; nothing when that is what it holds already.

@@ -19,6 +19,7 @@ use std::sync::atomic::Ordering;
 use seize::{Collector, Guard as _, LocalGuard};
 
 use crate::clock::{Clock, Timestamp};
+use crate::limits::RETIRED_SOON_BYTES;
 use crate::row::{Body, Head, Row};
 use crate::txn::{Status, Txn};
 
@@ -80,9 +81,23 @@ pub(crate) unsafe fn free(block: NonNull<Head>) {
     }
 }
 
+/// Gives a version up once every reader that may have found it has left.
+///
+/// # Safety
+/// The block came from [`block`], was linked into one chain and is unlinked; this is called once for it.
+pub(crate) unsafe fn retire(block: *mut Head, guard: &LocalGuard<'_>) {
+    // SAFETY: unlinked a moment ago by the caller, and nobody frees it before it is retired.
+    let len = unsafe { (*block).len };
+    // SAFETY: as the caller says.
+    unsafe { guard.defer_retire(block, free_retired) };
+    if (RETIRED_SOON_BYTES..GONE).contains(&len) {
+        guard.flush();
+    }
+}
+
 /// # Safety
 /// Called by the collector once, for what was retired after it was unlinked.
-pub(crate) unsafe fn free_retired(block: *mut Head, _: &Collector) {
+unsafe fn free_retired(block: *mut Head, _: &Collector) {
     if let Some(block) = NonNull::new(block) {
         // SAFETY: see above.
         unsafe { free(block) };
@@ -129,7 +144,11 @@ impl<'g> Version<'g> {
 
     /// Cuts off what is behind it. Under the key's write lock.
     pub(crate) fn cut(&self) -> *mut Head {
-        self.head().next.swap(ptr::null_mut(), Ordering::AcqRel)
+        let next = self.head().next.load(Ordering::Acquire);
+        if !next.is_null() {
+            self.head().next.store(ptr::null_mut(), Ordering::Release);
+        }
+        next
     }
 
     /// What it says the key holds; nothing when it is a deletion.
@@ -235,7 +254,9 @@ impl<'g> Version<'g> {
     /// Forgets its proposal: every live snapshot is above it. Under the write lock, of a committed version.
     pub(crate) fn forget_proposal(&self) {
         // Whoever else reads it finds it folded either way: the holder of the lock has folded it before.
-        self.head().whose.store(folded(Timestamp::NEVER), Ordering::SeqCst);
+        if self.head().whose.load(Ordering::Relaxed) != folded(Timestamp::NEVER) {
+            self.head().whose.store(folded(Timestamp::NEVER), Ordering::SeqCst);
+        }
     }
 }
 

@@ -128,6 +128,27 @@ proptest! {
     }
 
     #[test]
+    fn a_row_with_other_values_is_the_row_of_those_values(
+        values in vec(value(), 1..6),
+        new in vec((0..6_usize, value()), 0..3),
+        deadline in proptest::option::of(any::<u64>()),
+    ) {
+        // Aim: changing some values of a row gives the one encoding of the whole. Method: against encoding it anew.
+        let row = Row::encode(SchemaVersion(3), &values).expect("small").with_deadline(deadline).expect("small");
+        let mut changes: Vec<(usize, Value)> = Vec::new();
+        for (position, value) in new {
+            if position < values.len() && changes.iter().all(|(known, _)| *known != position) {
+                changes.push((position, value));
+            }
+        }
+        let mut wanted = values;
+        changes.iter().for_each(|(position, value)| wanted[*position] = value.clone());
+        let borrowed: Vec<_> = changes.iter().map(|(position, value)| (*position, value.as_ref())).collect();
+        let wanted = Row::encode(SchemaVersion(3), &wanted).expect("small").with_deadline(deadline).expect("small");
+        prop_assert_eq!(row.replacing(&borrowed).expect("small"), wanted);
+    }
+
+    #[test]
     fn keys_give_back_their_values(values in vec(value(), 0..4)) {
         // Aim: decode is the inverse of encode, in stored form; splitting finds the borders. Method: round trip.
         let encoded = key(&values);

@@ -165,12 +165,18 @@ impl Bench {
 
     /// What the table says compared with what the allocator says, in percent.
     fn compare(&self, what: &str, percent: f64) {
+        self.compare_with(what, percent, 0);
+    }
+
+    /// As [`Bench::compare`]; the allocator may hold this much more, which is the writing thread's and no table's.
+    fn compare_with(&self, what: &str, percent: f64, beside: i64) {
         let held = HELD.load(Ordering::Relaxed) - self.base;
         let said = self.table().memory_bytes() as i64;
         let off = (said - held) as f64 * 100.0 / held as f64;
         let rows = self.table().len().max(1) as i64;
         println!("{what}: {} bytes a row, {} said, {off:+.1} %", held / rows, said / rows);
-        assert!(off.abs() <= percent, "{what}: {said} said, {held} held: {off:+.1} %");
+        let above = held - said > beside || said > held;
+        assert!(off.abs() <= percent || !above, "{what}: {said} said, {held} held: {off:+.1} %");
     }
 }
 
@@ -182,11 +188,11 @@ fn life_of(what: &str, mut bench: Bench, in_order: bool, rows: i64, percent: f64
     bench.compare(&format!("{what}, filled"), percent);
     keys().filter(|k| k % 2 == 0).for_each(|k| bench.put(T, k, 1, 5));
     let soon = percent + JUST_NOW;
-    bench.compare(&format!("{what}, updated just now"), soon);
+    bench.compare_with(&format!("{what}, updated just now"), soon, BESIDE_BYTES);
     bench.settle();
     bench.compare(&format!("{what}, updated"), percent);
     keys().filter(|k| k % 3 == 0).for_each(|k| bench.delete(k));
-    bench.compare(&format!("{what}, deleted just now"), soon);
+    bench.compare_with(&format!("{what}, deleted just now"), soon, BESIDE_BYTES);
     bench.settle();
     bench.compare(&format!("{what}, deleted"), percent);
 }
@@ -194,6 +200,8 @@ fn life_of(what: &str, mut bench: Bench, in_order: bool, rows: i64, percent: f64
 /// Further off, in percent, while index entries that no row has any more are still kept: leaves are looked at where rows
 /// are, and here all rows of every second value of `n` have gone to another, so there are parts where nobody looks.
 const JUST_NOW: f64 = 3.0;
+/// What a thread that writes keeps at most of rows of up to two hundred bytes: retired ones, and blocks for new ones.
+const BESIDE_BYTES: i64 = 256 << 10;
 const MANY: i64 = 20_000;
 
 #[test]

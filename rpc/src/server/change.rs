@@ -71,7 +71,7 @@ impl Door {
         };
         let changes = update.changes.into_iter().enumerate().map(assigned);
         let changes = changes.collect::<Result<Vec<_>, Error>>()?;
-        check_attributes(&table, changes.iter().map(|(name, _)| name), &format!("{path}.changes"))?;
+        check_attributes(&table, changes.iter().map(|(name, _)| name.as_str()), &format!("{path}.changes"))?;
         Ok(Change::Update(table, key, changes))
     }
 
@@ -79,7 +79,7 @@ impl Door {
         let table = self.table(&count.table)?;
         let key = self.checked_key(&table, count.key, &format!("{path}.key"))?;
         let counts: Vec<Count> = count.counts.into_iter().map(counted).collect();
-        check_attributes(&table, counts.iter().map(|count| &count.attribute), &format!("{path}.counts"))?;
+        check_attributes(&table, counts.iter().map(|count| &*count.attribute), &format!("{path}.counts"))?;
         let default = match count.default {
             None => None,
             Some(row) => Some(self.checked_row(&table, Some(row), &format!("{path}.default"))?),
@@ -119,7 +119,7 @@ fn counted(count: proto::Count) -> Count {
 
 fn check_attributes<'a>(
     table: &DynTable,
-    names: impl Iterator<Item = &'a String>,
+    names: impl Iterator<Item = &'a str>,
     path: &str,
 ) -> Result<(), Error> {
     let def = table.definition()?;

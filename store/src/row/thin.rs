@@ -14,6 +14,7 @@ use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 
+use super::spare;
 use crate::txn::Txn;
 
 /// What stands before the bytes.
@@ -56,20 +57,42 @@ impl Thin {
     /// # Panics
     /// When there are 4 GiB or more; rows are far below.
     pub(crate) fn with(len: usize, fill: impl FnOnce(&mut [u8])) -> Thin {
-        let layout = layout(len);
-        // SAFETY: the layout is not empty, it has the head.
-        let at = unsafe { alloc(layout) }.cast::<Head>();
-        let Some(head) = NonNull::new(at) else { handle_alloc_error(layout) };
-        let short = u32::try_from(len).expect("rows are below 4 GiB");
-        // SAFETY: just allocated with room for the head and `len` bytes, and aligned for the head.
+        let thin = Thin::allocated(len);
+        // SAFETY: allocated with room for `len` bytes, by us alone so far.
         let bytes = unsafe {
-            head.write(Head::new(short));
-            head.add(1).cast::<u8>().write_bytes(0, len);
-            std::slice::from_raw_parts_mut(head.add(1).cast::<u8>().as_ptr(), len)
+            let own = thin.0.add(1).cast::<u8>().as_ptr();
+            own.write_bytes(0, len);
+            std::slice::from_raw_parts_mut(own, len)
         };
-        let thin = Thin(head);
         fill(bytes);
         thin
+    }
+
+    /// A copy of these bytes, with what `change` makes of it.
+    pub(crate) fn copied(bytes: &[u8], change: impl FnOnce(&mut [u8])) -> Thin {
+        let thin = Thin::allocated(bytes.len());
+        // SAFETY: allocated with room for as many bytes as there are, by us alone so far.
+        let own = unsafe {
+            let own = thin.0.add(1).cast::<u8>().as_ptr();
+            ptr::copy_nonoverlapping(bytes.as_ptr(), own, bytes.len());
+            std::slice::from_raw_parts_mut(own, bytes.len())
+        };
+        change(own);
+        thin
+    }
+
+    /// A block with one count, its bytes not written yet: whoever calls this writes them before anything else.
+    fn allocated(len: usize) -> Thin {
+        let layout = layout(len);
+        let head = spare::take(layout).unwrap_or_else(|| {
+            // SAFETY: the layout is not empty, it has the head.
+            let at = unsafe { alloc(layout) }.cast::<Head>();
+            NonNull::new(at).unwrap_or_else(|| handle_alloc_error(layout))
+        });
+        let short = u32::try_from(len).expect("rows are below 4 GiB");
+        // SAFETY: just allocated with room for the head, and aligned for it.
+        unsafe { head.write(Head::new(short)) };
+        Thin(head)
     }
 
     /// Whether both are the very same bytes in memory.
@@ -82,6 +105,11 @@ impl Thin {
     pub(crate) fn claim(self, whose: *mut Txn) -> NonNull<Head> {
         let claimed = |thin: &Thin| {
             let word = &thin.head().whose;
+            // Nobody else has the row: a version of a key counts too.
+            if thin.head().count.load(Ordering::Acquire) == 1 && word.load(Ordering::Relaxed).is_null() {
+                word.store(whose, Ordering::Relaxed);
+                return true;
+            }
             word.compare_exchange(ptr::null_mut(), whose, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         };
         let own = if claimed(&self) { self } else { Thin::from(&*self) };
@@ -107,7 +135,7 @@ fn layout(len: usize) -> Layout {
 
 impl From<&[u8]> for Thin {
     fn from(bytes: &[u8]) -> Thin {
-        Thin::with(bytes.len(), |out| out.copy_from_slice(bytes))
+        Thin::copied(bytes, |_| {})
     }
 }
 
@@ -143,7 +171,11 @@ impl Drop for Thin {
         fence(Ordering::Acquire);
         let layout = layout(self.len());
         // SAFETY: the last counted pointer is going, so nobody reads it; allocated with this layout.
-        unsafe { dealloc(self.0.as_ptr().cast(), layout) };
+        unsafe {
+            if !spare::keep(self.0, layout) {
+                dealloc(self.0.as_ptr().cast(), layout);
+            }
+        }
     }
 }
 

@@ -32,6 +32,7 @@ const LIST: u8 = 9;
 const MAP: u8 = 10;
 
 /// How many bytes [`write()`] will write. Also the one place where depth is checked on the way in.
+#[inline]
 pub(crate) fn encoded_len(value: ValueRef<'_>) -> Result<usize, ValueError> {
     encoded_len_at(value, 1)
 }

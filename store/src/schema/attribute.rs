@@ -61,6 +61,7 @@ impl Type {
     }
 
     /// The value as an attribute of this type stores it, `None` if it takes no such value. Null is taken by every type.
+    #[inline]
     pub fn admit(self, value: ValueRef<'_>) -> Option<ValueRef<'_>> {
         match (self, value) {
             (Type::Any, _)

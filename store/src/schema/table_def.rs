@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::attribute::{Attribute, Type};
 use super::builder::TableBuilder;
@@ -255,14 +256,27 @@ impl TableDef {
         I::IntoIter: Clone,
     {
         let values = values.into_iter();
-        self.check_arity("a row", self.attributes.len(), values.clone().count())?;
+        let mut stored: SmallVec<[ValueRef<'_>; 8]> = SmallVec::with_capacity(self.attributes.len());
         for (attribute, value) in self.attributes.iter().zip(values.clone()) {
-            self.admit(attribute, value)?;
+            match self.admit(attribute, value) {
+                Ok(value) => stored.push(value),
+                Err(misfit) => {
+                    // Too many or too few is said first: then the others may only seem to be of wrong types.
+                    self.check_arity("a row", self.attributes.len(), values.count())?;
+                    return Err(misfit);
+                }
+            }
         }
-        let stored = self.attributes.iter().zip(values);
-        // Admitted a moment ago, so nothing falls back to null.
-        let stored = stored.map(|(attribute, value)| attribute.ty.admit(value).unwrap_or_default());
-        Ok(Row::encode_refs(self.layout().since, stored)?)
+        if stored.len() < self.attributes.len() || values.size_hint() != (stored.len(), Some(stored.len())) {
+            self.check_arity("a row", self.attributes.len(), values.count())?;
+        }
+        Ok(Row::encode_refs(self.layout().since, stored.iter().copied())?)
+    }
+
+    /// Whether a row is as this definition writes rows now: with all attributes, and in the layout in force.
+    #[inline]
+    pub fn is_own(&self, row: &Row) -> bool {
+        row.version() == self.layout().since && row.len() == self.attributes.len()
     }
 
     /// A row of another definition (an older one of this table, the same table elsewhere) as this one stores it, its deadline
@@ -274,7 +288,7 @@ impl TableDef {
         if row.len() > self.attributes.len() {
             self.check_arity("a row", self.attributes.len(), row.len())?;
         }
-        let mut same = row.version() == self.layout().since && row.len() == self.attributes.len();
+        let mut same = self.is_own(row);
         for (position, attribute) in self.attributes.iter().enumerate() {
             let value = self.value_of(row, position);
             same &= self.admit(attribute, value)?.type_name() == value.type_name();
@@ -416,6 +430,7 @@ impl TableDef {
     }
 
     /// The value as this attribute stores it.
+    #[inline]
     fn admit<'a>(&self, attribute: &Attribute, value: ValueRef<'a>) -> Result<ValueRef<'a>, RowError> {
         let (table, name) = (|| self.name.clone(), || attribute.name.clone());
         if value.is_null() && !attribute.nullable {
