@@ -100,7 +100,7 @@ impl Catalog {
 fn fill(table: &Table, index: IndexId, guard: &LocalGuard<'_>) {
     let index = table.index(index).expect("it was just put there");
     if let Some(backing) = &table.rows.backing {
-        fill_from_image(table, backing, index);
+        fill_from_image(table, backing, index, guard);
     }
     let done = table.walk(&KeyRange::all(), Direction::Forward, guard, |cell| {
         // What was there before all rows were rewritten has other attributes, and nobody reads it any more.
@@ -108,7 +108,7 @@ fn fill(table: &Table, index: IndexId, guard: &LocalGuard<'_>) {
         let versions = cell.versions(guard).filter(|version| version.committed().is_none_or(read));
         for body in versions.filter_map(|version| version.body()) {
             for entry in index.entries(&table.def, &cell.key, Some(&body)) {
-                index.put(&entry, &cell.clone_arc());
+                index.put(&entry, &cell.clone_arc(), guard);
             }
         }
         Ok(ControlFlow::Continue(()))
@@ -118,7 +118,7 @@ fn fill(table: &Table, index: IndexId, guard: &LocalGuard<'_>) {
 
 /// The part of a table on disc alone that is not in memory. A row that cannot be read stops the node, so that nobody sees an
 /// index without it.
-fn fill_from_image(table: &Table, backing: &Backing, index: &Index) {
+fn fill_from_image(table: &Table, backing: &Backing, index: &Index, guard: &LocalGuard<'_>) {
     let stands_in = CellRef::new(Cell::new(Key::from_encoded(&[])));
     let _ = table.each_place(backing, &KeyRange::all(), Direction::Forward, |key, place| {
         // What is in memory has its turn later; what was there before all rows were rewritten is read by nobody.
@@ -126,7 +126,7 @@ fn fill_from_image(table: &Table, backing: &Backing, index: &Index) {
             && *at > table.def.reshaped
         {
             for entry in index.entries(&table.def, key, Some(body)) {
-                index.put(&entry, &stands_in);
+                index.put(&entry, &stands_in, guard);
             }
         }
         Ok(ControlFlow::Continue(()))

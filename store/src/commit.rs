@@ -176,7 +176,7 @@ impl Store {
         for index in &table.indexes {
             for entry in index.entries(&table.def, &cell.key, new.as_deref()) {
                 if !has_entry(table, index, cell, &entry, guard) {
-                    index.remove(&entry);
+                    index.remove(&entry, guard);
                 }
             }
         }

@@ -229,7 +229,7 @@ fn forget(table: &Table, gone: &Gone, oldest: Timestamp, guard: &LocalGuard<'_>)
         let kept = |cell: &Cell| has_entry(table, index, cell, entry, guard);
         let in_image = || now.is_none() && image_has_entry(table, index, &gone.cell.key, entry, guard);
         if !kept(&gone.cell) && !now.as_ref().is_some_and(|cell| kept(cell)) && !in_image() {
-            index.remove(entry);
+            index.remove(entry, guard);
         }
     }
     if table.rows.backing.is_some() {

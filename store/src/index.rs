@@ -6,9 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crossbeam::utils::CachePadded;
-use foldhash::fast::FixedState;
-use scc::TreeIndex;
-use seize::LocalGuard;
+use seize::{Guard as _, LocalGuard};
 
 use crate::cell::{Cell, CellRef};
 use crate::key::{Key, KeyRange};
@@ -16,12 +14,12 @@ use crate::limits::STRIPES;
 use crate::row::{Body, Row};
 use crate::schema::{IndexDef, TableDef};
 use crate::table::Direction;
-use crate::tree::walk_tree;
+use crate::tree::{Tree, walk_tree};
 
 pub(crate) struct Index {
     pub(crate) def: IndexDef,
-    pub(crate) tree: TreeIndex<Key, CellRef>,
-    /// What the tree holds, striped by entry.
+    pub(crate) tree: Tree,
+    /// What the tree holds, striped by thread.
     tallies: Box<[CachePadded<Tally>]>,
     /// What stands in the tree for every row of a table on disc alone, whose rows come and go: its readers go by the key.
     stands_in: Option<CellRef>,
@@ -32,15 +30,13 @@ struct Tally {
     entries: AtomicI64,
     /// Of their keys, beyond the entries themselves.
     heap_bytes: AtomicI64,
-    /// Entries removed, less those put in since: as many at most still take a place.
-    removed: AtomicI64,
 }
 
 impl Index {
     pub(crate) fn new(def: IndexDef, disc_only: bool) -> Index {
         let tallies = (0..STRIPES).map(|_| CachePadded::default()).collect();
         let stands_in = disc_only.then(|| CellRef::new(Cell::new(Key::from_encoded(&[]))));
-        Index { def, tree: TreeIndex::new(), tallies, stands_in }
+        Index { def, tree: Tree::new(), tallies, stands_in }
     }
 
     /// The key of the row that an entry is of.
@@ -76,70 +72,51 @@ impl Index {
         entries
     }
 
-    /// Puts an entry in, or points an old one to this cell (the key may have died and been born again meanwhile).
-    pub(crate) fn put(&self, entry: &Key, cell: &CellRef) {
-        let cell = self.stands_in.as_ref().unwrap_or(cell);
-        let known = self.tree.peek_with(entry, |_, known| CellRef::ptr_eq(known, cell));
-        match known {
-            Some(true) => {}
-            Some(false) => self.tree.upsert_sync(entry.clone(), CellRef::clone(cell)),
-            None => match self.tree.insert_sync(entry.clone(), CellRef::clone(cell)) {
-                Ok(()) => self.count(entry, 1),
-                Err((entry, cell)) => self.tree.upsert_sync(entry, cell),
-            },
+    /// Puts an entry in, or points an old one to this cell (the key may have died and been born again meanwhile). As whatever
+    /// changes its entries, by whoever may write the row's key.
+    pub(crate) fn put(&self, entry: &Key, cell: &CellRef, guard: &LocalGuard<'_>) {
+        if self.tree.put(entry, self.stands_in.as_ref().unwrap_or(cell), guard) {
+            self.count(entry, 1, guard);
         }
     }
 
-    pub(crate) fn remove(&self, entry: &Key) {
-        if self.tree.remove_sync(entry) {
-            self.count(entry, -1);
+    pub(crate) fn remove(&self, entry: &Key, guard: &LocalGuard<'_>) {
+        if self.tree.remove(entry, guard) {
+            self.count(entry, -1, guard);
         }
     }
 
     /// Takes all entries out. Nobody puts any in meanwhile.
-    pub(crate) fn clear(&self) {
-        self.tree.clear();
+    pub(crate) fn clear(&self, guard: &LocalGuard<'_>) {
+        self.tree.clear(guard);
         for tally in &self.tallies {
             tally.entries.store(0, Ordering::Relaxed);
             tally.heap_bytes.store(0, Ordering::Relaxed);
-            tally.removed.store(0, Ordering::Relaxed);
         }
     }
 
-    fn count(&self, entry: &Key, more: i64) {
-        let tally = &self.tallies[entry.hash_with(&FixedState::default()) as usize % STRIPES];
+    fn count(&self, entry: &Key, more: i64, guard: &LocalGuard<'_>) {
+        let tally = &self.tallies[guard.thread_id() % STRIPES];
         tally.entries.fetch_add(more, Ordering::Relaxed);
-        if more < 0 || tally.removed.load(Ordering::Relaxed) > 0 {
-            tally.removed.fetch_sub(more, Ordering::Relaxed);
-        }
         let heap_bytes = entry.heap_bytes() as i64;
         if heap_bytes != 0 {
             tally.heap_bytes.fetch_add(more * heap_bytes, Ordering::Relaxed);
         }
     }
 
-    fn sum(&self, of: impl Fn(&Tally) -> &AtomicI64) -> u64 {
-        self.tallies.iter().map(|tally| of(tally).load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
+    fn sum(&self, of: impl Fn(&Tally) -> &AtomicI64) -> usize {
+        self.tallies.iter().map(|tally| of(tally).load(Ordering::Relaxed)).sum::<i64>().max(0) as usize
     }
 
     /// Its entries, those included that no row has any more and that are kept a little longer. O(1).
     pub(crate) fn len(&self) -> u64 {
-        self.sum(|tally| &tally.entries)
+        self.sum(|tally| &tally.entries) as u64
     }
 
-    /// Bytes it holds without any entry.
-    pub(crate) fn fixed_bytes(&self) -> usize {
-        size_of::<Index>() + size_of_val(&*self.tallies)
-    }
-
-    /// Bytes of the keys of its entries, beyond the entries themselves. O(1).
-    pub(crate) fn heap_bytes(&self) -> u64 {
-        self.sum(|tally| &tally.heap_bytes)
-    }
-
-    /// Entries that were removed and may still take a place of the tree. O(1).
-    pub(crate) fn removed(&self) -> u64 {
-        self.sum(|tally| &tally.removed)
+    /// Bytes it holds. O(1).
+    pub(crate) fn bytes(&self) -> usize {
+        let keys = self.sum(|tally| &tally.heap_bytes);
+        size_of::<Index>() + size_of_val(&*self.tallies) + self.tree.bytes() + keys
     }
 
     /// The keys whose rows may have this value.

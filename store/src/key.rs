@@ -17,9 +17,11 @@ use crate::value_ref::ValueRef;
 
 mod key_bytes;
 mod key_range;
+mod packed_key;
 
 pub(crate) use key_bytes::KeyBuffer;
 pub use key_range::KeyRange;
+pub(crate) use packed_key::{PackedKey, Probe, Rest, parting};
 
 /// Keys up to this length live inside the [`Key`]: two whole numbers, or a text of 19 bytes.
 const INLINE_BYTES: usize = 22;

@@ -143,7 +143,7 @@ fn install(
     let cell = known.unwrap_or_else(|| table.rows.born(key, guard));
     for index in &table.indexes {
         for entry in index.entries(&table.def, key, new.as_ref()) {
-            index.put(&entry, &cell);
+            index.put(&entry, &cell, guard);
         }
     }
     cell.load(new.clone(), at);

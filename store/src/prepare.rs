@@ -264,7 +264,7 @@ impl<'a> Steps<'a> {
             progress.marks.push(Mark { table: change.table.id(), cell: CellRef::clone(cell) });
             for index in &change.table.indexes {
                 for entry in index.entries(&change.table.def, change.key, change.new.as_ref()) {
-                    index.put(&entry, cell);
+                    index.put(&entry, cell, self.guard);
                 }
             }
         }
@@ -321,9 +321,7 @@ impl<'a> Steps<'a> {
             None => table.walk(&note.range, Direction::Forward, self.guard, look),
             Some(index) => match table.index(index) {
                 Some(index) => {
-                    walk_tree(&index.tree, &note.range, Direction::Forward, self.guard, |_, cell| {
-                        look(cell.borrow_arc())
-                    })
+                    walk_tree(&index.tree, &note.range, Direction::Forward, self.guard, |_, cell| look(cell))
                 }
                 None => return Err(Conflict::SchemaChanged { table: note.table }),
             },

@@ -249,7 +249,7 @@ impl Table {
         let mut cells = VecDeque::new();
         let tree = self.rows.tree.as_ref().expect("what lives on disc alone has its cells in order");
         walk_tree(tree, &part, direction, guard, |key, cell| {
-            cells.push_back((key.clone(), CellRef::clone(cell)));
+            cells.push_back((key.clone(), cell.clone_arc()));
             Ok(if cells.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
         if let Some((last, _)) = cells.back().filter(|_| cells.len() >= most) {

@@ -141,7 +141,7 @@ fn place<'g>(
     let new = cell.versions(guard).next().and_then(|version| version.body());
     for index in &table.indexes {
         for entry in index.entries(&table.def, &cell.key, new.as_deref()) {
-            index.put(&entry, cell);
+            index.put(&entry, cell, guard);
         }
     }
     new

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
-use scc::TreeIndex;
 use seize::{Guard as _, LocalGuard};
 
 use crate::backing::Backing;
@@ -29,7 +28,7 @@ use crate::range_lock::RangeLocks;
 use crate::row::Body;
 use crate::schema::{Kind, TableDef};
 use crate::statistics::{TableStatistics, Tallies};
-use crate::tree::walk_tree;
+use crate::tree::{Tree, walk_tree};
 use crate::version::Seen;
 use crate::work::Blocked;
 
@@ -56,7 +55,7 @@ pub(crate) struct Rows {
     /// Every cell, by key.
     pub(crate) cells: Cells,
     /// Every cell in key order; ordered tables, and those on disc alone, only. Changed when a key is born or dies.
-    pub(crate) tree: Option<TreeIndex<Key, CellRef>>,
+    pub(crate) tree: Option<Tree>,
     pub(crate) ranges: RangeLocks,
     pub(crate) history: History,
     pub(crate) deadlines: Deadlines,
@@ -81,8 +80,6 @@ struct Count {
     over: AtomicI64,
     /// Keys that hold a row, less those whose deletion is newer.
     keys: AtomicI64,
-    /// Cells that died, less those born since: as many at most may be held by places of trees that nobody reads.
-    dead: AtomicI64,
 }
 
 /// What all stripes of a table's counters say.
@@ -92,7 +89,6 @@ pub(crate) struct Counted {
     pub(crate) bytes: i64,
     pub(crate) over: i64,
     pub(crate) keys: i64,
-    pub(crate) dead: i64,
 }
 
 impl Rows {
@@ -101,7 +97,7 @@ impl Rows {
         let backing = Backing::of(def, heap.attached.get());
         let rows = Arc::new(Rows {
             cells: Cells::new(),
-            tree: (def.kind == Kind::OrderedSet || backing.is_some()).then(TreeIndex::new),
+            tree: (def.kind == Kind::OrderedSet || backing.is_some()).then(Tree::new),
             ranges: RangeLocks::default(),
             history: History::default(),
             deadlines: Deadlines::default(),
@@ -138,16 +134,9 @@ impl Rows {
     }
 
     fn enter(&self, cell: &CellRef, guard: &LocalGuard<'_>) {
-        let key = &cell.key;
-        let dead = &self.counts[guard.thread_id() % STRIPES].dead;
-        if dead.load(Ordering::Relaxed) > 0 {
-            dead.fetch_sub(1, Ordering::Relaxed);
-        }
         self.cells.put(CellRef::clone(cell), guard);
-        if let Some(tree) = &self.tree
-            && let Err((key, cell)) = tree.insert_sync(key.clone(), CellRef::clone(cell))
-        {
-            tree.upsert_sync(key, cell);
+        if let Some(tree) = &self.tree {
+            tree.put(&cell.key, cell, guard);
         }
     }
 
@@ -156,9 +145,8 @@ impl Rows {
         if !self.cells.remove(cell, guard) {
             return;
         }
-        self.counts[guard.thread_id() % STRIPES].dead.fetch_add(1, Ordering::Relaxed);
         if let Some(tree) = &self.tree {
-            tree.remove_sync(&cell.key);
+            tree.remove(&cell.key, guard);
         }
     }
 
@@ -192,7 +180,6 @@ impl Rows {
             bytes: sum.bytes + stripe.bytes.load(Ordering::Relaxed),
             over: sum.over + stripe.over.load(Ordering::Relaxed),
             keys: sum.keys + stripe.keys.load(Ordering::Relaxed),
-            dead: sum.dead + stripe.dead.load(Ordering::Relaxed).max(0),
         })
     }
 
@@ -220,7 +207,6 @@ impl Rows {
             stripe.bytes.store(0, Ordering::Relaxed);
             stripe.over.store(0, Ordering::Relaxed);
             stripe.keys.store(0, Ordering::Relaxed);
-            stripe.dead.store(0, Ordering::Relaxed);
         }
         self.counts[0].keys.store(keys as i64, Ordering::Relaxed);
         self.counts[0].rows.store(rows as i64, Ordering::Relaxed);
@@ -370,9 +356,9 @@ impl Table {
         self.rows.backing.iter().for_each(Backing::empty);
         self.rows.cells.clear(guard);
         if let Some(tree) = &self.rows.tree {
-            tree.clear();
+            tree.clear(guard);
         }
-        self.indexes.iter().for_each(|index| index.clear());
+        self.indexes.iter().for_each(|index| index.clear(guard));
         self.rows.history.clear();
         self.rows.deadlines.clear();
         self.rows.eviction.iter().for_each(Eviction::clear);
@@ -588,7 +574,7 @@ impl Table {
         mut each: impl FnMut(CellAt<'_>) -> Result<ControlFlow<()>, Blocked>,
     ) -> Result<(), Blocked> {
         match &self.rows.tree {
-            Some(tree) => walk_tree(tree, range, direction, guard, |_, cell| each(cell.borrow_arc())),
+            Some(tree) => walk_tree(tree, range, direction, guard, |_, cell| each(cell)),
             None if *range == KeyRange::all() => self.rows.cells.each(guard, each),
             None => self.rows.cells.each(guard, |cell| match range.contains(&cell.key) {
                 true => each(cell),

@@ -172,7 +172,6 @@ impl Churn {
     fn held_after(&mut self, steps: usize) -> i64 {
         (0..steps).for_each(|_| self.step());
         self.store.tidy(usize::MAX);
-        (0..64).for_each(|_| scc::Guard::new().accelerate());
         HELD.load(Ordering::Relaxed)
     }
 

@@ -158,9 +158,6 @@ impl Bench {
         self.commit(Vec::new());
         self.store.clock().propose(self.wall_ms);
         (0..4).for_each(|_| self.store.tidy(1 << 20));
-        for _ in 0..64 {
-            scc::Guard::new().accelerate();
-        }
     }
 
     /// What the table says compared with what the allocator says, in percent.
