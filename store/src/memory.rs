@@ -1,6 +1,6 @@
 //! How much memory a table holds: what is counted where rows change, and what follows from it. Nothing is counted for this
-//! on the way of a read. Blocks, cells, the hash's groups and the queues are known to the byte; how full the leaves of trees
-//! are depends on the order in which keys came and went, so some leaves are looked at when somebody asks.
+//! on the way of a read. Blocks, cells, the hash's groups, the nodes of trees and the queues are known to the byte; what lies
+//! in the nodes of other people's trees (deadlines) and in the keys of rows that are gone is taken as on the average.
 
 use seize::LocalGuard;
 
@@ -45,11 +45,10 @@ pub(crate) fn old_bytes(old: Option<&Body>, new: Option<&Body>) -> usize {
 
 impl Table {
     /// Bytes of memory it holds, as they were asked for from the allocator: rows, keys and what finds them, index entries,
-    /// deadlines, old versions and deletions that are kept. Within 5 % for tables of some thousands of rows (8 % in
-    /// the two seconds after most entries of an index were replaced); what rows that
-    /// were replaced a moment ago held may not have been given back yet: 512 of them, and 128 KiB, for each thread that
-    /// writes, until it writes on or somebody tidies. Takes some tens of microseconds for each index and
-    /// the order of keys, whatever the size of the table. Of a table on disc alone rows in memory are taken to be as large as
+    /// deadlines, old versions and deletions that are kept. Within 1 % for tables of some thousands of rows (3 %
+    /// where they have deadlines); what rows that were replaced a moment ago held may not have been given back yet: 512 of
+    /// them, and 128 KiB, for each thread that writes, until it writes on or somebody tidies. Takes a few microseconds,
+    /// whatever the size of the table. Of a table on disc alone rows in memory are taken to be as large as
     /// all are on the average.
     pub fn memory_bytes(&self) -> u64 {
         let guard = self.pin();

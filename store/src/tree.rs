@@ -198,10 +198,10 @@ impl Tree {
         let root = guard.protect(&self.root, Ordering::Acquire);
         // SAFETY: null, or a node that was in the tree, or one of the past that this guard is older than the end of.
         let mut way = Way { leaf: unsafe { root.as_ref() }?, above: [None; 2] };
-        while way.leaf.level > 0 {
+        while way.leaf.level() > 0 {
             let (node, rank) = (way.leaf, rank(way.leaf));
             let child = node.child(rank, guard);
-            match node.level {
+            match node.level() {
                 1 => Node::ask(child, Node::LINES),
                 _ => Node::ask(child, Node::SEARCHED),
             }
@@ -239,7 +239,7 @@ unsafe fn free_all(node: *mut Node) {
         // SAFETY: it owned the key, and the count of the cell or the child. The first separator has nothing to own.
         unsafe {
             entry.key.free();
-            match node.level {
+            match node.level() {
                 0 => drop(CellRef::from_raw(entry.place.cast())),
                 _ => free_all(entry.place.cast()),
             }

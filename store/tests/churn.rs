@@ -231,8 +231,7 @@ fn a_held_snapshot_pins_what_was_written_since_and_no_longer_than_it_lives() {
             "{shape:?}: the snapshot pinned {pinned} bytes"
         );
         assert!(pinned < STEPS as i64 * EACH_MAX, "{shape:?}: {} bytes a step", pinned / STEPS as i64);
-        // What was removed from leaves that others keep is not told where keys ascend: see the roadmap.
-        let off = if matches!(shape, Shape::Evicting) { 0 } else { said - said_before - pinned };
+        let off = said - said_before - pinned;
         assert!(off.abs() <= pinned / 10, "{shape:?}: {said_before}, then {said} said");
         assert!(figures.old_versions + figures.deletions > STEPS as u64, "{figures:?}");
         assert_eq!(

@@ -194,8 +194,7 @@ fn life_of(what: &str, mut bench: Bench, in_order: bool, rows: i64, percent: f64
     bench.compare(&format!("{what}, deleted"), percent);
 }
 
-/// Further off, in percent, while index entries that no row has any more are still kept: leaves are looked at where rows
-/// are, and here all rows of every second value of `n` have gone to another, so there are parts where nobody looks.
+/// Further off, in percent, where much was replaced a moment ago: some of it waits for the collector.
 const JUST_NOW: f64 = 3.0;
 /// What a thread that writes keeps at most of rows of up to two hundred bytes: retired ones, and blocks for new ones.
 const BESIDE_BYTES: i64 = 256 << 10;
@@ -203,7 +202,7 @@ const MANY: i64 = 20_000;
 
 #[test]
 fn tables_say_how_much_they_hold() {
-    // Aim: `memory_bytes` is within 5 % of what the allocator says, whatever the table. Method: each kind with short and
+    // Aim: `memory_bytes` is within 1 % of what the allocator says, whatever the table. Method: each kind with short and
     // long keys, small and large rows, keys in order and in none, through a life of puts, updates and deletions.
     let _alone = ALONE.lock();
     for kind in [Kind::Set, Kind::OrderedSet, Kind::Bag] {
@@ -215,7 +214,7 @@ fn tables_say_how_much_they_hold() {
             (false, 10, false),
         ] {
             let bench = Bench::new(|table| table.kind(kind), long_keys, row_bytes);
-            life_of(&format!("{kind:?} {long_keys} {row_bytes} {in_order}"), bench, in_order, MANY, 5.0);
+            life_of(&format!("{kind:?} {long_keys} {row_bytes} {in_order}"), bench, in_order, MANY, 1.0);
         }
     }
 }
@@ -231,23 +230,23 @@ fn indexes_and_deadlines_are_among_it() {
                 |table: TableBuilder| table.kind(kind).index("by_n", ["n"]).unique_index("by_u", ["u"]);
             let shape = |table| shape(table).multi_index("by_l", "l");
             let bench = Bench::new(shape, long_keys, 100);
-            life_of(&format!("indexes {kind:?} {long_keys} {in_order}"), bench, in_order, MANY, 5.0);
+            life_of(&format!("indexes {kind:?} {long_keys} {in_order}"), bench, in_order, MANY, 1.0);
         }
     }
     for (kind, in_order) in [(Kind::Set, true), (Kind::OrderedSet, false)] {
         let mut bench = Bench::new(|table| table.kind(kind), false, 50);
         bench.deadlines = true;
-        life_of(&format!("deadlines {kind:?}"), bench, in_order, MANY, 5.0);
+        life_of(&format!("deadlines {kind:?}"), bench, in_order, MANY, 3.0);
     }
 }
 
 #[test]
 fn small_tables_say_it_too() {
-    // Aim: what a table takes before its first row counts. Method: a thousand rows, within 10 %.
+    // Aim: what a table takes before its first row counts. Method: a thousand rows, within 3 %.
     let _alone = ALONE.lock();
     for kind in [Kind::Set, Kind::OrderedSet, Kind::Bag] {
         let bench = Bench::new(|table| table.kind(kind).index("by_n", ["n"]), false, 50);
-        life_of(&format!("small {kind:?}"), bench, false, 1_000, 10.0);
+        life_of(&format!("small {kind:?}"), bench, false, 1_000, 3.0);
     }
 }
 
@@ -263,9 +262,9 @@ fn a_snapshot_says_what_it_pins() {
         (0..MANY).for_each(|k| bench.put(T, k, turn, 0));
     }
     assert_eq!(bench.table().statistics().old_versions, 3 * MANY as u64);
-    bench.compare("pinned", 5.0);
+    bench.compare("pinned", 1.0);
     drop(snapshot);
     bench.settle();
     assert_eq!(bench.table().statistics().old_versions, 0);
-    bench.compare("let go", 5.0);
+    bench.compare("let go", 1.0);
 }

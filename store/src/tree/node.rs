@@ -10,7 +10,7 @@ use std::cell::UnsafeCell;
 use std::cmp::Ordering::{Equal, Greater, Less};
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use seize::{Guard as _, LocalGuard};
@@ -25,14 +25,16 @@ use crate::prefetch::prefetch;
 const LINE: usize = 64;
 const NEVER_FILLED: u64 = u64::MAX >> 1;
 
-/// The order of fields is that of a search; its slots stand in arrays of their parts.
+/// The order of fields is that of a search; its slots stand in arrays of their parts. Every byte is in an atomic or a cell:
+/// a node is freed by pointers that were references to it, and to bytes that may not change they would give no right.
 #[repr(C)]
 pub(super) struct Node {
     ranks: AtomicU64,
     /// Held by who changes the node, for the length of that; a leaf's by who replaces it, until that is done.
     pub(super) state: Mutex<State>,
-    /// Nodes below it; 0 is a leaf.
-    pub(super) level: u8,
+    /// Nodes below it; 0 is a leaf. Never changes.
+    level: AtomicU8,
+    _room: [AtomicU8; 4],
     /// Of slots that were never filled, a number that is above all keys'.
     firsts: [AtomicU64; SLOTS],
     /// Cells of a leaf, children of an inner node.
@@ -75,7 +77,8 @@ impl Node {
         let node = Node {
             ranks: AtomicU64::new(Ranks::in_order(entries.len()).0),
             state: Mutex::new(State { used: entries.len() as u8, gone: false }),
-            level,
+            level: AtomicU8::new(level),
+            _room: Default::default(),
             firsts: [const { AtomicU64::new(NEVER_FILLED) }; SLOTS],
             places: [const { AtomicPtr::new(ptr::null_mut()) }; SLOTS],
             rests: UnsafeCell::new([[MaybeUninit::uninit(); 2]; SLOTS]),
@@ -89,6 +92,11 @@ impl Node {
     /// Lines of memory of a node, and those that a search for a child looks at: word, first parts of keys, places.
     pub(super) const LINES: usize = 8;
     pub(super) const SEARCHED: usize = 4;
+
+    #[inline]
+    pub(super) fn level(&self) -> u8 {
+        self.level.load(Ordering::Relaxed)
+    }
 
     /// Asks for this many lines of the node at this address.
     #[inline]

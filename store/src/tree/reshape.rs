@@ -182,7 +182,7 @@ impl Tree {
         let Some(above) = depth.checked_sub(1) else {
             let root = match new {
                 [only] => only.place.cast(),
-                _ => self.make(path.nodes[0].level + 1, new),
+                _ => self.make(path.nodes[0].level() + 1, new),
             };
             return self.root.store(root, Ordering::SeqCst);
         };
@@ -217,7 +217,7 @@ impl Tree {
         newest: usize,
         replaced: &mut Replaced,
     ) {
-        let (len, level) = (entries.len(), path.nodes[depth].level);
+        let (len, level) = (entries.len(), path.nodes[depth].level());
         let above = depth.checked_sub(1);
         if len == 1 && above.is_none() {
             return self.root.store(entries[0].place.cast(), Ordering::SeqCst);
@@ -265,7 +265,7 @@ impl Tree {
         let mut path = Path::default();
         // SAFETY: null or the root, then children of nodes of the tree, which nobody replaces meanwhile.
         let mut node = unsafe { self.root.load(Ordering::Relaxed).as_ref() }?;
-        while node.level > 0 {
+        while node.level() > 0 {
             let rank = node.child_for(node.ranks(), probe);
             path.nodes.push(node);
             path.ranks.push(rank);
@@ -383,11 +383,11 @@ fn check<'t>(
     // SAFETY: what nodes of the tree have is there.
     let keys: Vec<_> = ranks.slots().map(|slot| unsafe { node.key(slot).key() }).collect();
     assert!(keys.windows(2).all(|two| two[0] < two[1]) && !node.state.lock().gone);
-    let own = if node.level == 0 { &keys[..] } else { &keys[1..] };
+    let own = if node.level() == 0 { &keys[..] } else { &keys[1..] };
     assert!(
         own.iter().all(|key| low.is_none_or(|low| low <= &**key) && high.is_none_or(|high| &**key < high))
     );
-    if node.level == 0 {
+    if node.level() == 0 {
         leaves.push(node);
         return 1;
     }
@@ -396,7 +396,7 @@ fn check<'t>(
     for (rank, slot) in ranks.slots().enumerate() {
         // SAFETY: as above.
         let child = unsafe { &*node.entry(slot).place.cast::<Node>() };
-        assert_eq!(child.level + 1, node.level);
+        assert_eq!(child.level() + 1, node.level());
         let low = if rank == 0 { low } else { Some(&*keys[rank]) };
         let high = keys.get(rank + 1).map(|key| &**key).or(high);
         nodes += check(child, low, high, false, leaves);
