@@ -1,6 +1,6 @@
 //! How much memory a table holds: what is counted where rows change, and what follows from it. Nothing is counted for this
 //! on the way of a read. Blocks, cells, the hash's groups, the nodes of trees and the queues are known to the byte; what lies
-//! in the nodes of other people's trees (deadlines) and in the keys of rows that are gone is taken as on the average.
+//! in the nodes of the queue of deadlines and in the keys of rows that are gone is taken as on the average.
 
 use seize::LocalGuard;
 
