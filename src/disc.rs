@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hypermnesia_replication::{Fact, LogToken};
-use hypermnesia_store::disc::{Checkpointer, DiscError, LockGuard, Log, LogWriter, Position, Record};
+use hypermnesia_store::disc::{Checkpointer, DiscError, Imaged, LockGuard, Log, LogWriter, Position, Record};
 use hypermnesia_store::{Ack, codec};
 use parking_lot::{Condvar, Mutex};
 
@@ -146,6 +146,12 @@ impl Disc {
     /// The node is closed and its threads have ended: writes what is there and that it is all, and lets the next process in.
     pub(crate) fn close(&self) {
         let Some(lock) = self.lock.lock().take() else { return };
+        // The next start reads the image faster than the log. What is not taken now is read from the log then.
+        if self.log.check().is_ok()
+            && let Err(error) = self.checkpoint(1, |_| true)
+        {
+            tracing::warn!(%error, "the image could not take what the log has; the next start reads it there");
+        }
         self.checkpointer.lock().close();
         if let Err(error) = self.writer.lock().close() {
             tracing::error!(%error, "the log could not be written at the end");
@@ -262,12 +268,21 @@ impl Disc {
     /// Takes full segments into the image once there are enough of them, and removes those that nobody needs any more.
     /// Writers are stopped for no longer than it takes to look at the list of segments, or to remove a file.
     fn checkpoint_if_due(&self, core: &Core) -> Result<(), DiscError> {
+        self.checkpoint(self.checkpoint_bytes, |imaged| {
+            core.store.imaged(imaged);
+            !core.is_closed()
+        })
+    }
+
+    /// Takes full segments into the image if they have at least so many bytes. `step` hears what each step has brought, and
+    /// says whether to go on.
+    fn checkpoint(&self, least: u64, step: impl Fn(Imaged) -> bool) -> Result<(), DiscError> {
         let mut checkpointer = self.checkpointer.lock();
         let mut closed = self.writer.lock().closed();
         let read_to = checkpointer.read_to();
         closed.retain(|(_, end)| *end > read_to);
         let Some((_, last)) = closed.last() else { return Ok(()) };
-        if last.0 - read_to.0 < self.checkpoint_bytes {
+        if last.0 - read_to.0 < least {
             return Ok(());
         }
         let (mut batch, mut from) = (Vec::new(), read_to);
@@ -277,13 +292,12 @@ impl Disc {
             if end.0 - from.0 < self.checkpoint_bytes.min(CHECKPOINT_BATCH_BYTES) && !is_last {
                 continue;
             }
-            if core.is_closed() {
+            let imaged = checkpointer.take(&batch)?;
+            let freed = self.writer.lock().trim(checkpointer.applied())?;
+            tracing::debug!(segments = batch.len(), freed, "the image has taken log segments");
+            if !step(imaged) {
                 return Ok(());
             }
-            let imaged = checkpointer.take(&batch)?;
-            core.store.imaged(imaged);
-            let freed = self.writer.lock().trim(checkpointer.applied())?;
-            tracing::debug!(node = %core.name, segments = batch.len(), freed, "the image has taken log segments");
             (batch, from) = (Vec::new(), *end);
         }
         Ok(())

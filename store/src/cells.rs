@@ -319,6 +319,20 @@ impl Cells {
         }
     }
 
+    /// Makes room for so many cells at once, where there are none yet: shards that are filled step by step copy theirs twice
+    /// on the average.
+    pub(crate) fn reserve(&self, cells: usize, guard: &LocalGuard<'_>) {
+        // A shard gets its part, a little more or less; what is more grows as ever.
+        let part = cells.div_ceil(self.shards.len());
+        let homes = ((part + part / 16) * 8).div_ceil(7 * GROUP).max(GROUPS_MIN);
+        for (n, shard) in self.shards.iter().enumerate() {
+            let _fill = shard.fill.lock();
+            if self.groups(n, guard).is_none() {
+                shard.groups.store(Box::into_raw(Box::new(Groups::new(homes))), Ordering::SeqCst);
+            }
+        }
+    }
+
     /// Copies a shard's cells into groups with room for half as many again.
     fn grow(&self, shard: &Shard, fill: &mut Fill, old: Option<&Groups>, guard: &LocalGuard<'_>) {
         let mut homes = (fill.cells * 12 / 7 / GROUP).max(GROUPS_MIN);
@@ -563,6 +577,21 @@ mod tests {
         assert!(
             cells.len() == 0 && cells.get(&key(*known.first().expect("some are left")), &guard).is_none()
         );
+    }
+
+    #[test]
+    fn room_that_was_made_is_used_and_grows() {
+        // Aim: reserving loses nothing and is worth something. Method: fewer, as many and more cells than there is room for.
+        for count in [10, 5_000, 20_000] {
+            let (collector, cells) = (Collector::new(), Cells::new());
+            cells.reserve(5_000, &collector.enter());
+            let before = cells.bytes();
+            (0..count).for_each(|n| put(&cells, n, &collector.enter()));
+            cells.reserve(50_000, &collector.enter());
+            assert_eq!(cells.len(), count as usize);
+            assert!((0..count).all(|n| cells.get(&key(n), &collector.enter()).is_some()));
+            assert_eq!(cells.bytes() > before, count == 20_000, "{count} cells: {} bytes", cells.bytes());
+        }
     }
 
     #[test]

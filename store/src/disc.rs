@@ -28,6 +28,7 @@ mod real;
 pub mod record;
 pub mod replay;
 mod segment;
+mod shared;
 pub mod spare;
 mod view;
 

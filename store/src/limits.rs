@@ -99,3 +99,6 @@ pub const CACHE_BYTES_MAX: u64 = 1 << 42;
 pub(crate) const RETIRED_AT_ONCE: usize = 512;
 /// Rows of this many bytes are not left to wait for others to be retired.
 pub(crate) const RETIRED_SOON_BYTES: u32 = 2 << 10;
+
+/// Keys that room is made for at once, whatever somebody says that will come: 700 MB of places.
+pub(crate) const RESERVED_KEYS_MAX: usize = 64 << 20;

@@ -14,6 +14,7 @@ use crate::codec::CodecError;
 use crate::history::row_lock;
 use crate::ids::TableId;
 use crate::key::{Key, KeyRange};
+use crate::limits::RESERVED_KEYS_MAX;
 use crate::memory;
 use crate::row::Body;
 use crate::store::Store;
@@ -107,6 +108,17 @@ impl Store {
             self.follow_schema(key, body.as_ref(), &guard);
         }
         Ok(())
+    }
+
+    /// Makes room in memory for so many keys of a table that has none, before they are loaded. Changes nothing else.
+    pub fn reserve(&self, table: TableId, keys: u64) {
+        let guard = self.pin();
+        if let Some(table) = self.catalog.get(table, &guard) {
+            table
+                .rows
+                .cells
+                .reserve(usize::try_from(keys).unwrap_or(usize::MAX).min(RESERVED_KEYS_MAX), &guard);
+        }
     }
 
     /// Drops every row of a table at once, for a full copy. No snapshot of it may be in use.

@@ -30,8 +30,9 @@ use super::error::{DiscError, Result};
 use super::file::Disc;
 use super::held::{Held, HeldTables};
 use super::identity::DirectoryId;
-use super::limits::{IMAGE_CACHE_BYTES, OUTCOMES_KEPT};
+use super::limits::{IMAGE_CACHE_BYTES, LOADERS_MAX, OUTCOMES_KEPT, SHARED_ROWS_MIN};
 use super::segment::Position;
+use super::shared::{Give, shared};
 use super::view::Seen;
 use crate::catalog::{SCHEMA_TABLE, defined_by};
 use crate::clock::Timestamp;
@@ -191,6 +192,11 @@ impl Image {
         })
     }
 
+    /// What it says that it holds of each table.
+    pub(super) fn held(&self) -> impl Iterator<Item = (TableId, Held)> {
+        self.held.each()
+    }
+
     /// What it can be read through while it goes on: what it holds now.
     pub(super) fn seen(&self) -> Result<Seen> {
         guarded(&self.path, || {
@@ -254,23 +260,47 @@ impl Image {
     }
 
     /// Shows every row that is not one of the schema table or of these, which are in order, and then proves that none of
-    /// those it had to show is missing.
+    /// those it had to show is missing. Where there are many, several threads show them, in no order.
     pub(super) fn each_row_but(
         &self,
         passed: &[TableId],
-        mut show: impl FnMut(TableId, Key, Timestamp, Body) -> std::result::Result<(), String>,
+        show: impl Fn(TableId, Key, Timestamp, Body) -> std::result::Result<(), String> + Sync,
     ) -> Result<()> {
-        let (mut seen, mut from) = ((0, 0_u64), 0);
         let mut wanted = (self.state.rows, self.state.sum);
         for id in std::iter::once(&SCHEMA_TABLE).chain(passed) {
             let held = self.held.get(*id);
             wanted = (wanted.0.saturating_sub(held.keys), wanted.1.wrapping_sub(held.sum));
-            let part = self.each_between(from, Some(id.0), &mut show)?;
-            seen = (seen.0 + part.0, seen.1.wrapping_add(part.1));
+        }
+        let threads = match wanted.0 < SHARED_ROWS_MIN {
+            true => 1,
+            false => std::thread::available_parallelism().map_or(1, |all| all.get().min(LOADERS_MAX)),
+        };
+        let show = |place: &[u8], value: &[u8]| guarded(&self.path, || self.show(place, value, &show));
+        let seen = shared(threads, show, |give| self.each_place_but(passed, give))?;
+        self.complete(seen, wanted)
+    }
+
+    /// Every row of tables but these, as it stands.
+    fn each_place_but(&self, passed: &[TableId], give: &mut Give<'_>) -> Result<()> {
+        let mut from = 0;
+        for id in std::iter::once(&SCHEMA_TABLE).chain(passed) {
+            self.each_stored(from, Some(id.0), &mut *give)?;
             from = id.0.saturating_add(1);
         }
-        let part = self.each_between(from, None, &mut show)?;
-        self.complete((seen.0 + part.0, seen.1.wrapping_add(part.1)), wanted)
+        self.each_stored(from, None, give)
+    }
+
+    /// Shows a row as it stands, and gives its checksum.
+    fn show(
+        &self,
+        place: &[u8],
+        value: &[u8],
+        mut show: impl FnMut(TableId, Key, Timestamp, Body) -> std::result::Result<(), String>,
+    ) -> Result<u64> {
+        let named = |what: String| self.damaged(&format!("{}: {what}", named(place)));
+        let (id, key, ts, body, check) = decode_row(place, value).map_err(named)?;
+        show(id, key, ts, body).map_err(|what| self.damaged(&what))?;
+        Ok(check)
     }
 
     /// Rows of tables from one id to another: how many, and their checksums added up.
@@ -280,6 +310,17 @@ impl Image {
         to: Option<u32>,
         mut show: impl FnMut(TableId, Key, Timestamp, Body) -> std::result::Result<(), String>,
     ) -> Result<(u64, u64)> {
+        let (mut rows, mut sum) = (0, 0_u64);
+        self.each_stored(from, to, &mut |place, value| {
+            rows += 1;
+            sum = sum.wrapping_add(self.show(place, value, &mut show)?);
+            Ok(())
+        })?;
+        Ok((rows, sum))
+    }
+
+    /// The same as they stand.
+    fn each_stored(&self, from: u32, to: Option<u32>, give: &mut Give<'_>) -> Result<()> {
         guarded(&self.path, || {
             let told = |error: redb::Error| told(&self.path, "reading", error);
             let txn = self.db.begin_read().map_err(|error| told(error.into()))?;
@@ -287,17 +328,11 @@ impl Image {
             let (from, to) = (from.to_be_bytes(), to.map(u32::to_be_bytes));
             let end = to.as_ref().map_or(Bound::Unbounded, |to| Bound::Excluded(to.as_slice()));
             let range = table.range::<&[u8]>((Bound::Included(from.as_slice()), end));
-            let (mut rows, mut sum) = (0, 0_u64);
             for row in range.map_err(|error| told(error.into()))? {
-                let (key, value) = row.map_err(|error| told(error.into()))?;
-                let named = |what: String| self.damaged(&format!("{}: {what}", named(key.value())));
-                let found = decode_row(key.value(), value.value());
-                let (id, key, ts, body, check) = found.map_err(named)?;
-                rows += 1;
-                sum = sum.wrapping_add(check);
-                show(id, key, ts, body).map_err(|what| self.damaged(&what))?;
+                let (place, value) = row.map_err(|error| told(error.into()))?;
+                give(place.value(), value.value())?;
             }
-            Ok((rows, sum))
+            Ok(())
         })
     }
 

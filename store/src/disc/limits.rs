@@ -29,3 +29,9 @@ pub const CUT_FILES_MAX: usize = 8;
 
 /// Bytes of one such file; of a longer tail the beginning is kept. As much as a segment of the usual size.
 pub const CUT_BYTES_MAX: u64 = SEGMENT_BYTES;
+
+/// An image of this many rows is loaded by several threads. One of fewer is loaded in order by one, so that what follows
+/// from it is a function of the file alone.
+pub(super) const SHARED_ROWS_MIN: u64 = 50_000;
+/// Threads that load an image, at most: more would wait for the one that reads.
+pub(super) const LOADERS_MAX: usize = 4;

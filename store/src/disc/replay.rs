@@ -288,6 +288,10 @@ impl Reader<'_> {
             false => Ok(()),
         };
         image.each_definition(load)?;
+        for (table, held) in image.held().filter(|(table, _)| !alone.contains(table) && self.is_kept(*table))
+        {
+            self.store.reserve(table, held.keys);
+        }
         image.each_row_but(alone, load)
     }
 

@@ -1,0 +1,148 @@
+//! Much work on rows of the image by several threads: one reads, the others take what it reads, some hundred at a time.
+
+use crossbeam::channel::bounded;
+
+use super::error::Result;
+
+/// Bytes that are handed over at once.
+const HANDED_BYTES: usize = 64 << 10;
+/// Hands that wait for a thread at most.
+const HANDS_WAITING: usize = 8;
+
+/// Rows as they stand in the image, one behind the other.
+#[derive(Default)]
+struct Hand {
+    bytes: Vec<u8>,
+    /// Where each place ends, and each value.
+    ends: Vec<(usize, usize)>,
+}
+
+impl Hand {
+    fn add(&mut self, place: &[u8], value: &[u8]) {
+        self.bytes.extend_from_slice(place);
+        let place_end = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        self.ends.push((place_end, self.bytes.len()));
+    }
+
+    fn each(&self, mut show: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+        let mut from = 0;
+        for &(place_end, end) in &self.ends {
+            show(&self.bytes[from..place_end], &self.bytes[place_end..end])?;
+            from = end;
+        }
+        Ok(())
+    }
+}
+
+/// Takes a row as it stands in the image: its place and its value.
+pub(super) type Give<'g> = dyn FnMut(&[u8], &[u8]) -> Result<()> + 'g;
+
+/// What one thread has seen: how many rows, and their checksums added up.
+type Seen = (u64, u64);
+
+/// Has every row that `read` gives shown by one of these many threads, and adds up what `show` says of them. With one thread
+/// that is the caller's, and rows are shown in their order. What fails first ends it: rows may have been shown behind it.
+pub(super) fn shared(
+    threads: usize,
+    show: impl Fn(&[u8], &[u8]) -> Result<u64> + Sync,
+    read: impl FnOnce(&mut Give<'_>) -> Result<()>,
+) -> Result<Seen> {
+    if threads <= 1 {
+        let mut seen = (0, 0_u64);
+        read(&mut |place, value| {
+            seen = (seen.0 + 1, seen.1.wrapping_add(show(place, value)?));
+            Ok(())
+        })?;
+        return Ok(seen);
+    }
+    let (sender, receiver) = bounded::<Hand>(HANDS_WAITING);
+    std::thread::scope(|scope| {
+        let take = || {
+            let (mut seen, mut ended) = ((0, 0_u64), Ok(()));
+            // Who has failed goes on taking, so that the one who reads is not left waiting for room.
+            for hand in &receiver {
+                ended = ended.and_then(|()| {
+                    hand.each(|place, value| {
+                        seen = (seen.0 + 1, seen.1.wrapping_add(show(place, value)?));
+                        Ok(())
+                    })
+                });
+            }
+            ended.map(|()| seen)
+        };
+        let takers: Vec<_> = (0..threads).map(|_| scope.spawn(take)).collect();
+        let mut hand = Hand::default();
+        let given = read(&mut |place, value| {
+            hand.add(place, value);
+            if hand.bytes.len() >= HANDED_BYTES {
+                // The takers are there until the sender goes.
+                let _ = sender.send(std::mem::take(&mut hand));
+            }
+            Ok(())
+        });
+        let _ = sender.send(hand);
+        drop(sender);
+        let mut all = (0, 0_u64);
+        for taker in takers {
+            let seen: Result<Seen> = taker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let seen = seen?;
+            all = (all.0 + seen.0, all.1.wrapping_add(seen.1));
+        }
+        given.map(|()| all)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::super::error::DiscError;
+    use super::*;
+
+    /// Rows of their numbers.
+    fn numbers(count: u64, give: &mut Give<'_>) -> Result<()> {
+        (0..count).try_for_each(|n| give(&n.to_le_bytes(), &[7; 40]))
+    }
+
+    fn number(place: &[u8]) -> u64 {
+        u64::from_le_bytes(place.try_into().expect("as they were given"))
+    }
+
+    #[test]
+    fn every_row_is_shown_once() {
+        // Aim: what is added up is all that was read, by one thread or several. Method: numbers, none to many.
+        for (threads, count) in [(1, 1_000), (2, 0), (2, 1), (3, 60_000)] {
+            let shown = AtomicU64::new(0);
+            let show = |place: &[u8], value: &[u8]| {
+                assert_eq!(value, [7; 40]);
+                shown.fetch_add(1, Ordering::Relaxed);
+                Ok(number(place))
+            };
+            let seen = shared(threads, show, |give| numbers(count, give)).expect("nothing fails");
+            assert_eq!(seen, (count, (0..count).sum()));
+            assert_eq!(shown.into_inner(), count);
+        }
+    }
+
+    #[test]
+    fn what_fails_is_said_and_nobody_waits() {
+        // Aim: a row that cannot be shown, or a read that fails, ends it with its error. Method: both, with far more rows
+        // behind it than may wait.
+        let wrong = |what: &str| DiscError::corrupt("image", 0, what);
+        for threads in [1, 3] {
+            let show = |place: &[u8], _: &[u8]| match number(place) {
+                100 => Err(wrong("row 100")),
+                n => Ok(n),
+            };
+            let ended = shared(threads, show, |give| numbers(100_000, give)).expect_err("a row is wrong");
+            assert!(ended.to_string().contains("row 100"), "{ended}");
+            let read = |give: &mut Give<'_>| {
+                numbers(90, give)?;
+                Err(wrong("page 3"))
+            };
+            let ended = shared(threads, show, read).expect_err("it cannot be read");
+            assert!(ended.to_string().contains("page 3"), "{ended}");
+        }
+    }
+}
