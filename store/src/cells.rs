@@ -47,8 +47,13 @@ const NO_TAGS: u64 = (REMOVED as u64) << (8 * GROUP);
 /// The highest bits of the bytes that are places' tags.
 const PLACES: u64 = HIGHS >> 8;
 
-/// Groups behind the last home, so that a search never has to wrap.
+/// Groups behind the last home at first, so that a search never has to wrap.
 const SPARE: usize = 3;
+/// How far from its home a cell is put, in groups, while the shard may still be spread wider.
+const REACH: usize = 24;
+/// How many times as many homes as its cells fill a shard may have, to spread them: those that come in the order of their
+/// hashes crowd in a part of it until the others are there.
+const SPREAD: usize = 8;
 /// Of the groups of a shard with one or two cells.
 const GROUPS_MIN: usize = 1;
 /// Cells looked at together in a scan, so that their lines are fetched at the same time.
@@ -170,8 +175,12 @@ fn marked(marks: u64) -> impl Iterator<Item = usize> {
 }
 
 impl Groups {
-    fn new(homes: usize) -> Groups {
-        Groups { homes, all: (0..homes + SPARE).map(|_| Group::default()).collect() }
+    fn new(size: Size) -> Groups {
+        Groups { homes: size.homes, all: (0..size.homes + size.spare).map(|_| Group::default()).collect() }
+    }
+
+    fn size(&self) -> Size {
+        Size { homes: self.homes, spare: self.all.len() - self.homes }
     }
 
     /// Whether a group was never full: what belongs before or into it stands nowhere behind it.
@@ -180,10 +189,11 @@ impl Groups {
         equal_to(tags, EMPTY) != 0
     }
 
-    /// Puts a cell into the first place from `home` on that has none; says what was there, nothing when all are full.
-    /// Under the shard's lock.
-    fn put(&self, home: usize, tag: u8, cell: *mut Cell) -> Option<u8> {
-        for group in &self.all[home..] {
+    /// Puts a cell into the first place from `home` on that has none; says what was there, nothing when all within reach
+    /// are full. `cells` is how many the shard has with this one. Under the shard's lock.
+    fn put(&self, home: usize, tag: u8, cell: *mut Cell, cells: usize) -> Option<u8> {
+        let reach = if self.homes < Size::homes_max(cells) { REACH } else { self.all.len() };
+        for group in self.all[home..].iter().take(reach) {
             let tags = group.tags.load(Ordering::Relaxed);
             let Some(at) = marked(!tags & PLACES).next() else { continue };
             group.places[at].store(cell, Ordering::SeqCst);
@@ -196,6 +206,35 @@ impl Groups {
 
     fn is_over(&self, used: usize) -> bool {
         used * 8 > self.homes * GROUP * 7
+    }
+}
+
+/// How long a shard is.
+#[derive(Clone, Copy)]
+struct Size {
+    homes: usize,
+    /// Groups behind the last home.
+    spare: usize,
+}
+
+impl Size {
+    /// With room for half as many cells again.
+    fn of(cells: usize) -> Size {
+        Size { homes: (cells * 12 / 7 / GROUP).max(GROUPS_MIN), spare: SPARE }
+    }
+
+    fn homes_max(cells: usize) -> usize {
+        (cells / GROUP + 1) * SPREAD
+    }
+
+    /// For cells that found no room in this one, though it has some elsewhere: more homes to spread them, and when that has
+    /// been enough, more groups behind the last. So there is room after some steps whatever the hashes are.
+    fn wider(self, cells: usize) -> Size {
+        let most = Size::homes_max(cells);
+        match self.homes < most {
+            true => Size { homes: (self.homes + self.homes.div_ceil(2)).min(most), ..self },
+            false => Size { spare: self.spare * 2, ..self },
+        }
     }
 }
 
@@ -309,7 +348,7 @@ impl Cells {
         loop {
             let groups = self.groups(place.shard(), guard);
             if let Some(groups) = groups.filter(|groups| !groups.is_over(fill.used + 1))
-                && let Some(before) = groups.put(place.home(groups.homes), tag(hash), cell)
+                && let Some(before) = groups.put(place.home(groups.homes), tag(hash), cell, fill.cells + 1)
             {
                 fill.used += usize::from(before == EMPTY);
                 fill.cells += 1;
@@ -328,20 +367,24 @@ impl Cells {
         for (n, shard) in self.shards.iter().enumerate() {
             let _fill = shard.fill.lock();
             if self.groups(n, guard).is_none() {
-                shard.groups.store(Box::into_raw(Box::new(Groups::new(homes))), Ordering::SeqCst);
+                let groups = Groups::new(Size { homes, spare: SPARE });
+                shard.groups.store(Box::into_raw(Box::new(groups)), Ordering::SeqCst);
             }
         }
     }
 
     /// Copies a shard's cells into groups with room for half as many again.
     fn grow(&self, shard: &Shard, fill: &mut Fill, old: Option<&Groups>, guard: &LocalGuard<'_>) {
-        let mut homes = (fill.cells * 12 / 7 / GROUP).max(GROUPS_MIN);
+        // Where there is room but not for this one, the same length again would not help.
+        let crowded = old.filter(|old| !old.is_over(fill.used + 1));
+        let least = Size::of(fill.cells);
+        let mut size = crowded.map_or(least, |old| old.size().wider(fill.cells + 1));
         let new = loop {
-            let new = Groups::new(homes);
-            if old.is_none_or(|old| self.copy(old, &new, guard)) && !new.is_over(fill.cells + 1) {
+            let new = Groups::new(size);
+            if old.is_none_or(|old| self.copy(old, &new, fill.cells, guard)) && !new.is_over(fill.cells + 1) {
                 break new;
             }
-            homes += homes.div_ceil(2); // so few, or so many of one home, that they ran past the spare groups
+            size = size.wider(fill.cells + 1);
         };
         fill.used = fill.cells;
         let old = shard.groups.swap(Box::into_raw(Box::new(new)), Ordering::SeqCst);
@@ -353,7 +396,7 @@ impl Cells {
         }
     }
 
-    fn copy(&self, old: &Groups, new: &Groups, guard: &LocalGuard<'_>) -> bool {
+    fn copy(&self, old: &Groups, new: &Groups, count: usize, guard: &LocalGuard<'_>) -> bool {
         let cells: Vec<_> = old.all.iter().flat_map(|group| group.cells(guard)).collect();
         for (n, cell) in cells.iter().enumerate() {
             if let Some(ahead) = cells.get(n + AHEAD) {
@@ -361,7 +404,7 @@ impl Cells {
             }
             // SAFETY: it is in the shard, which is locked, so it is not removed meanwhile.
             let hash = self.hash(unsafe { &(**cell).key });
-            if new.put(Place::of(hash).home(new.homes), tag(hash), *cell).is_none() {
+            if new.put(Place::of(hash).home(new.homes), tag(hash), *cell, count + 1).is_none() {
                 return false;
             }
         }
@@ -577,6 +620,32 @@ mod tests {
         assert!(
             cells.len() == 0 && cells.get(&key(*known.first().expect("some are left")), &guard).is_none()
         );
+    }
+
+    #[test]
+    fn cells_come_in_any_order_of_their_hashes() {
+        // Aim: rows that are read from one table and put into another come in the order of their hashes; whatever the order,
+        // there is room for the next one, and not much more than is needed. Method: up, down, from the middle, by two
+        // writers from both ends, and only some of one shard.
+        let count = if cfg!(miri) { 600 } else { 40_000 };
+        let cells = Cells::new();
+        let mut up: Vec<i64> = (0..count).collect();
+        up.sort_by_key(|n| Place::of(cells.hash(&key(*n))));
+        let down: Vec<i64> = up.iter().rev().copied().collect();
+        let middle: Vec<i64> = up[up.len() / 2..].iter().chain(&up[..up.len() / 2]).copied().collect();
+        let ends: Vec<i64> =
+            (0..up.len()).map(|n| if n % 2 == 0 { up[n / 2] } else { down[n / 2] }).collect();
+        let last: Vec<i64> = down[..down.len() / 640].to_vec();
+        for (order, bytes_max) in [(&up, 30), (&down, 30), (&middle, 30), (&ends, 30), (&last, 1_000)] {
+            let (collector, cells) = (Collector::new(), Cells::new());
+            for (n, one) in order.iter().enumerate() {
+                put(&cells, *one, &collector.enter());
+                assert_eq!(cells.len(), n + 1);
+            }
+            assert!(order.iter().all(|n| cells.get(&key(*n), &collector.enter()).is_some()));
+            let (bytes, fixed) = (cells.bytes(), Cells::new().bytes() + (64 * (GROUPS_MIN + SPARE)) * 64);
+            assert!(bytes.saturating_sub(fixed) <= order.len() * bytes_max, "{bytes} for {}", order.len());
+        }
     }
 
     #[test]
