@@ -7,9 +7,26 @@ use hypermnesia_store::disc::{self, CheckedTable, DiscError, RealDisc};
 
 use crate::error::{Error, Result};
 
+/// What every data directory has.
+const IMAGE: &str = "image.redb";
+
+/// Says what was given, and which directories below it may have been meant.
+fn no_data_directory(given: &Path) -> String {
+    let below = std::fs::read_dir(given).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut meant: Vec<_> = below.filter(|path| path.join(IMAGE).exists()).collect();
+    meant.sort();
+    let what = format!("{} is no data directory: there is no {IMAGE} in it", given.display());
+    let meant: Vec<_> = meant.iter().take(3).map(|path| path.display().to_string()).collect();
+    if meant.is_empty() { what } else { format!("{what}; did you mean {}?", meant.join(" or ")) }
+}
+
 /// Reads every page and every row of the image in a data directory, and says of each table what is wrong with it, if anything.
 /// Tables on disc alone are not read when a node starts, so this finds damage that nobody has met yet. No node may have the
-/// directory open; nothing is changed but pages of the image's own book-keeping that can be mended.
+/// directory open; nothing is changed but pages of the image's own book-keeping: those that can be mended, and those that say
+/// that it was open.
+///
+/// The log is not read: rows that no checkpoint has taken yet are not counted. It is checked as a whole whenever a node opens
+/// the directory, which refuses what is damaged there.
 ///
 /// # Errors
 /// [`Error::Disc`]: the directory is in use, is none, or is damaged beyond telling tables apart.
@@ -27,6 +44,9 @@ pub fn check_directory(directory: impl AsRef<Path>) -> Result<Vec<CheckedTable>>
     let directory = directory.as_ref();
     if !directory.is_dir() {
         return Err(Error::Disc(format!("{} is no directory", directory.display())));
+    }
+    if !directory.join(IMAGE).exists() {
+        return Err(Error::Disc(no_data_directory(directory)));
     }
     disc::check(&(Arc::new(RealDisc::open(directory).map_err(told)?) as _)).map_err(told)
 }

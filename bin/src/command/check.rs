@@ -9,7 +9,7 @@ use hypermnesia_rpc::Value;
 use crate::args::Global;
 use crate::output;
 
-/// Read every row in a data directory and say what is damaged.
+/// Read every row in the image of a data directory and say what is damaged. The log is checked by a start of the member.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
     /// The data directory of a member that does not run.
@@ -27,6 +27,9 @@ pub(crate) async fn run(global: &Global, args: CheckArgs) -> Result<()> {
         out.row(&[name.into(), table.keys.into(), damage])?;
     }
     out.finish()?;
+    output::note(
+        "keys are those in the image: what only the log has yet is not among them; a start of the member checks the log",
+    );
     match tables.iter().filter(|table| table.damage.is_some()).count() {
         0 => Ok(()),
         count => bail!("{count} of {} tables in {} are damaged", tables.len(), args.directory.display()),

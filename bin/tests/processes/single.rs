@@ -29,7 +29,8 @@ fn a_table_on_disc_alone_comes_back_after_a_kill() {
     // Aim: `disc_only` wherever a storage can be named, a kill that loses nothing acknowledged, `check` on a directory that
     // nobody serves and on one in use. Method: both ways to make a table, rows, kill, start, read, stop, check.
     let home = tempfile::tempdir().expect("the test holds this");
-    let data = home.path().to_str().expect("a name");
+    let data = home.path().join("n1");
+    let data = data.to_str().expect("a name");
     let server = Server::start(&["--data", data]);
     server.says(&[
         "table",
@@ -66,6 +67,9 @@ fn a_table_on_disc_alone_comes_back_after_a_kill() {
     drop(server);
     let checked = hmn(&["check", data], "");
     assert!(checked.status.success(), "{checked:?}");
+    let above = hmn(&["check", home.path().to_str().expect("a name")], "");
+    let said = String::from_utf8_lossy(&above.stderr).into_owned();
+    assert!(said.contains("no data directory") && said.contains(data), "{said}");
 }
 
 #[test]
