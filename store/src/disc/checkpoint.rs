@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use super::database::guarded;
 use super::error::{DiscError, Result};
 use super::file::Disc;
-use super::image::{IMAGE_NAME, Image, Outcomes, Rows, State, guarded};
+use super::image::{IMAGE_NAME, Image, Outcomes, Rows, State};
 use super::record::Record;
 use super::replay::{Past, each_record, read_segment};
 use super::segment::{Position, segment_name};

@@ -1,11 +1,15 @@
-//! The image's database as redb has it, closed under guard whichever way it goes: an opening that finds damage behind it closes
-//! the file too.
+//! redb as the image uses it: its errors in our words, its panics as damage, and the database closed under guard whichever way
+//! it goes, so that an opening that finds damage closes the file too.
 
+use std::io::ErrorKind;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 
 use redb::Database;
+
+use super::error::{DiscError, Result};
 
 /// An open database. redb writes when it is closed, and asserts on pages that are not what they should be.
 #[derive(Debug)]
@@ -38,4 +42,25 @@ impl Drop for OpenDatabase {
         // What goes wrong here is found at the next opening.
         drop(catch_unwind(AssertUnwindSafe(|| drop(database))));
     }
+}
+
+/// What redb says, in our words.
+pub(super) fn told(path: &PathBuf, doing: &'static str, error: impl Into<redb::Error>) -> DiscError {
+    match error.into() {
+        // The disc did what it was asked to: what it gave is not what was written.
+        redb::Error::Io(error)
+            if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
+        {
+            DiscError::corrupt(path, 0, error.to_string())
+        }
+        redb::Error::Io(error) => DiscError::io(path, doing, error),
+        redb::Error::Corrupted(what) => DiscError::corrupt(path, 0, what),
+        other => DiscError::corrupt(path, 0, other.to_string()),
+    }
+}
+
+/// redb asserts on pages that are not what they should be: that is damage, and no end of the process.
+pub(super) fn guarded<T>(path: &PathBuf, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(DiscError::corrupt(path, 0, "a page of the image is not what it should be")))
 }

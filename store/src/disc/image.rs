@@ -14,23 +14,19 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use redb::{
-    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
-    WriteTransaction,
-};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 use super::backend::Backend;
-use super::database::OpenDatabase;
+use super::database::{OpenDatabase, guarded, told};
 use super::error::{DiscError, Result};
 use super::file::Disc;
 use super::held::{Held, HeldTables};
 use super::identity::DirectoryId;
-use super::limits::{IMAGE_CACHE_BYTES, LOADERS_MAX, OUTCOMES_KEPT, SHARED_ROWS_MIN};
+use super::limits::{IMAGE_CACHE_BYTES, LOADERS_MAX, SHARED_ROWS_MIN};
 use super::segment::Position;
 use super::shared::{Give, shared};
 use super::view::Seen;
@@ -39,8 +35,14 @@ use crate::clock::Timestamp;
 use crate::codec;
 use crate::ids::{Incarnation, NodeId, TableId, TxId};
 use crate::key::Key;
-use crate::limits::MESSAGE_BYTES_MAX;
 use crate::row::Body;
+
+mod step;
+mod stored;
+
+pub(super) use step::Rows;
+use stored::{checked, decoded, named, with_check};
+pub(super) use stored::{decode_row, place};
 
 /// The image's file.
 pub(crate) const IMAGE_NAME: &str = "image.redb";
@@ -90,23 +92,6 @@ pub(super) struct Image {
     path: PathBuf,
     state: State,
     held: HeldTables,
-}
-
-/// One step forward of the image: all of it or nothing.
-pub(super) struct Step<'i> {
-    txn: WriteTransaction,
-    state: State,
-    held: HeldTables,
-    image: &'i mut Image,
-}
-
-/// The rows within a step.
-pub(super) struct Rows<'t> {
-    table: Table<'t, &'static [u8], &'static [u8]>,
-    /// How many, and their checksums added up.
-    counts: (u64, u64),
-    held: &'t mut HeldTables,
-    path: &'t PathBuf,
 }
 
 impl Image {
@@ -375,153 +360,8 @@ impl Image {
         })
     }
 
-    /// Begins a step.
-    pub(super) fn step(&mut self) -> Result<Step<'_>> {
-        let txn = self.db.begin_write().map_err(|error| told(&self.path, "writing", error))?;
-        Ok(Step { txn, state: self.state.clone(), held: self.held.clone(), image: self })
-    }
-
     fn damaged(&self, what: &str) -> DiscError {
         DiscError::corrupt(&self.path, 0, what)
-    }
-}
-
-impl Step<'_> {
-    /// What the image will say.
-    pub(super) fn state(&mut self) -> &mut State {
-        &mut self.state
-    }
-
-    /// Its rows, to be read and changed.
-    pub(super) fn rows<R>(&mut self, change: impl FnOnce(&mut Rows<'_>) -> Result<R>) -> Result<R> {
-        let path = &self.image.path;
-        let table = self.txn.open_table(ROWS).map_err(|error| told(path, "writing", error))?;
-        let counts = (self.state.rows, self.state.sum);
-        let mut rows = Rows { table, counts, held: &mut self.held, path };
-        let changed = change(&mut rows)?;
-        (self.state.rows, self.state.sum) = rows.counts;
-        Ok(changed)
-    }
-
-    /// Makes it so, durably.
-    pub(super) fn commit(mut self, at: Position, outcomes: &Outcomes) -> Result<()> {
-        let path = self.image.path.clone();
-        let told = |error: redb::Error| told(&path, "writing", error);
-        {
-            // Made here if they are not there, so that readers find them.
-            self.txn.open_table(ROWS).map_err(|error| told(error.into()))?;
-            let mut table = self.txn.open_table(OUTCOMES).map_err(|error| told(error.into()))?;
-            if !outcomes.is_empty() {
-                let value = with_check(&at.0.to_be_bytes(), &[], &codec::encode(outcomes)).0;
-                table.insert(at.0, value.as_slice()).map_err(|error| told(error.into()))?;
-            }
-            forget_oldest(&mut table).map_err(told)?;
-            let mut meta = self.txn.open_table(META).map_err(|error| told(error.into()))?;
-            let sealed = codec::seal(STATE_KIND, IMAGE_FORMAT, &codec::encode(&self.state));
-            meta.insert("state", sealed.as_slice()).map_err(|error| told(error.into()))?;
-            let sealed = codec::seal(HELD_KIND, IMAGE_FORMAT, &codec::encode(&self.held));
-            meta.insert("held", sealed.as_slice()).map_err(|error| told(error.into()))?;
-        }
-        // A restart after a crash then need not walk the whole file.
-        self.txn.set_quick_repair(true);
-        self.txn.commit().map_err(|error| told(error.into()))?;
-        self.image.state = std::mem::take(&mut self.state);
-        self.image.held = std::mem::take(&mut self.held);
-        Ok(())
-    }
-}
-
-/// Keeps the newest outcomes; whole batches go, never the newest one.
-fn forget_oldest(table: &mut Table<'_, u64, &'static [u8]>) -> std::result::Result<(), redb::Error> {
-    let (mut kept, mut drop_below) = (0, None);
-    for batch in table.iter()?.rev() {
-        let (position, value) = batch?;
-        if kept >= OUTCOMES_KEPT {
-            drop_below = Some(position.value());
-            break;
-        }
-        // 30 bytes are about what one outcome takes.
-        kept += value.value().len() / 30 + 1;
-    }
-    if let Some(below) = drop_below {
-        table.retain(|position, _| position > below)?;
-    }
-    Ok(())
-}
-
-impl Rows<'_> {
-    /// What a key holds and since when.
-    pub(super) fn get(&self, table: TableId, key: &Key) -> Result<Option<(Timestamp, Body)>> {
-        let place = place(table, key);
-        let found = self.table.get(place.as_slice()).map_err(|error| told(self.path, "reading", error))?;
-        let Some(value) = found else { return Ok(None) };
-        let (_, _, ts, body, _) =
-            decode_row(&place, value.value()).map_err(|what| DiscError::corrupt(self.path, 0, what))?;
-        Ok(Some((ts, body)))
-    }
-
-    /// Puts what a key holds, or nothing. Of a table on disc alone the rows are measured too.
-    pub(super) fn put(
-        &mut self,
-        table: TableId,
-        key: &Key,
-        ts: Timestamp,
-        body: Option<&Body>,
-        alone: bool,
-    ) -> Result<()> {
-        let place = place(table, key);
-        let path = self.path;
-        let told = |error: redb::StorageError| told(path, "writing", error);
-        let measured = |value: &[u8]| match alone {
-            true => measure(&place, value).map_err(|what| DiscError::corrupt(path, 0, what)),
-            false => Ok(Held { keys: 1, sum: check_of(value), ..Held::default() }),
-        };
-        let (new, old) = match body {
-            Some(body) => {
-                let (value, check) = with_check(&place, &ts.0.to_le_bytes(), &codec::encode(body));
-                let new = if alone { Held::of(key, body, check) } else { Held::of_check(check) };
-                let old = self.table.insert(place.as_slice(), value.as_slice()).map_err(told)?;
-                (new, old.map(|old| measured(old.value())).transpose()?)
-            }
-            None => {
-                let old = self.table.remove(place.as_slice()).map_err(told)?;
-                (Held::default(), old.map(|old| measured(old.value())).transpose()?)
-            }
-        };
-        let old = old.unwrap_or_default();
-        self.held.change(table, |held| held.plus(&new).minus(&old));
-        self.counts.0 = (self.counts.0 + new.keys).saturating_sub(old.keys);
-        self.counts.1 = self.counts.1.wrapping_add(new.sum).wrapping_sub(old.sum);
-        Ok(())
-    }
-
-    /// Drops every row of a table.
-    pub(super) fn clear(&mut self, table: TableId) -> Result<()> {
-        let told = |error: redb::StorageError| told(self.path, "writing", error);
-        let (from, to) = (table.0.to_be_bytes(), table.0.saturating_add(1).to_be_bytes());
-        let (mut rows, mut sum) = (0, 0_u64);
-        let gone = self.table.extract_from_if(from.as_slice()..to.as_slice(), |_, _| true).map_err(told)?;
-        for row in gone {
-            let (_, value) = row.map_err(told)?;
-            rows += 1;
-            sum = sum.wrapping_add(check_of(value.value()));
-        }
-        self.counts = (self.counts.0.saturating_sub(rows), self.counts.1.wrapping_sub(sum));
-        self.held.change(table, |_| Held::default());
-        Ok(())
-    }
-
-    /// Every row of a table.
-    pub(super) fn each(&self, table: TableId, mut show: impl FnMut(&Key, &Body)) -> Result<()> {
-        let told = |error: redb::StorageError| told(self.path, "reading", error);
-        let (from, to) = (table.0.to_be_bytes(), table.0.saturating_add(1).to_be_bytes());
-        for row in self.table.range(from.as_slice()..to.as_slice()).map_err(told)? {
-            let (key, value) = row.map_err(told)?;
-            let found = decode_row(key.value(), value.value());
-            let (_, key, _, body, _) = found.map_err(|what| DiscError::corrupt(self.path, 0, what))?;
-            show(&key, &body);
-        }
-        Ok(())
     }
 }
 
@@ -557,94 +397,4 @@ fn read_meta(db: &Database, path: &PathBuf) -> Result<(State, Option<HeldTables>
         return Err(damaged("its tables do not add up".to_owned()));
     }
     Ok((state, Some(held)))
-}
-
-/// What a stored row adds to its table.
-fn measure(place: &[u8], value: &[u8]) -> std::result::Result<Held, String> {
-    let (_, key, _, body, check) = decode_row(place, value)?;
-    Ok(Held::of(&key, &body, check))
-}
-
-/// A row by its place, for messages.
-fn named(place: &[u8]) -> String {
-    match place.split_first_chunk::<4>() {
-        Some((table, key)) => {
-            format!("the row of {} with key {}", TableId(u32::from_be_bytes(*table)), Key::from_encoded(key))
-        }
-        None => "a row".to_owned(),
-    }
-}
-
-/// Where a row stands.
-pub(super) fn place(table: TableId, key: &Key) -> Vec<u8> {
-    let mut place = Vec::with_capacity(4 + key.as_bytes().len());
-    place.extend_from_slice(&table.0.to_be_bytes());
-    place.extend_from_slice(key.as_bytes());
-    place
-}
-
-/// A value with the checksum over its place and itself in front, and that checksum.
-fn with_check(place: &[u8], head: &[u8], rest: &[u8]) -> (Vec<u8>, u64) {
-    let mut value = Vec::with_capacity(4 + head.len() + rest.len());
-    value.extend_from_slice(&[0; 4]);
-    value.extend_from_slice(head);
-    value.extend_from_slice(rest);
-    let check = crc(place, &value[4..]);
-    value[..4].copy_from_slice(&check.to_le_bytes());
-    (value, u64::from(check))
-}
-
-/// The checksum that a value states.
-fn check_of(value: &[u8]) -> u64 {
-    value.first_chunk().map_or(0, |check| u64::from(u32::from_le_bytes(*check)))
-}
-
-fn crc(place: &[u8], rest: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(place);
-    hasher.update(rest);
-    hasher.finalize()
-}
-
-fn checked<'v>(place: &[u8], value: &'v [u8]) -> std::result::Result<(u64, &'v [u8]), String> {
-    let (check, rest) = value.split_first_chunk::<4>().ok_or("a value is cut off")?;
-    if u32::from_le_bytes(*check) != crc(place, rest) {
-        return Err("the checksum of a value does not match".to_owned());
-    }
-    Ok((check_of(value), rest))
-}
-
-fn decoded<T: for<'v> Deserialize<'v>>(bytes: &[u8]) -> std::result::Result<T, String> {
-    codec::decode(bytes, MESSAGE_BYTES_MAX).map_err(|error| error.to_string())
-}
-
-pub(super) type Found = (TableId, Key, Timestamp, Body, u64);
-
-pub(super) fn decode_row(place: &[u8], value: &[u8]) -> std::result::Result<Found, String> {
-    let (check, rest) = checked(place, value)?;
-    let (table, key) = place.split_first_chunk::<4>().ok_or("a row has no table")?;
-    let (ts, body) = rest.split_first_chunk::<8>().ok_or("a row has no timestamp")?;
-    let (table, ts) = (TableId(u32::from_be_bytes(*table)), Timestamp(u64::from_le_bytes(*ts)));
-    Ok((table, Key::from_encoded(key), ts, decoded(body)?, check))
-}
-
-/// What redb says, in our words.
-pub(super) fn told(path: &PathBuf, doing: &'static str, error: impl Into<redb::Error>) -> DiscError {
-    match error.into() {
-        // The disc did what it was asked to: what it gave is not what was written.
-        redb::Error::Io(error)
-            if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
-        {
-            DiscError::corrupt(path, 0, error.to_string())
-        }
-        redb::Error::Io(error) => DiscError::io(path, doing, error),
-        redb::Error::Corrupted(what) => DiscError::corrupt(path, 0, what),
-        other => DiscError::corrupt(path, 0, other.to_string()),
-    }
-}
-
-/// redb asserts on pages that are not what they should be: that is damage, and no end of the process.
-pub(super) fn guarded<T>(path: &PathBuf, read: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(DiscError::corrupt(path, 0, "a page of the image is not what it should be")))
 }

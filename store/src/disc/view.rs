@@ -13,9 +13,10 @@ use std::sync::OnceLock;
 use parking_lot::RwLock;
 use redb::ReadOnlyTable;
 
+use super::database::{guarded, told};
 use super::error::{DiscError, Result};
 use super::held::{Held, HeldTables};
-use super::image::{decode_row, guarded, place, told};
+use super::image::{decode_row, place};
 use super::limits::CHUNK_BYTES;
 use crate::clock::Timestamp;
 use crate::ids::TableId;

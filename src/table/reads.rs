@@ -1,0 +1,203 @@
+//! Reads outside a transaction.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hypermnesia_store::{Body, Row, Table as Open, TableDef, Timestamp, Value};
+
+use super::Table;
+use crate::error::{Error, Result};
+use crate::options::Span;
+use crate::shape::{Shape, ShapeKey};
+use crate::snapshot::Snapshot;
+
+impl<S> Table<S> {
+    /// The table as it was when the handle was made, when that may be read as it is.
+    #[inline]
+    fn at_hand(&self) -> Option<&Open> {
+        (self.here && self.core.is_serving() && self.known.is_current()).then_some(&*self.known)
+    }
+
+    /// Shows what the key holds now, where it stands.
+    #[inline]
+    pub(super) fn shown<Q: ?Sized, T>(
+        &self,
+        key: &Q,
+        show: impl FnOnce(&TableDef, &Body, Timestamp) -> T,
+    ) -> Result<Option<T>>
+    where
+        S: ShapeKey<Q>,
+    {
+        let Some(open) = self.at_hand() else { return self.shown_anew(key, show) };
+        let key = S::encode_key(open.def(), key)?;
+        match open.glance(&key, |body, version| show(open.def(), body, version)) {
+            Ok(found) => Ok(found),
+            Err(show) => self.core.latest_version(open, &key, show),
+        }
+    }
+
+    #[cold]
+    fn shown_anew<Q: ?Sized, T>(
+        &self,
+        key: &Q,
+        show: impl FnOnce(&TableDef, &Body, Timestamp) -> T,
+    ) -> Result<Option<T>>
+    where
+        S: ShapeKey<Q>,
+    {
+        let open = self.readable()?;
+        let key = S::encode_key(open.def(), key)?;
+        self.core.latest_version(&open, &key, |body, version| show(open.def(), body, version))
+    }
+}
+
+/// Reads outside a transaction. Each sees everything that was acknowledged anywhere before it began.
+impl<S: Shape> Table<S> {
+    /// The row of a key; of a bag the oldest one.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`], [`Error::NoCopy`], [`Error::InDoubt`]. Nothing changed.
+    pub fn get<Q: ?Sized>(&self, key: &Q) -> Result<Option<S::Shown>>
+    where
+        S: ShapeKey<Q>,
+    {
+        let first = |def: &TableDef, body: &Body| body.rows().first().map(|row| S::decode(def, row));
+        self.shown(key, |def, body, _| first(def, body))?.flatten().transpose()
+    }
+
+    /// All rows of a key: of a bag in the order they came.
+    ///
+    /// # Errors
+    /// As [`Table::get`].
+    pub fn read<Q: ?Sized>(&self, key: &Q) -> Result<Vec<S::Shown>>
+    where
+        S: ShapeKey<Q>,
+    {
+        let all = |def: &TableDef, body: &Body| body.rows().iter().map(|row| S::decode(def, row)).collect();
+        self.shown(key, |def, body, _| all(def, body))?.unwrap_or_else(|| Ok(Vec::new()))
+    }
+
+    /// Looks at the row of a key where it stands, without copying anything.
+    ///
+    /// # Errors
+    /// As [`Table::get`].
+    pub fn view<Q: ?Sized, T>(&self, key: &Q, look: impl FnOnce(&Row) -> T) -> Result<Option<T>>
+    where
+        S: ShapeKey<Q>,
+    {
+        Ok(self.shown(key, |_, body, _| body.rows().first().map(look))?.flatten())
+    }
+
+    /// When the row of a key expires; `None` when it does not, or is not there.
+    ///
+    /// # Errors
+    /// As [`Table::get`].
+    pub fn deadline<Q: ?Sized>(&self, key: &Q) -> Result<Option<SystemTime>>
+    where
+        S: ShapeKey<Q>,
+    {
+        let deadline = self.view(key, Row::deadline_ms)?.flatten();
+        Ok(deadline.and_then(|ms| UNIX_EPOCH.checked_add(Duration::from_millis(ms))))
+    }
+
+    /// Whether the key has a row.
+    ///
+    /// # Errors
+    /// As [`Table::get`].
+    pub fn contains<Q: ?Sized>(&self, key: &Q) -> Result<bool>
+    where
+        S: ShapeKey<Q>,
+    {
+        Ok(self.view(key, |_| ())?.is_some())
+    }
+
+    /// One attribute of the row of a key, or the default when there is no row.
+    ///
+    /// # Errors
+    /// As [`Table::get`], and [`Error::NoSuchAttribute`].
+    pub fn lookup<Q: ?Sized>(&self, key: &Q, attribute: &str, default: Value) -> Result<Value>
+    where
+        S: ShapeKey<Q>,
+    {
+        let missing =
+            || Error::NoSuchAttribute { table: self.name.to_string(), attribute: attribute.to_owned() };
+        let position = self.open()?.def().position(attribute).ok_or_else(missing)?;
+        Ok(self.view(key, |row| row.attribute(position).to_value())?.unwrap_or(default))
+    }
+
+    /// The newest committed row of a key on this node, whatever is under way. Waits for nothing; may be older than what
+    /// another node has acknowledged.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`], [`Error::NoCopy`].
+    pub fn dirty_get<Q: ?Sized>(&self, key: &Q) -> Result<Option<S::Shown>>
+    where
+        S: ShapeKey<Q>,
+    {
+        let open = self.readable()?;
+        let key = S::encode_key(open.def(), key)?;
+        let body = open.newest(&key).map_err(|blocked| self.core.unanswered(blocked))?.map(|(body, _)| body);
+        body.and_then(|body| body.rows().first().map(|row| S::decode(open.def(), row))).transpose()
+    }
+
+    /// The rows within a span, in one snapshot. Sets and bags only take [`Span::all`], in no order.
+    ///
+    /// # Errors
+    /// As [`Table::get`], and [`Error::WrongKind`].
+    pub fn range(&self, span: &Span) -> Result<Vec<S::Shown>> {
+        Snapshot::take(&self.core)?.range(self, span)
+    }
+
+    /// All rows, in one snapshot.
+    ///
+    /// # Errors
+    /// As [`Table::get`].
+    pub fn to_vec(&self) -> Result<Vec<S::Shown>> {
+        self.range(&Span::all())
+    }
+
+    /// The rows that have these values under an index (or begin with them), in the order of the index, in one snapshot.
+    ///
+    /// # Errors
+    /// As [`Table::get`], and [`Error::NoSuchIndex`].
+    pub fn index_read(&self, index: &str, values: &[Value]) -> Result<Vec<S::Shown>> {
+        Snapshot::take(&self.core)?.index_read(self, index, values)
+    }
+
+    /// The row of the smallest key of an ordered set.
+    ///
+    /// # Errors
+    /// As [`Table::get`], and [`Error::WrongKind`].
+    pub fn first(&self) -> Result<Option<S::Shown>> {
+        Snapshot::take(&self.core)?.first(self)
+    }
+
+    /// The row of the largest key of an ordered set.
+    ///
+    /// # Errors
+    /// As [`Table::first`].
+    pub fn last(&self) -> Result<Option<S::Shown>> {
+        Snapshot::take(&self.core)?.last(self)
+    }
+
+    /// The row behind a key, which need not be there.
+    ///
+    /// # Errors
+    /// As [`Table::first`].
+    pub fn next<Q: ?Sized>(&self, key: &Q) -> Result<Option<S::Shown>>
+    where
+        S: ShapeKey<Q>,
+    {
+        Snapshot::take(&self.core)?.next(self, key)
+    }
+
+    /// The row before a key, which need not be there.
+    ///
+    /// # Errors
+    /// As [`Table::first`].
+    pub fn prev<Q: ?Sized>(&self, key: &Q) -> Result<Option<S::Shown>>
+    where
+        S: ShapeKey<Q>,
+    {
+        Snapshot::take(&self.core)?.prev(self, key)
+    }
+}
