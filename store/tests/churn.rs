@@ -3,10 +3,9 @@
 //!
 //! `ten_minutes_of_churn` is run by hand (`CHURN_MINUTES` says how many); its figures stand in `docs/trust.md`.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hypermnesia_store::{
@@ -14,33 +13,10 @@ use hypermnesia_store::{
     StoreConfig, Table, TableBuilder, TableDef, TableId, Timestamp, TxId, Type, Value, Work, Write, define,
 };
 
-struct Counting;
+#[path = "shared/counting.rs"]
+mod counting;
 
-static HELD: AtomicI64 = AtomicI64::new(0);
-
-// SAFETY: every call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        HELD.fetch_add(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: the caller keeps the rules of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: the caller keeps the rules of `dealloc`.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// The allocator counts for all threads, so one test at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use counting::{HELD, alone};
 
 /// Keys that are written at a time; the window of them moves on.
 const KEYS: i64 = 2_000;

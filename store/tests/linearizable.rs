@@ -10,9 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use hypermnesia_store::{
-    Body, CommittedLocal, Key, Kind, NodeId, Op, ReadNote, Row, SchemaVersion, Store, StoreConfig, Table,
-    TableDef, TableId, Timestamp, TxId, Type, Value, Work, Write, define,
+    Body, CommittedLocal, Kind, NodeId, Op, ReadNote, Store, StoreConfig, Table, TableDef, TableId,
+    Timestamp, TxId, Type, Work, Write, define,
 };
+
+#[path = "shared/numbers.rs"]
+mod numbers;
+
+use numbers::{int, key, row};
 
 const T: TableId = TableId(10);
 const WALL: u64 = 1_000_000;
@@ -80,21 +85,6 @@ struct Node {
     sequence: AtomicU64,
     /// Orders calls and returns of all threads.
     time: AtomicU64,
-}
-
-fn key(k: i64) -> Key {
-    Key::encode(&[Value::Int(k)]).expect("small")
-}
-
-fn row(k: i64, v: i64) -> Row {
-    Row::encode(SchemaVersion::FIRST, &[Value::Int(k), Value::Int(v)]).expect("small")
-}
-
-fn int(body: &Body) -> i64 {
-    match body.rows()[0].attribute(1).to_value() {
-        Value::Int(n) => n,
-        other => panic!("{other:?}"),
-    }
 }
 
 impl Node {

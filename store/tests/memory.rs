@@ -1,38 +1,17 @@
 //! What a row costs in memory, by a counting allocator: bytes asked for, not what the allocator adds.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hypermnesia_store::{
     CommittedLocal, Key, Kind, NodeId, Op, Row, SchemaVersion, Store, StoreConfig, Table, TableBuilder,
     TableDef, TableId, Timestamp, TxId, Type, Value, Work, Write, define, undefine,
 };
 
-struct Counting;
+#[path = "shared/counting.rs"]
+mod counting;
 
-static HELD: AtomicI64 = AtomicI64::new(0);
-
-// SAFETY: every call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        HELD.fetch_add(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: the caller keeps the rules of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: the caller keeps the rules of `dealloc`.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// What is allocated is counted for the whole process, so one test at a time.
-static ALONE: Mutex<()> = Mutex::new(());
+use counting::{HELD, alone};
 
 const WARM: TableId = TableId(9);
 const T: TableId = TableId(10);
@@ -71,7 +50,7 @@ fn bytes_per_row(kind: Kind) -> i64 {
 fn a_row_costs_what_is_said() {
     // Aim: memory per row stays below what ETS takes for the same (272 bytes, measured by the same kind of allocator).
     // Method: count. The bounds are what the layout adds up to, with some room for the hash's spare places.
-    let _alone = ALONE.lock();
+    let _alone = alone();
     let (set, ordered) = (bytes_per_row(Kind::Set), bytes_per_row(Kind::OrderedSet));
     println!("{set} bytes a row in a set, {ordered} in an ordered set");
     assert!(set <= 210, "{set} bytes a row in a set");
@@ -204,7 +183,7 @@ const MANY: i64 = 20_000;
 fn tables_say_how_much_they_hold() {
     // Aim: `memory_bytes` is within 1 % of what the allocator says, whatever the table. Method: each kind with short and
     // long keys, small and large rows, keys in order and in none, through a life of puts, updates and deletions.
-    let _alone = ALONE.lock();
+    let _alone = alone();
     for kind in [Kind::Set, Kind::OrderedSet, Kind::Bag] {
         for (long_keys, row_bytes, in_order) in [
             (false, 10, true),
@@ -223,7 +202,7 @@ fn tables_say_how_much_they_hold() {
 fn indexes_and_deadlines_are_among_it() {
     // Aim: the same with what finds rows by other ways. Method: plain, unique and multi-value indexes and deadlines, on
     // each kind, through the same life.
-    let _alone = ALONE.lock();
+    let _alone = alone();
     for kind in [Kind::Set, Kind::OrderedSet, Kind::Bag] {
         for (long_keys, in_order) in [(false, true), (true, false)] {
             let shape =
@@ -243,7 +222,7 @@ fn indexes_and_deadlines_are_among_it() {
 #[test]
 fn small_tables_say_it_too() {
     // Aim: what a table takes before its first row counts. Method: a thousand rows, within 3 %.
-    let _alone = ALONE.lock();
+    let _alone = alone();
     for kind in [Kind::Set, Kind::OrderedSet, Kind::Bag] {
         let bench = Bench::new(|table| table.kind(kind).index("by_n", ["n"]), false, 50);
         life_of(&format!("small {kind:?}"), bench, false, 1_000, 3.0);
@@ -254,7 +233,7 @@ fn small_tables_say_it_too() {
 fn a_snapshot_says_what_it_pins() {
     // Aim: old versions that a snapshot keeps are counted in number and bytes, and gone when it is. Method: every row
     // written three times under one snapshot.
-    let _alone = ALONE.lock();
+    let _alone = alone();
     let mut bench = Bench::new(|table| table, false, 200);
     (0..MANY).for_each(|k| bench.put(T, k, 0, 0));
     let snapshot = bench.store.snapshot();

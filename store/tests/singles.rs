@@ -9,9 +9,13 @@ use std::thread;
 
 use hypermnesia_store::{
     Body, CommittedLocal, Direction, Key, KeyRange, Kind, LockMode, NodeId, Op, RangeNote, ReadNote, Row,
-    SchemaVersion, Store, StoreConfig, Table, TableDef, TableId, Timestamp, TxId, Type, Value, Work, Write,
-    define,
+    Store, StoreConfig, Table, TableDef, TableId, Timestamp, TxId, Type, Value, Work, Write, define,
 };
+
+#[path = "shared/numbers.rs"]
+mod numbers;
+
+use numbers::{int, key, row};
 
 const T: TableId = TableId(10);
 const WALL: u64 = 1_000_000;
@@ -19,21 +23,6 @@ const WALL: u64 = 1_000_000;
 struct Node {
     store: Store,
     sequence: AtomicU64,
-}
-
-fn key(k: i64) -> Key {
-    Key::encode(&[Value::Int(k)]).expect("small")
-}
-
-fn row(k: i64, v: i64) -> Row {
-    Row::encode(SchemaVersion::FIRST, &[Value::Int(k), Value::Int(v)]).expect("small")
-}
-
-fn int(body: &Body) -> i64 {
-    match body.rows()[0].attribute(1).to_value() {
-        Value::Int(n) => n,
-        other => panic!("{other:?}"),
-    }
 }
 
 impl Node {

@@ -1,40 +1,20 @@
 //! How much memory a table takes that is much larger than its cache: by the table's own figures, and by an allocator that
 //! counts what the process asks for.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 
 use hypermnesia_store::disc::{Disc, RealDisc};
 use hypermnesia_store::{Direction, KeyRange, Kind};
 
+#[path = "../shared/counting.rs"]
+mod counting;
 #[path = "../disc_only/house.rs"]
 #[expect(dead_code, reason = "of what another binary uses too")]
 mod house;
 
+use counting::{HELD, alone};
 use house::{Dice, House, builder, defined, key, put};
-
-struct Counting;
-
-static HELD: AtomicI64 = AtomicI64::new(0);
-
-// SAFETY: every call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        HELD.fetch_add(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: the caller keeps the rules of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: the caller keeps the rules of `dealloc`.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const MIB: i64 = 1 << 20;
 const CACHE: i64 = 4 * MIB;
@@ -50,6 +30,7 @@ fn a_table_twenty_times_its_cache_stays_within_it() {
     // and from end to end, and when it is opened, which reads nothing of it. Method: 80 MiB of rows on a real disc through a
     // cache of 4 MiB, the log's tail brought into the image now and then; memory counted. Other tests of this binary run in a
     // process of their own.
+    let _alone = alone();
     let home =
         std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bound-{}", std::process::id()));
     std::fs::create_dir_all(&home).expect("a directory of its own");
