@@ -212,7 +212,7 @@ impl Sequence {
     /// # Errors
     /// [`Error::NoSuchSequence`]; otherwise as a read.
     pub fn current(&self) -> Result<i64> {
-        Ok(self.state()?.next - 1)
+        Ok(self.state()?.next.saturating_sub(1))
     }
 
     /// Goes on with this number, on every member: numbers that were reserved before are given out no more. Whoever resets

@@ -66,7 +66,7 @@ pub struct TableStatus {
     pub rows: u64,
     /// Bytes of keys and rows in memory here.
     pub bytes: u64,
-    /// Bytes of memory that it holds here with all that finds its rows, as asked for from the allocator; within 5 %.
+    /// Bytes of memory that it holds here with all that finds its rows, as asked for from the allocator; within 1 % (3 % with deadlines).
     pub memory_bytes: u64,
     /// Old versions of rows, kept because a live snapshot may read them.
     pub old_versions: u64,
@@ -76,7 +76,7 @@ pub struct TableStatus {
     pub deadlines: u64,
     /// Its indexes by name, and how many entries each has.
     pub index_entries: Vec<(String, u64)>,
-    /// Where its copies are: member and `ram` or `disc`.
+    /// Where its copies are: member and `ram`, `disc` or `disc_only`.
     pub copies: Vec<(String, String)>,
     /// How often its definition has changed, from 1.
     pub version: u32,

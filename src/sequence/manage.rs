@@ -74,7 +74,8 @@ impl Node {
         transaction::run(&self.core, &TxOptions::default(), |tx| {
             let rows = scan(tx, &self.core)?;
             let named = rows.iter().filter_map(|(_, row)| named(&Body::Row(row.clone())));
-            let mut listed: Vec<_> = named.map(|(name, state)| (name, state.next - 1)).collect();
+            let mut listed: Vec<_> =
+                named.map(|(name, state)| (name, state.next.saturating_sub(1))).collect();
             listed.sort();
             Ok(listed)
         })

@@ -5,8 +5,8 @@
 //! What this shows and what not: shuttle interleaves steps but every step is seen at once by all, so mistakes in the order
 //! of steps are found here, and mistakes in the memory orderings by miri (see docs/trust.md).
 //!
-//! Two mistakes are planted on purpose and must be caught: a stamp that is stored without a look at the floor, and a tag
-//! that is stored before its place. Each test with a plant runs the same model as the test of the protocol.
+//! Three mistakes are planted on purpose and must be caught: a stamp that is stored without a look at the floor, a proposal
+//! that is drawn before the marks are placed, and a tag that is stored before its place. Each test with a plant runs the same model as the test of the protocol.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -33,6 +33,8 @@ enum Planted {
     Nothing,
     /// The stamp is stored, whatever floor was left in it.
     StampWithoutFloor,
+    /// The timestamp is proposed before the marks are placed.
+    ProposedFirst,
     /// The tag is stored before the place.
     TagFirst,
 }
@@ -225,7 +227,8 @@ impl Marks {
     }
 }
 
-fn marks(early: bool) {
+fn marks(planted: Planted) {
+    let early = planted == Planted::ProposedFirst;
     let shared = Arc::new((Marks::default(), Clock(AtomicU64::new(1))));
     let writer = {
         let shared = Arc::clone(&shared);
@@ -246,8 +249,8 @@ fn marks(early: bool) {
 fn a_transaction_is_seen_whole_by_snapshots_taken_while_it_draws() {
     // Aim: a mark without a proposal is above every snapshot that meets it; one with a proposal at or below is waited for.
     // Method: the model in random orders; then with the proposal drawn before the marks are placed, which must be caught.
-    every_order(|| marks(false));
-    assert!(is_caught(|| marks(true)));
+    every_order(|| marks(Planted::Nothing));
+    assert!(is_caught(|| marks(Planted::ProposedFirst)));
 }
 
 /// A shard with one place, its tag, and room for longer groups behind it. A cell is its key; 0 is none, which no tag leads

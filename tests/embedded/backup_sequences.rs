@@ -112,7 +112,7 @@ fn they_may_be_left_out() {
 }
 
 #[test]
-fn a_chain_has_those_of_its_newest_file() {
+fn a_chain_has_those_of_the_newest_file_that_has_any() {
     // Aim: incremental backups tell sequences whole. Method: one dropped, one made and one moved on between two files, as a
     // chain, as one merged file, and behind a file without any.
     let home = tempfile::tempdir().expect("a directory");

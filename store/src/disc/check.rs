@@ -25,7 +25,7 @@ pub struct CheckedTable {
 ///
 /// # Errors
 /// `Locked` while a node has it open; `Corrupt`, `Io` where nothing can be said of single tables. Pages that tell what is free
-/// may have been mended; nothing else is changed.
+/// may have been mended, and the mark that says that the image was open is written; nothing else is changed.
 pub fn check(disc: &Arc<dyn Disc>) -> Result<Vec<CheckedTable>> {
     let _lock = disc.lock()?;
     let Some(mut image) = Image::find(&**disc)? else {

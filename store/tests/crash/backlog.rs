@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hypermnesia_store::Timestamp;
 use hypermnesia_store::disc::{MemDisc, Record};
 
+use crate::over::Over;
 use crate::session::{Session, txid};
 
 /// Records, and the bytes of one with all that stands around it, at most.
@@ -28,6 +29,7 @@ fn the_backlog_is_never_less_than_nothing() {
             most
         };
         let askers = [scope.spawn(ask), scope.spawn(ask)];
+        let over = Over(&done);
         for n in 0..RECORDS {
             session.append(&Record::Aborted { txid: txid(n) }).expect("it fits");
             session.writer.write().expect("no fault is planted");
@@ -36,7 +38,7 @@ fn the_backlog_is_never_less_than_nothing() {
                 session.writer.trim(synced).expect("no fault is planted");
             }
         }
-        done.store(true, Ordering::Relaxed);
+        drop(over);
         // Who is held up between its two looks sees what came meanwhile, which is all that comes here at the most.
         let all = RECORDS * RECORD_BYTES_MAX;
         for asker in askers {

@@ -23,5 +23,7 @@ mod fuzz;
 #[path = "../shared/mutation.rs"]
 mod mutation;
 mod open_files;
+#[path = "../shared/over.rs"]
+mod over;
 mod owner;
 mod session;

@@ -11,3 +11,5 @@ mod damage;
 mod house;
 mod model;
 mod moves;
+#[path = "../shared/over.rs"]
+mod over;

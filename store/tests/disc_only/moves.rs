@@ -10,6 +10,7 @@ use hypermnesia_store::{
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::house::{Dice, House, ME, T, builder, defined, key, pairs, put};
+use crate::over::Over;
 
 const KEYS: i64 = 600;
 /// Checkpoints while the others run.
@@ -29,7 +30,7 @@ fn no_row_is_lost_seen_twice_or_seen_old_while_it_moves() {
     house.commit((0..KEYS).map(|k| put(k, START, 50)).collect());
     house.bring_all();
     house.pass(10_000);
-    let store = Arc::clone(&house.store);
+    let (store, read_before) = (Arc::clone(&house.store), house.table().statistics().image_reads);
     let (house, over) = (Mutex::new(house), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let (house, store, over) = (&house, &*store, &over);
@@ -37,13 +38,13 @@ fn no_row_is_lost_seen_twice_or_seen_old_while_it_moves() {
         let readers = [Direction::Forward, Direction::Backward]
             .map(|direction| scope.spawn(move || sums(store, direction, over)));
         let follower = scope.spawn(move || {
+            let _over = Over(over);
             for _ in 0..STEPS {
                 let mut house = house.lock();
                 house.pass(500);
                 house.bring_all();
                 MutexGuard::unlock_fair(house);
             }
-            over.store(true, Ordering::Relaxed);
         });
         follower.join().expect("it follows");
         let moved: u64 = movers.into_iter().map(|mover| mover.join().expect("it moves")).sum();
@@ -51,7 +52,12 @@ fn no_row_is_lost_seen_twice_or_seen_old_while_it_moves() {
         assert!(moved > 20, "{moved} were moved");
     });
     let mut house = house.into_inner();
+    // They did move: rows were read from the image while others ran, and most of them are there alone now.
+    let read = house.table().statistics().image_reads - read_before;
+    assert!(read > 1_000, "{read} rows were looked for in the image");
+    house.bring_all();
     house.pass(10_000);
+    assert!((house.table().cells() as i64) < KEYS / 2, "{} of {KEYS} are in memory", house.table().cells());
     let all = house.held();
     assert_eq!(all.len() as i64, KEYS);
     assert_eq!(all.values().flatten().map(|(_, v)| v).sum::<i64>(), KEYS * START);

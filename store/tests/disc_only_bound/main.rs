@@ -58,12 +58,6 @@ fn a_table_twenty_times_its_cache_stays_within_it() {
     assert_eq!(table.len() as i64, ROWS);
     assert!(table.bytes() as i64 > 20 * CACHE, "{} bytes", table.bytes());
     assert!(table.statistics().cache_bytes as i64 <= CACHE, "{:?}", table.statistics());
-    eprintln!(
-        "CELLS {} {:?} held {}",
-        house.table().cells(),
-        house.table().statistics(),
-        HELD.load(Ordering::Relaxed) - before
-    );
     used("at rest", CACHE + IMAGE);
     let mut dice = Dice(7);
     for _ in 0..20_000 {
