@@ -159,7 +159,10 @@ impl Attempt {
             }
             Blocked::Raise(_) => Err(self.lose(Lost::Conflict(None))),
             Blocked::SchemaChanged(table) => Err(self.lose(Lost::Schema(table))),
-            Blocked::Unreadable(unreadable) => Err(self.core.unreadable(&unreadable).into()),
+            Blocked::Unreadable(unreadable) => match self.core.unreadable(&unreadable) {
+                Error::NotReady { .. } => Err(self.lose(Lost::Conflict(None))),
+                error => Err(error.into()),
+            },
         }
     }
 
@@ -517,6 +520,8 @@ pub(crate) fn lost_by(conflict: &Conflict) -> Option<Lost> {
         | Conflict::Full { .. }
         | Conflict::Unreadable { .. } => None,
         Conflict::Locked { holder, .. } => Some(Lost::Conflict(Some(*holder))),
-        Conflict::Read { .. } | Conflict::Range { .. } | Conflict::Aborted => Some(Lost::Conflict(None)),
+        Conflict::Read { .. } | Conflict::Range { .. } | Conflict::Aborted | Conflict::NotNow { .. } => {
+            Some(Lost::Conflict(None))
+        }
     }
 }

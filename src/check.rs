@@ -3,19 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use hypermnesia_store::disc::{self, CheckedTable, DiscError, RealDisc};
+use hypermnesia_store::disc::{self, CheckedTable, DiscError, IMAGE_NAME, RealDisc};
 
 use crate::error::{Error, Result};
-
-/// What every data directory has.
-const IMAGE: &str = "image.redb";
 
 /// Says what was given, and which directories below it may have been meant.
 fn no_data_directory(given: &Path) -> String {
     let below = std::fs::read_dir(given).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut meant: Vec<_> = below.filter(|path| path.join(IMAGE).exists()).collect();
+    let mut meant: Vec<_> = below.filter(|path| path.join(IMAGE_NAME).exists()).collect();
     meant.sort();
-    let what = format!("{} is no data directory: there is no {IMAGE} in it", given.display());
+    let what = format!("{} is no data directory: there is no {IMAGE_NAME} in it", given.display());
     let meant: Vec<_> = meant.iter().take(3).map(|path| path.display().to_string()).collect();
     if meant.is_empty() { what } else { format!("{what}; did you mean {}?", meant.join(" or ")) }
 }
@@ -32,7 +29,7 @@ fn no_data_directory(given: &Path) -> String {
 /// [`Error::Disc`]: the directory is in use, is none, or is damaged beyond telling tables apart.
 ///
 /// ```
-/// use hypermnesia::{DiscOptions, Node};
+/// use hypermnesia::Node;
 ///
 /// let home = tempfile::tempdir().unwrap();
 /// drop(Node::builder().data_dir(home.path()).build()?);
@@ -45,7 +42,7 @@ pub fn check_directory(directory: impl AsRef<Path>) -> Result<Vec<CheckedTable>>
     if !directory.is_dir() {
         return Err(Error::Disc(format!("{} is no directory", directory.display())));
     }
-    if !directory.join(IMAGE).exists() {
+    if !directory.join(IMAGE_NAME).exists() {
         return Err(Error::Disc(no_data_directory(directory)));
     }
     disc::check(&(Arc::new(RealDisc::open(directory).map_err(told)?) as _)).map_err(told)

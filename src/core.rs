@@ -273,10 +273,7 @@ impl Core {
                     self.wait_for(&txn, &Parker::current(), until)?;
                 }
                 Err(Blocked::Raise(_)) => {}
-                Err(Blocked::SchemaChanged(table)) => {
-                    return Err(Error::SchemaChanged { table: self.table_name(table) });
-                }
-                Err(Blocked::Unreadable(unreadable)) => return Err(self.unreadable(&unreadable)),
+                Err(blocked) => return Err(self.unanswered(blocked)),
             }
         }
     }
@@ -292,8 +289,13 @@ impl Core {
     }
 
     /// A row on disc could not be read: the node stops, as for every other failure of its disc, and the caller hears why.
+    /// Unless the image is only opened again: then the caller may ask again.
     pub(crate) fn unreadable(&self, unreadable: &Unreadable) -> Error {
         self.check_reads();
+        if unreadable.passes() {
+            let waits_for = "space on the disc: the image of tables on disc alone is opened again".to_owned();
+            return self.check_open().err().unwrap_or(Error::NotReady { waits_for });
+        }
         let table = self.table_name(unreadable.table);
         let key = unreadable.key.as_ref().map_or_else(String::new, |key| format!("key {key}: "));
         match unreadable.error.is_corruption() {
@@ -302,7 +304,19 @@ impl Core {
         }
     }
 
-    /// A look at the newest version waits for nobody, so only the disc can be in its way.
+    /// A member, perhaps this one, could not read a row that was to be changed. It stops.
+    pub(crate) fn not_prepared(&self, table: TableId) -> Error {
+        self.check_reads();
+        let table = self.table_name(table);
+        let elsewhere = "another member cannot read a row that was to be changed from its disc, and stops";
+        match self.store.disc_fault() {
+            None => Error::Damaged { table, reason: elsewhere.to_owned() },
+            Some(fault) if fault.is_corruption() => Error::Damaged { table, reason: fault.to_string() },
+            Some(fault) => Error::Disc(format!("table {table:?}: {fault}")),
+        }
+    }
+
+    /// A read that cannot wait, or waits for nobody, was not answered.
     pub(crate) fn unanswered(&self, blocked: Blocked) -> Error {
         match blocked {
             Blocked::Unreadable(unreadable) => self.unreadable(&unreadable),

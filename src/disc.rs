@@ -144,10 +144,12 @@ impl Disc {
     }
 
     /// The node is closed and its threads have ended: writes what is there and that it is all, and lets the next process in.
-    pub(crate) fn close(&self) {
+    /// A node that is not well puts nothing into its image any more: the log has it.
+    pub(crate) fn close(&self, is_well: bool) {
         let Some(lock) = self.lock.lock().take() else { return };
         // The next start reads the image faster than the log. What is not taken now is read from the log then.
-        if self.log.check().is_ok()
+        if is_well
+            && self.log.check().is_ok()
             && let Err(error) = self.checkpoint(1, |_| true)
         {
             tracing::warn!(%error, "the image could not take what the log has; the next start reads it there");
@@ -259,9 +261,13 @@ impl Disc {
         }
     }
 
+    /// Opens the image behind a step that failed, unless that was done.
     fn reopen_image(&self, core: &Core) -> Result<(), DiscError> {
-        let imaged = self.checkpointer.lock().reopen()?;
-        core.store.imaged(imaged);
+        let mut checkpointer = self.checkpointer.lock();
+        if !checkpointer.is_open() {
+            let imaged = checkpointer.reopen()?;
+            core.store.imaged(imaged);
+        }
         Ok(())
     }
 
@@ -278,27 +284,18 @@ impl Disc {
     /// says whether to go on.
     fn checkpoint(&self, least: u64, step: impl Fn(Imaged) -> bool) -> Result<(), DiscError> {
         let mut checkpointer = self.checkpointer.lock();
-        let mut closed = self.writer.lock().closed();
-        let read_to = checkpointer.read_to();
-        closed.retain(|(_, end)| *end > read_to);
-        let Some((_, last)) = closed.last() else { return Ok(()) };
-        if last.0 - read_to.0 < least {
+        let closed = self.writer.lock().closed();
+        let new_bytes = closed.last().map_or(0, |(_, end)| end.0.saturating_sub(checkpointer.read_to().0));
+        if new_bytes < least {
             return Ok(());
         }
-        let (mut batch, mut from) = (Vec::new(), read_to);
-        for (at, (index, end)) in closed.iter().enumerate() {
-            batch.push((*index, *end));
-            let is_last = at + 1 == closed.len();
-            if end.0 - from.0 < self.checkpoint_bytes.min(CHECKPOINT_BATCH_BYTES) && !is_last {
-                continue;
-            }
+        for batch in checkpointer.batches(&closed, self.checkpoint_bytes.min(CHECKPOINT_BATCH_BYTES)) {
             let imaged = checkpointer.take(&batch)?;
             let freed = self.writer.lock().trim(checkpointer.applied())?;
             tracing::debug!(segments = batch.len(), freed, "the image has taken log segments");
             if !step(imaged) {
                 return Ok(());
             }
-            (batch, from) = (Vec::new(), *end);
         }
         Ok(())
     }

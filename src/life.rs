@@ -96,7 +96,7 @@ impl Life {
             }
         }
         if let Some(disc) = &core.disc {
-            disc.close();
+            disc.close(core.failure().is_none() && core.store.disc_fault().is_none());
         }
     }
 }

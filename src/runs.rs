@@ -183,11 +183,7 @@ impl Runs {
             Conflict::Unfit { table, key } => {
                 Error::IndexEntryTooLong { table: self.core.table_name(*table), key: key.to_string() }
             }
-            // The node that could not read it stops; its error came with the fault.
-            Conflict::Unreadable { table } => {
-                let reason = "a row that was to be changed cannot be read from disc".to_owned();
-                Error::Damaged { table: self.core.table_name(*table), reason }
-            }
+            Conflict::Unreadable { table } => self.core.not_prepared(*table),
             Conflict::Full { table } => Error::TableFull { table: self.core.table_name(*table) },
             other => Error::abort(other.to_string()),
         }

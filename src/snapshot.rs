@@ -10,7 +10,7 @@ use hypermnesia_store::work::Blocked;
 use hypermnesia_store::{Body, IndexDef, Key, Row, Snapshot as Live, Table as Open, Timestamp, Value};
 
 use crate::core::Core;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::limits::DEADLINE_DEFAULT;
 use crate::operation::{entries_with, ordered, ordered_unless_all};
 use crate::options::Span;
@@ -65,10 +65,8 @@ impl Snapshot {
     pub(crate) fn wait(&self, blocked: Blocked) -> Result<()> {
         match blocked {
             Blocked::Pending(txn) => self.core.wait_for(&txn, &Parker::current(), self.deadline),
-            // A settled snapshot never meets it; while it is being settled it is raised instead.
-            Blocked::Raise(_) => Err(Error::Conflict { attempts: 1 }),
-            Blocked::SchemaChanged(table) => Err(Error::SchemaChanged { table: self.core.table_name(table) }),
-            Blocked::Unreadable(unreadable) => Err(self.core.unreadable(&unreadable)),
+            // A settled snapshot is never to be raised; while it is being settled that is done instead.
+            blocked => Err(self.core.unanswered(blocked)),
         }
     }
 

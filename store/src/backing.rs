@@ -158,6 +158,13 @@ impl Backing {
         Blocked::Unreadable(Box::new(Unreadable { table: self.table, key: None, error }))
     }
 
+    /// Rows that had to be read could not be, and nobody will ask again: the node stops.
+    pub(crate) fn give_up(&self, blocked: &Blocked) {
+        if let Blocked::Unreadable(unreadable) = blocked {
+            self.view.give_up(&unreadable.error);
+        }
+    }
+
     fn is_hidden(&self) -> bool {
         self.hidden.load(Ordering::SeqCst) != 0
     }

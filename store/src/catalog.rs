@@ -120,7 +120,7 @@ fn fill(table: &Table, index: IndexId, guard: &LocalGuard<'_>) {
 /// index without it.
 fn fill_from_image(table: &Table, backing: &Backing, index: &Index, guard: &LocalGuard<'_>) {
     let stands_in = CellRef::new(Cell::new(Key::from_encoded(&[])));
-    let _ = table.each_place(backing, &KeyRange::all(), Direction::Forward, |key, place| {
+    let filled = table.each_place(backing, &KeyRange::all(), Direction::Forward, |key, place| {
         // What is in memory has its turn later; what was there before all rows were rewritten is read by nobody.
         if let Place::Image(at, body) = place
             && *at > table.def.reshaped
@@ -131,6 +131,7 @@ fn fill_from_image(table: &Table, backing: &Backing, index: &Index, guard: &Loca
         }
         Ok(ControlFlow::Continue(()))
     });
+    filled.unwrap_or_else(|blocked| backing.give_up(&blocked));
 }
 
 impl Store {

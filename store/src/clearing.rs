@@ -19,13 +19,14 @@ impl Table {
     /// Takes all rows away and tells listeners. Nobody writes meanwhile.
     pub(crate) fn clear_away(&self, at: Timestamp, guard: &LocalGuard<'_>) {
         if let Some(backing) = self.rows.backing.as_ref().filter(|_| self.rows.events.has_listeners()) {
-            // A row that cannot be read is remembered by the view: the node stops.
-            let _ = self.each_place(backing, &KeyRange::all(), Direction::Forward, |key, place| {
+            // A row that cannot be read stops the node: nobody would hear of it.
+            let told = self.each_place(backing, &KeyRange::all(), Direction::Forward, |key, place| {
                 if let Some((body, _)) = place.newest(guard).filter(|(body, _)| !body.is_expired(at)) {
                     self.tell_cleared(key, &body, at);
                 }
                 Ok(ControlFlow::Continue(()))
             });
+            told.unwrap_or_else(|blocked| backing.give_up(&blocked));
         } else if self.rows.events.has_listeners() {
             let told: Result<(), Infallible> = self.rows.cells.each(guard, |cell| {
                 let newest = cell.newest_body(guard).filter(|(body, _)| !body.is_expired(at));

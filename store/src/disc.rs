@@ -41,6 +41,7 @@ pub use cut::Warning;
 pub use error::{DiscError, Result};
 pub use file::{Disc, File, LockGuard};
 pub use identity::{BootId, DirectoryId, Opener};
+pub use image::IMAGE_NAME;
 pub use log::{Log, LogWriter};
 pub use mem::{Crash, Fault, FaultKind, MemDisc};
 pub use real::RealDisc;

@@ -405,13 +405,14 @@ impl Rows {
         if held.deadlines == 0 {
             return;
         }
-        // A row that cannot be read is remembered by the view: the node does not open.
-        let _ = table.each_place(backing, &KeyRange::all(), Direction::Forward, |key, place| {
+        // A row that cannot be read stops the node, which does not open.
+        let taken = table.each_place(backing, &KeyRange::all(), Direction::Forward, |key, place| {
             if let Place::Image(_, body) = place {
                 self.deadlines.moved(key, None, Some(body));
             }
             Ok(ControlFlow::Continue(()))
         });
+        taken.unwrap_or_else(|blocked| backing.give_up(&blocked));
     }
 }
 

@@ -168,6 +168,12 @@ pub enum Conflict {
         /// Where.
         table: TableId,
     },
+    /// A row that is on disc alone could not be read now, while the image is opened again: see [`Unreadable::passes`].
+    #[error("a row of {table} cannot be read while the image of the disc is opened again")]
+    NotNow {
+        /// Where.
+        table: TableId,
+    },
 }
 
 /// How a lock excludes others: readers share, a writer is alone.
@@ -241,7 +247,7 @@ pub enum Blocked {
     /// The table was dropped or its definition changed since the cursor was opened.
     SchemaChanged(TableId),
     /// A row that is on disc alone could not be read, or is not what was written. Nothing of it is served; the node should
-    /// serve no longer.
+    /// serve no longer, unless it [passes](Unreadable::passes).
     Unreadable(Box<Unreadable>),
 }
 
@@ -257,6 +263,14 @@ pub struct Unreadable {
     pub error: DiscError,
 }
 
+impl Unreadable {
+    /// Whether the image is only opened again, behind a step that found no space: the same read may be tried again. If it does
+    /// not pass, the node stops as soon as whoever opens it says so.
+    pub fn passes(&self) -> bool {
+        matches!(self.error, DiscError::Poisoned { .. })
+    }
+}
+
 fn of_key(key: Option<&Key>) -> String {
     key.map_or_else(String::new, |key| format!(", key {key}"))
 }
@@ -269,6 +283,7 @@ impl From<Box<Unreadable>> for Blocked {
 
 impl From<Box<Unreadable>> for Conflict {
     fn from(unreadable: Box<Unreadable>) -> Conflict {
-        Conflict::Unreadable { table: unreadable.table }
+        let table = unreadable.table;
+        if unreadable.passes() { Conflict::NotNow { table } } else { Conflict::Unreadable { table } }
     }
 }

@@ -22,9 +22,10 @@ pub struct CheckedTable {
 }
 
 /// Reads the image of a data directory as a whole. What the log has beyond it is checked whenever the directory is opened.
+/// Where pages are damaged the tables are read all the same, to say which of them are hit.
 ///
 /// # Errors
-/// `Locked` while a node has it open; `Corrupt`, `Io` where nothing can be said of single tables. Pages that tell what is free
+/// `Locked` while a node has it open; `Corrupt`, `Io` where nothing can be said of single tables, or nothing is wrong with any. Pages that tell what is free
 /// may have been mended, and the mark that says that the image was open is written; nothing else is changed.
 pub fn check(disc: &Arc<dyn Disc>) -> Result<Vec<CheckedTable>> {
     let _lock = disc.lock()?;
@@ -35,8 +36,18 @@ pub fn check(disc: &Arc<dyn Disc>) -> Result<Vec<CheckedTable>> {
             "there is no image: this is no data directory",
         ));
     };
-    image.check_pages()?;
-    let mut names = image.names()?;
+    let pages = image.check_pages().err();
+    if let Some(error) = &pages {
+        // redb may have stopped in the middle of something.
+        drop(image);
+        let again = Image::find(&**disc).ok().flatten();
+        image = again.filter(|_| error.is_corruption()).ok_or_else(|| error.clone())?;
+    }
+    let names = image.names();
+    let mut names = match &pages {
+        Some(error) => names.map_err(|_| error.clone())?,
+        None => names?,
+    };
     let checked = image.check_rows().into_iter();
     let one = |(table, held, damage): (TableId, super::Held, Option<DiscError>)| CheckedTable {
         table,
@@ -44,5 +55,12 @@ pub fn check(disc: &Arc<dyn Disc>) -> Result<Vec<CheckedTable>> {
         keys: held.keys,
         damage,
     };
-    Ok(checked.map(one).collect())
+    let tables: Vec<_> = checked.map(one).collect();
+    match pages {
+        Some(DiscError::Corrupt { what, .. }) if tables.iter().all(|table| table.damage.is_none()) => {
+            let what = format!("{what}; every row of every table is there and well");
+            Err(DiscError::corrupt(disc.path(IMAGE_NAME), 0, what))
+        }
+        _ => Ok(tables),
+    }
 }

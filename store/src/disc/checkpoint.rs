@@ -7,6 +7,10 @@
 //! outcome yet. What lies behind it may be in the image already. Reading it again changes nothing: a row that has a newer
 //! timestamp stays, and a row that was deleted meanwhile is deleted again by the same records, which all come again, since
 //! a key stays locked from prepare to outcome.
+//!
+//! In between it would: a step that reads only a part of it again puts rows back which a later record deletes, and clears
+//! tables whose rows come later, and tables on disc alone are read through the image. So the first step behind an opening
+//! reads all of it ([`Checkpointer::batches`]).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -48,7 +52,7 @@ pub struct Checkpointer {
 #[derive(Clone, Debug, Default)]
 #[must_use = "memory keeps what nobody tells it is on disc"]
 pub struct Imaged {
-    /// Tables that were cleared, once for each record that says so.
+    /// Tables that were cleared, once for each record that says so and was not told before.
     pub(crate) cleared: Vec<TableId>,
     /// What keys hold since when; whatever the table held of them before.
     pub(crate) keys: Vec<(TableId, Key, Timestamp)>,
@@ -84,6 +88,10 @@ struct Progress {
     imaged: Imaged,
     /// From here on every record is new to the image, so a row there is older.
     new_from: Position,
+    /// From here on clearings are told: memory has heard of those before.
+    clearings_from: Position,
+    /// No step ends before this: see the file's header.
+    whole_to: Position,
 }
 
 /// What stops the reading of a segment.
@@ -109,8 +117,31 @@ impl Checkpointer {
         view: Arc<View>,
         me: NodeId,
     ) -> Result<Checkpointer> {
-        let (image, progress) = Progress::of(&*disc, image, me)?;
+        // Memory was filled from the log from there on, and counts every clearing in it.
+        let counted = image.state().applied;
+        let (image, progress) = Progress::of(&*disc, image, me, counted)?;
         Ok(Checkpointer { disc, image: Some(image), view, progress, unsure: None })
+    }
+
+    /// Whether segments are taken: not after a failure, before [`reopen`](Self::reopen).
+    pub fn is_open(&self) -> bool {
+        self.image.is_some()
+    }
+
+    /// What of these closed segments is new, in steps of so many bytes of log, more or less: each is for one
+    /// [`take`](Self::take), in order.
+    pub fn batches(&self, closed: &[(u64, Position)], bytes: u64) -> Vec<Vec<(u64, Position)>> {
+        let (mut batches, mut batch, mut from) = (Vec::new(), Vec::new(), self.read_to());
+        for &(index, end) in closed.iter().filter(|(_, end)| *end > self.read_to()) {
+            batch.push((index, end));
+            if end.0 - from.0 >= bytes && end >= self.progress.whole_to {
+                batches.push(std::mem::take(&mut batch));
+                from = end;
+            }
+        }
+        // What does not reach that far waits for more.
+        batches.extend(batch.last().is_some_and(|(_, end)| *end >= self.progress.whole_to).then_some(batch));
+        batches
     }
 
     /// Up to where records were read: segments that end at or before it have nothing more to give.
@@ -123,17 +154,21 @@ impl Checkpointer {
         self.progress.applied
     }
 
-    /// Puts these closed segments (see [`LogWriter::closed`](super::LogWriter::closed)), which follow each other, into the
-    /// image, in one step. Gives what memory need not keep any more.
+    /// Puts one of the [`batches`](Self::batches) of closed segments (see [`LogWriter::closed`](super::LogWriter::closed)) into
+    /// the image, in one step. Gives what memory need not keep any more.
     ///
     /// # Errors
-    /// `Io`, `Full`, `Corrupt`: the image is as it was or as it should be; the log is untouched. [`reopen`](Self::reopen) finds
+    /// `Poisoned` behind one that failed, and for less than such a batch: nothing was changed. `Io`, `Full`, `Corrupt`: the image is as it was or as it should be; the log is untouched. [`reopen`](Self::reopen) finds
     /// out which, and nothing is taken or read before that.
     pub fn take(&mut self, segments: &[(u64, Position)]) -> Result<Imaged> {
         let path = self.disc.path(IMAGE_NAME);
         let Some(image) = &mut self.image else {
             return Err(DiscError::Poisoned { first: "an earlier checkpoint failed".into() });
         };
+        let Some(&(_, end)) = segments.last() else { return Ok(Imaged::default()) };
+        if end < self.progress.whole_to {
+            return Err(DiscError::Poisoned { first: "a checkpoint would end before the image does".into() });
+        }
         let taken = guarded(&path, || {
             self.progress.take(&*self.disc, image, segments)?;
             image.seen()
@@ -145,7 +180,8 @@ impl Checkpointer {
                 Ok(imaged)
             }
             Err(error) => {
-                self.unsure = Some((self.progress.read_to, imaged));
+                // Where the image stands if the step has come to pass after all, however far its segments were read.
+                self.unsure = Some((end, imaged));
                 self.close();
                 Err(error)
             }
@@ -173,7 +209,9 @@ impl Checkpointer {
             if image.tables_alone(me)?.is_empty() {
                 image.check_pages()?;
             }
-            let (image, progress) = Progress::of(&*disc, image, me)?;
+            // Memory was told of everything before, but for the step that failed: see below.
+            let told = image.state().read_to;
+            let (image, progress) = Progress::of(&*disc, image, me, told)?;
             let seen = image.seen()?;
             Ok(((image, progress), seen))
         })?;
@@ -191,8 +229,13 @@ impl Drop for Checkpointer {
 }
 
 impl Progress {
-    /// Where an image stands.
-    fn of(disc: &dyn Disc, mut image: Image, me: NodeId) -> Result<(Image, Progress)> {
+    /// Where an image stands, whose clearings memory has heard of up to a position.
+    fn of(
+        disc: &dyn Disc,
+        mut image: Image,
+        me: NodeId,
+        clearings_from: Position,
+    ) -> Result<(Image, Progress)> {
         let mut progress = Progress {
             me,
             applied: image.state().applied,
@@ -203,6 +246,8 @@ impl Progress {
             gathered: HashMap::default(),
             imaged: Imaged::default(),
             new_from: image.state().read_to,
+            clearings_from,
+            whole_to: image.state().read_to,
         };
         // Nothing is changed by this step: it only reads, and is dropped.
         let path = disc.path(IMAGE_NAME);
@@ -275,8 +320,13 @@ impl Progress {
         Ok(())
     }
 
-    fn clear(&mut self, rows: &mut Rows<'_>, table: TableId) -> Result<()> {
+    /// Takes all rows of a table away, as the record at this position says.
+    fn clear(&mut self, rows: &mut Rows<'_>, table: TableId, position: Position) -> Result<()> {
         self.gathered.retain(|(of, _), _| *of != table);
+        // Cleared, and not dropped.
+        if position >= self.clearings_from && self.tables.get(&table).is_some_and(|kept| kept.alone) {
+            self.imaged.cleared.push(table);
+        }
         rows.clear(table)
     }
 
@@ -311,14 +361,11 @@ impl Progress {
             Record::Epoch(bytes) => state.epoch = Some(bytes.into_owned()),
             Record::Loaded { table, clear, rows: loaded } if self.is_kept(table) => {
                 if clear {
-                    self.clear(rows, table)?;
-                    if self.tables.get(&table).is_some_and(|kept| kept.alone) {
-                        self.imaged.cleared.push(table);
-                    }
+                    self.clear(rows, table, position)?;
                 }
                 for (key, ts, body) in loaded.iter() {
                     state.last_commit = state.last_commit.max(*ts);
-                    self.put(rows, table, key, *ts, true, |_, _| Some(body.clone()))?;
+                    self.put(rows, position, table, key, *ts, true, |_, _| Some(body.clone()))?;
                 }
             }
             Record::Loaded { .. } => {}
@@ -344,7 +391,7 @@ impl Progress {
             let looks = !replaces || position < self.new_from;
             let held =
                 |kind, old: Option<Body>| changed(kind, old.as_ref(), same.iter().map(|write| &write.op));
-            self.put(rows, table, key, ts, looks, held)?;
+            self.put(rows, position, table, key, ts, looks, held)?;
         }
         Ok(())
     }
@@ -352,6 +399,7 @@ impl Progress {
     fn put(
         &mut self,
         rows: &mut Rows<'_>,
+        position: Position,
         table: TableId,
         key: &Key,
         ts: Timestamp,
@@ -383,11 +431,7 @@ impl Progress {
         if table == SCHEMA_TABLE
             && let Some(gone) = self.follow(key, new.as_ref())?
         {
-            self.clear(rows, gone)?;
-            // Cleared, and not dropped.
-            if self.tables.get(&gone).is_some_and(|kept| kept.alone) {
-                self.imaged.cleared.push(gone);
-            }
+            self.clear(rows, gone, position)?;
         }
         self.gathered.insert(place, (ts, new));
         Ok(())

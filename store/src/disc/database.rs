@@ -55,6 +55,10 @@ pub(super) fn told(path: &PathBuf, doing: &'static str, error: impl Into<redb::E
         }
         redb::Error::Io(error) => DiscError::io(path, doing, error),
         redb::Error::Corrupted(what) => DiscError::corrupt(path, 0, what),
+        // Another call has failed and was told why. This one has found nothing out, of the bytes least of all.
+        closed @ (redb::Error::PreviousIo | redb::Error::DatabaseClosed) => {
+            DiscError::Poisoned { first: format!("{doing} {}: {closed}", path.display()).into() }
+        }
         other => DiscError::corrupt(path, 0, other.to_string()),
     }
 }

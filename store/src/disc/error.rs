@@ -47,11 +47,11 @@ pub enum DiscError {
     },
 
     /// Bytes on disc are not those that were written. Nothing of the file was served.
-    #[error("{} is damaged at byte {offset}: {what}; {advice}", file.display())]
+    #[error("{} is damaged{}: {what}; {advice}", file.display(), at(*offset))]
     Corrupt {
         /// The damaged file.
         file: PathBuf,
-        /// Where in the file the damage was met, in bytes from its start.
+        /// Where in the file the damage was met, in bytes from its start; 0 where that is not known, as in the image.
         offset: u64,
         /// What was found there.
         what: String,
@@ -126,6 +126,10 @@ pub enum DiscError {
         /// The largest one allowed.
         max: u64,
     },
+}
+
+fn at(offset: u64) -> String {
+    if offset == 0 { String::new() } else { format!(" at byte {offset}") }
 }
 
 /// The advice that goes with damage nobody can repair locally.

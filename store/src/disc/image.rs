@@ -41,11 +41,11 @@ mod step;
 mod stored;
 
 pub(super) use step::Rows;
-use stored::{checked, decoded, named, with_check};
+use stored::{Found, behind, checked, decoded, named};
 pub(super) use stored::{decode_row, place};
 
 /// The image's file.
-pub(crate) const IMAGE_NAME: &str = "image.redb";
+pub const IMAGE_NAME: &str = "image.redb";
 /// The same while it is made.
 const NEW_NAME: &str = "image-new.tmp";
 /// The form of what is inside. Those before are read too: the second did not say what each table holds, and the state of
@@ -282,10 +282,13 @@ impl Image {
         value: &[u8],
         mut show: impl FnMut(TableId, Key, Timestamp, Body) -> std::result::Result<(), String>,
     ) -> Result<u64> {
-        let named = |what: String| self.damaged(&format!("{}: {what}", named(place)));
-        let (id, key, ts, body, check) = decode_row(place, value).map_err(named)?;
+        let (id, key, ts, body, check) = self.decode(place, value)?;
         show(id, key, ts, body).map_err(|what| self.damaged(&what))?;
         Ok(check)
+    }
+
+    fn decode(&self, place: &[u8], value: &[u8]) -> Result<Found> {
+        decode_row(place, value).map_err(|what| self.damaged(&format!("{}: {what}", named(place))))
     }
 
     /// Rows of tables from one id to another: how many, and their checksums added up.
@@ -304,9 +307,10 @@ impl Image {
         Ok((rows, sum))
     }
 
-    /// The same as they stand.
+    /// The same as they stand. Of a page that is damaged it is said behind which row it was met.
     fn each_stored(&self, from: u32, to: Option<u32>, give: &mut Give<'_>) -> Result<()> {
-        guarded(&self.path, || {
+        let (mut last, mut given) = (from.to_be_bytes().to_vec(), false);
+        let read = guarded(&self.path, || {
             let told = |error: redb::Error| told(&self.path, "reading", error);
             let txn = self.db.begin_read().map_err(|error| told(error.into()))?;
             let table = txn.open_table(ROWS).map_err(|error| told(error.into()))?;
@@ -315,9 +319,17 @@ impl Image {
             let range = table.range::<&[u8]>((Bound::Included(from.as_slice()), end));
             for row in range.map_err(|error| told(error.into()))? {
                 let (place, value) = row.map_err(|error| told(error.into()))?;
+                last.clear();
+                last.extend_from_slice(place.value());
+                given = true;
                 give(place.value(), value.value())?;
+                given = false;
             }
             Ok(())
+        });
+        read.map_err(|error| match error {
+            DiscError::Corrupt { what, .. } if !given => self.damaged(&format!("{what}, {}", behind(&last))),
+            other => other,
         })
     }
 
@@ -332,11 +344,10 @@ impl Image {
     /// is read at the start anyway.
     fn add_up(&mut self) -> Result<()> {
         let mut tables: BTreeMap<TableId, Held> = BTreeMap::new();
-        self.each_between(0, None, |id, key, ts, body| {
-            let place = place(id, &key);
-            let (_, check) = with_check(&place, &ts.0.to_le_bytes(), &codec::encode(&body));
+        self.each_stored(0, None, &mut |place, value| {
+            let (id, .., check) = self.decode(place, value)?;
             let held = tables.entry(id).or_default();
-            (held.keys, held.sum) = (held.keys + 1, held.sum.wrapping_add(check));
+            *held = held.plus(&Held::of_check(check));
             Ok(())
         })?;
         self.held = tables.into_iter().collect();

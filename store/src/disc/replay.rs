@@ -76,11 +76,8 @@ pub fn open(disc: Arc<dyn Disc>, store: &Store, opener: &Opener, segment_bytes: 
     let headers = indexes.iter().map(|index| read_header(&*disc, *index)).collect::<Result<Vec<_>>>()?;
     check_pair(&*disc, &names, &indexes, known.as_ref())?;
     let image = Image::find(&*disc)?;
-    let (identity, mut image) = admit(&*disc, known, opener, &headers, image, &mut warnings)?;
+    let (identity, image) = admit(&*disc, known, opener, &headers, image, &mut warnings)?;
     let alone = image.tables_alone(opener.node)?;
-    if alone.is_empty() {
-        image.check_pages()?;
-    }
     let view = Arc::new(View::new(disc.path(IMAGE_NAME)));
     view.show(image.seen()?);
     store.attach(opener.node, Arc::clone(&view));
@@ -108,41 +105,48 @@ pub fn open(disc: Arc<dyn Disc>, store: &Store, opener: &Opener, segment_bytes: 
     Ok(Opened { writer, checkpointer, replayed: reader.finish(), lock, warnings })
 }
 
-/// Lets only files of this directory pass, and gives it an identity and an image if it has none.
+/// Lets only files of this directory pass, and gives it an identity and an image if it has none. Whatever is refused stays
+/// as it is, and nothing is written into an image whose pages were not looked at.
 fn admit(
     disc: &dyn Disc,
     known: Option<Identity>,
     opener: &Opener,
     headers: &[Header],
-    image: Option<Image>,
+    mut image: Option<Image>,
     warnings: &mut Vec<Warning>,
 ) -> Result<(Identity, Image)> {
-    let identity = match known {
-        Some(identity) => identity,
-        None => {
-            for header in headers {
-                refuse_named(disc, &segment_name(header.index), header.directory)?;
-            }
-            refuse_named(disc, IMAGE_NAME, image.as_ref().and_then(|image| image.state().directory))?;
-            let identity = Identity::new(opener, headers.last().map_or(0, |last| last.index));
-            identity.write(disc)?;
-            if image.is_some() || !headers.is_empty() {
-                warnings.push(Warning::TakenOver { path: disc.path("") });
-            }
-            identity
+    let is_new = known.is_none();
+    let named = image.as_ref().and_then(|image| image.state().directory);
+    if is_new {
+        for header in headers {
+            refuse_named(disc, &segment_name(header.index), header.directory)?;
         }
-    };
+        refuse_named(disc, IMAGE_NAME, named)?;
+    }
+    let identity =
+        known.unwrap_or_else(|| Identity::new(opener, headers.last().map_or(0, |last| last.index)));
     headers.iter().try_for_each(|header| identity.admit_segment(disc, header))?;
+    if let Some(id) = named.filter(|id| *id != identity.id) {
+        return Err(identity.stray(disc, IMAGE_NAME, Some(id)));
+    }
+    if let Some(image) = &mut image
+        && image.tables_alone(opener.node)?.is_empty()
+    {
+        image.check_pages()?;
+    }
+    if is_new {
+        identity.write(disc)?;
+        if image.is_some() || !headers.is_empty() {
+            warnings.push(Warning::TakenOver { path: disc.path("") });
+        }
+    }
     let image = match image {
         None => Image::make(disc, identity.id)?,
-        Some(mut image) => match image.state().directory {
-            Some(id) if id == identity.id => image,
-            Some(id) => return Err(identity.stray(disc, IMAGE_NAME, Some(id))),
-            None => {
-                image.take_over(identity.id)?;
-                image
-            }
-        },
+        Some(mut image) if named.is_none() => {
+            image.take_over(identity.id)?;
+            image
+        }
+        Some(image) => image,
     };
     Ok((identity, image))
 }
@@ -415,5 +419,56 @@ impl Reader<'_> {
             self.open.into_iter().map(|(txid, (epoch, work))| (txid, epoch, work)).collect();
         self.replayed.prepared.sort_by_key(|(txid, ..)| *txid);
         self.replayed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disc::image::Outcomes;
+    use crate::disc::mem::{Crash, MemDisc};
+    use crate::disc::{BootId, DirectoryId};
+    use crate::store::StoreConfig;
+
+    fn opened(disc: &MemDisc) -> Result<Opened> {
+        let opener = Opener {
+            node: NodeId(7),
+            name: "n7".to_owned(),
+            cluster: "unit".to_owned(),
+            fresh: DirectoryId([7; 16]),
+            boot: Some(BootId([1; 16])),
+        };
+        open(Arc::new(disc.clone()), &Store::new(StoreConfig { wall_ms: 1 }), &opener, 8 << 10)
+    }
+
+    #[test]
+    fn nothing_is_written_into_an_image_that_is_damaged() {
+        // Aim: an image of a version that did not name its directory is looked at before it gets the name. Method: bytes
+        // flipped all over such a one; whatever is refused has no name afterwards.
+        let disc = MemDisc::new();
+        drop(opened(&disc).expect("new"));
+        let mut image = Image::find(&disc).expect("well").expect("there");
+        let mut step = image.step().expect("well");
+        step.state().directory = None;
+        step.commit(Position(0), &Outcomes::new()).expect("well");
+        drop(image);
+        let whole = disc.bytes(IMAGE_NAME).expect("there");
+        let (mut refused, mut named) = (0, 0);
+        for at in (0..whole.len()).step_by(whole.len() / 400) {
+            let changed = disc.crash(Crash::Kill);
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x10;
+            changed.overwrite(IMAGE_NAME, bytes);
+            let well = opened(&changed).map(drop).is_ok();
+            let has_name = Image::find(&changed).ok().flatten().is_some_and(|mut image| {
+                let has_name = image.state().directory.is_some();
+                // redb closes what it has looked at; what it has not, and is damaged, may end the process.
+                let _ = image.check_pages();
+                has_name
+            });
+            assert_eq!(has_name, well, "byte {at}");
+            (refused, named) = (refused + usize::from(!well), named + usize::from(well));
+        }
+        assert!(refused > 10 && named > 10, "{refused} were refused, {named} taken over");
     }
 }

@@ -1,8 +1,10 @@
 //! Much work on rows of the image by several threads: one reads, the others take what it reads, some hundred at a time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crossbeam::channel::bounded;
 
-use super::error::Result;
+use super::error::{DiscError, Result};
 
 /// Bytes that are handed over at once.
 const HANDED_BYTES: usize = 64 << 10;
@@ -42,7 +44,8 @@ pub(super) type Give<'g> = dyn FnMut(&[u8], &[u8]) -> Result<()> + 'g;
 type Seen = (u64, u64);
 
 /// Has every row that `read` gives shown by one of these many threads, and adds up what `show` says of them. With one thread
-/// that is the caller's, and rows are shown in their order. What fails first ends it: rows may have been shown behind it.
+/// that is the caller's, and rows are shown in their order. What fails ends it, the reading too: rows may have been shown behind
+/// it.
 pub(super) fn shared(
     threads: usize,
     show: impl Fn(&[u8], &[u8]) -> Result<u64> + Sync,
@@ -57,6 +60,8 @@ pub(super) fn shared(
         return Ok(seen);
     }
     let (sender, receiver) = bounded::<Hand>(HANDS_WAITING);
+    // Only ever set; whoever sees it late has done a little for nothing. What failed is handed over by joining.
+    let failed = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let take = || {
             let (mut seen, mut ended) = ((0, 0_u64), Ok(()));
@@ -68,6 +73,9 @@ pub(super) fn shared(
                         Ok(())
                     })
                 });
+                if ended.is_err() {
+                    failed.store(true, Ordering::Relaxed);
+                }
             }
             ended.map(|()| seen)
         };
@@ -79,7 +87,11 @@ pub(super) fn shared(
                 // The takers are there until the sender goes.
                 let _ = sender.send(std::mem::take(&mut hand));
             }
-            Ok(())
+            match failed.load(Ordering::Relaxed) {
+                // Heard by nobody: who has failed says why, below.
+                true => Err(DiscError::Poisoned { first: "another thread has failed".into() }),
+                false => Ok(()),
+            }
         });
         let _ = sender.send(hand);
         drop(sender);
@@ -95,14 +107,17 @@ pub(super) fn shared(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::AtomicU64;
 
-    use super::super::error::DiscError;
     use super::*;
 
     /// Rows of their numbers.
     fn numbers(count: u64, give: &mut Give<'_>) -> Result<()> {
-        (0..count).try_for_each(|n| give(&n.to_le_bytes(), &[7; 40]))
+        (0..count).try_for_each(|n| one(n, give))
+    }
+
+    fn one(n: u64, give: &mut Give<'_>) -> Result<()> {
+        give(&n.to_le_bytes(), &[7; 40])
     }
 
     fn number(place: &[u8]) -> u64 {
@@ -143,6 +158,20 @@ mod tests {
             };
             let ended = shared(threads, show, read).expect_err("it cannot be read");
             assert!(ended.to_string().contains("page 3"), "{ended}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_for_nobody() {
+        // Aim: the reading of a large image ends soon behind a row that cannot be shown. Method: one that has no end of its own.
+        for threads in [1, 3] {
+            let show = |place: &[u8], _: &[u8]| match number(place) {
+                100 => Err(DiscError::corrupt("image", 0, "row 100")),
+                n => Ok(n),
+            };
+            let ended = shared(threads, show, |give| (0..).try_for_each(|n| one(n, give)));
+            let ended = ended.expect_err("a row is wrong").to_string();
+            assert!(ended.contains("row 100"), "{ended}");
         }
     }
 }

@@ -32,7 +32,7 @@ pub(crate) struct Seen {
 
 /// See the file's header.
 pub(crate) struct View {
-    /// Nothing before the image is open, behind a failure of the disc, and after the end.
+    /// Nothing before the image is open, between a step that failed and the next opening, and after the end.
     seen: RwLock<Option<Seen>>,
     path: PathBuf,
     /// The first failure that no retry passes: the node stops serving for it.
@@ -82,10 +82,16 @@ impl View {
             return Err(DiscError::Poisoned { first: "the image is not open".into() });
         };
         let looked = guarded(&self.path, || look(seen));
+        // Behind a step that failed redb reads no more: whoever makes the steps was told why, and opens it again.
         if let Err(error @ (DiscError::Io { .. } | DiscError::Corrupt { .. })) = &looked {
-            self.fault.get_or_init(|| error.clone());
+            self.give_up(error);
         }
         looked
+    }
+
+    /// Something that had to be read could not be, and nobody can ask again.
+    pub(crate) fn give_up(&self, error: &DiscError) {
+        self.fault.get_or_init(|| error.clone());
     }
 
     /// What the image says that a table holds.
@@ -175,5 +181,62 @@ fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
         Bound::Included(place) => Bound::Included(place),
         Bound::Excluded(place) => Bound::Excluded(place),
         Bound::Unbounded => Bound::Unbounded,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::file::Disc;
+    use super::super::identity::DirectoryId;
+    use super::super::image::{Image, Outcomes};
+    use super::super::limits::IMAGE_CACHE_BYTES;
+    use super::super::mem::{Fault, FaultKind, MemDisc};
+    use super::super::segment::Position;
+    use super::*;
+    use crate::ids::SchemaVersion;
+    use crate::row::Row;
+    use crate::value::Value;
+
+    const TABLE: TableId = TableId(20);
+    const ROW_BYTES: usize = 256 << 10;
+    /// Twice what redb keeps of the image in memory.
+    const ROWS: i64 = (2 * IMAGE_CACHE_BYTES / ROW_BYTES) as i64;
+
+    fn key(k: i64) -> Key {
+        Key::encode(&[Value::Int(k)]).expect("small")
+    }
+
+    fn put(image: &mut Image, keys: std::ops::Range<i64>) -> Result<()> {
+        let values = [Value::Bytes(vec![7; ROW_BYTES])];
+        let body = Body::Row(Row::encode(SchemaVersion::FIRST, &values).expect("fits"));
+        let mut step = image.step()?;
+        step.rows(|rows| {
+            keys.into_iter().try_for_each(|k| rows.put(TABLE, &key(k), Timestamp(1), Some(&body), false))
+        })?;
+        step.commit(Position(1), &Outcomes::new())
+    }
+
+    #[test]
+    fn a_full_disc_is_no_damage_for_whoever_reads_meanwhile() {
+        // Aim: between a step that found no space and the next opening a reader is told that the image is not open, and the
+        // node goes on. Method: more rows than redb keeps in memory, a step on a disc that is full, reads through what is
+        // still shown.
+        let disc = MemDisc::new();
+        let mut image = Image::make(&disc, DirectoryId([1; 16])).expect("no fault is planted");
+        put(&mut image, 0..ROWS).expect("no fault is planted");
+        let view = View::new(disc.path("image"));
+        view.show(image.seen().expect("it is open"));
+        disc.set_fault(Some(Fault { at: disc.operations(), kind: FaultKind::Full }));
+        let failed = put(&mut image, ROWS..2 * ROWS);
+        assert!(matches!(failed, Err(DiscError::Full { .. })), "{failed:?}");
+        let told: Vec<_> = (0..ROWS).filter_map(|k| view.get(TABLE, &key(k)).err()).collect();
+        assert!(!told.is_empty(), "nothing was read from the file");
+        assert!(told.iter().all(|error| matches!(error, DiscError::Poisoned { .. })), "{:?}", told[0]);
+        assert!(view.fault().is_none(), "{:?}", view.fault());
+        disc.set_fault(None);
+        drop(image);
+        let image = Image::find(&disc).expect("it is well").expect("it is there");
+        view.show(image.seen().expect("it is open"));
+        assert!((0..ROWS).all(|k| view.get(TABLE, &key(k)).expect("it is well").is_some()));
     }
 }

@@ -226,10 +226,9 @@ impl Session {
     }
 
     pub(crate) fn checkpoint(&mut self) -> Result<(), DiscError> {
-        let read_to = self.checkpointer.read_to();
-        let closed = self.writer.closed().into_iter().filter(|(_, end)| *end > read_to);
-        for two in closed.collect::<Vec<_>>().chunks(2) {
-            let imaged = self.checkpointer.take(two)?;
+        let closed = self.writer.closed();
+        for two in self.checkpointer.batches(&closed, 2 * SEGMENT_BYTES) {
+            let imaged = self.checkpointer.take(&two)?;
             self.store.imaged(imaged);
         }
         self.writer.trim(self.checkpointer.applied())?;

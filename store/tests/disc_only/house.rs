@@ -115,7 +115,7 @@ impl House {
         TxId { age: Timestamp(self.sequence), node: ME, sequence: self.sequence }
     }
 
-    fn append(&self, record: &Record<'_>) {
+    pub(crate) fn append(&self, record: &Record<'_>) {
         self.writer.log().append(&[&codec::encode(record)]).expect("the log takes it");
     }
 
@@ -172,6 +172,24 @@ impl House {
         let _ = self.store.abort(&txn);
     }
 
+    /// The table is a copy of these rows now, whatever it had: as a node does it that loads from another one.
+    pub(crate) fn copy(&mut self, rows: &[(i64, i64)]) {
+        self.store.clear(T).expect("it is there");
+        let at = self.store.clock().read();
+        let one = |(k, v): &(i64, i64)| (key(*k), at, Some(Body::Row(row(*k, *v, 100))));
+        let rows: Vec<_> = rows.iter().map(one).collect();
+        for (key, at, body) in &rows {
+            self.store.load_row(T, key, *at, body.clone()).expect("nobody holds it");
+        }
+        self.append(&Record::Loaded { table: T, clear: true, rows: rows.into() });
+    }
+
+    /// Opens the image behind a step that failed.
+    pub(crate) fn reopen_image(&mut self) {
+        let imaged = self.checkpointer.reopen().expect("the disc is well again");
+        self.store.imaged(imaged);
+    }
+
     /// Time passes.
     pub(crate) fn pass(&mut self, ms: u64) {
         self.wall_ms += ms;
@@ -186,10 +204,9 @@ impl House {
     /// Brings the image up to the last closed segment.
     pub(crate) fn checkpoint(&mut self) -> Result<(), DiscError> {
         self.writer.write()?;
-        let read_to = self.checkpointer.read_to();
-        let closed: Vec<_> = self.writer.closed().into_iter().filter(|(_, end)| *end > read_to).collect();
-        for some in closed.chunks(3) {
-            let imaged = self.checkpointer.take(some)?;
+        let closed = self.writer.closed();
+        for batch in self.checkpointer.batches(&closed, 3 * self.writer.segment_bytes()) {
+            let imaged = self.checkpointer.take(&batch)?;
             self.store.imaged(imaged);
         }
         Ok(())

@@ -6,7 +6,9 @@
 //! | `model` | against a plain map, by random operations |
 //! | `moves` | rows that come and go under readers and writers |
 //! | `damage` | rows that were changed, steps and discs that fail |
+//! | `again` | steps that read what the image has had before |
 
+mod again;
 mod damage;
 mod house;
 mod model;

@@ -130,7 +130,7 @@ impl Rows<'_> {
         let told = |error: redb::StorageError| told(path, "writing", error);
         let measured = |value: &[u8]| match alone {
             true => measure(&place, value).map_err(|what| DiscError::corrupt(path, 0, what)),
-            false => Ok(Held { keys: 1, sum: check_of(value), ..Held::default() }),
+            false => Ok(Held::of_check(check_of(value))),
         };
         let (new, old) = match body {
             Some(body) => {

@@ -26,6 +26,14 @@ pub(super) fn named(place: &[u8]) -> String {
     }
 }
 
+/// What lies behind a row, or behind where its table begins, for messages.
+pub(super) fn behind(place: &[u8]) -> String {
+    match place.split_first_chunk::<4>() {
+        Some((table, [])) => format!("where {} begins", TableId(u32::from_be_bytes(*table))),
+        _ => format!("behind {}", named(place)),
+    }
+}
+
 /// Where a row stands.
 pub(in crate::disc) fn place(table: TableId, key: &Key) -> Vec<u8> {
     let mut place = Vec::with_capacity(4 + key.as_bytes().len());
