@@ -6,24 +6,23 @@
 //! taken away and counted, never silently: see [`Event::RowsReplaced`]. A table that lives on disc alone may be larger than
 //! memory: the source reads each chunk when it is asked for, and the joiner keeps of its own rows what tells them apart.
 //!
-//! A row that cannot be read stops the node that has it (see `Store::disc_fault`): it answers nothing, as if it had died.
+//! A row that cannot be read stops the node that has it (see `Store::disc_fault`): it answers nothing, as if it had died. One
+//! that cannot be read now is asked for again.
 //!
 //! A joiner that dies while loading has said so in its log (opened, not complete, these tables loaded) and is nobody's first choice as a
 //! source. A source that dies leads to a new epoch, in which loading starts over, from whoever is the best then.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash};
 use std::ops::ControlFlow;
 
-use foldhash::fast::FixedState;
-use hypermnesia_store::{Ack, Body, Key, Storage, TableId, Timestamp};
+use hypermnesia_store::{Ack, Body, Key, LoadError, Storage, TableId, Timestamp};
 
 use crate::effect::{Event, Fact, LogToken};
 use crate::epoch::{Standing, source};
 use crate::era::Era;
-use crate::limits::{COPY_CHUNK_BYTES, COPY_CHUNK_ROWS, COPY_RETRY_NS};
+use crate::limits::{COPY_CHUNK_BYTES, COPY_CHUNK_ROWS, COPY_RETRY_DOUBLINGS, COPY_RETRY_NS};
 use crate::member::NodeSet;
 use crate::message::{CopyStep, Message};
+use crate::own::{Own, Replaced};
 use crate::replica::{Replica, Turn};
 
 /// The system table that holds the definitions of all others. Every member has a copy.
@@ -35,8 +34,10 @@ pub(crate) struct Loading {
     /// Tables still to come, the next one last.
     queue: Vec<TableId>,
     current: Option<Incoming>,
-    /// When it last asked, ns.
-    asked_ns: u64,
+    /// When it last asked, ns; nothing where reading the table took its time before, so that it counts from the next tick on.
+    asked_ns: Option<u64>,
+    /// How often for the same.
+    asked: u32,
 }
 
 /// The table being loaded.
@@ -46,11 +47,13 @@ pub(crate) struct Incoming {
     source: usize,
     /// The chunk that is awaited; before the first one, the digest was sent.
     chunk: u64,
-    /// What was here when the first chunk came, less what has come: fingerprints of keys and of what they held.
-    own: HashMap<u64, (Timestamp, u64), FixedState>,
+    /// Of what is here: it does not change before the first chunk comes, and a large table takes its time.
+    digest: Option<u64>,
+    /// What was here when the first chunk came.
+    own: Option<Own>,
+    /// Chunks that were compared with it, and their rows. One may come twice.
+    counted: u64,
     rows: u64,
-    replaced: u64,
-    newer: u64,
 }
 
 /// Rows as they travel.
@@ -61,7 +64,10 @@ type CopyRows = Vec<(Key, Timestamp, Body)>;
 pub(crate) struct Serving {
     pub(crate) joiner: usize,
     table: TableId,
-    rows: Served,
+    /// Of the table, which does not change as long as the epoch lasts and the joiner loads.
+    digest: u64,
+    /// Nothing where none are wanted, or all of them were sent.
+    rows: Option<Served>,
 }
 
 /// Rows as they were at the first request; the table does not change meanwhile.
@@ -69,15 +75,15 @@ pub(crate) struct Serving {
 enum Served {
     /// All of them, and where each chunk begins.
     Held { rows: CopyRows, begins: Vec<usize> },
-    /// They are read when they are asked for: behind which key each chunk begins that was sent, and the one after those.
-    Read { behind: Vec<Option<Key>> },
+    /// They are read when they are asked for: behind which keys the chunk that was sent last begins, and the one after it.
+    Read { chunk: u64, behind: [Option<Key>; 2] },
 }
 
 impl Replica {
     // The joiner.
 
     pub(crate) fn begin_loading(&self, era: &mut Era, turn: &mut Turn<'_>) {
-        era.loading = Some(Loading { queue: vec![SCHEMA_TABLE], current: None, asked_ns: 0 });
+        era.loading = Some(Loading { queue: vec![SCHEMA_TABLE], current: None, asked_ns: None, asked: 0 });
         self.load_next(era, turn);
     }
 
@@ -85,18 +91,11 @@ impl Replica {
         while let Some(table) = era.loading.as_mut().and_then(|loading| loading.queue.pop()) {
             match self.source_of(era, table, turn) {
                 Some(source) if source != self.at => {
-                    let incoming = Incoming {
-                        table,
-                        source,
-                        chunk: 0,
-                        own: HashMap::default(),
-                        rows: 0,
-                        replaced: 0,
-                        newer: 0,
-                    };
+                    let incoming =
+                        Incoming { table, source, chunk: 0, digest: None, own: None, counted: 0, rows: 0 };
                     turn.event(Event::Loading { table, source: self.members[source].node });
                     era.loading.as_mut().expect("just popped from it").current = Some(incoming);
-                    return self.ask_for_copy(era, turn);
+                    return self.ask_first(era, turn);
                 }
                 _ => self.loaded(era, table, 0, turn),
             }
@@ -129,27 +128,40 @@ impl Replica {
         source(standings, table, self.holders_of(table), on_disc)
     }
 
-    /// Asks for what is awaited, for the first time or again.
+    /// Asks for what is awaited now.
+    fn ask_first(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        if let Some(loading) = era.loading.as_mut() {
+            loading.asked = 0;
+        }
+        self.ask_for_copy(era, turn);
+    }
+
     fn ask_for_copy(&self, era: &mut Era, turn: &mut Turn<'_>) {
-        let (epoch, now_ns) = (era.number(), turn.now.mono_ns);
+        let epoch = era.number();
         let Some(loading) = era.loading.as_mut() else { return };
-        loading.asked_ns = now_ns;
-        let Some(incoming) = &loading.current else { return };
+        loading.asked_ns = Some(turn.now.mono_ns);
+        loading.asked += 1;
+        let Some(incoming) = &mut loading.current else { return };
         let (table, source) = (incoming.table, incoming.source);
-        let step = match incoming.chunk {
-            0 => match self.digest(table) {
-                Some(digest) => CopyStep::Request { digest },
-                None => return,
-            },
-            chunk => CopyStep::Next { chunk },
+        let step = match (incoming.chunk, incoming.digest) {
+            (0, Some(digest)) => CopyStep::Request { digest },
+            (0, None) => {
+                loading.asked_ns = None;
+                incoming.digest = self.digest(table);
+                let Some(digest) = incoming.digest else { return };
+                CopyStep::Request { digest }
+            }
+            (chunk, _) => CopyStep::Next { chunk },
         };
         turn.send(era.life(source), Message::Copy { epoch, table, step });
     }
 
     /// A source that was not ready to answer is asked again.
     pub(crate) fn retry_copy(&self, era: &mut Era, turn: &mut Turn<'_>) {
-        let stale = |loading: &Loading| turn.now.mono_ns.saturating_sub(loading.asked_ns) > COPY_RETRY_NS;
-        if era.loading.as_ref().is_some_and(stale) {
+        let Some(loading) = era.loading.as_mut() else { return };
+        let asked_ns = *loading.asked_ns.get_or_insert(turn.now.mono_ns);
+        let wait_ns = COPY_RETRY_NS << loading.asked.saturating_sub(1).min(COPY_RETRY_DOUBLINGS);
+        if turn.now.mono_ns.saturating_sub(asked_ns) > wait_ns {
             self.ask_for_copy(era, turn);
         }
     }
@@ -204,54 +216,58 @@ impl Replica {
         }
         let incoming =
             era.loading.as_mut().and_then(|loading| loading.current.as_mut()).expect("it is awaited");
-        if first {
-            incoming.own = self.fingerprints(table);
+        if first && incoming.own.is_none() {
+            incoming.own = Some(self.own(table));
         }
-        incoming.chunk += 1;
-        incoming.rows += rows.len() as u64;
-        for (key, ts, body) in &rows {
-            if let Some((own_ts, own)) = incoming.own.remove(&fingerprint(key))
-                && own != fingerprint(body)
-            {
-                incoming.replaced += 1;
-                incoming.newer += u64::from(own_ts > *ts);
+        if incoming.counted == chunk {
+            incoming.counted += 1;
+            incoming.rows += rows.len() as u64;
+            if let Some(own) = &mut incoming.own {
+                rows.iter().for_each(|(key, ts, body)| own.came(key, *ts, body));
             }
         }
         if table == SCHEMA_TABLE && first {
             self.drop_what_is_not_in_the_chain(era, &rows, turn);
         }
-        self.place(
-            table,
-            first,
-            rows.into_iter().map(|(key, ts, body)| (key, ts, Some(body))).collect(),
-            turn,
-        );
-        if last {
-            let current =
-                era.loading.as_mut().and_then(|loading| loading.current.as_mut()).expect("it is awaited");
-            current.replaced += current.own.drain().count() as u64;
+        let rows = rows.into_iter().map(|(key, ts, body)| (key, ts, Some(body))).collect();
+        if !self.place(table, first, rows, turn) {
+            return;
         }
-        if last { self.loaded_current(era, turn) } else { self.ask_for_copy(era, turn) }
+        let incoming =
+            era.loading.as_mut().and_then(|loading| loading.current.as_mut()).expect("it is awaited");
+        incoming.chunk += 1;
+        if last { self.loaded_current(era, turn) } else { self.ask_first(era, turn) }
     }
 
+    /// Puts rows into a table, and into the log what was put. False where a row that is there could not be read: the chunk is
+    /// asked for again, or the node stops.
     fn place(
         &self,
         table: TableId,
         clear: bool,
-        rows: Vec<(Key, Timestamp, Option<Body>)>,
+        mut rows: Vec<(Key, Timestamp, Option<Body>)>,
         turn: &mut Turn<'_>,
-    ) {
-        const HELD: &str = "a node that loads serves nobody, so nothing holds its keys";
+    ) -> bool {
         if clear {
             self.store.clear(table).expect("the schema that names it is loaded");
         }
-        for (key, ts, body) in &rows {
-            self.store.load_row(table, key, *ts, body.clone()).expect(HELD);
-        }
+        let fails = |(key, ts, body): &(Key, Timestamp, Option<Body>)| match self.store.load_row(
+            table,
+            key,
+            *ts,
+            body.clone(),
+        ) {
+            Ok(()) => false,
+            Err(LoadError::Unreadable { .. }) => true,
+            Err(error) => panic!("a node that loads serves nobody, so nothing holds its keys: {error}"),
+        };
+        let failed = rows.iter().position(fails);
+        rows.truncate(failed.unwrap_or(rows.len()));
         let on_disc = table == SCHEMA_TABLE || self.copies_where(table, Storage::is_on_disc).has(self.at);
         if self.durable && on_disc {
             turn.log(Fact::Loaded { table, clear, rows }, Ack::Memory, None);
         }
+        failed.is_none()
     }
 
     /// Tables that this node knows and the chain does not go first: clearing the schema table would leave them standing.
@@ -271,13 +287,11 @@ impl Replica {
         self.store.table(table).map_or(Some(0), |table| table.digest_with_versions().ok())
     }
 
-    fn fingerprints(&self, table: TableId) -> HashMap<u64, (Timestamp, u64), FixedState> {
-        let mut own = HashMap::default();
+    fn own(&self, table: TableId) -> Own {
+        let mut own = Own::default();
         if let Some(table) = self.store.table(table) {
-            // What cannot be read is not counted as replaced; the node stops for it.
-            let _ = table.visit_newest(|key, body, ts| {
-                own.insert(fingerprint(key), (ts, fingerprint(body)));
-            });
+            // What cannot be read is not counted as replaced; the node stops for it, or the disc is full.
+            let _ = table.visit_newest(|key, body, at| own.was(key, at, body));
         }
         own
     }
@@ -296,8 +310,9 @@ impl Replica {
     fn loaded_current(&self, era: &mut Era, turn: &mut Turn<'_>) {
         let current = era.loading.as_mut().and_then(|loading| loading.current.take());
         let Some(incoming) = current else { return };
-        if incoming.replaced > 0 {
-            let (table, rows, newer) = (incoming.table, incoming.replaced, incoming.newer);
+        let Replaced { rows, newer } = incoming.own.map(Own::end).unwrap_or_default();
+        if rows > 0 {
+            let table = incoming.table;
             self.loads.lock().replaced.push((table, rows, newer));
             turn.event(Event::RowsReplaced { table, rows, newer });
         }
@@ -349,22 +364,23 @@ impl Replica {
             let awaiting = loading.current.as_ref().map(|incoming| incoming.table);
             awaiting == Some(SCHEMA_TABLE) || awaiting == Some(table) || loading.queue.contains(&table)
         });
-        let Some(open) = self.store.table(table).filter(|_| !busy) else { return };
-        let Some(own) = self.digest(table) else { return };
-        if own == digest {
-            turn.send(era.life(from), Message::Copy { epoch, table, step: CopyStep::Same });
+        if busy || self.store.table(table).is_none() {
             return;
         }
-        let rows = match open.is_on_disc_alone() {
-            true => Served::Read { behind: vec![None] },
-            false => {
-                let rows = self.newest_rows(table);
-                Served::Held { begins: chunk_begins(&rows), rows }
+        let known = era.serving.iter().find(|one| one.joiner == from && one.table == table);
+        let own = match known.map(|one| one.digest) {
+            Some(own) => own,
+            None => {
+                let Some(own) = self.digest(table) else { return };
+                era.serving.retain(|one| one.joiner != from);
+                era.serving.push(Serving { joiner: from, table, digest: own, rows: None });
+                own
             }
         };
-        era.serving.retain(|one| one.joiner != from);
-        era.serving.push(Serving { joiner: from, table, rows });
-        self.send_chunk(era, from, table, 0, turn);
+        match own == digest {
+            true => turn.send(era.life(from), Message::Copy { epoch, table, step: CopyStep::Same }),
+            false => self.send_chunk(era, from, table, 0, turn),
+        }
     }
 
     fn send_chunk(&self, era: &mut Era, from: usize, table: TableId, chunk: u64, turn: &mut Turn<'_>) {
@@ -372,29 +388,43 @@ impl Replica {
         let Some(at) = era.serving.iter().position(|one| one.joiner == from && one.table == table) else {
             return;
         };
-        let Some((rows, last)) = self.chunk(table, &mut era.serving[at].rows, chunk as usize) else { return };
+        let served = era.serving[at].rows.get_or_insert_with(|| self.serve_rows(table));
+        let Some((rows, last)) = self.chunk(table, served, chunk) else { return };
         let step = CopyStep::Chunk { chunk, rows, last };
         turn.send(era.life(from), Message::Copy { epoch, table, step });
-        if last {
-            // On an ordered stream it arrives, or the joiner is gone.
-            era.serving.remove(at);
+        if last && matches!(era.serving[at].rows, Some(Served::Held { .. })) {
+            // On an ordered stream it arrives, or the joiner is gone. Should it ask once more they are taken together again.
+            era.serving[at].rows = None;
         }
+    }
+
+    fn serve_rows(&self, table: TableId) -> Served {
+        if self.store.table(table).is_some_and(|open| open.is_on_disc_alone()) {
+            return Served::Read { chunk: 0, behind: [None, None] };
+        }
+        let rows = self.newest_rows(table);
+        Served::Held { begins: chunk_begins(&rows), rows }
     }
 }
 
 impl Replica {
-    /// The rows of a chunk, and whether it is the last one.
-    fn chunk(&self, table: TableId, served: &mut Served, chunk: usize) -> Option<(CopyRows, bool)> {
+    /// The rows of a chunk, and whether it is the last one. Nothing for one that was not to be asked for.
+    fn chunk(&self, table: TableId, served: &mut Served, wanted: u64) -> Option<(CopyRows, bool)> {
         match served {
             Served::Held { rows, begins } => {
+                let chunk = usize::try_from(wanted).ok()?;
                 let end = begins.get(chunk + 1).copied().unwrap_or(rows.len());
                 Some((rows[*begins.get(chunk)?..end].to_vec(), chunk + 1 == begins.len()))
             }
-            Served::Read { behind } => {
-                let (rows, last) = self.read_chunk(table, behind.get(chunk)?.as_ref())?;
-                if chunk + 1 == behind.len() {
-                    behind.push(rows.last().map(|(key, ..)| key.clone()));
-                }
+            Served::Read { chunk, behind } => {
+                let begin = match wanted {
+                    0 => None,
+                    again if again == *chunk => behind[0].clone(),
+                    next if next == *chunk + 1 => Some(behind[1].clone()?),
+                    _ => return None,
+                };
+                let (rows, last) = self.read_chunk(table, begin.as_ref())?;
+                (*chunk, *behind) = (wanted, [begin, rows.last().map(|(key, ..)| key.clone())]);
                 Some((rows, last))
             }
         }
@@ -418,11 +448,6 @@ impl Replica {
 
 fn row_bytes(key: &Key, body: &Body) -> usize {
     key.as_bytes().len() + body.bytes() + 16
-}
-
-/// Tells values apart within one process, for counting: two that differ have the same one once in 2^64.
-fn fingerprint(value: &impl Hash) -> u64 {
-    FixedState::default().hash_one(value)
 }
 
 /// Where chunks begin: always at least one, so that an empty table is said to be empty.

@@ -236,7 +236,7 @@ pub enum Event {
     RowsReplaced {
         /// The table.
         table: TableId,
-        /// How many.
+        /// How many; at least so many where the table had more than [`OWN_ROWS_MAX`](crate::limits::OWN_ROWS_MAX).
         rows: u64,
         /// Of them, those that are newer than anything the others have under their key.
         newer: u64,

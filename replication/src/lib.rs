@@ -13,7 +13,7 @@
 //! | [`outcome`] | what is remembered, until when, and who may hear it |
 //! | [`epoch`], [`settle`] | memberships and the rule for what is in doubt |
 //! | `flush`, `opening`, `era` | the change from one epoch to the next, and what a node believes of it |
-//! | `catchup` | how a joiner gets its tables |
+//! | `catchup`, `own` | how a joiner gets its tables; what it had before |
 //! | `tick`, [`time`] | what time alone brings about |
 //! | [`status`], [`limits`], [`member`] | what people see; every bound; who takes part |
 
@@ -28,6 +28,7 @@ pub mod member;
 pub mod message;
 mod opening;
 pub mod outcome;
+mod own;
 mod participant;
 pub mod replica;
 pub mod settle;

@@ -57,6 +57,16 @@ pub const COPY_CHUNK_BYTES: usize = 256 * 1024;
 /// Rows in one chunk of a copy.
 pub const COPY_CHUNK_ROWS: usize = 4_096;
 
+/// How often that time doubles while no answer comes: a source that reads a large table to compare it answers all that it was
+/// asked meanwhile. 1.6 s.
+pub const COPY_RETRY_DOUBLINGS: u32 = 4;
+
+/// Rows of a table that are remembered one by one while a copy of it is loaded, to count those that went: 50 MB.
+pub const OWN_ROWS_MAX: usize = 1_800_000;
+
+/// Parts in which rows past that are added up: 24 MB, and with a million rows that differ the count is still half of them.
+pub const OWN_PARTS: usize = 1 << 20;
+
 /// Unacknowledged bytes of one stream above which its peer counts as congested: coordinators refuse before they prepare.
 pub const STREAM_PRESSURE_BYTES: usize = 64 * 1024 * 1024;
 

@@ -34,6 +34,8 @@ impl Replica {
         let number = stage.epoch.number;
         era.fenced = era.promised > number;
         era.generations = Generations::default();
+        // Tables change between epochs.
+        era.serving.clear();
         for (at, known) in era.peers.iter_mut().enumerate() {
             (known.generation, known.settled) = (1, 0);
             let behind = known.state.as_ref().is_some_and(|state| state.opened_number() < number);
@@ -105,6 +107,10 @@ impl Replica {
 
     /// All tables are here: coordinators may count on this node, and reads are served.
     pub(crate) fn become_ready(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        if self.store.disc_fault().is_some() {
+            // It stops: what it has is not what its log says.
+            return;
+        }
         let epoch = era.number();
         era.peers[self.at].ready = epoch;
         self.serve();

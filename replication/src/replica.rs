@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 use foldhash::fast::FixedState;
-use hypermnesia_store::{Ack, Incarnation, NodeId, Storage, Store, TableId, Timestamp, TxId, Txn, Work};
+use hypermnesia_store::{
+    Ack, Incarnation, LoadError, NodeId, Storage, Store, TableId, Timestamp, TxId, Txn, Work,
+};
 use parking_lot::Mutex;
 
 use crate::effect::{Effect, Event, Fact, LogToken, Reply, Sink, Unavailable, Why};
@@ -448,11 +450,16 @@ impl Replica {
         turn.out.effect(Effect::Settled { txid, outcome });
     }
 
-    /// Applies a commit that this node had prepared in an earlier life. Nothing is served yet, so nothing is locked.
+    /// Applies a commit that this node had prepared in an earlier life. Nothing is served yet, so nothing is locked. Where a
+    /// row that it changes cannot be read the node stops: the outcome is in the log, and the next start applies it.
     pub(crate) fn apply_recovered(&self, ts: Timestamp, work: &Work) {
         let mut here = work.writes.clone();
         here.retain(|write| self.holders_of(write.table).has(self.at));
-        self.store.load_writes(ts, &here).expect("its tables were locked by the prepare, so they are there");
+        match self.store.load_writes(ts, &here) {
+            Ok(()) => {}
+            Err(error @ LoadError::Unreadable { .. }) => self.store.give_up(&error),
+            Err(error) => panic!("its tables were locked by the prepare, so they are there: {error}"),
+        }
     }
 
     // What the parts of this room use.

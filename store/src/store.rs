@@ -16,6 +16,7 @@ use crate::heap::{Heap, Pin};
 use crate::history::row_lock;
 use crate::ids::{NodeId, TableId, TxId};
 use crate::key::Key;
+use crate::load::LoadError;
 use crate::lock::{LockTable, Request};
 use crate::snapshot::{Snapshot, Snapshots};
 use crate::table::Table;
@@ -62,6 +63,14 @@ impl Store {
     /// Why a row on disc could not be read, once one could not: the node should serve no longer.
     pub fn disc_fault(&self) -> Option<&DiscError> {
         self.heap.attached.get()?.view.fault()
+    }
+
+    /// What was committed could not be put into memory, and nobody will try again: the node should serve no longer, as
+    /// [`Store::disc_fault`] says from now on. Its log has it.
+    pub fn give_up(&self, why: &LoadError) {
+        if let Some(attached) = self.heap.attached.get() {
+            attached.view.give_up(&DiscError::Poisoned { first: why.to_string().into() });
+        }
     }
 
     /// The node's clock.

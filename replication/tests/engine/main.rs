@@ -1,6 +1,7 @@
 //! One event in, all effects out: the steps of a transaction and of an epoch change, and the simpler texts of the protocol
 //! that look right and are wrong, each as its smallest case.
 
+mod disc_alone;
 mod trio;
 
 use std::sync::Arc;

@@ -23,7 +23,7 @@ pub(crate) struct Trio {
     pub(crate) wire: VecDeque<(usize, usize, Message)>,
     pub(crate) logged: Vec<(usize, LogToken)>,
     /// Everything that was handed to each member's log.
-    logs: Vec<Vec<Fact>>,
+    pub(crate) logs: Vec<Vec<Fact>>,
     pub(crate) replies: Vec<(TxId, Reply)>,
     pub(crate) effects: Vec<(usize, Effect)>,
     pub(crate) now: Now,
@@ -36,6 +36,11 @@ pub(crate) fn table(copies: &[NodeId], storage: Storage) -> TableDef {
     let mut def = builder.build().expect("a good definition");
     def.id = TABLE;
     def
+}
+
+/// The ids of so many members.
+pub(crate) fn nodes(count: u32) -> Vec<NodeId> {
+    (1..=count).map(NodeId).collect()
 }
 
 impl Trio {
@@ -63,36 +68,49 @@ impl Trio {
         incarnation: Incarnation,
         log: impl Fn(usize) -> Option<Vec<Fact>>,
     ) -> Trio {
-        let members: Vec<Member> =
-            (1..=count).map(|n| Member { node: NodeId(n), name: format!("n{n}") }).collect();
-        let copies: Vec<NodeId> = members.iter().map(|member| member.node).collect();
+        let copies = nodes(count);
         let storage = if durable { Storage::Disc } else { Storage::Ram };
-        let mut trio = Trio {
-            nodes: Vec::new(),
-            stores: Vec::new(),
-            peers: Vec::new(),
-            wire: VecDeque::new(),
-            logged: Vec::new(),
-            logs: vec![Vec::new(); count as usize],
-            replies: Vec::new(),
-            effects: Vec::new(),
-            now: Now { mono_ns: 1_000_000, wall_ms: 1_000 },
-            sequence: 1,
-        };
-        for (at, member) in members.iter().enumerate() {
+        let begun = |at: usize| {
             let store = Arc::new(Store::new(StoreConfig { wall_ms: 1_000 }));
             let log = log(at);
             if log.as_ref().is_none_or(|log| !log.is_empty()) {
                 store.load_writes(Timestamp(1), &[define(&table(&copies, storage))]).expect("an empty store");
             }
             let recovered = log.as_ref().map_or_else(Recovered::default, |log| replay(log, &store));
-            trio.logs[at] = log.unwrap_or_default();
+            (store, recovered, log.unwrap_or_default())
+        };
+        Trio::started((0..count as usize).map(begun).collect(), durable, incarnation)
+    }
+
+    /// Members that have started on these stores, on what was recovered with them, and on their logs.
+    pub(crate) fn started(
+        begun: Vec<(Arc<Store>, Recovered, Vec<Fact>)>,
+        durable: bool,
+        incarnation: Incarnation,
+    ) -> Trio {
+        let count = begun.len();
+        let member = |node: NodeId| Member { node, name: format!("n{}", node.0) };
+        let members: Vec<Member> = nodes(count as u32).into_iter().map(member).collect();
+        let mut trio = Trio {
+            nodes: Vec::new(),
+            stores: Vec::new(),
+            peers: Vec::new(),
+            wire: VecDeque::new(),
+            logged: Vec::new(),
+            logs: Vec::new(),
+            replies: Vec::new(),
+            effects: Vec::new(),
+            now: Now { mono_ns: 1_000_000, wall_ms: 1_000 },
+            sequence: 1,
+        };
+        for (member, (store, recovered, log)) in members.iter().zip(begun) {
             let config = ReplicaConfig { node: member.node, incarnation, members: members.clone(), durable };
             trio.nodes.push(Replica::new(config, Arc::clone(&store), recovered));
             trio.stores.push(store);
             trio.peers.push(Peer { node: member.node, incarnation });
+            trio.logs.push(log);
         }
-        for at in 0..count as usize {
+        for at in 0..count {
             trio.event(at, |replica, now, out| replica.start(now, out));
         }
         trio
