@@ -20,7 +20,8 @@ const BATCH_ROWS: usize = 1000;
 /// Bytes after which a batch is sent although it has fewer rows: with one row of 8 MiB more it stays below the 16 MiB that a
 /// message may have.
 const BATCH_BYTES: usize = 4 << 20;
-/// Batches on their way at a time: enough that reading, sending and committing overlap.
+/// Batches on their way at a time: enough that reading, sending and committing overlap. Where values are unique it is one:
+/// of two rows with the same value the later one in the file is the wrong one, also when its batch would be faster.
 const BATCHES_AT_A_TIME: usize = 4;
 
 /// How far it got.
@@ -70,7 +71,7 @@ pub(super) async fn run(
         order: column_order(table, survey.columns.names(), &source.name)?,
         rules: Rules::of(table)?,
     };
-    let mut loading = Loading::new(client.table(&table.name), survey.rows);
+    let mut loading = Loading::new(client, table, survey.rows);
     let (mut batch, mut bad_line) = (Batch::default(), None);
     while loading.loaded.failed.is_none() {
         match rows.next() {
@@ -160,6 +161,7 @@ impl Batch {
 /// Batches on their way.
 struct Loading {
     table: Table,
+    at_a_time: usize,
     running: JoinSet<Loaded>,
     /// The keys that each of them writes: a later row of the same key must not overtake.
     keys: HashMap<Id, HashSet<Vec<u8>>>,
@@ -168,9 +170,16 @@ struct Loading {
 }
 
 impl Loading {
-    fn new(table: Table, rows: u64) -> Loading {
-        let bar = progress::rows("writing", rows);
-        Loading { table, running: JoinSet::new(), keys: HashMap::new(), loaded: Loaded::default(), bar }
+    fn new(client: &Client, table: &TableDefinition, rows: u64) -> Loading {
+        let unique = table.indexes.iter().any(|index| index.unique);
+        Loading {
+            table: client.table(&table.name),
+            at_a_time: if unique { 1 } else { BATCHES_AT_A_TIME },
+            running: JoinSet::new(),
+            keys: HashMap::new(),
+            loaded: Loaded::default(),
+            bar: progress::rows("writing", rows),
+        }
     }
 
     fn add(&mut self, more: Loaded) {
@@ -184,7 +193,7 @@ impl Loading {
     }
 
     async fn send(&mut self, batch: Batch) -> Result<()> {
-        while self.running.len() >= BATCHES_AT_A_TIME
+        while self.running.len() >= self.at_a_time
             || !self.keys.values().all(|keys| keys.is_disjoint(&batch.keys))
         {
             self.one_done().await?;
