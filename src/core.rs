@@ -22,7 +22,7 @@ use crate::disc::Disc;
 use crate::drive::Seat;
 use crate::error::{Error, Result};
 use crate::event::Bus;
-use crate::limits::{DEADLINE_DEFAULT, SETTLED_ROWS};
+use crate::limits::{DEADLINE_DEFAULT, TIDIED_ROWS};
 use crate::load::Loads;
 use crate::lockers::Lockers;
 use crate::peer::Peers;
@@ -415,9 +415,9 @@ impl Core {
         self.event(|core, now, out| core.replica.on_tick(now, out));
         if let Some(disc) = &self.disc {
             disc.tick(self);
-            self.store.settle(SETTLED_ROWS);
-            self.check_reads();
         }
+        self.store.tidy(TIDIED_ROWS);
+        self.check_reads();
         self.sweep.tick(self);
         self.continuations.expire(Instant::now());
         self.alarms.ring(Instant::now());

@@ -120,8 +120,9 @@ pub const LOG_WAITING_BYTES_MAX: u64 = hypermnesia_store::disc::limits::FRAME_PA
 /// space is left and gives it back, which others on the disc should not meet too often.
 pub const DISC_RETRY: Duration = Duration::from_secs(5);
 
-/// Rows of each table on disc alone that a tick lets out of memory, at most: a million a second.
-pub const SETTLED_ROWS: usize = 10_000;
+/// Old versions and deletions of each table that a tick looks at, and rows of a table on disc alone that it lets out of
+/// memory, at most: a million a second.
+pub const TIDIED_ROWS: usize = 10_000;
 
 /// How often it is looked whether the image should follow the log.
 pub const CHECKPOINT_LOOK: Duration = Duration::from_millis(100);

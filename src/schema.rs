@@ -56,7 +56,7 @@ pub(crate) fn check(core: &Core, def: &TableDef) -> Result<()> {
     if core.disc.is_none() && def.copy_on(core.me.node).is_some_and(|copy| copy.storage.is_on_disc()) {
         return Err(Error::NoDataDirectory { table: def.name.clone() });
     }
-    Ok(())
+    Ok(def.check_copies()?)
 }
 
 pub(crate) fn drop_table(core: &Arc<Core>, name: &str, time: Duration) -> Result<()> {

@@ -223,6 +223,12 @@ impl Backing {
         self.leaving.lock().clear();
     }
 
+    /// Bytes of the cache's own order and of the queues, without the rows.
+    pub(crate) fn bytes(&self) -> usize {
+        let queued = self.settling.lock().capacity() + self.leaving.lock().capacity();
+        self.cache.memory_used().total() + queued * size_of::<Imprint>() + size_of_val(&*self.departed)
+    }
+
     /// Bytes that rows in the cache take.
     pub(crate) fn cache_bytes(&self) -> u64 {
         self.cache.weight()

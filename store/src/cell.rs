@@ -149,7 +149,9 @@ impl Cell {
         self.head.store(self.top(guard).next(guard), Ordering::Release);
         // SAFETY: unlinked above, so no reader that enters from now on finds it; only the holder of the write lock, who is
         // us, unlinks it, so it is retired once.
-        unsafe { version::retire(top, guard) };
+        if unsafe { version::retire(top, guard) } {
+            guard.flush();
+        }
     }
 
     /// Drops every version that no snapshot at or above `oldest` reads. Under the write lock or the empty lock shard.
@@ -160,12 +162,15 @@ impl Cell {
             kept += 1;
             if version.committed().is_some_and(|at| at <= oldest) {
                 version.forget_proposal();
-                let mut tail = NonNull::new(version.cut());
+                let (mut tail, mut large) = (NonNull::new(version.cut()), false);
                 while let Some(block) = tail {
                     // SAFETY: the tail was linked and we, the only changer, have just cut it off; each is retired once.
                     tail = NonNull::new(unsafe { Version::at(block) }.next(guard));
                     // SAFETY: as above.
-                    unsafe { version::retire(block.as_ptr(), guard) };
+                    large |= unsafe { version::retire(block.as_ptr(), guard) };
+                }
+                if large {
+                    guard.flush();
                 }
                 break;
             }

@@ -317,6 +317,7 @@ impl Cells {
             // SAFETY: as in `grow`.
             unsafe { guard.defer_retire(old, free_groups) };
         }
+        guard.flush();
     }
 
     /// Shows every cell that was there when it began and still is, until told to stop. Asks for the memory of what comes

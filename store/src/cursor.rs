@@ -231,8 +231,8 @@ impl Cursor {
         backing: &Backing,
         show: &mut impl FnMut(&Key, &Body, Timestamp) -> ControlFlow<()>,
     ) -> Result<(), Blocked> {
-        let guard = table.pin();
         let stretch = table.stretch(backing, &self.rest, self.direction, CURSOR_CHUNK_ROWS)?;
+        let guard = table.pin();
         for (key, place) in stretch.found {
             match place.read(self.at, &guard) {
                 Ok(None) => {}

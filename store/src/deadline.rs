@@ -89,7 +89,7 @@ impl Deadlines {
         }
         for stripe in &self.stripes {
             let stripe = stripe.lock();
-            let later = stripe.iter().skip_while(|(deadline, _)| *deadline <= after.wall_ms());
+            let later = stripe.range((after.wall_ms() + 1, Key::from_encoded(&[]))..);
             let due = later.take_while(|(deadline, _)| *deadline <= upto.wall_ms());
             passed.extend(due.map(|(_, key)| key.clone()));
         }

@@ -1,24 +1,19 @@
-//! What all tables of a store share, and what must outlive every handle to any of them: the collector that frees versions
-//! and hash entries, and the transactions that marks point to.
+//! What all tables of a store share, and what must outlive every handle to any of them: the collector that frees versions,
+//! cells and nodes, and the transactions that marks point to.
 //!
-//! Two collectors, on purpose. papaya frees everything its collector still holds when a map is dropped, whoever else uses
-//! that collector. So no hash of rows may be dropped while another one lives: they are all kept here until the last handle
-//! goes. The catalog's map, which is dropped with the store, has a collector of its own.
+//! Two collectors, on purpose: papaya frees everything its collector still holds when a map is dropped, whoever else uses
+//! that collector, so the catalog's map has one of its own. What is retired here points to nothing of its table.
 
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
 use seize::{Collector, LocalGuard};
 
 use crate::backing::Attached;
 use crate::clock::Clock;
 use crate::flight::Flight;
 use crate::limits::RETIRED_AT_ONCE;
-use crate::table::Rows;
 
 pub(crate) struct Heap {
-    /// The rows of every table there ever was; dropped tables are empty. Locked when a table is created.
-    rows: Mutex<Vec<Arc<Rows>>>,
     pub(crate) clock: Arc<Clock>,
     pub(crate) collector: Arc<Collector>,
     pub(crate) flight: Flight,
@@ -29,16 +24,11 @@ pub(crate) struct Heap {
 impl Heap {
     pub(crate) fn new(clock: &Arc<Clock>) -> Heap {
         Heap {
-            rows: Mutex::default(),
             clock: Arc::clone(clock),
             collector: Arc::new(Collector::new().batch_size(RETIRED_AT_ONCE)),
             flight: Flight::default(),
             attached: OnceLock::new(),
         }
-    }
-
-    pub(crate) fn keep(&self, rows: &Arc<Rows>) {
-        self.rows.lock().push(Arc::clone(rows));
     }
 }
 

@@ -8,7 +8,7 @@
 //! A key dies in its lock shard while nobody holds its lock, and is born by who holds it: so never both at once.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
@@ -20,7 +20,7 @@ use crate::ids::{IndexId, TableId};
 use crate::key::Key;
 use crate::limits::{DELETION_KEPT_MS, DELETIONS_KEPT_MAX, QUEUE_KEPT_MIN, STRIPES};
 use crate::lock::LockKey;
-use crate::row;
+use crate::row::{self, Body};
 use crate::store::Store;
 use crate::table::Table;
 
@@ -28,6 +28,9 @@ use crate::table::Table;
 pub(crate) struct History {
     /// Held for a push or a pop; a leaf lock.
     stripes: Box<[CachePadded<Mutex<Stripe>>]>,
+    /// Something may wait: set behind every push, so who takes it back and finds nothing has missed no push. The locks of the
+    /// stripes order the two.
+    waits: AtomicBool,
 }
 
 #[derive(Default)]
@@ -74,7 +77,8 @@ impl Gone {
 
 impl Default for History {
     fn default() -> History {
-        History { stripes: (0..STRIPES).map(|_| CachePadded::default()).collect() }
+        let stripes = (0..STRIPES).map(|_| CachePadded::default()).collect();
+        History { stripes, waits: AtomicBool::new(false) }
     }
 }
 
@@ -86,12 +90,27 @@ impl History {
         stripe.versions += usize::from(old.bytes != 0);
         stripe.bytes += old.bytes as usize;
         stripe.old.push_back(old);
+        drop(stripe);
+        self.wake();
     }
 
     pub(crate) fn keep_gone(&self, gone: Gone, guard: &LocalGuard<'_>) {
         let mut stripe = self.stripes[guard.thread_id() % STRIPES].lock();
         stripe.bytes += gone.bytes();
         stripe.gone.push_back(gone);
+        drop(stripe);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if !self.waits.load(Ordering::Relaxed) {
+            self.waits.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether something may wait that nobody has begun to look at.
+    fn begins(&self) -> bool {
+        self.waits.load(Ordering::Relaxed) && self.waits.swap(false, Ordering::Relaxed)
     }
 
     /// What waits. O(1).
@@ -151,15 +170,15 @@ fn give_back<T>(queue: &mut VecDeque<T>) {
 }
 
 impl Store {
-    /// Drops what no live snapshot needs any more, in every table, up to `budget` cells each. Called by a tick; commits do
-    /// a little of it themselves.
+    /// Drops what no live snapshot needs any more, in every table, up to `budget` cells of each; lets rows of tables on disc
+    /// alone out of memory that a snapshot or a lock kept there, as many. To be called several times a second: commits tidy
+    /// a little behind themselves, but when the last one has come only this does.
     pub fn tidy(&self, budget: usize) {
         let guard = self.pin();
         let oldest = self.snapshots.oldest();
         for table in self.catalog.tables.values(&guard.catalog) {
-            for stripe in 0..STRIPES {
-                let budget = budget.min(table.rows.history.waiting(stripe));
-                self.tidy_stripe(table, stripe, budget, oldest, &guard);
+            if table.rows.history.begins() {
+                self.tidy_table(table, budget, oldest, &guard);
             }
             table.settle_residents(budget, &guard);
         }
@@ -170,20 +189,15 @@ impl Store {
         row::give_back();
     }
 
-    /// The same for tables on disc alone, and lets rows out of memory that a snapshot or a lock kept there, up to `budget` of
-    /// each table: to be called several times a second where there are such tables.
-    pub fn settle(&self, budget: usize) {
-        let guard = self.pin();
-        let oldest = self.snapshots.oldest();
-        let all = self.catalog.tables.values(&guard.catalog);
-        for table in all.filter(|table| table.is_on_disc_alone()) {
-            for stripe in 0..STRIPES {
-                let budget = budget.div_ceil(STRIPES).min(table.rows.history.waiting(stripe));
-                self.tidy_stripe(table, stripe, budget, oldest, &guard);
+    fn tidy_table(&self, table: &Table, budget: usize, oldest: Timestamp, guard: &LocalGuard<'_>) {
+        let history = &table.rows.history;
+        for stripe in 0..STRIPES {
+            let budget = budget.div_ceil(STRIPES).min(history.waiting(stripe));
+            self.tidy_stripe(table, stripe, budget, oldest, guard);
+            if history.waiting(stripe) > 0 {
+                history.wake();
             }
-            table.settle_residents(budget, &guard);
         }
-        guard.rows.flush();
     }
 
     pub(crate) fn tidy_stripe(
@@ -207,7 +221,9 @@ impl Store {
         for _ in 0..budget {
             let Some(gone) = history.next_gone(stripe, oldest, now) else { break };
             let lock = row_lock(table.id(), &gone.cell.key);
-            if self.locks.alone(&lock, || forget(table, &gone, oldest, guard)).is_none() {
+            let imaged = ask_image(table, &gone, guard);
+            let forgotten = self.locks.alone(&lock, || forget(table, &gone, imaged, oldest, guard));
+            if forgotten != Some(true) {
                 history.keep_gone(gone, guard);
             }
         }
@@ -218,42 +234,62 @@ pub(crate) fn row_lock(table: TableId, key: &Key) -> LockKey {
     LockKey { table, index: None, key: key.clone() }
 }
 
-/// In the key's lock shard, with nobody in it.
-fn forget(table: &Table, gone: &Gone, oldest: Timestamp, guard: &LocalGuard<'_>) {
+/// What the image of a table on disc alone has under a key whose cell has left, and how many cells of the key's stripe had
+/// left before it was asked: it holds as long as that is so and the key has no cell.
+struct Imaged {
+    body: Option<Body>,
+    departed: u64,
+}
+
+/// Asked outside the lock shard, which a disc must not keep. Nothing where it needs not be asked, or says nothing now.
+fn ask_image(table: &Table, gone: &Gone, guard: &LocalGuard<'_>) -> Option<Imaged> {
+    let backing = table.rows.backing.as_ref().filter(|_| !gone.stale.is_empty())?;
+    let (key, departed) = (&gone.cell.key, backing.departed(&gone.cell.key));
+    if table.rows.cell(key, guard).is_some() {
+        return None;
+    }
+    let body = backing.fetch(key).ok()?.map(|(_, body)| body);
+    Some(Imaged { body, departed })
+}
+
+/// In the key's lock shard, with nobody in it. False when the image has to be asked (again) before.
+fn forget(
+    table: &Table,
+    gone: &Gone,
+    imaged: Option<Imaged>,
+    oldest: Timestamp,
+    guard: &LocalGuard<'_>,
+) -> bool {
+    let key = &gone.cell.key;
+    let now = table.rows.cell(key, guard);
+    let away = table.rows.backing.as_ref().filter(|_| now.is_none() && !gone.stale.is_empty());
+    let imaged = imaged.filter(|imaged| away.is_some_and(|backing| backing.departed(key) == imaged.departed));
+    if away.is_some() && imaged.is_none() {
+        return false;
+    }
     // Raised first: who checks a range looks at cells and then at this.
     table.rows.forgotten.fetch_max(gone.at.0, Ordering::SeqCst);
     gone.cell.cut(oldest, guard);
+    let in_image = imaged.and_then(|imaged| imaged.body);
     for (index, entry) in &gone.stale {
         let Some(index) = table.index(*index) else { continue };
-        let now = table.rows.cell(&gone.cell.key, guard);
         let kept = |cell: &Cell| has_entry(table, index, cell, entry, guard);
-        let in_image = || now.is_none() && image_has_entry(table, index, &gone.cell.key, entry, guard);
-        if !kept(&gone.cell) && !now.as_ref().is_some_and(|cell| kept(cell)) && !in_image() {
+        let holds = |body: &Body| body.rows().iter().any(|row| index.holds(&table.def, key, row, entry));
+        let wanted = kept(&gone.cell)
+            || now.as_ref().is_some_and(|cell| kept(cell))
+            || in_image.as_ref().is_some_and(holds);
+        if !wanted {
             index.remove(entry, guard);
         }
     }
     if table.rows.backing.is_some() {
-        return; // Its cell stays until the image has the deletion: see `backing`.
+        return true; // Its cell stays until the image has the deletion: see `backing`.
     }
     let deleted = matches!(gone.cell.newest(guard), Some((top, at)) if at == gone.at && top.body().is_none());
     if deleted && gone.cell.versions(guard).count() == 1 {
         table.rows.dead(&gone.cell, guard);
     }
-}
-
-/// Whether the row of a table on disc alone has this index entry, when its cell has left. One that cannot be read keeps it.
-fn image_has_entry(
-    table: &Table,
-    index: &crate::index::Index,
-    key: &Key,
-    entry: &Key,
-    guard: &LocalGuard<'_>,
-) -> bool {
-    match table.newest_anywhere(key, guard) {
-        Ok(Some((body, _))) => body.rows().iter().any(|row| index.holds(&table.def, key, row, entry)),
-        Ok(None) => false,
-        Err(_) => true,
-    }
+    true
 }
 
 /// Whether any kept version of the cell has this index entry.

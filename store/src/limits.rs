@@ -88,6 +88,9 @@ pub const CACHED_ROW_BYTES: u64 = 320;
 /// Rows on their way out of memory that are looked at by whoever brings another one in.
 pub const LEAVING_AT_ONCE: usize = 16;
 
+/// Rows on their way out of memory that may wait for those who read a range. With more of them readers are made to wait.
+pub(crate) const LEAVING_MAX: usize = 4096;
+
 /// Smallest such cache: some thousand small rows. With less, a transaction would push out what it has just read.
 pub const CACHE_BYTES_MIN: u64 = 1 << 20;
 
@@ -97,8 +100,8 @@ pub const CACHE_BYTES_MAX: u64 = 1 << 42;
 /// Versions and cells that a thread retires before it asks all threads whether they are done with them. Asking stops every
 /// other processor for some microseconds.
 pub(crate) const RETIRED_AT_ONCE: usize = 512;
-/// Rows of this many bytes are not left to wait for others to be retired.
-pub(crate) const RETIRED_SOON_BYTES: u32 = 2 << 10;
+/// Versions of this many bytes are not left to wait for others to be retired.
+pub(crate) const RETIRED_SOON_BYTES: usize = 2 << 10;
 
 /// Keys that room is made for at once, whatever somebody says that will come: 700 MB of places.
 pub(crate) const RESERVED_KEYS_MAX: usize = 64 << 20;

@@ -259,9 +259,10 @@ impl Table {
     ) -> Result<(), Blocked> {
         let Some(backing) = &self.rows.backing else { return Ok(()) };
         let start = behind.map_or(Bound::Unbounded, |key| Bound::Excluded(key.clone()));
-        let (range, guard) = (KeyRange { start, end: Bound::Unbounded }, self.pin());
+        let range = KeyRange { start, end: Bound::Unbounded };
         self.each_place(backing, &range, Direction::Forward, |key, place| {
-            let newest = place.newest(&guard);
+            // No longer than for this row: the disc is read in between.
+            let newest = place.newest(&self.pin());
             Ok(newest.map_or(ControlFlow::Continue(()), |(body, at)| show(key, &body, at)))
         })
     }

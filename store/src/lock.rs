@@ -345,6 +345,11 @@ impl LockTable {
         (!busy).then(change)
     }
 
+    /// Waits until whoever is in a shard now (see [`LockTable::alone`]) has left it.
+    pub(crate) fn pass_all(&self) {
+        self.shards.iter().for_each(|shard| drop(shard.lock()));
+    }
+
     /// Locks held and waited for, for tests and status.
     pub(crate) fn counts(&self) -> (usize, usize) {
         let mut all = (0, 0);

@@ -21,7 +21,7 @@ const VECTOR_BYTES: usize = 2 * size_of::<usize>() + size_of::<Vec<Row>>();
 const LOOKS: usize = 32;
 
 /// A deadline or a moment with its key in a `BTreeSet`: 32 bytes in nodes of eleven that are between a half and two thirds
-/// full. Measured like the leaves.
+/// full.
 pub(crate) const QUEUED_BYTES: usize = 56;
 
 /// What holds the rows of a body together.
@@ -49,7 +49,7 @@ impl Table {
     /// where they have deadlines); what rows that were replaced a moment ago held may not have been given back yet: 512 of
     /// them, and 128 KiB, for each thread that writes, until it writes on or somebody tidies. Takes a few microseconds,
     /// whatever the size of the table. Of a table on disc alone rows in memory are taken to be as large as
-    /// all are on the average.
+    /// all are on the average, and long keys of its deadlines are left out.
     pub fn memory_bytes(&self) -> u64 {
         let guard = self.pin();
         let rows = &self.rows;
@@ -72,6 +72,7 @@ impl Table {
             + rows.deadlines.bytes()
             + rows.tallies.bytes()
             + rows.eviction.as_ref().map_or(0, |eviction| eviction.bytes())
+            + rows.backing.as_ref().map_or(0, |backing| backing.bytes())
             + rows.fixed_bytes();
         all as u64
     }

@@ -14,7 +14,7 @@ use crate::disc::{Chunk, Imaged};
 use crate::history::row_lock;
 use crate::index::Index;
 use crate::key::{Key, KeyRange};
-use crate::limits::{CURSOR_CHUNK_ROWS, DELETION_KEPT_MS, LEAVING_AT_ONCE};
+use crate::limits::{CURSOR_CHUNK_ROWS, DELETION_KEPT_MS, LEAVING_AT_ONCE, LEAVING_MAX};
 use crate::row::Body;
 use crate::store::Store;
 use crate::table::{Direction, Rows, Table};
@@ -167,13 +167,14 @@ impl Table {
     }
 
     /// Takes rows out of memory that are on their way, as far as nobody needs them, and looks at no more than so many.
-    /// Leaves it to the next one while somebody reads a range.
+    /// Leaves it to the next one while somebody reads a range, unless there are too many on their way.
     pub(crate) fn let_leave(&self, backing: &Backing, budget: usize, guard: &LocalGuard<'_>) {
-        let Some(_gate) = backing.gate.try_write() else { return };
-        let count = backing.leaving.lock().len().min(budget);
-        if count == 0 {
-            return;
-        }
+        let waiting = backing.leaving.lock().len();
+        let gate = match waiting > LEAVING_MAX {
+            true => Some(backing.gate.write()),
+            false => backing.gate.try_write(),
+        };
+        let (Some(_gate), count @ 1..) = (gate, waiting.min(budget)) else { return };
         let oldest = backing.snapshots.oldest();
         for _ in 0..count {
             let Some((key, at)) = backing.leaving.lock().pop_front() else { return };
@@ -232,7 +233,6 @@ impl Table {
         direction: Direction,
         most: usize,
     ) -> Result<Stretch, Blocked> {
-        let guard = &self.pin();
         let _gate = backing.gate.read();
         let chunk = match backing.view() {
             Some(view) => {
@@ -246,6 +246,8 @@ impl Table {
         if let Some((last, ..)) = chunk.rows.back().filter(|_| chunk.more) {
             end_at(&mut part, direction, last);
         }
+        // Behind the disc, so that nothing waits to be freed for as long as that takes.
+        let guard = &self.pin();
         let mut cells = VecDeque::new();
         let tree = self.rows.tree.as_ref().expect("what lives on disc alone has its cells in order");
         walk_tree(tree, &part, direction, guard, |key, cell| {

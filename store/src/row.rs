@@ -215,9 +215,13 @@ impl Row {
     ///
     /// # Errors
     /// As [`Row::encode`].
+    ///
+    /// # Panics
+    /// When it has no such position.
     pub fn replacing(&self, changes: &[(usize, ValueRef<'_>)]) -> Result<Row, ValueError> {
         let mut fits = true;
         for (position, value) in changes {
+            assert!(*position < self.len(), "a row of {} values has no position {position}", self.len());
             fits &= value_bytes::encoded_len(*value)? == self.attribute_bytes(*position).len();
         }
         if !fits {

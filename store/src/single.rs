@@ -20,7 +20,7 @@ use seize::{Guard as _, LocalGuard};
 
 use crate::admission::Growth;
 use crate::cell::CellRef;
-use crate::change::change;
+use crate::change;
 use crate::commit::TIDY_PER_MARK;
 use crate::history::row_lock;
 use crate::ids::IndexId;
@@ -149,16 +149,9 @@ fn place<'g>(
 
 /// What the key holds after the operation; nothing when that is what it holds already.
 fn changed(kind: Kind, old: Option<&Body>, op: Op) -> Option<Option<Body>> {
-    let new = match (kind, op) {
-        (_, Op::Delete) => None,
-        (Kind::Set | Kind::OrderedSet, Op::Put(row)) => return Some(Some(Body::Row(row))),
-        (_, op) => change(kind, old.cloned(), &op),
-    };
-    let unchanged = match (old, &new) {
-        (Some(Body::Bag(a)), Some(Body::Bag(b))) => Arc::ptr_eq(a, b),
-        (Some(Body::Row(a)), Some(Body::Row(b))) => a.same_allocation(b),
-        (None, None) => true,
-        _ => false,
-    };
-    (!unchanged).then_some(new)
+    match (kind, op) {
+        // The common case, without a count of the row.
+        (Kind::Set | Kind::OrderedSet, Op::Put(row)) => Some(Some(Body::Row(row))),
+        (_, op) => change::changed(kind, old, std::iter::once(&op)),
+    }
 }

@@ -1,4 +1,5 @@
-//! One table of one definition. Reading (`point`, `scan`) takes a guard, walks hash or tree, and writes to no shared memory.
+//! One table of one definition. Reading (`point`, `scan`) takes a guard, walks hash or tree, and writes to no shared memory,
+//! unless the table is on disc alone: then what is read comes into memory (`resident`).
 //! The rows (`rows`) outlive a change of the definition, which makes a new `Table` around them; a handle with an older
 //! definition is refused for scans. Writing goes through `store` only.
 
@@ -7,7 +8,6 @@ use std::sync::atomic::Ordering;
 
 use seize::{Guard as _, LocalGuard};
 
-use crate::backing::Backing;
 use crate::event::{EventDetail, Subscription};
 use crate::eviction::Eviction;
 use crate::heap::Heap;
@@ -181,7 +181,11 @@ impl Table {
 
     /// Drops every row at once. Nobody writes meanwhile, and no snapshot of it is in use.
     pub(crate) fn empty(&self, guard: &LocalGuard<'_>) {
-        self.rows.backing.iter().for_each(Backing::empty);
+        if let Some(backing) = &self.rows.backing {
+            backing.empty();
+            // Who found a row in the image before that, and was told that nothing had left, makes its cell before this ends.
+            backing.locks.pass_all();
+        }
         self.rows.cells.clear(guard);
         if let Some(tree) = &self.rows.tree {
             tree.clear(guard);

@@ -81,18 +81,22 @@ pub(crate) unsafe fn free(block: NonNull<Head>) {
     }
 }
 
-/// Gives a version up once every reader that may have found it has left.
+/// Gives a version up once every reader that may have found it has left. Says whether it is so large that it should not wait
+/// for others: then the guard is to be flushed, once for all that are retired together.
 ///
 /// # Safety
 /// The block came from [`block`], was linked into one chain and is unlinked; this is called once for it.
-pub(crate) unsafe fn retire(block: *mut Head, guard: &LocalGuard<'_>) {
+pub(crate) unsafe fn retire(block: *mut Head, guard: &LocalGuard<'_>) -> bool {
     // SAFETY: unlinked a moment ago by the caller, and nobody frees it before it is retired.
-    let len = unsafe { (*block).len };
+    let bytes = match unsafe { (*block).len } {
+        GONE => 0,
+        // SAFETY: the kind says how it was made, and what it was made with is never changed.
+        BAG => unsafe { &*block.cast::<BagBlock>() }.rows.capacity() * size_of::<Row>(),
+        row => row as usize,
+    };
     // SAFETY: as the caller says.
     unsafe { guard.defer_retire(block, free_retired) };
-    if (RETIRED_SOON_BYTES..GONE).contains(&len) {
-        guard.flush();
-    }
+    bytes >= RETIRED_SOON_BYTES
 }
 
 /// # Safety

@@ -1,7 +1,7 @@
 //! Table definitions: every rule of the builder, and which values a table takes. Method: one case on each side of a rule.
 
 use hypermnesia_store::{
-    Kind, NodeId, Row, RowError, SchemaError, SchemaVersion, Storage, TableDef, Type, Value, codec,
+    Kind, NodeId, Row, RowError, SchemaError, SchemaVersion, Storage, TableCopy, TableDef, Type, Value, codec,
 };
 
 fn people() -> TableDef {
@@ -118,6 +118,25 @@ fn what_lives_for_a_time_and_what_has_many_values_is_checked() {
     assert!(matches!(base().ttl(ms(0)).build(), Err(SchemaError::BadRetention { .. })));
     assert!(matches!(base().kind(Kind::Bag).ttl(ms(5)).build(), Err(SchemaError::BadRetention { .. })));
     assert!(matches!(base().multi_index("by_id", "id").build(), Err(SchemaError::BadMulti { .. })));
+}
+
+#[test]
+fn copies_that_are_changed_later_are_checked_again() {
+    // Aim: a definition that gets other copies after it was built (a restore does that) is held to the same rules. Method: a
+    // cache put on disc alone, a cache that is too small, two copies on a node.
+    let copy = |storage| TableCopy { node: NodeId(1), storage };
+    let base = TableDef::builder("t").attribute("id", Type::Int).local().rows_max(10).evict();
+    let cache = base.build().expect("in memory it is a cache");
+    assert!(cache.check_copies().is_ok());
+    let plain = TableDef::builder("t").attribute("id", Type::Int).build().expect("right");
+    let with = |def: &TableDef, copies| TableDef { copies, ..def.clone() }.check_copies();
+    let refused = with(&cache, vec![copy(Storage::DISC_ONLY)]);
+    assert!(matches!(refused, Err(SchemaError::BadRetention { .. })), "{refused:?}");
+    let refused = with(&plain, vec![copy(Storage::DiscOnly { cache_bytes: 1 })]);
+    assert!(matches!(refused, Err(SchemaError::BadCache { bytes: 1, .. })), "{refused:?}");
+    let refused = with(&plain, vec![copy(Storage::Ram), copy(Storage::Disc)]);
+    assert!(matches!(refused, Err(SchemaError::SameNode { .. })), "{refused:?}");
+    assert!(with(&plain, vec![copy(Storage::DISC_ONLY)]).is_ok());
 }
 
 #[test]

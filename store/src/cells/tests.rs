@@ -67,7 +67,8 @@ fn cells_come_in_any_order_of_their_hashes() {
 #[test]
 fn room_that_was_made_is_used_and_grows() {
     // Aim: reserving loses nothing and is worth something. Method: fewer, as many and more cells than there is room for.
-    for count in [10, 5_000, 20_000] {
+    // Four thousand fit whatever their hashes are: a shard gets 62 of them on the average and has room for 85.
+    for count in [10, 4_000, 20_000] {
         let (collector, cells) = (Collector::new(), Cells::new());
         cells.reserve(5_000, &collector.enter());
         let before = cells.bytes();

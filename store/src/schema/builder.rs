@@ -337,19 +337,9 @@ impl TableBuilder {
         self.check_retention()?;
         let key = if self.key.is_empty() { vec![0] } else { self.positions("key".into(), &self.key)? };
         let indexes = self.number_indexes()?;
-        let mut nodes = BTreeSet::new();
-        if let Some(twice) = self.copies.iter().find(|copy| !nodes.insert(copy.node)) {
-            return Err(SchemaError::SameNode { node: twice.node, table: self.name });
-        }
-        let caches = self.copies.iter().filter_map(|copy| copy.storage.cache_bytes());
-        for bytes in caches {
-            if !(CACHE_BYTES_MIN..=CACHE_BYTES_MAX).contains(&bytes) {
-                return Err(SchemaError::BadCache { table: self.name, bytes });
-            }
-        }
         let mut attributes = self.with_defaults()?;
         key.iter().for_each(|&position| attributes[position].nullable = false);
-        Ok(TableDef {
+        let def = TableDef {
             id: TableId(0),
             name: self.name,
             version: self.version,
@@ -366,7 +356,9 @@ impl TableBuilder {
             layouts: vec![Layout { since: self.version, record: self.version.0 }],
             cleared: Timestamp::NEVER,
             reshaped: Timestamp::NEVER,
-        })
+        };
+        def.check_copies()?;
+        Ok(def)
     }
 
     fn check_retention(&self) -> Result<(), SchemaError> {
@@ -384,8 +376,6 @@ impl TableBuilder {
             "eviction needs a bound in rows or bytes"
         } else if (evict || idle_ms.is_some()) && self.kind == Kind::Bag {
             "a bag does not evict; use a set"
-        } else if (evict || idle_ms.is_some()) && self.copies.iter().any(|copy| copy.storage.is_disc_only()) {
-            "a table on disc alone does not evict or let idle rows go; its cache does, and the rows stay on disc"
         } else {
             return Ok(());
         };

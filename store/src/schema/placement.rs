@@ -1,9 +1,13 @@
 //! How and where a table is kept: its kind, its copies, and what a commit waits for.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
+use super::builder::SchemaError;
+use super::table_def::TableDef;
 use crate::ids::NodeId;
-use crate::limits::CACHE_BYTES_DEFAULT;
+use crate::limits::{CACHE_BYTES_DEFAULT, CACHE_BYTES_MAX, CACHE_BYTES_MIN};
 
 /// How many rows a key has, and whether keys have an order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -81,4 +85,30 @@ pub enum Mode {
     /// Nothing is acknowledged that could be lost or contradicted.
     #[default]
     Strong,
+}
+
+impl TableDef {
+    /// Whether its copies are on a node each, and such as its rows can be kept in: to be asked again whenever they are
+    /// changed in a definition that was built before.
+    ///
+    /// # Errors
+    /// [`SchemaError::SameNode`], [`SchemaError::BadCache`], [`SchemaError::BadRetention`].
+    pub fn check_copies(&self) -> Result<(), SchemaError> {
+        let (table, mut nodes) = (|| self.name.clone(), BTreeSet::new());
+        if let Some(twice) = self.copies.iter().find(|copy| !nodes.insert(copy.node)) {
+            return Err(SchemaError::SameNode { node: twice.node, table: table() });
+        }
+        let caches = self.copies.iter().filter_map(|copy| copy.storage.cache_bytes());
+        for bytes in caches {
+            if !(CACHE_BYTES_MIN..=CACHE_BYTES_MAX).contains(&bytes) {
+                return Err(SchemaError::BadCache { table: table(), bytes });
+            }
+        }
+        let goes = self.retention.evict || self.retention.idle_ms.is_some();
+        if goes && self.copies.iter().any(|copy| copy.storage.is_disc_only()) {
+            let why = "a table on disc alone does not evict or let idle rows go; its cache does, and the rows stay on disc";
+            return Err(SchemaError::BadRetention { table: table(), why });
+        }
+        Ok(())
+    }
 }

@@ -66,10 +66,10 @@ pub(crate) struct Counted {
 }
 
 impl Rows {
-    /// No rows yet, kept by the heap from now on.
+    /// No rows yet.
     pub(crate) fn create(def: &TableDef, heap: &Heap) -> Arc<Rows> {
         let backing = Backing::of(def, heap.attached.get());
-        let rows = Arc::new(Rows {
+        Arc::new(Rows {
             cells: Cells::new(),
             tree: (def.kind == Kind::OrderedSet || backing.is_some()).then(Tree::new),
             ranges: RangeLocks::default(),
@@ -82,9 +82,7 @@ impl Rows {
             version: AtomicU32::new(def.version.0),
             forgotten: AtomicU64::new(0),
             counts: (0..STRIPES).map(|_| CachePadded::default()).collect(),
-        });
-        heap.keep(&rows);
-        rows
+        })
     }
 
     pub(crate) fn cell<'g>(&self, key: &Key, guard: &'g LocalGuard<'_>) -> Option<CellAt<'g>> {

@@ -194,7 +194,7 @@ impl House {
     pub(crate) fn pass(&mut self, ms: u64) {
         self.wall_ms += ms;
         self.store.clock().advance(self.wall_ms);
-        self.store.settle(usize::MAX);
+        self.store.tidy(usize::MAX);
     }
 
     pub(crate) fn write(&mut self) {
