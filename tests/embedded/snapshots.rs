@@ -185,7 +185,7 @@ fn what_a_snapshot_kept_goes_when_nobody_writes_any_more() {
     (0..100).for_each(|id| t.insert(&row(id, 1)).expect("fits"));
     let snapshot = node.snapshot().expect("ready");
     (0..50).for_each(|id| t.insert(&row(id, 2)).expect("fits"));
-    (50..100).for_each(|id| t.delete(&id).expect("it is there"));
+    (50..100).for_each(|id| t.delete(&key(id)).expect("it is there"));
     assert_eq!(t.statistics().expect("read").old_versions, 100);
     drop(snapshot);
     let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
