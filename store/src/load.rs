@@ -11,6 +11,7 @@ use crate::cell::CellRef;
 use crate::change::changed;
 use crate::clock::Timestamp;
 use crate::codec::CodecError;
+use crate::heap::Pin;
 use crate::history::row_lock;
 use crate::ids::TableId;
 use crate::key::{Key, KeyRange};
@@ -50,6 +51,17 @@ impl From<Box<Unreadable>> for LoadError {
     }
 }
 
+/// A row as the image has it.
+pub(crate) struct LoadedRow {
+    pub(crate) table: TableId,
+    pub(crate) key: Key,
+    pub(crate) at: Timestamp,
+    pub(crate) body: Body,
+}
+
+/// Rows whose places in memory are asked for at once.
+const ASKED_AT_ONCE: usize = 16;
+
 impl Store {
     /// Makes `body` (or its absence) the newest version of a key, unless what is there is as new. Loading a row of the
     /// schema table creates, changes or drops the table.
@@ -81,6 +93,25 @@ impl Store {
         Ok(())
     }
 
+    /// As [`Store::load_row`], for many rows, none of the schema table. They may be loaded in part when it fails.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn load_rows(&self, rows: Vec<LoadedRow>) -> Result<(), LoadError> {
+        let guard = self.pin();
+        let mut rows = rows.into_iter();
+        while let Some(first) = rows.as_slice().first() {
+            let id = first.table;
+            let table = self.catalog.get(id, &guard).ok_or(LoadError::NoSuchTable(id))?;
+            let some = rows.as_slice().iter().take(ASKED_AT_ONCE).take_while(|row| row.table == id);
+            let count = some.inspect(|row| table.rows.cells.ask_for(&row.key, &guard)).count();
+            for LoadedRow { key, at, body, .. } in rows.by_ref().take(count) {
+                self.load_in(table, &key, at, |_, _| Some(Some(body)), &guard)?;
+            }
+        }
+        Ok(())
+    }
+
     fn load_with(
         &self,
         id: TableId,
@@ -90,6 +121,18 @@ impl Store {
     ) -> Result<(), LoadError> {
         let guard = self.pin();
         let table = self.catalog.get(id, &guard).ok_or(LoadError::NoSuchTable(id))?;
+        self.load_in(table, key, at, body, &guard)
+    }
+
+    fn load_in(
+        &self,
+        table: &Table,
+        key: &Key,
+        at: Timestamp,
+        body: impl FnOnce(&Table, Option<Body>) -> Option<Option<Body>>,
+        guard: &Pin<'_>,
+    ) -> Result<(), LoadError> {
+        let id = table.id();
         self.raise_clock(at);
         if at <= table.def.cleared && table.def.cleared != Timestamp::NEVER {
             // From before the table was cleared, read once more.
@@ -100,12 +143,12 @@ impl Store {
             let new = body(table, old);
             new.iter().flatten().try_for_each(|new| check_definition(id, new)).map(|()| new)
         };
-        let change = || install(table, key, at, oldest, body, &guard);
+        let change = || install(table, key, at, oldest, body, guard);
         let loaded = self.locks.alone(&row_lock(id, key), change).ok_or(LoadError::Busy(id))??;
         if id == SCHEMA_TABLE
             && let Some(body) = loaded
         {
-            self.follow_schema(key, body.as_ref(), &guard);
+            self.follow_schema(key, body.as_ref(), guard);
         }
         Ok(())
     }

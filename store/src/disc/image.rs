@@ -28,13 +28,14 @@ use super::held::{Held, HeldTables};
 use super::identity::DirectoryId;
 use super::limits::{IMAGE_CACHE_BYTES, LOADERS_MAX, SHARED_ROWS_MIN};
 use super::segment::Position;
-use super::shared::{Give, shared};
+use super::shared::{Give, Hand, shared};
 use super::view::Seen;
 use crate::catalog::{SCHEMA_TABLE, defined_by};
 use crate::clock::Timestamp;
 use crate::codec;
 use crate::ids::{Incarnation, NodeId, TableId, TxId};
 use crate::key::Key;
+use crate::load::LoadedRow;
 use crate::row::Body;
 
 mod step;
@@ -244,12 +245,12 @@ impl Image {
         self.complete(seen, (held.keys, held.sum))
     }
 
-    /// Shows every row that is not one of the schema table or of these, which are in order, and then proves that none of
-    /// those it had to show is missing. Where there are many, several threads show them, in no order.
-    pub(super) fn each_row_but(
+    /// Shows every row that is not one of the schema table or of these, which are in order, some hundred at a time, and then
+    /// proves that none of those it had to show is missing. Where there are many, several threads show them, in no order.
+    pub(super) fn rows_but(
         &self,
         passed: &[TableId],
-        show: impl Fn(TableId, Key, Timestamp, Body) -> std::result::Result<(), String> + Sync,
+        show: impl Fn(Vec<LoadedRow>) -> std::result::Result<(), String> + Sync,
     ) -> Result<()> {
         let mut wanted = (self.state.rows, self.state.sum);
         for id in std::iter::once(&SCHEMA_TABLE).chain(passed) {
@@ -260,7 +261,7 @@ impl Image {
             true => 1,
             false => std::thread::available_parallelism().map_or(1, |all| all.get().min(LOADERS_MAX)),
         };
-        let show = |place: &[u8], value: &[u8]| guarded(&self.path, || self.show(place, value, &show));
+        let show = |hand: &Hand| guarded(&self.path, || self.show_all(hand, &show));
         let seen = shared(threads, show, |give| self.each_place_but(passed, give))?;
         self.complete(seen, wanted)
     }
@@ -273,6 +274,25 @@ impl Image {
             from = id.0.saturating_add(1);
         }
         self.each_stored(from, None, give)
+    }
+
+    /// Shows rows as they stand, and adds up their checksums.
+    fn show_all(
+        &self,
+        hand: &Hand,
+        show: impl Fn(Vec<LoadedRow>) -> std::result::Result<(), String>,
+    ) -> Result<u64> {
+        let (mut rows, mut sum) = (Vec::with_capacity(hand.len()), 0_u64);
+        hand.each(|place, value| {
+            let put = |table, key, at, body| {
+                rows.push(LoadedRow { table, key, at, body });
+                Ok(())
+            };
+            sum = sum.wrapping_add(self.show(place, value, put)?);
+            Ok(())
+        })?;
+        show(rows).map_err(|what| self.damaged(&what))?;
+        Ok(sum)
     }
 
     /// Shows a row as it stands, and gives its checksum.

@@ -4,7 +4,7 @@
 //! damaged and nothing of it is served. Proofs are what the identity says of the log, a later frame that knew of a sync, the
 //! next segment, and, as long as the machine has not been started anew since, any later frame at all.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,7 +25,6 @@ use crate::catalog::SCHEMA_TABLE;
 use crate::clock::Timestamp;
 use crate::codec;
 use crate::ids::{Incarnation, NodeId, TableId, TxId};
-use crate::key::Key;
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::store::Store;
 use crate::work::{Work, Write};
@@ -287,16 +286,20 @@ impl Reader<'_> {
         self.replayed.incarnation = state.incarnation;
         self.replayed.outcomes = image.outcomes()?;
         self.saw(state.last_commit);
-        let load = |table, key: Key, ts, body| match self.is_kept(table) {
+        image.each_definition(|table, key, ts, body| match self.is_kept(table) {
             true => self.store.load_row(table, &key, ts, Some(body)).map_err(|error| error.to_string()),
             false => Ok(()),
-        };
-        image.each_definition(load)?;
+        })?;
+        let mut kept = BTreeSet::new();
         for (table, held) in image.held().filter(|(table, _)| !alone.contains(table) && self.is_kept(*table))
         {
             self.store.reserve(table, held.keys);
+            kept.insert(table);
         }
-        image.each_row_but(alone, load)
+        image.rows_but(alone, |mut rows| {
+            rows.retain(|row| kept.contains(&row.table));
+            self.store.load_rows(rows).map_err(|error| error.to_string())
+        })
     }
 
     /// Applies the segments from a position on, ends the log behind the last record, and says where writing goes on.

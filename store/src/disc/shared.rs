@@ -13,7 +13,7 @@ const HANDS_WAITING: usize = 8;
 
 /// Rows as they stand in the image, one behind the other.
 #[derive(Default)]
-struct Hand {
+pub(super) struct Hand {
     bytes: Vec<u8>,
     /// Where each place ends, and each value.
     ends: Vec<(usize, usize)>,
@@ -27,7 +27,12 @@ impl Hand {
         self.ends.push((place_end, self.bytes.len()));
     }
 
-    fn each(&self, mut show: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Shows place and value of each, in their order.
+    pub(super) fn each(&self, mut show: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
         let mut from = 0;
         for &(place_end, end) in &self.ends {
             show(&self.bytes[from..place_end], &self.bytes[place_end..end])?;
@@ -43,18 +48,21 @@ pub(super) type Give<'g> = dyn FnMut(&[u8], &[u8]) -> Result<()> + 'g;
 /// What one thread has seen: how many rows, and their checksums added up.
 type Seen = (u64, u64);
 
-/// Has every row that `read` gives shown by one of these many threads, and adds up what `show` says of them. With one thread
-/// that is the caller's, and rows are shown in their order. What fails ends it, the reading too: rows may have been shown behind
+/// Has every row that `read` gives shown by one of these many threads, some hundred at a time, and adds up what `show` says of
+/// them. With one thread that is the caller's, and rows are shown in their order. What fails ends it, the reading too: rows may have been shown behind
 /// it.
 pub(super) fn shared(
     threads: usize,
-    show: impl Fn(&[u8], &[u8]) -> Result<u64> + Sync,
+    show: impl Fn(&Hand) -> Result<u64> + Sync,
     read: impl FnOnce(&mut Give<'_>) -> Result<()>,
 ) -> Result<Seen> {
+    let add = |seen: Seen, hand: &Hand| -> Result<Seen> {
+        Ok((seen.0 + hand.len() as u64, seen.1.wrapping_add(show(hand)?)))
+    };
     if threads <= 1 {
-        let mut seen = (0, 0_u64);
-        read(&mut |place, value| {
-            seen = (seen.0 + 1, seen.1.wrapping_add(show(place, value)?));
+        let mut seen = (0, 0);
+        handed(read, |hand| {
+            seen = add(seen, &hand)?;
             Ok(())
         })?;
         return Ok(seen);
@@ -64,36 +72,26 @@ pub(super) fn shared(
     let failed = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let take = || {
-            let (mut seen, mut ended) = ((0, 0_u64), Ok(()));
+            let mut seen = Ok((0, 0));
             // Who has failed goes on taking, so that the one who reads is not left waiting for room.
             for hand in &receiver {
-                ended = ended.and_then(|()| {
-                    hand.each(|place, value| {
-                        seen = (seen.0 + 1, seen.1.wrapping_add(show(place, value)?));
-                        Ok(())
-                    })
-                });
-                if ended.is_err() {
+                seen = seen.and_then(|seen| add(seen, &hand));
+                if seen.is_err() {
                     failed.store(true, Ordering::Relaxed);
                 }
             }
-            ended.map(|()| seen)
+            seen
         };
         let takers: Vec<_> = (0..threads).map(|_| scope.spawn(take)).collect();
-        let mut hand = Hand::default();
-        let given = read(&mut |place, value| {
-            hand.add(place, value);
-            if hand.bytes.len() >= HANDED_BYTES {
-                // The takers are there until the sender goes.
-                let _ = sender.send(std::mem::take(&mut hand));
-            }
+        let given = handed(read, |hand| {
+            // The takers are there until the sender goes.
+            let _ = sender.send(hand);
             match failed.load(Ordering::Relaxed) {
                 // Heard by nobody: who has failed says why, below.
                 true => Err(DiscError::Poisoned { first: "another thread has failed".into() }),
                 false => Ok(()),
             }
         });
-        let _ = sender.send(hand);
         drop(sender);
         let mut all = (0, 0_u64);
         for taker in takers {
@@ -103,6 +101,22 @@ pub(super) fn shared(
         }
         given.map(|()| all)
     })
+}
+
+/// Hands over all that `read` gives, if it does not fail.
+fn handed(
+    read: impl FnOnce(&mut Give<'_>) -> Result<()>,
+    mut hand_over: impl FnMut(Hand) -> Result<()>,
+) -> Result<()> {
+    let mut hand = Hand::default();
+    read(&mut |place, value| {
+        hand.add(place, value);
+        match hand.bytes.len() >= HANDED_BYTES {
+            true => hand_over(std::mem::take(&mut hand)),
+            false => Ok(()),
+        }
+    })?;
+    hand_over(hand)
 }
 
 #[cfg(test)]
@@ -120,6 +134,18 @@ mod tests {
         give(&n.to_le_bytes(), &[7; 40])
     }
 
+    /// Shows each row of a hand.
+    fn each(show: impl Fn(&[u8], &[u8]) -> Result<u64> + Sync) -> impl Fn(&Hand) -> Result<u64> + Sync {
+        move |hand| {
+            let mut sum = 0;
+            hand.each(|place, value| {
+                sum += show(place, value)?;
+                Ok(())
+            })?;
+            Ok(sum)
+        }
+    }
+
     fn number(place: &[u8]) -> u64 {
         u64::from_le_bytes(place.try_into().expect("as they were given"))
     }
@@ -134,7 +160,7 @@ mod tests {
                 shown.fetch_add(1, Ordering::Relaxed);
                 Ok(number(place))
             };
-            let seen = shared(threads, show, |give| numbers(count, give)).expect("nothing fails");
+            let seen = shared(threads, each(show), |give| numbers(count, give)).expect("nothing fails");
             assert_eq!(seen, (count, (0..count).sum()));
             assert_eq!(shown.into_inner(), count);
         }
@@ -150,13 +176,14 @@ mod tests {
                 100 => Err(wrong("row 100")),
                 n => Ok(n),
             };
-            let ended = shared(threads, show, |give| numbers(100_000, give)).expect_err("a row is wrong");
+            let ended =
+                shared(threads, each(show), |give| numbers(100_000, give)).expect_err("a row is wrong");
             assert!(ended.to_string().contains("row 100"), "{ended}");
             let read = |give: &mut Give<'_>| {
                 numbers(90, give)?;
                 Err(wrong("page 3"))
             };
-            let ended = shared(threads, show, read).expect_err("it cannot be read");
+            let ended = shared(threads, each(show), read).expect_err("it cannot be read");
             assert!(ended.to_string().contains("page 3"), "{ended}");
         }
     }
@@ -169,7 +196,7 @@ mod tests {
                 100 => Err(DiscError::corrupt("image", 0, "row 100")),
                 n => Ok(n),
             };
-            let ended = shared(threads, show, |give| (0..).try_for_each(|n| one(n, give)));
+            let ended = shared(threads, each(show), |give| (0..).try_for_each(|n| one(n, give)));
             let ended = ended.expect_err("a row is wrong").to_string();
             assert!(ended.contains("row 100"), "{ended}");
         }
