@@ -71,10 +71,11 @@ impl Chain {
         self.last().tables()
     }
 
-    /// The sequences that the chain restores: those of the newest file that has any noted. None where none has, as in files
-    /// that earlier versions wrote.
+    /// The sequences that the chain restores: those of its last file, as of the position of its rows. None where that one
+    /// has none noted, as in files that earlier versions wrote, whatever those before it say: their numbers are older than the
+    /// rows, which may have been given later ones.
     pub fn sequences(&self) -> Option<&[BackedUpSequence]> {
-        self.files.iter().rev().find_map(|file| file.contents().sequences.as_deref())
+        self.last().contents().sequences.as_deref()
     }
 
     /// Its files, the full backup first.

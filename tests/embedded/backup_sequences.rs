@@ -112,9 +112,10 @@ fn they_may_be_left_out() {
 }
 
 #[test]
-fn a_chain_has_those_of_the_newest_file_that_has_any() {
-    // Aim: incremental backups tell sequences whole. Method: one dropped, one made and one moved on between two files, as a
-    // chain, as one merged file, and behind a file without any.
+fn a_chain_has_those_of_its_last_file() {
+    // Aim: incremental backups tell sequences whole, and none comes back with a number from before the rows. Method: one
+    // dropped, one made and one moved on between two files, as a chain and as one merged file; then a file without any behind
+    // them.
     let home = tempfile::tempdir().expect("a directory");
     let (from, _) = started();
     let first = backed_up(&from, home.path().join("first"), &BackupOptions::new());
@@ -124,16 +125,27 @@ fn a_chain_has_those_of_the_newest_file_that_has_any() {
     let since = |path: &Path| BackupOptions::new().since(&BackupFile::open(path).expect("whole"));
     let second = backed_up(&from, home.path().join("second"), &since(&first));
     let third = backed_up(&from, home.path().join("third"), &since(&second).without_sequences());
-    let files = [&first, &second, &third].map(|path| BackupFile::open(path).expect("whole"));
-    let merged = home.path().join("merged");
-    let summary = Chain::of(files.to_vec()).expect("of one history").rewrite(&merged, |_, row| Ok(Some(row)));
-    assert_eq!(summary.expect("written").sequences.len(), 2);
-    for chain in [&[&first, &second, &third][..], &[&merged]] {
+    let rewritten = |chain: &[&Path], name: &str| {
+        let files = chain.iter().map(|path| BackupFile::open(path).expect("whole")).collect();
+        let merged = home.path().join(name);
+        let summary = Chain::of(files).expect("of one history").rewrite(&merged, |_, row| Ok(Some(row)));
+        (merged, summary.expect("written").sequences.len())
+    };
+    let (merged, count) = rewritten(&[&first, &second], "merged");
+    assert_eq!(count, 2);
+    for chain in [&[&first, &second][..], &[&merged]] {
         let to = node();
         to.restore(chain, &RestoreOptions::new()).expect("restored");
         let names: Vec<_> = to.sequences().expect("read").into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["new", "orders"]);
         assert!(next(&to, "orders") > last && next(&to, "new") > 1);
+    }
+    let (merged, count) = rewritten(&[&first, &second, &third], "merged without");
+    assert_eq!(count, 0);
+    for chain in [&[&first, &second, &third][..], &[&merged]] {
+        let to = node();
+        assert_eq!(to.restore(chain, &RestoreOptions::new()).expect("restored").sequences, []);
+        assert_eq!(to.sequences(), Ok(vec![]));
     }
 }
 
