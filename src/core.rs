@@ -224,12 +224,10 @@ impl Core {
         !self.is_closed() && self.replica.is_serving()
     }
 
-    /// Whether the only copy of a table is here and no log waits for it, so that what concerns one key of it is decided
-    /// without the commit protocol.
+    /// Whether what concerns one key of a table is decided without the commit protocol: where the only copy is here and
+    /// no log waits for it, and no other member can begin a transaction on it.
     pub(crate) fn alone_with(&self, def: &TableDef) -> bool {
-        let only = self.members.len() == 1 || def.local;
-        let logged = || self.disc.is_some() && def.copies.iter().any(|copy| copy.storage.is_on_disc());
-        only && !def.is_system() && def.copy_on(self.me.node).is_some() && !logged()
+        (self.members.len() == 1 || def.local) && self.replica.is_alone_with(def)
     }
 
     /// A table was loaded that is to have a copy on disc here. Without a disc the node must not take part: others would
@@ -357,15 +355,14 @@ impl Core {
     pub(crate) fn commit(&self, txn: Arc<Txn>, request: CommitRequest) -> Arc<Answer<Reply>> {
         let answer = Answer::new();
         let txid = txn.id;
-        let mut alone = None;
-        self.event(|core, now, out| alone = core.replica.commit_alone(now, &txn, &request, out));
-        if let Some(reply) = alone {
-            answer.give(reply);
-            return answer;
-        }
-        self.waiting.part(txid).lock().insert(txid.sequence, Arc::clone(&answer));
-        self.waiting.count.fetch_add(1, Ordering::Relaxed);
-        self.event(|core, now, out| core.replica.commit(now, txn, request, out));
+        self.event(|core, now, out| {
+            if let Some(reply) = core.replica.commit_alone(now, &txn, &request, out) {
+                return answer.give(reply);
+            }
+            core.waiting.part(txid).lock().insert(txid.sequence, Arc::clone(&answer));
+            core.waiting.count.fetch_add(1, Ordering::Relaxed);
+            core.replica.commit(now, txn, request, out);
+        });
         answer
     }
 

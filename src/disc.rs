@@ -351,3 +351,33 @@ fn encode(fact: &Fact) -> Vec<u8> {
     };
     codec::encode(&record)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::{Error, Node, Storage, TableDef, TxOptions, Type, Value};
+
+    #[test]
+    fn while_the_image_is_opened_again_callers_may_try_again() {
+        // Aim: between a step that found no space and the next opening nothing is damaged and the node goes on: a read says
+        // that it may be made again, a transaction runs again until its deadline. Method: the image closed as such a step
+        // leaves it, and opened again.
+        let home = tempfile::tempdir().expect("a directory");
+        let node = Node::builder().data_dir(home.path()).build().expect("it starts");
+        let def = TableDef::builder("t").attribute("id", Type::Int).copy(node.id(), Storage::DISC_ONLY);
+        let table = node.create_table(def).expect("new");
+        let row = [Value::Int(1)];
+        let disc = node.core.disc.as_ref().expect("it has one");
+        disc.checkpointer.lock().close();
+        let read = table.get(&row).expect_err("the image is closed");
+        assert!(matches!(read, Error::NotReady { .. }), "{read}");
+        let soon = TxOptions { deadline: Duration::from_millis(50), ..TxOptions::default() };
+        let seen = node.transaction_with(&soon, |tx| tx.get(&table, &row)).expect_err("the image is closed");
+        let written = node.transaction_with(&soon, |tx| tx.insert(&table, &row)).expect_err("so it is");
+        assert!(seen.is_retryable() && written.is_retryable(), "{seen}; {written}");
+        disc.reopen_image(&node.core).expect("the disc is well");
+        table.insert(&row).expect("written");
+        assert_eq!(table.get(&row).expect("read"), Some(row.to_vec()));
+    }
+}

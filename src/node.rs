@@ -466,6 +466,11 @@ impl Node {
         self.core.event(|core, now, out| core.replica.ask(now, txid, out));
     }
 
+    /// The name of a member, if it is one.
+    pub fn member_name(&self, node: NodeId) -> Option<&str> {
+        self.core.members.iter().find(|(id, _)| *id == node).map(|(_, name)| &**name)
+    }
+
     /// Where the node and its cluster stand. For people and dashboards, not for hot paths.
     pub fn status(&self) -> Status {
         survey::status(&self.core)

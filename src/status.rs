@@ -64,7 +64,7 @@ pub struct TableStatus {
     pub kind: String,
     /// Rows here; 0 without a copy here.
     pub rows: u64,
-    /// Bytes of keys and rows in memory here.
+    /// Bytes of its keys and rows here; on disc for the most part where it lives on disc alone.
     pub bytes: u64,
     /// Bytes of memory that it holds here with all that finds its rows, as asked for from the allocator; within 1 % (3 % with deadlines).
     pub memory_bytes: u64,

@@ -210,7 +210,8 @@ impl<S> Table<S> {
         Ok(self.readable()?.index_entries().map(|(name, entries)| (name.to_owned(), entries)).collect())
     }
 
-    /// Bytes of its keys and rows in memory. O(1).
+    /// Bytes of its keys and rows, wherever they are: in memory, or on disc for the most part where the table lives on disc
+    /// alone. What it takes of memory is [`Table::memory_bytes`]. O(1).
     ///
     /// # Errors
     /// As [`Table::len`].

@@ -27,7 +27,7 @@
 use std::sync::Arc;
 
 use hypermnesia_store::{
-    Ack, CommittedLocal, Conflict, Prepared, Role, Storage, TableId, Timestamp, TxId, Txn, Work,
+    Ack, CommittedLocal, Conflict, Prepared, Role, Storage, TableDef, TableId, Timestamp, TxId, Txn, Work,
 };
 
 use crate::catchup::SCHEMA_TABLE;
@@ -82,7 +82,7 @@ impl Replica {
             let unavailable = Unavailable { member: self.me.node, why: Why::NoSpace };
             return self.refuse(&txn, Reply::Unavailable(unavailable), turn);
         }
-        if participants == NodeSet::only(self.at) && !logging.on && self.commits_alone(&txn, &request, turn) {
+        if self.is_alone_in(&request.work) && self.commits_alone(&txn, &request, turn) {
             return;
         }
         let now_ns = turn.now.mono_ns;
@@ -145,19 +145,18 @@ impl Replica {
         }
     }
 
-    /// Whether no other node has a copy of what the work touches, and none of it has to be logged.
-    pub(crate) fn is_alone_with(&self, work: &Work) -> bool {
-        let alone = |table: TableId| {
-            let Some(table) = self.store.table(table) else { return false };
-            let def = table.def();
-            let elsewhere =
-                |node| node != self.me.node && self.members.iter().any(|member| member.node == node);
-            let logged = || self.durable && def.copies.iter().any(|copy| copy.storage != Storage::Ram);
-            !def.is_system()
-                && def.copy_on(self.me.node).is_some()
-                && (def.local || !def.copies.iter().any(|copy| elsewhere(copy.node)))
-                && !logged()
-        };
+    /// Whether no other member has a copy of a table, and no log waits for what is written to it.
+    pub fn is_alone_with(&self, def: &TableDef) -> bool {
+        let here = NodeSet::only(self.at);
+        let copies = self.copies_of(def, |_| true);
+        let holders = if def.local { copies.common(here) } else { copies };
+        let is_logged = || self.durable && !self.copies_of(def, Storage::is_on_disc).is_empty();
+        !def.is_system() && holders == here && !is_logged()
+    }
+
+    /// The same for all that a transaction touches.
+    pub(crate) fn is_alone_in(&self, work: &Work) -> bool {
+        let alone = |table| self.store.table(table).is_some_and(|table| self.is_alone_with(table.def()));
         let mut last = None;
         let mut tables = (work.reads.iter().map(|note| note.table))
             .chain(work.ranges.iter().map(|note| note.table))
@@ -196,10 +195,13 @@ impl Replica {
     pub(crate) fn is_local(&self, table: TableId) -> bool {
         self.store.table(table).is_some_and(|open| open.def().local)
     }
+
     /// The members whose copy of a table is kept in a certain way.
     pub(crate) fn copies_where(&self, table: TableId, wanted: impl Fn(Storage) -> bool) -> NodeSet {
-        let Some(table) = self.store.table(table) else { return NodeSet::EMPTY };
-        let def = table.def();
+        self.store.table(table).map_or(NodeSet::EMPTY, |table| self.copies_of(table.def(), wanted))
+    }
+
+    fn copies_of(&self, def: &TableDef, wanted: impl Fn(Storage) -> bool) -> NodeSet {
         let kept = def.copies.iter().filter(|copy| wanted(copy.storage));
         kept.filter_map(|copy| crate::epoch::position_of(&self.members, copy.node))
             .fold(NodeSet::EMPTY, NodeSet::with)

@@ -11,7 +11,8 @@ pub const COORDINATED_MAX: usize = 32_768;
 /// Transactions of other coordinators that one node has under way as a participant: three busy coordinators' worth.
 pub const HELD_MAX: usize = 3 * COORDINATED_MAX;
 
-/// Outcomes a node remembers at most once nobody can be in doubt about them: about 100 bytes each, 100 MB.
+/// Outcomes a node remembers at most once nobody can be in doubt about them: about 100 bytes each, 100 MB. An eighth more
+/// while a member is away that has not said that it knows them.
 pub const OUTCOMES_MAX: usize = 1_000_000;
 
 /// How long a settled outcome is remembered for those who ask, in nanoseconds: ten minutes.

@@ -114,9 +114,12 @@ impl Outcomes {
         }
     }
 
-    /// Forgets what `settled` allows and is older than `before_ns`, or more than `keep` in number.
+    /// Forgets what `settled` allows and is older than `before_ns`, or more than `keep` in number. What was committed here
+    /// alone goes first, since nobody needs it.
     pub(crate) fn forget(&mut self, before_ns: u64, keep: usize, settled: impl Fn(&Stamped) -> bool) {
-        while self.alone.front().is_some_and(|one| one.at_ns < before_ns) || self.alone.len() > keep {
+        while let Some(first) = self.alone.front()
+            && (first.at_ns < before_ns || self.len() > keep)
+        {
             self.alone.pop_front();
         }
         while let Some(first) = self.order.front() {
@@ -127,7 +130,8 @@ impl Outcomes {
             self.records.remove(&first.txid);
             self.order.pop_front();
         }
-        if self.order.len() > keep.saturating_mul(2) {
+        // Not each time: it looks at all of them.
+        if self.order.len() > keep.saturating_add(keep / 8) {
             self.forget_behind_a_stuck_one(keep, settled);
         }
     }
@@ -174,6 +178,11 @@ mod tests {
             (outcomes.told(&stamped(10, 1).txid), outcomes.len()),
             (Outcome::Committed(Timestamp(110)), 2)
         );
+        // The bound is one for all: what others took part in counts in it too.
+        outcomes.remember(Record::Committed(Timestamp(120)), stamped(20, 1));
+        outcomes.forget(0, 2, |_| true);
+        let told = [9, 10, 20].map(|n| outcomes.told(&stamped(n, 1).txid) != Outcome::Unknown);
+        assert_eq!((told, outcomes.len()), ([false, true, true], 2));
     }
 
     #[test]

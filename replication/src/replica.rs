@@ -202,7 +202,7 @@ impl Replica {
     ) -> Option<Reply> {
         let era = self.shared();
         if !era.is_open()
-            || !self.is_alone_with(&request.work)
+            || !self.is_alone_in(&request.work)
             || self.missing(&era, NodeSet::only(self.at)).is_err()
         {
             return None;

@@ -91,6 +91,9 @@ pub const LEAVING_AT_ONCE: usize = 16;
 /// Rows on their way out of memory that may wait for those who read a range. With more of them readers are made to wait.
 pub(crate) const LEAVING_MAX: usize = 4096;
 
+/// Those of them that had to stay, one behind the other, after which nobody looks further for now: each look takes a lock.
+pub const STAYED_MAX: usize = 64;
+
 /// Smallest such cache: some thousand small rows. With less, a transaction would push out what it has just read.
 pub const CACHE_BYTES_MIN: u64 = 1 << 20;
 

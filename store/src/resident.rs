@@ -14,7 +14,7 @@ use crate::disc::{Chunk, Imaged};
 use crate::history::row_lock;
 use crate::index::Index;
 use crate::key::{Key, KeyRange};
-use crate::limits::{CURSOR_CHUNK_ROWS, DELETION_KEPT_MS, LEAVING_AT_ONCE, LEAVING_MAX};
+use crate::limits::{CURSOR_CHUNK_ROWS, DELETION_KEPT_MS, LEAVING_AT_ONCE, LEAVING_MAX, STAYED_MAX};
 use crate::row::Body;
 use crate::store::Store;
 use crate::table::{Direction, Rows, Table};
@@ -176,12 +176,20 @@ impl Table {
         };
         let (Some(_gate), count @ 1..) = (gate, waiting.min(budget)) else { return };
         let oldest = backing.snapshots.oldest();
+        let mut stayed = 0;
         for _ in 0..count {
             let Some((key, at)) = backing.leaving.lock().pop_front() else { return };
             let lock = row_lock(self.id(), &key);
             let departure = backing.locks.alone(&lock, || self.depart(backing, &key, at, oldest, guard));
             if matches!(departure, None | Some(Departure::NotYet)) {
                 backing.leaving.lock().push_back((key, at));
+                stayed += 1;
+            } else {
+                stayed = 0;
+            }
+            // What keeps so many keeps the others behind them: a snapshot, or that they are fresh.
+            if stayed == STAYED_MAX {
+                return;
             }
         }
     }

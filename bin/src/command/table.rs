@@ -316,7 +316,7 @@ pub(crate) async fn run(global: &Global, command: TableCommand) -> Result<()> {
 fn tell_sizes(info: &TableInfo) -> Result<()> {
     let name = &definition(info)?.name;
     output::note(format_args!(
-        "{name}: {} rows, {} bytes of keys and rows in {} bytes of memory",
+        "{name}: {} rows, {} bytes of keys and rows, {} bytes of memory",
         info.rows, info.bytes, info.memory_bytes
     ));
     if info.old_versions + info.deletions > 0 {

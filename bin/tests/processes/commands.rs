@@ -202,7 +202,7 @@ fn tables_of_rows_that_do_not_stay() {
     assert!(pages["evictions"].as_u64() >= Some(8) && pages["misses"].as_u64() >= Some(1), "{pages}");
     let (bytes, memory) = (pages["bytes"].as_u64(), pages["memory_bytes"].as_u64());
     assert!(memory > bytes && status["held"]["memory_bytes"].as_u64() > memory, "{status}");
-    assert!(told.contains("0 bytes of keys and rows in "), "{told}");
+    assert!(told.contains("0 bytes of keys and rows, "), "{told}");
     let wrong = server.hmn(&["table", "create", "x", "-a", "id:int", "--ttl", "soon"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert_eq!(server.hmn(&["table", "create", "x", "-a", "id:int", "--evict"]).status.code(), Some(2));

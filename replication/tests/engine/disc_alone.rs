@@ -76,7 +76,7 @@ impl Home {
             store.imaged(self.checkpointer.take(&batch).expect("the disc is well"));
         }
         store.clock().advance(store.clock().wall_ms() + 10_000);
-        store.settle(usize::MAX);
+        store.tidy(usize::MAX);
     }
 
     fn reopen_image(&mut self, store: &Store) {

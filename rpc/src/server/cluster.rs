@@ -97,7 +97,7 @@ impl Door {
     }
 
     fn tables_in(&self, status: &NodeStatus) -> Vec<proto::TableInfo> {
-        self.node.tables().iter().map(|def| info(def, status)).collect()
+        self.node.tables().iter().map(|def| info(self.table_message(def), status)).collect()
     }
 
     /// One table. That there is none is only said once all are loaded, where the caller waits for that.
@@ -120,7 +120,8 @@ impl Door {
 
     /// A definition with the names of its members.
     pub(super) fn table_message(&self, def: &TableDef) -> proto::Table {
-        message(def, &self.node.status())
+        let named = |id: NodeId| self.node.member_name(id).map_or_else(|| id.to_string(), str::to_owned);
+        convert::table_message(def, &named)
     }
 
     fn outcome(&self, id: TxId) -> OutcomeResponse {
@@ -282,23 +283,14 @@ impl Door {
     }
 }
 
-fn message(def: &TableDef, status: &NodeStatus) -> proto::Table {
-    let name_of = |id: NodeId| {
-        let member = status.members.iter().find(|member| NodeId::of_name(&member.name) == id);
-        member.map_or_else(|| id.to_string(), |member| member.name.clone())
-    };
-    convert::table_message(def, &name_of)
-}
-
-fn info(def: &TableDef, status: &NodeStatus) -> proto::TableInfo {
-    let table = Some(message(def, status));
-    let Some(size) = status.tables.iter().find(|size| size.name == def.name) else {
-        return proto::TableInfo { table, ..proto::TableInfo::default() };
+fn info(table: proto::Table, status: &NodeStatus) -> proto::TableInfo {
+    let Some(size) = status.tables.iter().find(|size| size.name == table.name) else {
+        return proto::TableInfo { table: Some(table), ..proto::TableInfo::default() };
     };
     let entries =
         |(index, entries): &(String, u64)| proto::IndexEntries { index: index.clone(), entries: *entries };
     proto::TableInfo {
-        table,
+        table: Some(table),
         rows: size.rows,
         bytes: size.bytes,
         loaded: size.loaded,

@@ -76,6 +76,8 @@ struct Progress {
     applied: Position,
     /// The next record stands here.
     read_to: Position,
+    /// The record that is being read stands here.
+    at: Position,
     /// Prepared, without an outcome yet, and where.
     open: HashMap<TxId, (Position, Arc<Work>)>,
     /// Tables that the schema knows.
@@ -240,6 +242,7 @@ impl Progress {
             me,
             applied: image.state().applied,
             read_to: image.state().applied,
+            at: image.state().applied,
             open: HashMap::new(),
             tables: HashMap::from([(SCHEMA_TABLE, Kept::SCHEMA)]),
             outcomes: Outcomes::new(),
@@ -320,11 +323,11 @@ impl Progress {
         Ok(())
     }
 
-    /// Takes all rows of a table away, as the record at this position says.
-    fn clear(&mut self, rows: &mut Rows<'_>, table: TableId, position: Position) -> Result<()> {
+    /// Takes all rows of a table away, as this record says.
+    fn clear(&mut self, rows: &mut Rows<'_>, table: TableId) -> Result<()> {
         self.gathered.retain(|(of, _), _| *of != table);
         // Cleared, and not dropped.
-        if position >= self.clearings_from && self.tables.get(&table).is_some_and(|kept| kept.alone) {
+        if self.at >= self.clearings_from && self.tables.get(&table).is_some_and(|kept| kept.alone) {
             self.imaged.cleared.push(table);
         }
         rows.clear(table)
@@ -337,6 +340,7 @@ impl Progress {
         position: Position,
         record: Record<'_>,
     ) -> std::result::Result<(), Stop> {
+        self.at = position;
         match record {
             Record::Started(life) => state.incarnation = Some(life),
             Record::Prepared { txid, work, .. } => {
@@ -361,11 +365,11 @@ impl Progress {
             Record::Epoch(bytes) => state.epoch = Some(bytes.into_owned()),
             Record::Loaded { table, clear, rows: loaded } if self.is_kept(table) => {
                 if clear {
-                    self.clear(rows, table, position)?;
+                    self.clear(rows, table)?;
                 }
                 for (key, ts, body) in loaded.iter() {
                     state.last_commit = state.last_commit.max(*ts);
-                    self.put(rows, position, table, key, *ts, true, |_, _| Some(body.clone()))?;
+                    self.put(rows, table, key, *ts, true, |_, _| Some(body.clone()))?;
                 }
             }
             Record::Loaded { .. } => {}
@@ -391,7 +395,7 @@ impl Progress {
             let looks = !replaces || position < self.new_from;
             let held =
                 |kind, old: Option<Body>| changed(kind, old.as_ref(), same.iter().map(|write| &write.op));
-            self.put(rows, position, table, key, ts, looks, held)?;
+            self.put(rows, table, key, ts, looks, held)?;
         }
         Ok(())
     }
@@ -399,7 +403,6 @@ impl Progress {
     fn put(
         &mut self,
         rows: &mut Rows<'_>,
-        position: Position,
         table: TableId,
         key: &Key,
         ts: Timestamp,
@@ -431,7 +434,7 @@ impl Progress {
         if table == SCHEMA_TABLE
             && let Some(gone) = self.follow(key, new.as_ref())?
         {
-            self.clear(rows, gone, position)?;
+            self.clear(rows, gone)?;
         }
         self.gathered.insert(place, (ts, new));
         Ok(())
