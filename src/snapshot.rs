@@ -145,7 +145,7 @@ impl Snapshot {
     /// The row of a key; of a bag the oldest one.
     ///
     /// # Errors
-    /// [`Error::NoCopy`], [`Error::NoSuchTable`], [`Error::Row`].
+    /// [`Error::NoCopy`](crate::Error::NoCopy), [`Error::NoSuchTable`](crate::Error::NoSuchTable), [`Error::Row`](crate::Error::Row).
     pub fn get<S: ShapeKey<Q>, Q: ?Sized>(&self, table: &Table<S>, key: &Q) -> Result<Option<S::Shown>> {
         Ok(self.read(table, key)?.into_iter().next())
     }
@@ -164,7 +164,7 @@ impl Snapshot {
     /// Sets and bags only take [`Span::all`], in no order.
     ///
     /// # Errors
-    /// As [`Snapshot::get`], [`Error::WrongKind`], and [`Error::SchemaChanged`] when the definition changes meanwhile.
+    /// As [`Snapshot::get`], [`Error::WrongKind`](crate::Error::WrongKind), and [`Error::SchemaChanged`](crate::Error::SchemaChanged) when the definition changes meanwhile.
     pub fn each<S: Shape>(
         &self,
         table: &Table<S>,
@@ -265,7 +265,7 @@ impl Snapshot {
     /// The rows that have these values under an index (or begin with them), in the order of the index.
     ///
     /// # Errors
-    /// As [`Snapshot::get`]; [`Error::NoSuchIndex`]; [`Error::Row`] for values that the index
+    /// As [`Snapshot::get`]; [`Error::NoSuchIndex`](crate::Error::NoSuchIndex); [`Error::Row`](crate::Error::Row) for values that the index
     /// cannot hold.
     pub fn index_read<S: Shape>(
         &self,
@@ -294,7 +294,7 @@ impl Snapshot {
     /// The row of the smallest key of an ordered set.
     ///
     /// # Errors
-    /// As [`Snapshot::get`]; [`Error::WrongKind`].
+    /// As [`Snapshot::get`]; [`Error::WrongKind`](crate::Error::WrongKind).
     pub fn first<S: Shape>(&self, table: &Table<S>) -> Result<Option<S::Shown>> {
         self.edge(table, Span::all(), "first")
     }

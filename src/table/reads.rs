@@ -55,7 +55,7 @@ impl<S: Shape> Table<S> {
     /// The row of a key; of a bag the oldest one.
     ///
     /// # Errors
-    /// [`Error::NotReady`], [`Error::NoCopy`], [`Error::InDoubt`]. Nothing changed.
+    /// [`Error::NotReady`](crate::Error::NotReady), [`Error::NoCopy`](crate::Error::NoCopy), [`Error::InDoubt`](crate::Error::InDoubt). Nothing changed.
     pub fn get<Q: ?Sized>(&self, key: &Q) -> Result<Option<S::Shown>>
     where
         S: ShapeKey<Q>,
@@ -113,7 +113,7 @@ impl<S: Shape> Table<S> {
     /// One attribute of the row of a key, or the default when there is no row.
     ///
     /// # Errors
-    /// As [`Table::get`], and [`Error::NoSuchAttribute`].
+    /// As [`Table::get`], and [`Error::NoSuchAttribute`](crate::Error::NoSuchAttribute).
     pub fn lookup<Q: ?Sized>(&self, key: &Q, attribute: &str, default: Value) -> Result<Value>
     where
         S: ShapeKey<Q>,
@@ -128,7 +128,7 @@ impl<S: Shape> Table<S> {
     /// another node has acknowledged.
     ///
     /// # Errors
-    /// [`Error::NotReady`], [`Error::NoCopy`].
+    /// [`Error::NotReady`](crate::Error::NotReady), [`Error::NoCopy`](crate::Error::NoCopy).
     pub fn dirty_get<Q: ?Sized>(&self, key: &Q) -> Result<Option<S::Shown>>
     where
         S: ShapeKey<Q>,
@@ -142,7 +142,7 @@ impl<S: Shape> Table<S> {
     /// The rows within a span, in one snapshot. Sets and bags only take [`Span::all`], in no order.
     ///
     /// # Errors
-    /// As [`Table::get`], and [`Error::WrongKind`].
+    /// As [`Table::get`], and [`Error::WrongKind`](crate::Error::WrongKind).
     pub fn range(&self, span: &Span) -> Result<Vec<S::Shown>> {
         Snapshot::take(&self.core)?.range(self, span)
     }
@@ -158,7 +158,7 @@ impl<S: Shape> Table<S> {
     /// The rows that have these values under an index (or begin with them), in the order of the index, in one snapshot.
     ///
     /// # Errors
-    /// As [`Table::get`], and [`Error::NoSuchIndex`].
+    /// As [`Table::get`], and [`Error::NoSuchIndex`](crate::Error::NoSuchIndex).
     pub fn index_read(&self, index: &str, values: &[Value]) -> Result<Vec<S::Shown>> {
         Snapshot::take(&self.core)?.index_read(self, index, values)
     }
@@ -166,7 +166,7 @@ impl<S: Shape> Table<S> {
     /// The row of the smallest key of an ordered set.
     ///
     /// # Errors
-    /// As [`Table::get`], and [`Error::WrongKind`].
+    /// As [`Table::get`], and [`Error::WrongKind`](crate::Error::WrongKind).
     pub fn first(&self) -> Result<Option<S::Shown>> {
         Snapshot::take(&self.core)?.first(self)
     }

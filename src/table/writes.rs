@@ -21,7 +21,7 @@ impl<S: Shape> Table<S> {
     /// Puts a row: replaces the row of its key; in a bag it is added unless an identical one is there.
     ///
     /// # Errors
-    /// As a transaction, and [`Error::Row`].
+    /// As a transaction, and [`Error::Row`](crate::Error::Row).
     pub fn insert(&self, row: &S::Given) -> Result<()> {
         self.insert_with(row, Lifetime::OfTable)
     }
@@ -29,7 +29,7 @@ impl<S: Shape> Table<S> {
     /// Puts a row with a lifetime of its own.
     ///
     /// # Errors
-    /// As [`Table::insert`]; [`Error::WrongKind`] on a bag.
+    /// As [`Table::insert`]; [`Error::WrongKind`](crate::Error::WrongKind) on a bag.
     pub fn insert_with(&self, row: &S::Given, lifetime: Lifetime) -> Result<()> {
         match self.put_alone(row, lifetime)? {
             true => Ok(()),
@@ -40,7 +40,7 @@ impl<S: Shape> Table<S> {
     /// Gives the row of a key another lifetime, counted from now; says whether there is such a row.
     ///
     /// # Errors
-    /// As a transaction; [`Error::WrongKind`] on a bag.
+    /// As a transaction; [`Error::WrongKind`](crate::Error::WrongKind) on a bag.
     pub fn set_lifetime<Q: ?Sized>(&self, key: &Q, lifetime: Lifetime) -> Result<bool>
     where
         S: ShapeKey<Q>,
@@ -96,7 +96,7 @@ impl<S: Shape> Table<S> {
     /// Puts `new` (or deletes, when `None`) if the row of the key is `expected` (or absent, when `None`).
     ///
     /// # Errors
-    /// As a transaction; [`Error::WrongKind`] on a bag.
+    /// As a transaction; [`Error::WrongKind`](crate::Error::WrongKind) on a bag.
     pub fn compare_and_swap<Q: ?Sized>(
         &self,
         key: &Q,
@@ -117,7 +117,7 @@ impl<S: Shape> Table<S> {
     /// Changes attributes of the row of a key; says whether there is one.
     ///
     /// # Errors
-    /// As a transaction; [`Error::NoSuchAttribute`], [`Error::Row`].
+    /// As a transaction; [`Error::NoSuchAttribute`](crate::Error::NoSuchAttribute), [`Error::Row`](crate::Error::Row).
     pub fn update_attributes<Q: ?Sized>(&self, key: &Q, changes: &[(&str, Value)]) -> Result<bool>
     where
         S: ShapeKey<Q>,
@@ -128,7 +128,7 @@ impl<S: Shape> Table<S> {
     /// Adds to integer attributes of the row of a key, or of the default row when there is none, and gives the sums.
     ///
     /// # Errors
-    /// As a transaction; [`Error::NoSuchAttribute`], [`Error::Row`].
+    /// As a transaction; [`Error::NoSuchAttribute`](crate::Error::NoSuchAttribute), [`Error::Row`](crate::Error::Row).
     pub fn update_counter<Q: ?Sized>(
         &self,
         key: &Q,
@@ -157,11 +157,11 @@ impl<S: Shape> Table<S> {
 
     /// Takes every row away in one step, whatever their number: on all copies, or of a local table those of this node.
     /// Writers of the table wait for it; readers see all rows or none; subscribers hear of every row that went. Snapshots
-    /// of before say [`Error::SchemaChanged`] when they look into the table. All members have to be up unless the table is
+    /// of before say [`Error::SchemaChanged`](crate::Error::SchemaChanged) when they look into the table. All members have to be up unless the table is
     /// local. Inside a transaction with others, see [`Transaction::clear`].
     ///
     /// # Errors
-    /// As a transaction; [`Error::NoCopy`].
+    /// As a transaction; [`Error::NoCopy`](crate::Error::NoCopy).
     pub fn clear(&self) -> Result<()> {
         let open = self.open()?;
         crate::alter::clear(&self.core, &open, SCHEMA_DEADLINE_DEFAULT)

@@ -91,6 +91,8 @@ impl Store {
         table.check_version().ok()?;
         let rows = &table.rows;
         let known = rows.cell(key, guard);
+        // Looked up now, so that its memory is there when the key is born.
+        let spot = if known.is_none() { rows.seek(key, guard) } else { None };
         let old = known.as_ref().and_then(|cell| cell.newest_body(guard)).map(|(body, _)| body);
         let live = old.as_deref().filter(|body| !table.is_past(body));
         let live = live.map(|body| table.whole(body));
@@ -105,7 +107,7 @@ impl Store {
         if !table.fits(new.as_ref()) || (table.def.retention.refuses() && full()) {
             return None;
         }
-        let cell = known.map_or_else(|| rows.born(key, guard), |cell| cell.clone_arc());
+        let cell = known.map_or_else(|| rows.born_at(spot, key, guard), |cell| cell.clone_arc());
         let fresh = old.is_none() && cell.is_empty();
         let new = place(table, &cell, new, guard);
         // What is placed, entries in trees included, and this look are in one order for all, as the announcement and the look

@@ -59,48 +59,74 @@ pub(crate) struct Tree {
     bytes: AtomicUsize,
 }
 
+/// A leaf that a key belongs to, or belonged to a moment ago.
+#[derive(Clone, Copy)]
+pub(crate) struct Spot<'g>(Option<&'g Node>);
+
 impl Tree {
     pub(crate) fn new() -> Tree {
         Tree { root: AtomicPtr::default(), shape: Mutex::new(()), bytes: AtomicUsize::new(0) }
     }
 
+    /// Where an entry of this key stands or would stand, its memory asked for: to be looked up a while before it is put.
+    pub(crate) fn seek<'g>(&self, key: &Key, guard: &'g LocalGuard<'_>) -> Spot<'g> {
+        let leaf = self.leaf_for(&Probe::new(key), guard);
+        leaf.into_iter().for_each(|leaf| Node::ask(leaf, Node::LINES));
+        Spot(leaf)
+    }
+
     /// Puts an entry in, or points the one of this key to this cell; says whether there was none. Nobody else writes the key
     /// meanwhile.
     pub(crate) fn put(&self, key: &Key, cell: &CellRef, guard: &LocalGuard<'_>) -> bool {
-        let probe = Probe::new(key);
+        self.put_at(self.seek(key, guard), key, cell, guard)
+    }
+
+    /// As [`Tree::put`], of a key that was looked up under this guard, however much the tree has changed since: a leaf where
+    /// the key does not belong any more is gone or used up.
+    pub(crate) fn put_at(&self, spot: Spot<'_>, key: &Key, cell: &CellRef, guard: &LocalGuard<'_>) -> bool {
+        let (probe, mut leaf) = (Probe::new(key), spot.0);
         loop {
-            let Some(leaf) = self.leaf_for(&probe, guard) else {
-                self.plant();
-                continue;
-            };
-            let ranks = leaf.ranks();
-            match leaf.find(ranks, &probe) {
-                Ok(rank) => {
-                    let slot = ranks.slot(rank);
-                    if leaf.cell(slot, guard).cast_const() == CellRef::as_ptr(cell)
-                        || self.point(leaf, slot, cell, guard)
-                    {
-                        return false;
-                    }
+            match leaf.map(|leaf| self.put_in(leaf, &probe, key, cell, guard)) {
+                Some(Some(is_new)) => return is_new,
+                Some(None) => {}
+                None => self.plant(),
+            }
+            leaf = self.leaf_for(&probe, guard);
+        }
+    }
+
+    /// The same in a leaf; nothing when it is gone, or had no room left and was replaced.
+    fn put_in(
+        &self,
+        leaf: &Node,
+        probe: &Probe<'_>,
+        key: &Key,
+        cell: &CellRef,
+        guard: &LocalGuard<'_>,
+    ) -> Option<bool> {
+        let ranks = leaf.ranks();
+        match leaf.find(ranks, probe) {
+            Ok(rank) => {
+                let slot = ranks.slot(rank);
+                let is_same = leaf.cell(slot, guard).cast_const() == CellRef::as_ptr(cell);
+                (is_same || self.point(leaf, slot, cell, guard)).then_some(false)
+            }
+            Err(rank) => {
+                let mut state = leaf.state.lock();
+                if state.gone {
+                    return None;
                 }
-                Err(rank) => {
-                    let mut state = leaf.state.lock();
-                    if state.gone {
-                        continue;
-                    }
-                    if usize::from(state.used) == SLOTS {
-                        drop(state);
-                        self.make_room(&probe, key, guard);
-                        continue;
-                    }
-                    let now = leaf.ranks();
-                    let rank = if now == ranks { rank } else { leaf.cut(now, &probe, false) };
-                    let place = CellRef::into_raw(CellRef::clone(cell)).cast_mut().cast();
-                    let entry = Entry { key: PackedKey::of(key.clone()), place };
-                    leaf.insert(&mut state, now, rank, entry);
+                if usize::from(state.used) == SLOTS {
                     drop(state);
-                    return true;
+                    self.make_room(probe, key, guard);
+                    return None;
                 }
+                let now = leaf.ranks();
+                let rank = if now == ranks { rank } else { leaf.cut(now, probe, false) };
+                let place = CellRef::into_raw(CellRef::clone(cell)).cast_mut().cast();
+                let entry = Entry { key: PackedKey::of(key.clone()), place };
+                leaf.insert(&mut state, now, rank, entry);
+                Some(true)
             }
         }
     }

@@ -22,7 +22,7 @@ use crate::range_lock::RangeLocks;
 use crate::row::Body;
 use crate::schema::{Kind, TableDef};
 use crate::statistics::Tallies;
-use crate::tree::Tree;
+use crate::tree::{Spot, Tree};
 
 /// What a table holds, whatever its definition.
 pub(crate) struct Rows {
@@ -89,10 +89,20 @@ impl Rows {
         self.cells.get(key, guard)
     }
 
+    /// Where the cell of a key will stand that has none, its memory asked for, for tables that keep cells in order.
+    pub(crate) fn seek<'g>(&self, key: &Key, guard: &'g LocalGuard<'_>) -> Option<Spot<'g>> {
+        self.tree.as_ref().map(|tree| tree.seek(key, guard))
+    }
+
     /// Makes the key's cell. Under the key's write lock or lock shard, so nobody else makes or removes it.
     pub(crate) fn born(&self, key: &Key, guard: &LocalGuard<'_>) -> CellRef {
+        self.born_at(self.seek(key, guard), key, guard)
+    }
+
+    /// The same where the key was looked up under this guard.
+    pub(crate) fn born_at(&self, spot: Option<Spot<'_>>, key: &Key, guard: &LocalGuard<'_>) -> CellRef {
         let cell = CellRef::new(Cell::new(key.clone()));
-        self.enter(&cell, guard);
+        self.enter(spot, &cell, guard);
         cell
     }
 
@@ -101,14 +111,14 @@ impl Rows {
     pub(crate) fn fetched(&self, key: &Key, body: Body, at: Timestamp, guard: &LocalGuard<'_>) -> CellRef {
         let cell = CellRef::new(Cell::new(key.clone()));
         cell.load(Some(body), at);
-        self.enter(&cell, guard);
+        self.enter(self.seek(key, guard), &cell, guard);
         cell
     }
 
-    fn enter(&self, cell: &CellRef, guard: &LocalGuard<'_>) {
+    fn enter(&self, spot: Option<Spot<'_>>, cell: &CellRef, guard: &LocalGuard<'_>) {
         self.cells.put(CellRef::clone(cell), guard);
-        if let Some(tree) = &self.tree {
-            tree.put(&cell.key, cell, guard);
+        if let (Some(tree), Some(spot)) = (&self.tree, spot) {
+            tree.put_at(spot, &cell.key, cell, guard);
         }
     }
 
