@@ -1,10 +1,15 @@
 //! The visits example as its users run it: real processes, HTTP. Method: one process, then three; a killed one; its return.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+#[path = "shared/loopback.rs"]
+mod loopback;
+
+use loopback::free_ports;
 
 /// Long enough for any machine; every wait ends as soon as it can.
 const LONG: Duration = Duration::from_secs(30);
@@ -97,7 +102,7 @@ fn one_node_counts() {
 
 #[test]
 fn three_nodes_count_together_and_a_killed_one_comes_back() {
-    let free: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    let free = free_ports(3);
     let peers: Vec<_> = free.iter().map(|port| port.local_addr().expect("bound")).collect();
     drop(free);
     let list: Vec<_> = peers.iter().enumerate().map(|(at, peer)| format!("n{}={peer}", at + 1)).collect();

@@ -9,5 +9,7 @@ mod evolution;
 mod hard_stop;
 mod identity;
 mod local;
+#[path = "../shared/loopback.rs"]
+mod loopback;
 mod sequences;
 mod trio;

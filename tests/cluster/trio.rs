@@ -1,6 +1,5 @@
 //! Three members on free ports of the loopback interface.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use hypermnesia::{DiscOptions, Node, NodeBuilder};
 use tempfile::TempDir;
 
 use crate::hard_stop::killed;
+use crate::loopback::free_ports;
 
 /// Long enough for any machine; every wait ends as soon as it can.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
@@ -30,8 +30,7 @@ impl Trio {
 
     /// The same, with a data directory for each.
     pub(crate) fn start_on(homes: Option<Vec<PathBuf>>) -> Trio {
-        let listeners: Vec<_> =
-            (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+        let listeners = free_ports(3);
         let address = |at: usize| listeners[at].local_addr().expect("bound").to_string();
         let addresses: Vec<_> = (0..3).map(|at| (format!("n{}", at + 1), address(at))).collect();
         let start = |(at, listener)| {

@@ -7,6 +7,8 @@ mod commands;
 mod deadlines;
 mod development;
 mod files;
+#[path = "../../../tests/shared/loopback.rs"]
+mod loopback;
 mod manners;
 mod patterns;
 mod program;

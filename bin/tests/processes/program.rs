@@ -1,8 +1,9 @@
 //! Starts `hmn` and reads what it says. A server is ended when its handle is dropped.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
+
+use crate::loopback::free_ports;
 
 /// How long a command may wait for a member, in seconds, as an option.
 pub(crate) const WAIT: &str = "60";
@@ -95,8 +96,7 @@ pub(crate) fn said(output: Output) -> String {
 
 /// `--members` for n1, n2, ... with ports that are free now.
 pub(crate) fn members(count: usize) -> String {
-    let bound: Vec<_> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("the test holds this")).collect();
+    let bound = free_ports(count);
     let each = bound.iter().enumerate();
     let named: Vec<_> = each
         .map(|(n, listener)| format!("n{}={}", n + 1, listener.local_addr().expect("the test holds this")))
