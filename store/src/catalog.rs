@@ -9,8 +9,7 @@ use foldhash::fast::FixedState;
 use papaya::HashMap;
 use seize::{Collector, LocalGuard};
 
-use crate::backing::Backing;
-use crate::cell::{Cell, CellRef};
+use crate::cell::CellRef;
 use crate::clock::Timestamp;
 use crate::codec::CodecError;
 use crate::heap::{Heap, Pin};
@@ -24,6 +23,7 @@ use crate::store::Store;
 use crate::table::{DROPPED, Direction, Rows, Table};
 use crate::value::Value;
 use crate::value_ref::ValueRef;
+use crate::version::Version;
 use crate::work::{Op, Write};
 
 /// The table whose rows are the definitions of the others.
@@ -76,9 +76,9 @@ impl Catalog {
         }
         let table = Arc::new(Table::new(def, rows, indexes, heap));
         if known.is_none() {
-            table.rows.take_over(&table);
+            table.rows.take_over();
         }
-        fresh.into_iter().for_each(|index| fill(&table, index, guard));
+        fill(&table, &fresh, known.is_none(), guard);
         table.rows.version.store(table.def.version.0, Ordering::SeqCst);
         if let Some(known) = known.filter(|known| known.def.name != table.def.name) {
             self.names.remove(&known.def.name, &guard.catalog);
@@ -96,42 +96,58 @@ impl Catalog {
     }
 }
 
-/// Fills a new index from every kept version of every row. Nobody writes meanwhile.
-fn fill(table: &Table, index: IndexId, guard: &LocalGuard<'_>) {
-    let index = table.index(index).expect("it was just put there");
-    if let Some(backing) = &table.rows.backing {
-        fill_from_image(table, backing, index, guard);
+/// Fills new indexes from every kept version of every row, and for a table that is new here (`begins`) the queue of deadlines.
+/// Nobody writes meanwhile.
+fn fill(table: &Table, fresh: &[IndexId], begins: bool, guard: &LocalGuard<'_>) {
+    let fresh: Vec<_> = fresh.iter().filter_map(|id| table.index(*id)).collect();
+    let Some(backing) = &table.rows.backing else {
+        if fresh.is_empty() {
+            return;
+        }
+        let done = table.walk(&KeyRange::all(), Direction::Forward, guard, |cell| {
+            fill_from_cell(table, &fresh, &cell.clone_arc(), guard);
+            Ok(ControlFlow::Continue(()))
+        });
+        return done.expect("walking cells reads no version, so nothing blocks it");
+    };
+    let timed = begins && backing.held().deadlines > 0;
+    if fresh.is_empty() && !timed {
+        return;
     }
-    let done = table.walk(&KeyRange::all(), Direction::Forward, guard, |cell| {
-        // What was there before all rows were rewritten has other attributes, and nobody reads it any more.
-        let read = |at: Timestamp| at > table.def.reshaped;
-        let versions = cell.versions(guard).filter(|version| version.committed().is_none_or(read));
-        for body in versions.filter_map(|version| version.body()) {
-            for entry in index.entries(&table.def, &cell.key, Some(&body)) {
-                index.put(&entry, &cell.clone_arc(), guard);
+    // Memory and image in one walk: a row that goes from one to the other meanwhile is met once. One that cannot be read
+    // stops the node, so that nobody sees an index without it.
+    let filled = table.each_place(backing, &KeyRange::all(), Direction::Forward, |key, place| {
+        match place {
+            Place::Memory(cell) => fill_from_cell(table, &fresh, cell, guard),
+            Place::Image(at, body) => {
+                for index in fresh.iter().filter(|_| is_read(table, *at)) {
+                    let entries = index.entries(&table.def, key, Some(body));
+                    entries.iter().for_each(|entry| index.put_alone(entry, guard));
+                }
             }
         }
-        Ok(ControlFlow::Continue(()))
-    });
-    done.expect("walking cells reads no version, so nothing blocks it");
-}
-
-/// The part of a table on disc alone that is not in memory. A row that cannot be read stops the node, so that nobody sees an
-/// index without it.
-fn fill_from_image(table: &Table, backing: &Backing, index: &Index, guard: &LocalGuard<'_>) {
-    let stands_in = CellRef::new(Cell::new(Key::from_encoded(&[])));
-    let filled = table.each_place(backing, &KeyRange::all(), Direction::Forward, |key, place| {
-        // What is in memory has its turn later; what was there before all rows were rewritten is read by nobody.
-        if let Place::Image(at, body) = place
-            && *at > table.def.reshaped
-        {
-            for entry in index.entries(&table.def, key, Some(body)) {
-                index.put(&entry, &stands_in, guard);
-            }
+        if let Some((body, _)) = place.newest(guard).filter(|_| timed) {
+            table.rows.deadlines.moved(key, None, Some(&body));
         }
         Ok(ControlFlow::Continue(()))
     });
     filled.unwrap_or_else(|blocked| backing.give_up(&blocked));
+}
+
+fn fill_from_cell(table: &Table, fresh: &[&Arc<Index>], cell: &CellRef, guard: &LocalGuard<'_>) {
+    let read = |version: &Version<'_>| version.committed().is_none_or(|at| is_read(table, at));
+    for body in cell.versions(guard).filter(read).filter_map(|version| version.body()) {
+        for index in fresh {
+            let entries = index.entries(&table.def, &cell.key, Some(&body));
+            entries.iter().for_each(|entry| index.put(entry, cell, guard));
+        }
+    }
+}
+
+/// Whether a version of this time has the table's attributes: what was there before all rows were rewritten has others, and
+/// nobody reads it any more.
+fn is_read(table: &Table, at: Timestamp) -> bool {
+    at > table.def.reshaped
 }
 
 impl Store {

@@ -80,6 +80,13 @@ impl Index {
         }
     }
 
+    /// As [`Index::put`], for a row that is not in memory.
+    pub(crate) fn put_alone(&self, entry: &Key, guard: &LocalGuard<'_>) {
+        if let Some(cell) = &self.stands_in {
+            self.put(entry, cell, guard);
+        }
+    }
+
     pub(crate) fn remove(&self, entry: &Key, guard: &LocalGuard<'_>) {
         if self.tree.remove(entry, guard) {
             self.count(entry, -1, guard);

@@ -17,7 +17,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use crate::admission::Growth;
 use crate::catalog::{SCHEMA_TABLE, table_of_schema_key};
-use crate::cell::{CellAt, CellRef};
+use crate::cell::{Cell, CellAt, CellRef};
 use crate::change::changed;
 use crate::clock::Timestamp;
 use crate::heap::Pin;
@@ -339,22 +339,20 @@ impl<'a> Steps<'a> {
     fn check_range_of_residents(&self, table: &Arc<Table>, note: &RangeNote) -> Result<(), Conflict> {
         let now = self.store.clock.read();
         let forgotten = || Timestamp(table.rows.forgotten.load(Ordering::SeqCst));
-        let changed = |key: &Key| {
-            table.rows.cell(key, self.guard).is_some_and(|cell| {
-                let foreign = cell.changed_by_other(self.txn, self.guard);
-                foreign || cell.newest(self.guard).is_some_and(|(_, at)| at > note.snapshot)
-            })
+        let changed = |cell: &Cell| {
+            let foreign = cell.changed_by_other(self.txn, self.guard);
+            foreign || cell.newest(self.guard).is_some_and(|(_, at)| at > note.snapshot)
         };
         let tree = table.rows.tree.as_ref().expect("what lives on disc alone has its cells in order");
         let (mut quiet, mut passed) = (true, table.rows.deadlines.between(note.snapshot, now));
-        let mut look = |key: &Key| {
-            quiet = !changed(key);
+        let mut look = |cell: Option<CellAt<'_>>| {
+            quiet = !cell.is_some_and(|cell| changed(&cell));
             Ok::<_, Blocked>(if quiet { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         };
         let walked = match note.index {
             None => {
                 passed.retain(|key| note.range.contains(key));
-                walk_tree(tree, &note.range, Direction::Forward, self.guard, |key, _| look(key))
+                walk_tree(tree, &note.range, Direction::Forward, self.guard, |_, cell| look(Some(cell)))
             }
             Some(id) => {
                 let Some(index) = table.index(id) else {
@@ -368,7 +366,8 @@ impl<'a> Steps<'a> {
                     })
                 });
                 walk_tree(&index.tree, &note.range, Direction::Forward, self.guard, |entry, _| {
-                    index.key_of(entry).map_or(Ok(ControlFlow::Continue(())), |key| look(&key))
+                    let key = index.key_of(entry);
+                    look(key.and_then(|key| table.rows.cell(&key, self.guard)))
                 })
             }
         };

@@ -407,22 +407,12 @@ fn behind(range: &KeyRange, part: &KeyRange, direction: Direction) -> KeyRange {
 }
 
 impl Rows {
-    /// Takes over what the image says of the table: how much it holds, and whose deadlines come when.
-    pub(crate) fn take_over(&self, table: &Table) {
-        let Some(backing) = &self.backing else { return };
-        let held = backing.held();
-        self.begin_counts(held.keys, held.rows, held.bytes);
-        if held.deadlines == 0 {
-            return;
+    /// Takes over what the image says of the table: how much it holds.
+    pub(crate) fn take_over(&self) {
+        if let Some(backing) = &self.backing {
+            let held = backing.held();
+            self.begin_counts(held.keys, held.rows, held.bytes);
         }
-        // A row that cannot be read stops the node, which does not open.
-        let taken = table.each_place(backing, &KeyRange::all(), Direction::Forward, |key, place| {
-            if let Place::Image(_, body) = place {
-                self.deadlines.moved(key, None, Some(body));
-            }
-            Ok(ControlFlow::Continue(()))
-        });
-        taken.unwrap_or_else(|blocked| backing.give_up(&blocked));
     }
 }
 
