@@ -24,6 +24,8 @@ const KEYS: i64 = 2_000;
 const MOVES_EVERY: u64 = 4;
 const ROW_BYTES: usize = 100;
 const TIDIES_EVERY: u64 = 1_000;
+/// Operations until a table is as large as it gets.
+const WARM_STEPS: usize = 20_000;
 
 /// One way in which rows come and go.
 #[derive(Clone, Copy, Debug)]
@@ -48,11 +50,6 @@ impl Shape {
             Shape::Expiring => table.kind(Kind::OrderedSet).ttl(Duration::from_secs(1)),
             Shape::Evicting => table.local().rows_max(KEYS as u64 / 2).evict(),
         }
-    }
-
-    /// Operations until it is as large as it gets. Rows that are not pushed out for long keep leaves of the index from going.
-    fn warm_steps(self) -> usize {
-        if matches!(self, Shape::Evicting) { 80_000 } else { 20_000 }
     }
 }
 
@@ -178,7 +175,7 @@ fn rows_that_come_and_go_need_no_more_memory_in_the_end_than_at_first() {
     let _alone = alone();
     for shape in SHAPES {
         let mut churn = Churn::new(shape);
-        let first = churn.held_after(shape.warm_steps());
+        let first = churn.held_after(WARM_STEPS);
         let last = churn.held_after(80_000);
         println!("{shape:?}: {first} bytes at first, {last} in the end, {} rows", churn.table.len());
         assert!(last <= first + first / 10, "{shape:?}: {first} bytes became {last}");
@@ -196,7 +193,7 @@ fn a_held_snapshot_pins_what_was_written_since_and_no_longer_than_it_lives() {
     let _alone = alone();
     for shape in SHAPES {
         let mut churn = Churn::new(shape);
-        let (before, said_before) = (churn.held_after(2 * shape.warm_steps()), churn.said());
+        let (before, said_before) = (churn.held_after(WARM_STEPS), churn.said());
         let snapshot = churn.store.snapshot();
         let rows = seen(&churn.table, &snapshot).expect("nothing is undecided");
         let (held, said) = (churn.held_after(STEPS), churn.said());
@@ -219,8 +216,7 @@ fn a_held_snapshot_pins_what_was_written_since_and_no_longer_than_it_lives() {
         let behind = churn.held_after(STEPS);
         let figures = churn.table.statistics();
         println!("{shape:?}: {behind} behind it: {figures:?}");
-        // Leaves of trees that have become emptier go when they are empty.
-        assert!(behind <= before + pinned / 10, "{shape:?}: {before} bytes became {behind}");
+        assert!(behind <= before + before / 5, "{shape:?}: {before} bytes became {behind}");
         assert_eq!(figures.old_versions, 0, "{shape:?}");
     }
 }

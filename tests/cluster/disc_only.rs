@@ -105,8 +105,9 @@ fn a_node_that_met_damage_leaves_the_image_as_it_is() {
 
 #[test]
 fn three_members_agree_on_a_table_on_disc_alone() {
-    // Aim: commits from all members, a whole restart, and a member that comes back without its directory's newest rows and one
-    // that comes back empty. Method: write from all, crash one in the middle, start it, compare by rows; stop all, start all.
+    // Aim: commits from all members, a whole restart, a member that comes back with its directory of before and one that comes
+    // back empty. Method: write from all, crash one in the middle, start it, compare by rows; stop all, start all; a copy of
+    // one directory, more rows, and that member on the copy; the same with no directory.
     let homes: Vec<_> = (0..3).map(|_| tempfile::tempdir().expect("a directory")).collect();
     let mut trio = Trio::start_on(Some(homes.iter().map(|home| home.path().to_owned()).collect()));
     let nodes: Vec<Node> = (0..3).map(|at| trio.node(at).clone()).collect();
@@ -139,16 +140,22 @@ fn three_members_agree_on_a_table_on_disc_alone() {
     same(&trio, 600);
     write(&trio, 600);
     (0..3).for_each(|at| trio.stop(at));
+    let older = trio.saved(1);
     (0..3).for_each(|at| trio.restart(at));
-    trio.settle();
-    same(&trio, 900);
-    trio.stop(2);
-    trio.restart_empty(2);
     trio.settle();
     same(&trio, 900);
     write(&trio, 900);
+    trio.stop(1);
+    trio.restart_on(1, older);
+    trio.settle();
+    same(&trio, 1_200);
+    trio.stop(2);
+    trio.restart_empty(2);
+    trio.settle();
+    same(&trio, 1_200);
+    write(&trio, 1_200);
     (0..3).for_each(|at| trio.stop(at));
     (0..3).for_each(|at| trio.restart(at));
     trio.settle();
-    same(&trio, 1_200);
+    same(&trio, 1_500);
 }

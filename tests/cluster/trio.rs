@@ -91,13 +91,21 @@ impl Trio {
         self.nodes[at] = Some(node);
     }
 
+    /// A copy of a member's files as they are now.
+    pub(crate) fn saved(&self, at: usize) -> TempDir {
+        killed(&self.homes.as_ref().expect("it has a data directory")[at])
+    }
+
+    /// Starts a member that is down with another data directory.
+    pub(crate) fn restart_on(&mut self, at: usize, home: TempDir) {
+        self.homes.as_mut().expect("it has a data directory")[at] = home.path().to_owned();
+        self.left.push(home);
+        self.restart(at);
+    }
+
     /// Starts a member that is down with an empty data directory.
     pub(crate) fn restart_empty(&mut self, at: usize) {
-        let homes = self.homes.as_mut().expect("it has a data directory");
-        let empty = tempfile::tempdir().expect("a directory");
-        homes[at] = empty.path().to_owned();
-        self.left.push(empty);
-        self.restart(at);
+        self.restart_on(at, tempfile::tempdir().expect("a directory"));
     }
 
     /// Waits until all members are up and serve.

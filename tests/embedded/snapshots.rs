@@ -1,6 +1,7 @@
 //! Reads of many rows see one state, however long they take and whoever writes meanwhile.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use hypermnesia::{Error, Filter, Kind, Pattern, Span, Value};
 
@@ -157,6 +158,8 @@ fn a_held_snapshot_tells_what_it_pins() {
     // Aim: whoever wonders where the memory is sees that a snapshot keeps old versions, how many, and since when. Method:
     // rows written over under one snapshot; then it goes, and later commits take them away.
     let node = node();
+    // Before the commits whose time the snapshot may have.
+    let begun = Instant::now();
     let t = table(&node, Kind::OrderedSet);
     (0..100).for_each(|id| t.insert(&row(id, 1)).expect("fits"));
     let before = t.memory_bytes().expect("read");
@@ -169,7 +172,18 @@ fn a_held_snapshot_tells_what_it_pins() {
     let told = held.tables.iter().find(|told| told.name == t.name()).expect("told");
     assert!(told.old_versions == 100 && told.deletions > 0 && told.memory_bytes > before, "{told:?}");
     assert_eq!(held.snapshots, 1);
-    drop(snapshot);
+    // The clock of commits has milliseconds: one will have passed.
+    let age = loop {
+        let age = node.status().oldest_snapshot_age_ms;
+        assert!(age > 0 || begun.elapsed() < Duration::from_secs(20), "it never gets older");
+        if age > 0 {
+            break age;
+        }
+    };
+    assert!(u128::from(age) <= begun.elapsed().as_millis() + 1, "{age} ms");
+    let younger = node.snapshot().expect("ready");
+    assert!(node.status().oldest_snapshot_age_ms >= age, "the oldest is the first one still");
+    drop((snapshot, younger));
     (0..100).for_each(|id| t.insert(&row(id, 3)).expect("fits"));
     assert!(t.statistics().expect("read").old_versions < 100);
     let free = node.status();

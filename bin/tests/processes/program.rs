@@ -48,6 +48,14 @@ impl Server {
         Server { addr: ready["client"].as_str().expect("the test holds this").to_owned(), child }
     }
 
+    /// Stops it as an operator does, and waits for its end, which must be a good one.
+    pub(crate) fn stop(mut self) {
+        let id = self.child.id().to_string();
+        let told = Command::new("kill").args(["-TERM", &id]).status().expect("the test holds this");
+        let ended = self.child.wait().expect("the test holds this");
+        assert!(told.success() && ended.success(), "{ended:?}");
+    }
+
     /// Runs a command against it.
     pub(crate) fn hmn(&self, arguments: &[&str]) -> Output {
         hmn(&[&["--addr", &self.addr], arguments].concat(), "")

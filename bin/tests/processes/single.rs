@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::program::{Server, hmn};
+use crate::program::{Server, hmn, said};
 
 #[test]
 fn a_file_comes_back_as_it_went_in() {
@@ -26,8 +26,8 @@ fn a_file_comes_back_as_it_went_in() {
 
 #[test]
 fn a_table_on_disc_alone_comes_back_after_a_kill() {
-    // Aim: `disc_only` wherever a storage can be named, a kill that loses nothing acknowledged, `check` on a directory that
-    // nobody serves and on one in use. Method: both ways to make a table, rows, kill, start, read, stop, check.
+    // Aim: `disc_only` wherever a storage can be named, a kill that loses nothing acknowledged, `check` on a directory in use,
+    // on one that was killed and on what is none. Method: both ways to make a table, rows, kill, start, read, kill, check.
     let home = tempfile::tempdir().expect("the test holds this");
     let data = home.path().join("n1");
     let data = data.to_str().expect("a name");
@@ -70,6 +70,46 @@ fn a_table_on_disc_alone_comes_back_after_a_kill() {
     let above = hmn(&["check", home.path().to_str().expect("a name")], "");
     let said = String::from_utf8_lossy(&above.stderr).into_owned();
     assert!(said.contains("no data directory") && said.contains(data), "{said}");
+}
+
+#[test]
+fn check_counts_what_a_stop_has_left_and_finds_one_flipped_bit() {
+    // Aim: `check` has read what it says it has, and its exit code is the answer. Method: a table on disc alone, another one
+    // of more bytes than a part of the log has, so that a clean stop brings the first into the image; then one bit of a row.
+    let home = tempfile::tempdir().expect("the test holds this");
+    let path = |name: &str| home.path().join(name).to_str().expect("a name").to_owned();
+    let data = path("n1");
+    let file = |name: &str, rows: i64, text: &dyn Fn(i64) -> String| {
+        let rows: String = (0..rows).map(|n| format!("{n},{}\n", text(n))).collect();
+        std::fs::write(path(name), format!("id,v\n{rows}")).expect("the test holds this");
+    };
+    file("small.csv", 20, &|n| format!("row number {n}"));
+    file("large.csv", 18, &|_| "x".repeat(1 << 20));
+    let server = Server::start(&["--data", &data]);
+    server.says(&["import", "small", &path("small.csv"), "--storage", "disc_only", "--cache", "2MiB"]);
+    server.says(&["import", "large", &path("large.csv"), "--storage", "disc"]);
+    server.stop();
+    let keys = |table: &str| {
+        let checked = said(hmn(&["check", &data, "--format", "json"], ""));
+        let lines = checked.lines().map(|line| serde_json::from_str(line).expect("an object"));
+        let found = lines.into_iter().find(|line: &serde_json::Value| line["table"] == table);
+        let found = found.unwrap_or_else(|| panic!("{table}: {checked}"));
+        assert!(found["damage"].is_null(), "{found}");
+        found["keys"].as_u64().expect("a number")
+    };
+    assert_eq!(keys("small"), 20);
+    assert!((1..=18).contains(&keys("large")));
+    let image = home.path().join("n1/image.redb");
+    let mut bytes = std::fs::read(&image).expect("it is there");
+    let row = b"row number 7";
+    let found: Vec<_> = bytes.windows(row.len()).enumerate().filter(|(_, found)| found == row).collect();
+    let places: Vec<_> = found.into_iter().map(|(at, _)| at).collect();
+    assert!(!places.is_empty(), "the row is in the image");
+    places.into_iter().for_each(|at| bytes[at] ^= 1);
+    std::fs::write(&image, bytes).expect("the test holds this");
+    let damaged = hmn(&["check", &data], "");
+    assert_eq!(damaged.status.code(), Some(1), "{damaged:?}");
+    assert!(String::from_utf8_lossy(&damaged.stderr).contains("damaged"), "{damaged:?}");
 }
 
 #[test]

@@ -245,10 +245,19 @@ async fn released(served: &Served) {
     }
 }
 
+/// Waits until the server says that its oldest snapshot has an age.
+async fn older(served: &Served) {
+    let begun = Instant::now();
+    while served.client.status().await.expect("answers").oldest_snapshot_age_ms == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(8), "it never gets older");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_is_one_instant_and_is_let_go_with_its_client() {
     // Aim: writes between the chunks are not seen; a stream that is left, and a connection that is lost, release the snapshot
-    // well before any limit of time. Method: more rows than all buffers hold, read in part, changed in between.
+    // well before any limit of time; meanwhile its age is told. Method: more rows than all buffers hold, read in part, changed
+    // in between.
     let served = Served::start().await;
     let spec = TableSpec::ordered_set("texts")
         .attribute("n", AttributeType::Int)
@@ -265,6 +274,7 @@ async fn a_stream_is_one_instant_and_is_let_go_with_its_client() {
         if found == 3 {
             let status = served.client.status().await.expect("answers");
             assert_eq!((status.streams, status.snapshots), (1, 1), "shown while it is open");
+            older(&served).await;
             assert_eq!(
                 texts.delete_matching(Filter::sql("n % 2 = 1", ())).await.expect("nobody is held up"),
                 200

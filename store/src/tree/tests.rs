@@ -311,7 +311,8 @@ fn busy() -> i64 {
 #[test]
 #[ignore = "measures: cargo test --release -p hypermnesia-store --lib -- --ignored --nocapture how_long"]
 fn how_long_its_steps_take() {
-    // Aim: a first look at what an insert and a step of a walk take. Method: a million entries, in order and in none.
+    // Aim: a first look at what an insert and a step of a walk take. Method: a million entries, in order and in none, which here
+    // are steps of one length.
     const MANY: u64 = 1_000_000;
     let collector = Collector::new();
     let cell = cell(&number(0));
