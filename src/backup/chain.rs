@@ -7,7 +7,7 @@
 //! held, at most [`RESTORE_KEYS_HELD`] at a time: where there are more the files are read several times, each time for a part
 //! of the keys.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use hypermnesia_store::backup::{BackedUpSequence, Item, Scope, TableContents};
 use hypermnesia_store::{Key, Row, Timestamp};
@@ -71,6 +71,20 @@ impl Chain {
         self.last().tables()
     }
 
+    /// The tables that it does not restore although one of its files has them, each with the newest such file: dropped
+    /// before the last backup, or not among the tables that this one was asked to take. Nobody can tell which from the files.
+    pub fn left_out(&self) -> Vec<(&str, &BackupFile)> {
+        let mut known: HashSet<_> = self.tables().iter().map(|table| table.def.id).collect();
+        let mut left_out = Vec::new();
+        for file in self.files.iter().rev() {
+            // One of the same name is another table, which came later.
+            let gone = file.tables().iter().filter(|table| known.insert(table.def.id));
+            left_out.extend(gone.map(|table| (table.def.name.as_str(), file)));
+        }
+        left_out.retain(|(name, _)| self.last().contents().table(name).is_none());
+        left_out
+    }
+
     /// The sequences that the chain restores: those of its last file, as of the position of its rows. None where that one
     /// has none noted, as in files that earlier versions wrote, whatever those before it say: their numbers are older than the
     /// rows, which may have been given later ones.
@@ -97,10 +111,11 @@ impl Chain {
     fn parts(&self, name: &str) -> Result<Parts<'_>> {
         let mut parts: Parts<'_> = Vec::new();
         for file in self.files.iter().rev() {
-            let table = file
-                .contents()
-                .table(name)
-                .filter(|table| parts.last().is_none_or(|(_, newer)| newer.def.id == table.def.id));
+            // In older files it may have another name.
+            let table = match parts.last() {
+                None => file.contents().table(name),
+                Some((_, newer)) => file.tables().iter().find(|table| table.def.id == newer.def.id),
+            };
             let Some(table) = table else { return Err(file.lacks(name)) };
             parts.push((file, table));
             if table.scope == Scope::Full {
@@ -111,7 +126,7 @@ impl Chain {
     }
 
     /// Shows every row of a table as it was at the position of the last file, once. Rows of one key of a bag follow each other
-    /// in their order.
+    /// in their order. Rows are as they were stored, as [`BackupFile::rows`] gives them.
     ///
     /// # Errors
     /// [`Error::BackupChain`] when the files do not belong together after all; what `show` returned.

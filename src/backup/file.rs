@@ -116,7 +116,8 @@ impl BackupFile {
     }
 
     /// The rows of one of its tables, one at a time, with the commit timestamps of their keys. Of an incremental backup those
-    /// that have changed since its base.
+    /// that have changed since its base. They are as they were stored: where attributes were added later,
+    /// [`TableDef::value_of`](crate::TableDef::value_of) of the table's definition in the file says what they show.
     ///
     /// # Errors
     /// [`Error::BackupChain`] when it has no such table.

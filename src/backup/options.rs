@@ -167,7 +167,7 @@ impl RestoreOptions {
         self
     }
 
-    /// With this mode for one table.
+    /// With this mode for one table; the last one that is named counts.
     #[must_use]
     pub fn table_mode(mut self, table: impl Into<String>, mode: RestoreMode) -> RestoreOptions {
         self.modes.push((table.into(), mode));
