@@ -96,6 +96,10 @@ fn command() -> clap::Command {
     for own in ["serve", "dev", "demo"] {
         command = command.mut_subcommand(own, hidden);
     }
+    // It prints, and asks no member.
+    command = command.mut_subcommand("check", |check| {
+        check.args(shared.iter().map(|arg| arg.clone().hide(arg.get_id() != "format")))
+    });
     // It measures a cluster of its own unless an address is given, prints JSON unless told otherwise, and waits for nobody.
     command.mut_subcommand("bench", |bench| {
         bench.args(
@@ -112,8 +116,26 @@ fn wrong(error: &clap::Error) -> ! {
     if error.kind() != clap::error::ErrorKind::MissingSubcommand {
         error.exit();
     }
-    crate::output::note(command().render_help().ansi());
+    let help = help_for(std::env::args().skip(1));
+    match crate::output::is_watched() {
+        true => crate::output::note(help.ansi()),
+        false => crate::output::note(help),
+    }
     std::process::exit(2)
+}
+
+/// The help of the innermost command that these words name.
+fn help_for(words: impl Iterator<Item = String>) -> clap::builder::StyledStr {
+    let mut whole = command();
+    whole.build();
+    let mut named = &mut whole;
+    for word in words {
+        // Looked for twice, since the first finding would be borrowed on both ways out.
+        if named.find_subcommand(&word).is_some() {
+            named = named.find_subcommand_mut(&word).expect("it was found just now");
+        }
+    }
+    named.render_help()
 }
 
 /// A host and a port, as `--addr` takes them.
@@ -234,6 +256,14 @@ mod tests {
     }
 
     #[test]
+    fn a_command_without_its_second_word_lists_those_there_are() {
+        // Aim: `hmn table` tells about tables. Method: with options around it, and with nothing.
+        let help = |words: &[&str]| help_for(words.iter().map(|word| (*word).to_owned())).to_string();
+        assert!(help(&["--format", "json", "table"]).contains("rename"));
+        assert!(help(&["sequence", "--addr", "a:1"]).contains("reset") && help(&[]).contains("sequence"));
+    }
+
+    #[test]
     fn help_shows_shared_options_only_where_they_mean_something() {
         // Aim: nobody gives --addr to a command that starts members. Method: the help of each, and of one that takes them.
         let help = |name: &str| {
@@ -242,6 +272,10 @@ mod tests {
             let own = command.find_subcommand_mut(name).unwrap();
             own.render_long_help().to_string()
         };
+        for option in ["--addr", "--timeout"] {
+            assert!(!help("check").contains(option), "{option}");
+        }
+        assert!(help("check").contains("--format"));
         for own in ["serve", "dev", "demo"] {
             for option in ["--addr", "--timeout", "--format"] {
                 assert!(!help(own).contains(option), "{own} {option}");

@@ -21,7 +21,8 @@ pub(crate) mod shell;
 pub(crate) mod status;
 pub(crate) mod table;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use hypermnesia_rpc::ErrorKind;
 use hypermnesia_rpc::client::{AttributeType, Client, TableDefinition, TableInfo};
 
 use crate::args::Global;
@@ -30,7 +31,8 @@ use crate::args::Global;
 pub(crate) async fn connect(global: &Global) -> Result<Client> {
     let time = global.deadline();
     let connected = tokio::time::timeout(time, Client::connect(&global.addr)).await;
-    let connected = connected.map_err(anyhow::Error::from).and_then(|result| Ok(result?));
+    let late = |_| anyhow!("there was no connection within the {} seconds of --timeout", global.timeout);
+    let connected = connected.map_err(late).and_then(|result| Ok(result?));
     let client = connected.with_context(|| {
         format!(
             "no member answers at {} (start one with `hmn serve`, or name another with --addr)",
@@ -40,12 +42,21 @@ pub(crate) async fn connect(global: &Global) -> Result<Client> {
     Ok(client.with_timeout(time))
 }
 
-/// An error for people. One of the connection, which does not know where it leads, gets its address.
+/// An error for people. One of the connection, which does not know where it leads, gets its address; one of time also the
+/// option that says how much there was.
 pub(crate) fn told(error: &anyhow::Error, global: &Global) -> String {
-    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<hypermnesia_rpc::Error>());
-    match causes.any(hypermnesia_rpc::Error::is_of_connection) {
-        true => format!("{}: {error:#}", global.addr),
-        false => format!("{error:#}"),
+    let causes = || error.chain().filter_map(|cause| cause.downcast_ref::<hypermnesia_rpc::Error>());
+    if causes().any(|cause| cause.kind() == ErrorKind::Deadline) {
+        let seconds = global.timeout;
+        format!(
+            "{}: {error:#} (--timeout is {seconds} {})",
+            global.addr,
+            if seconds == 1.0 { "second" } else { "seconds" }
+        )
+    } else if causes().any(hypermnesia_rpc::Error::is_of_connection) {
+        format!("{}: {error:#}", global.addr)
+    } else {
+        format!("{error:#}")
     }
 }
 

@@ -18,6 +18,9 @@ use crate::literal;
 /// must be refused here, before it exhausts the stack.
 const DEPTH_MAX: usize = 100;
 
+/// What to write where JSON has no word.
+const SPELLED: &str = r#"write {"$float":"nan"} (or "inf", "-inf")"#;
+
 /// An object as it is written: names in their order, none twice, values unread.
 #[derive(Debug)]
 pub(crate) struct Object(pub(crate) Vec<(String, Box<RawValue>)>);
@@ -26,8 +29,17 @@ impl Object {
     /// Reads one object.
     pub(crate) fn read(text: &[u8]) -> Result<Object> {
         // The text is one line of a file that has a number of its own.
-        serde_json::from_slice(text)
-            .map_err(|error| anyhow!(error.to_string().replace(" at line 1 column ", " at column ")))
+        serde_json::from_slice(text).map_err(|error| {
+            let said = error.to_string().replace(" at line 1 column ", " at column ");
+            // Some programs write them all the same.
+            let word = ["NaN", "-Infinity", "Infinity"].into_iter().find(|word| {
+                text.get(error.column().saturating_sub(1)..).is_some_and(|at| at.starts_with(word.as_bytes()))
+            });
+            match word {
+                Some(word) => anyhow!("{said}: JSON has no word for {word}, {SPELLED}"),
+                None => anyhow!(said),
+            }
+        })
     }
 
     /// The value under this name, unread.
@@ -90,6 +102,7 @@ pub(crate) fn of_type(raw: &RawValue, wanted: AttributeType) -> Result<Value> {
             Some(whole) => Ok(whole),
             None => float(text),
         },
+        (T::Float, [b'"', ..]) => bail!("{text} is a text and no float; for what is no number {SPELLED}"),
         (T::Bytes, [b'"', ..]) => literal::bytes(&serde_json::from_str::<String>(text)?),
         (T::Timestamp, [b'-' | b'0'..=b'9', ..]) => literal::of_type(text, wanted),
         _ => value(raw),
@@ -264,5 +277,12 @@ mod tests {
         let large: &RawValue = serde_json::from_str("99999999999999999999").unwrap();
         assert_eq!(of_type(large, AttributeType::Float).unwrap(), Value::Float(1e20));
         assert!(of_type(large, AttributeType::Int).is_err());
+        let text: &RawValue = serde_json::from_str("\"inf\"").unwrap();
+        assert!(of_type(text, AttributeType::Float).unwrap_err().to_string().contains("{\"$float\":"));
+        assert_eq!(of_type(text, AttributeType::Any).unwrap(), "inf".into());
+        for line in ["{\"a\":NaN}", "{\"a\":[1,-Infinity]}"] {
+            let told = Object::read(line.as_bytes()).unwrap_err().to_string();
+            assert!(told.contains("{\"$float\":"), "{told}");
+        }
     }
 }

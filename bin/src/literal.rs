@@ -24,6 +24,9 @@ pub(crate) fn of_type(text: &str, wanted: AttributeType) -> Result<Value> {
         return Ok(Value::Null);
     }
     let wrong = |what: &str| anyhow!("{text:?} is not {what}");
+    if let Some(spelled) = spelled(text, wanted)? {
+        return Ok(spelled);
+    }
     Ok(match wanted {
         T::Unspecified | T::Any => guess(text)?,
         T::Text => text.into(),
@@ -33,7 +36,14 @@ pub(crate) fn of_type(text: &str, wanted: AttributeType) -> Result<Value> {
             _ => bail!(wrong("true or false")),
         },
         T::Int => integer(text).ok_or_else(|| wrong("a whole number from -2^63 to 2^64-1"))?,
-        T::Float => text.parse::<f64>().map(Value::Float).map_err(|_| wrong("a number"))?,
+        T::Float => {
+            let not = || wrong("a number (those that JSON has no word for are nan, inf and -inf)");
+            let float = text.parse::<f64>().map_err(|_| not())?;
+            if float.is_infinite() && text.contains(|c: char| c.is_ascii_digit()) {
+                bail!(wrong("within what a float can hold"));
+            }
+            Value::Float(float)
+        }
         T::Timestamp => Value::Timestamp(moment(text).ok_or_else(|| {
             wrong(
                 "a moment like 2026-11-21 or 2026-11-21T02:09:41.5Z, nor a number of microseconds since 1970",
@@ -46,6 +56,20 @@ pub(crate) fn of_type(text: &str, wanted: AttributeType) -> Result<Value> {
             _ => bail!(wrong(if wanted == T::List { "a JSON list" } else { "a JSON object" })),
         },
     })
+}
+
+/// What JSON has no word for may be written as in JSON also where the type is known: `{"$float":"inf"}`.
+fn spelled(text: &str, wanted: AttributeType) -> Result<Option<Value>> {
+    use AttributeType as T;
+    if !text.starts_with('{') || !matches!(wanted, T::Float | T::Bytes | T::Timestamp) {
+        return Ok(None);
+    }
+    Ok(json::read(text).transpose()?.filter(|value| match value {
+        Value::Float(_) => wanted == T::Float,
+        Value::Bytes(_) => wanted == T::Bytes,
+        Value::Timestamp(_) => wanted == T::Timestamp,
+        _ => false,
+    }))
 }
 
 /// A whole number of the kind that tables hold, written plainly: no plus sign, no zero in front, so that `007` stays text.
@@ -131,12 +155,24 @@ mod tests {
         assert_eq!(of_type("7", AttributeType::Float).unwrap(), Value::Float(7.0));
         assert_eq!(of_type("00ff", AttributeType::Bytes).unwrap(), Value::Bytes(vec![0, 255]));
         assert_eq!(of_type("", AttributeType::Int).unwrap(), Value::Null);
+        for (text, wanted, value) in [
+            ("{\"$float\":\"inf\"}", AttributeType::Float, Value::Float(f64::INFINITY)),
+            ("-inf", AttributeType::Float, Value::Float(f64::NEG_INFINITY)),
+            ("{\"$bytes\":\"ff\"}", AttributeType::Bytes, Value::Bytes(vec![255])),
+            ("{\"$timestamp\":7}", AttributeType::Timestamp, Value::Timestamp(7)),
+        ] {
+            assert_eq!(of_type(text, wanted).unwrap(), value, "{text}");
+        }
+        assert!(of_type("{\"$float\":\"large\"}", AttributeType::Float).is_err());
         for text in ["1709164800000000", "2024-02-29", "2024-02-29T00:00:00Z"] {
             let moment = Value::Timestamp(1_709_164_800_000_000);
             assert_eq!(of_type(text, AttributeType::Timestamp).unwrap(), moment);
         }
         for (text, wanted) in [
             ("x", AttributeType::Int),
+            ("much", AttributeType::Float),
+            ("{}", AttributeType::Float),
+            ("1e400", AttributeType::Float),
             ("f0f", AttributeType::Bytes),
             ("{}", AttributeType::List),
             ("2024-02-30", AttributeType::Timestamp),

@@ -173,6 +173,16 @@ pub(crate) fn plain(value: &Value) -> String {
     }
 }
 
+/// How many there are, with the word that goes with the number.
+pub(crate) fn many(count: u64, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
+}
+
+/// An object of these fields.
+pub(crate) fn map<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    Value::Map(fields.into_iter().map(|(name, value)| (name.into(), value)).collect())
+}
+
 /// Prints a line on the standard output.
 pub(crate) fn say(line: impl std::fmt::Display) -> Result<()> {
     Ok(writeln!(io::stdout(), "{line}")?)

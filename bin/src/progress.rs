@@ -1,5 +1,6 @@
 //! Progress for people: a bar on the standard error for what takes longer than a moment, nothing when nobody watches.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -33,8 +34,13 @@ pub(crate) fn rows(what: &'static str, total: u64) -> Progress {
     Progress::new(what, total, "{msg} {bar:30} {human_pos}/{human_len} rows {eta}")
 }
 
+/// Progress through so many steps of about the same length.
+pub(crate) fn steps(what: impl Into<Cow<'static, str>>, total: u64) -> Progress {
+    Progress::new(what, total, "{msg} {bar:30} {pos}/{len} {eta}")
+}
+
 impl Progress {
-    fn new(what: &'static str, total: u64, style: &'static str) -> Progress {
+    fn new(what: impl Into<Cow<'static, str>>, total: u64, style: &'static str) -> Progress {
         let bar = ProgressBar::hidden();
         bar.set_length(total);
         bar.set_message(what);

@@ -8,15 +8,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use hypermnesia::backup::{BackupFile, BackupId, BackupOptions, Baseline, Chain, Target};
+use hypermnesia::backup::{BackupFile, BackupId, BackupOptions, Baseline, Target};
 use hypermnesia_rpc::Value;
 use hypermnesia_rpc::client::{BackupBase, BackupDone, BackupPart, BackupRequest, Client};
 
 use super::connect;
 use crate::args::{Global, Usage};
-use crate::output::{self, Format, note};
+use crate::output::{self, Format, many, map, note};
 use crate::progress;
 
+mod merge;
 mod show;
 
 /// Write tables into a backup file, or show what is in one.
@@ -45,24 +46,14 @@ pub(crate) enum BackupCommand {
     /// Read a backup file to its end: what is in it, or where it is damaged. Needs no member.
     Show(show::ShowArgs),
     /// Make one full backup of a full one and the incremental ones behind it. Needs no member.
-    Merge(MergeArgs),
-}
-
-/// What becomes one file.
-#[derive(Debug, Args)]
-pub(crate) struct MergeArgs {
-    /// The file that is written. It appears under this name when it is whole.
-    new: PathBuf,
-    /// The full backup and the incremental ones behind it, in their order.
-    #[arg(required = true)]
-    files: Vec<PathBuf>,
+    Merge(merge::MergeArgs),
 }
 
 /// Makes the backup, shows one, or puts several together.
 pub(crate) async fn run(global: &Global, args: BackupArgs) -> Result<()> {
     match args.command {
         Some(BackupCommand::Show(args)) => return tokio::task::block_in_place(|| show::run(global, &args)),
-        Some(BackupCommand::Merge(args)) => return tokio::task::block_in_place(|| merge(&args)),
+        Some(BackupCommand::Merge(args)) => return tokio::task::block_in_place(|| merge::run(global, &args)),
         None => {}
     }
     let path = args.file.context("no file is named")?;
@@ -92,16 +83,6 @@ pub(super) fn checked(path: &Path) -> Result<BackupFile> {
         bar.get_or_insert_with(|| progress::bytes("checking", total)).at(seen);
     })?;
     Ok(file)
-}
-
-fn merge(args: &MergeArgs) -> Result<()> {
-    let begun = Instant::now();
-    let files = args.files.iter().map(|path| checked(path)).collect::<Result<Vec<_>>>()?;
-    let summary = Chain::of(files)?.rewrite(&args.new, |_, row| Ok(Some(row)))?;
-    let mut figure = figure(summary.rows, summary.bytes, begun.elapsed());
-    figure += &counted(summary.sequences.len());
-    note(format_args!("{figure} into {}, {} of file", args.new.display(), size(summary.file_bytes)));
-    Ok(())
 }
 
 fn base_message(base: Baseline) -> BackupBase {
@@ -206,10 +187,25 @@ fn told(
 
 /// Rows, bytes, time and rate, for people.
 pub(super) fn figure(rows: u64, bytes: u64, took: Duration) -> String {
-    let mut text = format!("{rows} {}, {}", if rows == 1 { "row" } else { "rows" }, size(bytes));
+    let mut text = format!("{}, {}", many(rows, "row", "rows"), size(bytes));
     // Writing to a text does not fail.
     let _ = write!(text, " in {:.1} s ({} rows/s)", took.as_secs_f64(), rate(rows, took));
     text
+}
+
+/// Says which tables a chain leaves out, and why that may be.
+pub(super) fn tell_left_out(left_out: &[(&str, &BackupFile)]) {
+    for (table, file) in left_out {
+        note(format_args!(
+            "table {table} is left out: {} has it and the last file has not, as it was dropped in between or not chosen there",
+            file.name()
+        ));
+    }
+}
+
+/// The names of these tables.
+pub(super) fn names(left_out: &[(&str, &BackupFile)]) -> Value {
+    Value::List(left_out.iter().map(|(table, _)| (*table).into()).collect())
 }
 
 /// How many sequences there are beside the rows, for people; nothing where there are none.
@@ -237,12 +233,8 @@ pub(super) fn seconds(took: Duration) -> Value {
 /// Bytes as people read them.
 pub(super) fn size(bytes: u64) -> String {
     match bytes {
-        0..10_000 => format!("{bytes} bytes"),
+        0..10_000 => many(bytes, "byte", "bytes"),
         10_000..10_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
         _ => format!("{:.1} MB", bytes as f64 / 1e6),
     }
-}
-
-pub(super) fn map<const N: usize>(fields: [(&str, Value); N]) -> Value {
-    Value::Map(fields.into_iter().map(|(name, value)| (name.into(), value)).collect())
 }

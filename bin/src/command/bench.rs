@@ -19,6 +19,7 @@ use crate::bench::run::Clients;
 use crate::bench::workload::Workload;
 use crate::json;
 use crate::output::{self, Format};
+use crate::progress;
 
 /// Alternations of echo and bench.
 const ECHO_ROUNDS: usize = 10;
@@ -270,11 +271,14 @@ fn figures(
 /// One-client medians against the bare socket's, in alternating windows.
 fn against_echo(cluster: &mut Cluster, wanted: &Wanted, setting: Setting) -> Result<serde_json::Value> {
     let (mut echoes, mut ours) = (Vec::new(), Vec::new());
-    for round in 0..ECHO_ROUNDS {
-        note(&format!("{} and echo {}/{ECHO_ROUNDS}", setting.workload, round + 1));
+    let bar = progress::steps(format!("measuring {} and echo", setting.workload), 2 * ECHO_ROUNDS as u64);
+    for round in 0..ECHO_ROUNDS as u64 {
+        bar.at(2 * round);
         echoes.push(echo::median_us(ECHO_WINDOW)?);
+        bar.at(2 * round + 1);
         ours.push(cluster.measure(&Wanted { window: ECHO_WINDOW, ..*wanted })?.quantile_us(0.5));
     }
+    drop(bar);
     let middle = |list: &[f64]| {
         let mut sorted = list.to_vec();
         sorted.sort_by(f64::total_cmp);

@@ -20,7 +20,7 @@ use super::{attributes, connect, definition, loaded_table};
 use crate::args::{Global, Usage};
 use crate::file::{Layout, Source};
 use crate::infer::Inference;
-use crate::output::{Format, note};
+use crate::output::{Format, many, note};
 use crate::progress;
 use load::Loaded;
 
@@ -179,11 +179,11 @@ fn failure(loaded: &Loaded, source: &Source, table: &TableDefinition, total: u64
 }
 
 fn rows(count: u64) -> String {
-    format!("{count} {}", if count == 1 { "row" } else { "rows" })
+    many(count, "row", "rows")
 }
 
 fn are(total: u64) -> String {
-    format!("{} {}", rows(total), if total == 1 { "is" } else { "are" })
+    many(total, "row is", "rows are")
 }
 
 /// Takes back the table that was made for nothing, unless somebody else has written into it.

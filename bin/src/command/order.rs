@@ -3,7 +3,10 @@
 use anyhow::{Result, bail};
 use clap::Args;
 
+use hypermnesia_rpc::client::{TableDefinition, TableKind};
+
 use super::rows::{print_rows, typed};
+use super::table::show::kind_name;
 use super::{connect, definition, key_types, loaded_table};
 use crate::args::Global;
 
@@ -24,10 +27,23 @@ pub(crate) struct BesideArgs {
     key: Vec<String>,
 }
 
+/// Refuses a table whose keys have no order, saying which do.
+fn check_ordered(table: &TableDefinition) -> Result<()> {
+    if table.kind() == TableKind::OrderedSet {
+        return Ok(());
+    }
+    bail!(
+        "table {:?} is a {}: only the keys of an ordered_set have an order (`hmn table create --kind ordered_set`)",
+        table.name,
+        kind_name(table)
+    )
+}
+
 /// Prints the row of the smallest key, or of the greatest; fails when the table is empty.
 pub(crate) async fn end(global: &Global, args: EndArgs, last: bool) -> Result<()> {
     let client = connect(global).await?;
     let info = loaded_table(&client, global, &args.table).await?;
+    check_ordered(definition(&info)?)?;
     let table = client.table(&args.table);
     let found = if last { table.last().await? } else { table.first().await? };
     let Some(row) = found else { bail!("table {:?} is empty", args.table) };
@@ -38,6 +54,7 @@ pub(crate) async fn end(global: &Global, args: EndArgs, last: bool) -> Result<()
 pub(crate) async fn beside(global: &Global, args: BesideArgs, before: bool) -> Result<()> {
     let client = connect(global).await?;
     let info = loaded_table(&client, global, &args.table).await?;
+    check_ordered(definition(&info)?)?;
     let key = typed("key", &key_types(definition(&info)?), &args.key)?;
     let table = client.table(&args.table);
     let found = if before { table.prev(key).await? } else { table.next(key).await? };

@@ -8,17 +8,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use hypermnesia::backup::Chain;
+use hypermnesia::backup::{BackupFile, Chain};
 use hypermnesia_rpc::Value;
 use hypermnesia_rpc::client::{
-    Client, Restore, RestoreAction, RestoreDone, RestoreMode, RestoreOptions, TableRestoreMode,
+    Client, Restore, RestoreAction, RestoreDone, RestoreMode, RestoreOptions, TableInfo, TableRestoreMode,
 };
+use hypermnesia_rpc::proto::Copy;
 
-use super::backup::{checked, counted, figure, map, rate, seconds, sequences};
+use super::backup::{checked, counted, figure, names, rate, seconds, sequences, tell_left_out};
 use super::connect;
-use super::table::{StorageArg, storage_of};
-use crate::args::Global;
-use crate::output::{self, Format, note};
+use super::retention::Size;
+use super::table::show::storage_names;
+use super::table::{CACHE_ALONE, StorageArg, storage_of};
+use crate::args::{Global, Usage};
+use crate::output::{self, Format, map, note};
 use crate::progress;
 
 /// Bytes that are sent at a time.
@@ -51,6 +54,10 @@ pub(crate) struct RestoreArgs {
     /// Create tables with a copy of this storage on every member. Default: the copies they had.
     #[arg(long, value_enum)]
     storage: Option<StorageArg>,
+    /// The memory that each copy of a table that is created may use for rows that are on disc alone; with --storage
+    /// disc_only. Default: 64MiB.
+    #[arg(long, value_name = "SIZE")]
+    cache: Option<Size>,
     /// Leave the sequences as they are: numbers that the rows have may be given out again then.
     #[arg(long)]
     no_sequences: bool,
@@ -82,33 +89,96 @@ impl From<ModeArg> for RestoreMode {
 
 /// Restores the files.
 pub(crate) async fn run(global: &Global, args: RestoreArgs) -> Result<()> {
+    args.check()?;
     let files = args.files.iter().map(|path| checked(path)).collect::<Result<Vec<_>>>()?;
     let total = files.iter().map(|file| file.contents().file_bytes).sum();
     // Refused here rather than there, before anything is sent.
-    Chain::of(files)?;
+    let chain = Chain::of(files)?;
     let client = connect(global).await?;
+    tell_storage(&args, &chain, &client.tables().await?);
     let begun = Instant::now();
     let done = restored(&client, options(&args), &args.files, total).await?;
-    told(global, &done, begun.elapsed())
+    // Whoever names tables misses no others.
+    let left_out = if args.tables.is_empty() { chain.left_out() } else { Vec::new() };
+    told(global, &left_out, &done, begun.elapsed())
+}
+
+impl RestoreArgs {
+    /// What clap cannot tell: options that say different things of one table.
+    fn check(&self) -> Result<()> {
+        if self.cache.is_some() && !matches!(self.storage, Some(StorageArg::DiscOnly)) {
+            return Err(Usage::error(CACHE_ALONE));
+        }
+        let modes = self.modes();
+        for (at, (option, tables, _)) in modes.iter().enumerate() {
+            for table in tables.iter() {
+                if let Some((other, ..)) = modes[..at].iter().find(|(_, tables, _)| tables.contains(table)) {
+                    let text =
+                        format!("{other} {table} and {option} {table}: a table is restored in one way");
+                    return Err(Usage::error(text));
+                }
+                if !self.tables.is_empty() && !self.tables.contains(table) {
+                    let only = self.tables.join(", ");
+                    let text = format!("{option} {table}: --table restores only {only}; name it there too");
+                    return Err(Usage::error(text));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The options that name single tables.
+    fn modes(&self) -> [(&'static str, &[String], ModeArg); 4] {
+        [
+            ("--skip", &self.skip, ModeArg::Skip),
+            ("--clear", &self.clear, ModeArg::Clear),
+            ("--keep", &self.keep, ModeArg::Keep),
+            ("--recreate", &self.recreate, ModeArg::Recreate),
+        ]
+    }
+
+    /// What is done with a table that is there.
+    fn mode_of(&self, table: &str) -> ModeArg {
+        if !self.tables.is_empty() && !self.tables.iter().any(|name| name == table) {
+            return ModeArg::Skip;
+        }
+        let own = self.modes().into_iter().find(|(_, tables, _)| tables.iter().any(|name| name == table));
+        own.map_or(self.mode, |(_, _, mode)| mode)
+    }
+}
+
+/// Says which tables stay where they are although a storage was named: only those that are created are put there.
+fn tell_storage(args: &RestoreArgs, chain: &Chain, there: &[TableInfo]) {
+    let Some(storage) = args.storage.map(storage_of) else { return };
+    for table in chain.tables() {
+        let name = table.def.name.as_str();
+        let stays = matches!(args.mode_of(name), ModeArg::Clear | ModeArg::Keep);
+        let there = there.iter().filter_map(|info| info.table.as_ref()).find(|there| there.name == name);
+        let Some(there) = there.filter(|_| stays) else { continue };
+        let differs = |copy: &Copy| {
+            copy.storage() != storage || args.cache.is_some_and(|Size(bytes)| copy.cache_bytes != bytes)
+        };
+        if there.copies.iter().any(differs) {
+            note(format_args!(
+                "table {name} is there and stays as it is kept ({}): --storage is for tables that are created, as with --recreate {name}",
+                storage_names(there)
+            ));
+        }
+    }
 }
 
 fn options(args: &RestoreArgs) -> RestoreOptions {
-    let of = |tables: &[String], mode: RestoreMode| {
-        let one = |table: &String| TableRestoreMode { table: table.clone(), mode: mode.into() };
-        tables.iter().map(one).collect::<Vec<_>>()
-    };
-    let modes = [
-        of(&args.skip, RestoreMode::Skip),
-        of(&args.clear, RestoreMode::Clear),
-        of(&args.keep, RestoreMode::Keep),
-        of(&args.recreate, RestoreMode::Recreate),
-    ];
+    let modes = args.modes().into_iter().flat_map(|(_, tables, mode)| {
+        let mode = RestoreMode::from(mode).into();
+        tables.iter().map(move |table| TableRestoreMode { table: table.clone(), mode })
+    });
     RestoreOptions {
         tables: args.tables.clone(),
         mode: RestoreMode::from(args.mode).into(),
-        modes: modes.concat(),
+        modes: modes.collect(),
         storage: args.storage.map_or(0, |storage| storage_of(storage).into()),
         without_sequences: args.no_sequences,
+        cache_bytes: args.cache.map_or(0, |Size(bytes)| bytes),
     }
 }
 
@@ -149,7 +219,7 @@ async fn send(restore: &mut Restore, file: &Path, mut told: impl FnMut(u64)) -> 
     }
 }
 
-fn told(global: &Global, done: &RestoreDone, took: Duration) -> Result<()> {
+fn told(global: &Global, left_out: &[(&str, &BackupFile)], done: &RestoreDone, took: Duration) -> Result<()> {
     if global.format == Format::Json {
         let tables = done.tables.iter().map(|table| {
             map([
@@ -159,10 +229,11 @@ fn told(global: &Global, done: &RestoreDone, took: Duration) -> Result<()> {
                 ("expired", table.expired.into()),
             ])
         });
-        let mut out =
-            output::stdout(Format::Json, &["tables", "sequences", "rows", "bytes", "seconds", "rows_per_s"])?;
+        let columns = ["tables", "left_out", "sequences", "rows", "bytes", "seconds", "rows_per_s"];
+        let mut out = output::stdout(Format::Json, &columns)?;
         out.row(&[
             Value::List(tables.collect()),
+            names(left_out),
             sequences(done.sequences.iter().map(|sequence| (sequence.name.as_str(), sequence.next))),
             done.rows.into(),
             done.bytes.into(),
@@ -177,6 +248,7 @@ fn told(global: &Global, done: &RestoreDone, took: Duration) -> Result<()> {
         out.row(&[table.name.as_str().into(), what, table.rows.into(), table.expired.into()])?;
     }
     out.finish()?;
+    tell_left_out(left_out);
     let sequences = counted(done.sequences.len());
     note(format_args!("{}{sequences} restored", figure(done.rows, done.bytes, took)));
     Ok(())

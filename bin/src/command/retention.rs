@@ -4,8 +4,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use hypermnesia::calendar;
+use hypermnesia::{calendar, size};
 use hypermnesia_rpc::client::{Lifetime, TableDefinition, TableSpec};
+
+use crate::output::many;
 
 /// A length of time: `500ms`, `90s`, `15m`, `12h`, `7d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +23,28 @@ impl FromStr for Length {
     }
 }
 
+/// A number of bytes: `64MiB`, `2GiB`, `4194304`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) u64);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Size, String> {
+        let wrong = || format!("{text:?} is no size; one looks like 64MiB, 2GiB or 4194304");
+        size::size(text).filter(|bytes| *bytes > 0).map(Size).ok_or_else(wrong)
+    }
+}
+
+/// A number of rows that a table may have.
+fn rows(text: &str) -> Result<u64, String> {
+    match text.parse::<u64>() {
+        Ok(0) => Err("a table of no rows holds nothing; without the option it has no bound".to_owned()),
+        Ok(rows) => Ok(rows),
+        Err(_) => Err("a number of rows is wanted, at least 1".to_owned()),
+    }
+}
+
 /// Options of `table create` for tables whose rows do not stay for ever.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct RetentionArgs {
@@ -31,11 +55,11 @@ pub(crate) struct RetentionArgs {
     #[arg(long, value_name = "TIME", requires = "local")]
     max_idle: Option<Length>,
     /// At most this many rows; a full table refuses to grow.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = rows)]
     rows_max: Option<u64>,
-    /// At most this many bytes of keys and rows.
-    #[arg(long, value_name = "N")]
-    bytes_max: Option<u64>,
+    /// At most this many bytes of keys and rows (64MiB, 2GiB, 4194304).
+    #[arg(long, value_name = "SIZE")]
+    bytes_max: Option<Size>,
     /// A full table lets rows go, those that are asked for least; with --local.
     #[arg(long, requires = "local")]
     evict: bool,
@@ -59,7 +83,7 @@ impl RetentionArgs {
         if let Some(rows) = self.rows_max {
             spec = spec.rows_max(rows);
         }
-        if let Some(bytes) = self.bytes_max {
+        if let Some(Size(bytes)) = self.bytes_max {
             spec = spec.bytes_max(bytes);
         }
         if self.evict {
@@ -91,6 +115,14 @@ impl LifetimeArgs {
     }
 }
 
+/// A bound as it was said: in units where they say it exactly.
+fn bytes_text(bytes: u64) -> String {
+    match bytes.is_multiple_of(1 << 10) {
+        true => size::size_text(bytes),
+        false => many(bytes, "byte", "bytes"),
+    }
+}
+
 /// What a table says about the life of its rows, in words; nothing where it says nothing.
 pub(crate) fn words(table: &TableDefinition) -> Vec<String> {
     let retention = table.retention.unwrap_or_default();
@@ -109,10 +141,10 @@ pub(crate) fn words(table: &TableDefinition) -> Vec<String> {
     }
     let full = if retention.evict { "evicts" } else { "refuses" };
     if retention.rows_max > 0 {
-        words.push(format!("{full} beyond {} rows", retention.rows_max));
+        words.push(format!("{full} beyond {}", many(retention.rows_max, "row", "rows")));
     }
     if retention.bytes_max > 0 {
-        words.push(format!("{full} beyond {} bytes", retention.bytes_max));
+        words.push(format!("{full} beyond {}", bytes_text(retention.bytes_max)));
     }
     words
 }
@@ -120,6 +152,19 @@ pub(crate) fn words(table: &TableDefinition) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bounds_are_read_in_units_and_never_none() {
+        // Aim: a bound of no rows or bytes is no bound at all on the wire, so nobody may ask for one. Method: good and wrong
+        // texts.
+        assert_eq!(("64MiB".parse(), "4096".parse()), (Ok(Size(64 << 20)), Ok(Size(4096))));
+        assert!(
+            "0".parse::<Size>().is_err() && "1 MB".parse::<Size>().is_err_and(|why| why.contains("64MiB"))
+        );
+        assert_eq!(rows("1"), Ok(1));
+        assert!(rows("0").is_err_and(|why| why.contains("no bound")) && rows("-1").is_err());
+        assert_eq!((bytes_text(64 << 20), bytes_text(1)), ("64MiB".to_owned(), "1 byte".to_owned()));
+    }
 
     #[test]
     fn lengths_of_time_are_read_and_said() {

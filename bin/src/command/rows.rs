@@ -9,7 +9,7 @@ use super::retention::LifetimeArgs;
 use super::{attributes, connect, definition, key_types, loaded_table};
 use crate::args::Global;
 use crate::literal;
-use crate::output;
+use crate::output::{self, many};
 
 /// Print the rows of a key.
 #[derive(Debug, Args)]
@@ -93,7 +93,12 @@ pub(super) fn print_rows(global: &Global, table: &TableDefinition, rows: &[Vec<V
 pub(super) fn typed(what: &str, wanted: &[(&str, AttributeType)], texts: &[String]) -> Result<Values> {
     if wanted.len() != texts.len() {
         let names: Vec<_> = wanted.iter().map(|(name, _)| *name).collect();
-        bail!("the {what} has {} values ({}), {} were given", wanted.len(), names.join(", "), texts.len());
+        bail!(
+            "the {what} has {} ({}), {} given",
+            many(wanted.len() as u64, "value", "values"),
+            names.join(", "),
+            many(texts.len() as u64, "was", "were")
+        );
     }
     let each = wanted.iter().zip(texts);
     let values: Result<Vec<Value>> = each

@@ -29,7 +29,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Where clients reach it; port 0 takes a free one. Default: 127.0.0.1:7400.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = ip_and_port)]
     client: Option<SocketAddr>,
     /// Where the other members reach it. Default: its address in the list of members.
     #[arg(long, value_name = "ADDR")]
@@ -194,6 +194,12 @@ fn check_peers(settings: &Settings) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// An address to listen at.
+fn ip_and_port(text: &str) -> Result<SocketAddr, String> {
+    let wrong = |_| "an IP address and a port are wanted, as in 127.0.0.1:7400 or [::1]:7400".to_owned();
+    text.parse().map_err(wrong)
 }
 
 /// Refuses addresses that other machines can reach, unless that is wanted.

@@ -103,7 +103,8 @@ impl Shell {
         match self.failed {
             0 => Ok(()),
             _ if std::io::stdin().is_terminal() => Ok(()),
-            failed => bail!("{failed} of the statements failed"),
+            1 => bail!("1 statement or command failed"),
+            failed => bail!("{failed} statements or commands failed"),
         }
     }
 
@@ -149,16 +150,17 @@ impl Shell {
                 self.timing = !self.timing;
                 note(format_args!("timing is {}", if self.timing { "on" } else { "off" }));
             }
-            ("d", None) => table::list(&self.global, &self.client.tables().await?)?,
+            ("d", None) => table::show::list(&self.global, &self.client.tables().await?)?,
             ("d", Some(name)) => {
                 let info = self.client.describe_table(name.trim_end_matches(';')).await?;
-                table::show(&self.global, super::definition(&info)?)?;
+                table::show::table(&self.global, super::definition(&info)?, Some(&info))?;
             }
             ("format", Some(name)) => match <Format as clap::ValueEnum>::from_str(name, true) {
                 Ok(format) => self.global.format = format,
-                Err(_) => note(format_args!("\\format takes table, json or csv")),
+                Err(_) => bail!("\\format takes table, json or csv"),
             },
-            _ => note(format_args!("there is no command \\{command}; \\? lists them")),
+            ("format", None) => bail!("\\format takes table, json or csv"),
+            _ => bail!("there is no command \\{command}; \\? lists them"),
         }
         Ok(true)
     }

@@ -10,7 +10,7 @@ use hypermnesia_rpc::client::{Client, ClusterStatus, TableInfo};
 
 use super::{connect, table};
 use crate::args::Global;
-use crate::output::{self, Format};
+use crate::output::{self, Format, many, map};
 
 /// Between two looks while waiting.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -86,8 +86,9 @@ fn print(global: &Global, status: &ClusterStatus) -> Result<()> {
     ));
     if status.snapshots > 0 {
         output::note(format_args!(
-            "{} snapshots are open, the oldest for {} ms: what was current since then is kept",
-            status.snapshots, status.oldest_snapshot_age_ms
+            "{} open, the oldest for {} ms: what was current since then is kept",
+            many(status.snapshots, "snapshot is", "snapshots are"),
+            status.oldest_snapshot_age_ms
         ));
     }
     let mut out = output::stdout(global.format, &["member", "connected", "ready", "address"])?;
@@ -102,7 +103,7 @@ fn print(global: &Global, status: &ClusterStatus) -> Result<()> {
     }
     out.finish()?;
     if !status.tables.is_empty() {
-        table::list(global, &status.tables)?;
+        table::show::list(global, &status.tables)?;
     }
     if status.in_doubt.is_empty() {
         return Ok(());
@@ -176,10 +177,6 @@ fn print_json(status: &ClusterStatus) -> Result<()> {
 fn index_entries(info: &TableInfo) -> Value {
     let entries = info.index_entries.iter();
     Value::Map(entries.map(|index| (index.index.as_str().into(), index.entries.into())).collect())
-}
-
-fn map<const N: usize>(fields: [(&str, Value); N]) -> Value {
-    Value::Map(fields.into_iter().map(|(name, value)| (name.into(), value)).collect())
 }
 
 fn transaction(doubt: &hypermnesia_rpc::client::InDoubtTransaction) -> String {

@@ -2,18 +2,17 @@
 
 use std::str::FromStr;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
-use hypermnesia::size;
-use hypermnesia_rpc::client::{
-    Acknowledge, AttributeType, Storage, TableDefinition, TableInfo, TableKind, TableSpec,
-};
+use hypermnesia_rpc::client::{Acknowledge, AttributeType, Storage, TableKind, TableSpec};
 use hypermnesia_rpc::{Value, proto};
 
-use super::retention::{RetentionArgs, words};
+use super::retention::{RetentionArgs, Size};
 use super::{connect, definition};
-use crate::args::Global;
+use crate::args::{Global, Usage};
 use crate::{literal, output};
+
+pub(crate) mod show;
 
 /// List, show, create, change, clear and drop tables.
 #[derive(Debug, Subcommand)]
@@ -92,7 +91,7 @@ pub(crate) struct Shape {
     pub(crate) storage: Option<StorageArg>,
     /// The memory that each copy may use for rows that are on disc alone; with --storage disc_only. Default: 64MiB.
     #[arg(long, value_name = "SIZE")]
-    pub(crate) cache: Option<CacheSize>,
+    pub(crate) cache: Option<Size>,
     /// The members that shall have a copy. Default: all.
     #[arg(long, value_delimiter = ',', value_name = "NAME[,NAME]")]
     pub(crate) copies: Vec<String>,
@@ -123,19 +122,6 @@ pub(crate) enum StorageArg {
     /// On disc, with a cache in memory: for tables larger than memory.
     #[value(name = "disc_only", alias = "disc-only")]
     DiscOnly,
-}
-
-/// A number of bytes: `64MiB`, `2GiB`, `4194304`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct CacheSize(pub(crate) u64);
-
-impl FromStr for CacheSize {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<CacheSize, String> {
-        let wrong = || format!("{text:?} is no size; one looks like 64MiB, 2GiB or 4194304");
-        size::size(text).filter(|bytes| *bytes > 0).map(CacheSize).ok_or_else(wrong)
-    }
 }
 
 /// Acknowledgement levels.
@@ -170,6 +156,12 @@ impl FromStr for AttributeSpec {
             return Err("an attribute needs a name, as in `id:int`".to_owned());
         }
         let ty = type_named(ty)?;
+        if default == Some("") && !nullable {
+            return Err(format!(
+                "the default of {name:?} is null, since nothing stands behind `=`; `{name}:{}?` allows null",
+                type_name(ty)
+            ));
+        }
         let default = default.map(|text| literal::of_type(text, ty)).transpose();
         let default = default.map_err(|error| format!("the default of {name:?}: {error:#}"))?;
         Ok(AttributeSpec { name: name.to_owned(), ty, nullable, default })
@@ -195,7 +187,7 @@ pub(crate) fn type_name(ty: AttributeType) -> String {
 pub(crate) fn spec(name: &str, attributes: &[AttributeSpec], shape: &Shape) -> TableSpec {
     let kind = shape.kind.map_or(TableKind::Set, kind_of);
     let storage = shape.storage.map_or(Storage::Ram, storage_of);
-    let cache_bytes = shape.cache.map_or(0, |CacheSize(bytes)| bytes);
+    let cache_bytes = shape.cache.map_or(0, |Size(bytes)| bytes);
     let mut spec = TableSpec::new(name, kind);
     spec = if storage == Storage::DiscOnly { spec.disc_only(cache_bytes) } else { spec.storage(storage) };
     for attribute in attributes {
@@ -244,11 +236,15 @@ pub(crate) fn storage_of(storage: StorageArg) -> Storage {
     }
 }
 
+/// What is wrong with a cache of a table that has none.
+pub(crate) const CACHE_ALONE: &str =
+    "--cache is for tables that are kept on disc alone: add --storage disc_only";
+
 impl Shape {
     /// What clap cannot tell: a cache goes with one value of another option.
     pub(crate) fn check(&self) -> Result<()> {
         if self.cache.is_some() && !matches!(self.storage, Some(StorageArg::DiscOnly)) {
-            bail!("--cache is for tables that are kept on disc alone: add --storage disc_only");
+            return Err(Usage::error(CACHE_ALONE));
         }
         Ok(())
     }
@@ -270,11 +266,10 @@ fn index_name(columns: &str) -> String {
 pub(crate) async fn run(global: &Global, command: TableCommand) -> Result<()> {
     let client = connect(global).await?;
     match command {
-        TableCommand::List => list(global, &client.tables().await?),
+        TableCommand::List => show::list(global, &client.tables().await?),
         TableCommand::Show { table } => {
             let info = client.describe_table(table).await?;
-            tell_sizes(&info)?;
-            show(global, definition(&info)?)
+            show::table(global, definition(&info)?, Some(&info))
         }
         TableCommand::Create(args) => {
             args.shape.check()?;
@@ -303,7 +298,7 @@ pub(crate) async fn run(global: &Global, command: TableCommand) -> Result<()> {
                 nullable: one.nullable,
                 default: one.default.map(Into::into),
             });
-            show(global, &client.add_attributes(&table, added).await?)
+            show::table(global, &client.add_attributes(&table, added).await?, None)
         }
         TableCommand::Drop { table } => {
             client.drop_table(&table).await?;
@@ -311,101 +306,6 @@ pub(crate) async fn run(global: &Global, command: TableCommand) -> Result<()> {
             Ok(())
         }
     }
-}
-
-fn tell_sizes(info: &TableInfo) -> Result<()> {
-    let name = &definition(info)?.name;
-    output::note(format_args!(
-        "{name}: {} rows, {} bytes of keys and rows, {} bytes of memory",
-        info.rows, info.bytes, info.memory_bytes
-    ));
-    if info.old_versions + info.deletions > 0 {
-        output::note(format_args!(
-            "{name}: {} old versions and {} deletions are kept",
-            info.old_versions, info.deletions
-        ));
-    }
-    for index in &info.index_entries {
-        output::note(format_args!("{name}: {} entries in {}", index.entries, index.index));
-    }
-    Ok(())
-}
-
-/// Prints tables and their sizes.
-pub(crate) fn list(global: &Global, tables: &[TableInfo]) -> Result<()> {
-    let mut out =
-        output::stdout(global.format, &["table", "kind", "storage", "rows", "bytes", "memory", "loaded"])?;
-    for info in tables {
-        let table = definition(info)?;
-        out.row(&[
-            table.name.as_str().into(),
-            kind_name(table).into(),
-            storage_names(table).into(),
-            info.rows.into(),
-            info.bytes.into(),
-            info.memory_bytes.into(),
-            info.loaded.into(),
-        ])?;
-    }
-    out.finish().map(drop)
-}
-
-pub(crate) fn show(global: &Global, table: &TableDefinition) -> Result<()> {
-    if table.attributes.is_empty() {
-        bail!("the server sent no attributes of table {:?}", table.name);
-    }
-    output::note(format_args!(
-        "{}: {} with the key {}, copies on {}; a commit waits for {}",
-        table.name,
-        kind_name(table),
-        table.key.join(", "),
-        storage_names(table),
-        acknowledge_name(table)
-    ));
-    let cached = table.copies.iter().filter(|copy| copy.cache_bytes > 0);
-    for copy in cached {
-        let size = size::size_text(copy.cache_bytes);
-        output::note(format_args!("{}: cached in {size} of memory on {}", table.name, copy.member));
-    }
-    for word in words(table) {
-        output::note(format_args!("{}: {word}", table.name));
-    }
-    let mut out = output::stdout(global.format, &["attribute", "type", "null", "key", "indexes"])?;
-    for attribute in &table.attributes {
-        let place = table.key.iter().position(|name| *name == attribute.name);
-        let within = table.indexes.iter().filter(|index| index.attributes.contains(&attribute.name));
-        let indexes: Vec<_> = within
-            .map(|index| match (index.unique, index.multi) {
-                (true, true) => format!("{} (unique, each value)", index.name),
-                (true, false) => format!("{} (unique)", index.name),
-                (false, true) => format!("{} (each value)", index.name),
-                (false, false) => index.name.clone(),
-            })
-            .collect();
-        out.row(&[
-            attribute.name.as_str().into(),
-            type_name(attribute.r#type()).into(),
-            attribute.nullable.into(),
-            place.map_or(Value::Null, |at| Value::Int(at as i64 + 1)),
-            indexes.join(", ").into(),
-        ])?;
-    }
-    out.finish().map(drop)
-}
-
-pub(crate) fn kind_name(table: &TableDefinition) -> String {
-    table.kind().as_str_name().trim_start_matches("TABLE_KIND_").to_ascii_lowercase()
-}
-
-pub(crate) fn acknowledge_name(table: &TableDefinition) -> String {
-    table.acknowledge().as_str_name().trim_start_matches("ACKNOWLEDGE_").to_ascii_lowercase()
-}
-
-pub(crate) fn storage_names(table: &TableDefinition) -> String {
-    let name = |storage: Storage| storage.as_str_name().trim_start_matches("STORAGE_").to_ascii_lowercase();
-    let copies: Vec<_> =
-        table.copies.iter().map(|copy| format!("{}: {}", copy.member, name(copy.storage()))).collect();
-    copies.join(", ")
 }
 
 #[cfg(test)]
@@ -419,6 +319,7 @@ mod tests {
         assert_eq!((spec.name.as_str(), spec.ty, spec.nullable), ("at", AttributeType::Timestamp, true));
         let with_default: AttributeSpec = "n:int?=-7".parse().unwrap();
         assert_eq!((with_default.nullable, with_default.default), (true, Some(Value::Int(-7))));
+        assert!("n:int=".parse::<AttributeSpec>().unwrap_err().contains("`n:int?` allows null"));
         assert!("n:int=x".parse::<AttributeSpec>().unwrap_err().contains("default of \"n\""));
         assert_eq!("x".parse::<AttributeSpec>().unwrap().ty, AttributeType::Any);
         assert!("x:integer".parse::<AttributeSpec>().unwrap_err().contains("integer"));

@@ -78,6 +78,98 @@ fn a_full_backup_and_an_incremental_one_make_another_member_equal() {
 }
 
 #[test]
+fn a_merge_keeps_what_it_reads_and_says_what_it_leaves_out() {
+    // Aim: no backup is lost by a wrong name, and no table without a word. Method: a table that is dropped between two
+    // backups; a merge onto each of its files, also by another name of it, and onto a new one; a restore of both.
+    let (server, home) = (Server::start(&[]), tempfile::tempdir().expect("the test holds this"));
+    let path = |name: &str| home.path().join(name);
+    let (full, more, link, new) = (path("full"), path("more"), path("link"), path("new"));
+    for table in ["t", "gone"] {
+        server.says(&["table", "create", table, "-a", "id:int"]);
+        server.says(&["put", table, "1"]);
+    }
+    server.says(&["backup", text(&full)]);
+    server.says(&["table", "drop", "gone"]);
+    server.says(&["table", "add", "t", "-a", "n:int=5"]);
+    server.says(&["put", "t", "2", "7"]);
+    server.says(&["backup", text(&more), "--since", text(&full)]);
+    std::os::unix::fs::symlink(&full, &link).expect("the test holds this");
+    let before = [&full, &more].map(|file| std::fs::read(file).expect("there"));
+    for target in [&full, &more, &link] {
+        let refused = hmn(&["backup", "merge", text(target), text(&full), text(&more)], "");
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(1) && said.contains("would be lost"), "{said}");
+    }
+    let unnamed = hmn(&["backup", "merge", text(&more), text(&full)], "");
+    assert_eq!(unnamed.status.code(), Some(2), "the new file's name is missing: {unnamed:?}");
+    assert_eq!([&full, &more].map(|file| std::fs::read(file).expect("there")), before);
+    let merge = ["backup", "merge", text(&new), text(&full), text(&more)];
+    let merged = hmn(&merge, "");
+    let told = String::from_utf8_lossy(&merged.stderr).into_owned();
+    assert!(told.contains("table gone is left out") && told.contains(text(&full)), "{told}");
+    let merged = object(&said(hmn(&[&merge[..], &["--format", "json"]].concat(), "")));
+    assert_eq!((&merged["left_out"][0], merged["rows"].as_u64()), (&"gone".into(), Some(2)), "{merged}");
+    let restored = object(&server.says(&["restore", text(&full), text(&more), "--format", "json"]));
+    assert_eq!(restored["left_out"][0].as_str(), Some("gone"), "{restored}");
+    let named =
+        object(&server.says(&["restore", text(&full), text(&more), "--table", "t", "--format", "json"]));
+    assert_eq!(named["left_out"], serde_json::json!([]), "nobody asked for it: {named}");
+    assert_eq!(rows(&server, "t"), "id,n\n1,5\n2,7\n");
+    let mut shown: Vec<_> = said(hmn(&["backup", "show", text(&full), text(&more), "--rows", "t"], ""))
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    shown.sort();
+    assert_eq!(
+        shown,
+        ["{\"id\":1,\"n\":5}", "{\"id\":2,\"n\":7}"],
+        "an attribute that came later has its default"
+    );
+}
+
+#[test]
+fn a_restore_puts_new_tables_where_it_is_told_and_says_which_stay() {
+    // Aim: `--storage` and `--cache` of a restore, which tables they do not move, and options that contradict each other.
+    // Method: a backup of a table in memory into a member with a disc: new, over it, anew.
+    let home = tempfile::tempdir().expect("the test holds this");
+    let (data, file) = (home.path().join("data"), home.path().join("t.hmb"));
+    let server = Server::start(&["--data", text(&data)]);
+    server.says(&["table", "create", "t", "-a", "id:int"]);
+    server.says(&["put", "t", "1"]);
+    server.says(&["backup", text(&file)]);
+    let kept = || {
+        let shown = object(&server.says(&["table", "show", "t", "--format", "json"]));
+        let copy = &shown["copies"][0];
+        (copy["storage"].as_str().expect("a name").to_owned(), copy["cache_bytes"].as_u64())
+    };
+    let restore = |options: &[&str]| {
+        let ended = server.hmn(&[&["restore", text(&file)], options].concat());
+        (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
+    };
+    let alone = ["--storage", "disc_only", "--cache", "2MiB"];
+    let (code, said) = restore(&alone);
+    assert!(
+        code == Some(0) && said.contains("table t is there and stays") && said.contains("n1: ram"),
+        "{said}"
+    );
+    assert_eq!(kept(), ("ram".to_owned(), None));
+    let (code, said) = restore(&[&alone[..], &["--recreate", "t"]].concat());
+    assert!(code == Some(0) && !said.contains("stays"), "{said}");
+    assert_eq!(kept(), ("disc_only".to_owned(), Some(2 << 20)));
+    let (_, said) = restore(&alone);
+    assert!(!said.contains("stays"), "it is what was asked for: {said}");
+    for (options, wanted) in [
+        (&["--skip", "t", "--clear", "t"][..], "--skip t and --clear t"),
+        (&["--keep", "t", "--table", "u"], "--table restores only u"),
+        (&["--cache", "2MiB"], "--storage disc_only"),
+        (&["--cache", "2MiB", "--storage", "disc"], "--storage disc_only"),
+    ] {
+        let (code, said) = restore(options);
+        assert!(code == Some(2) && said.contains(wanted), "{options:?}: {said}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_told_and_nothing_is_left() {
     // Aim: every refusal says what, where and what to do. Method: targets that take no file, damaged and foreign files, wrong
     // orders and wrong usage; the folder and the table are as they were.

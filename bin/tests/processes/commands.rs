@@ -67,6 +67,7 @@ fn the_shell_takes_a_script() {
     let (out, err) = (String::from_utf8_lossy(&bad.stdout), String::from_utf8_lossy(&bad.stderr));
     assert!(out.contains('2'), "it went on: {out}");
     assert!(err.contains('^') && err.contains("nme") && err.contains("\\x"), "{err}");
+    assert!(err.contains("2 statements or commands failed"), "a command that is none fails too: {err}");
 }
 
 #[test]
@@ -170,6 +171,70 @@ fn figures_have_the_format_of_the_peers() {
     let remote = figures(&[&asked[..], &["--clients", "2", "--addr", &server.addr]].concat());
     check(&remote, &asked, 1);
     assert_eq!(server.says(&["table", "list", "--format", "csv"]).lines().count(), 1, "its tables are gone");
+}
+
+#[test]
+fn one_table_is_shown_with_all_that_was_said_of_it() {
+    // Aim: `table show` has the defaults, as people read it and as one object with nothing beside it; numbers go with their
+    // words; bounds have units and are never nothing. Method: a table with one of each, shown both ways; wrong bounds.
+    let server = Server::start(&[]);
+    let create = ["table", "create", "t", "-a", "id:int", "-a", "city:text=Ghent", "-a", "n:int?"];
+    server.says(&[&create[..], &["--index", "city", "--rows-max", "1", "--bytes-max", "64MiB"]].concat());
+    server.says(&["put", "t", "1", "Ghent", ""]);
+    server.says(&["query", "CREATE TABLE e (id INT PRIMARY KEY, v TEXT NOT NULL DEFAULT '')"]);
+    let shown = server.hmn(&["table", "show", "t"]);
+    let told = String::from_utf8_lossy(&shown.stderr).into_owned();
+    for word in ["1 row,", "1 entry in by_city", "waits for memory", "beyond 1 row\n", "beyond 64MiB"] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    let csv = server.says(&["table", "show", "t", "--format", "csv"]);
+    assert_eq!(csv.lines().nth(2), Some("city,text,false,Ghent,,by_city"), "{csv}");
+    let csv = server.says(&["table", "show", "e", "--format", "csv"]);
+    let empty = csv.lines().nth(2).is_some_and(|line| line.starts_with("v,text,false,\"\"\"\"\"\","));
+    assert!(empty, "an empty default is one: {csv}");
+    let shown = server.hmn(&["table", "show", "t", "--format", "json"]);
+    assert!(shown.stderr.is_empty(), "{shown:?}");
+    let object: serde_json::Value = serde_json::from_slice(&shown.stdout).expect("one object");
+    let city = serde_json::json!({"name": "city", "type": "text", "null": false, "default": "Ghent"});
+    assert_eq!((&object["attributes"][1], &object["attributes"][2]["default"]), (&city, &().into()));
+    assert_eq!((&object["bytes_max"], &object["rows"]), (&(64 << 20).into(), &1.into()), "{object}");
+    assert_eq!((&object["acknowledge"], &object["indexes"][0]["entries"]), (&"memory".into(), &1.into()));
+    for bound in [["--rows-max", "0"], ["--bytes-max", "0"], ["--bytes-max", "64MB"]] {
+        let wrong = server.hmn(&[&["table", "create", "u", "-a", "id:int"][..], &bound].concat());
+        assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_stream_that_nobody_reads_is_seen_in_the_status() {
+    // Aim: whoever looks why memory grows finds the snapshot that holds it, and its age. Method: an export into a pipe that
+    // nobody empties, of more than all buffers hold; the status as an object and as a sentence; then the export ends.
+    let server = Server::start(&[]);
+    let home = tempfile::tempdir().expect("the test holds this");
+    let file = home.path().join("t.csv");
+    let rows: String = (0..400).map(|n| format!("{n},{}\n", "x".repeat(32_000))).collect();
+    std::fs::write(&file, format!("id,v\n{rows}")).expect("written");
+    server.says(&["import", "t", file.to_str().expect("a name"), "--key", "id"]);
+    let mut export = std::process::Command::new(env!("CARGO_BIN_EXE_hmn"))
+        .args(["export", "t", "--addr", &server.addr])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        let status: serde_json::Value =
+            serde_json::from_str(&server.says(&["status", "--format", "json"])).expect("JSON");
+        let held = &status["held"];
+        if held["snapshots"] == 1 && held["oldest_snapshot_age_ms"].as_u64() > Some(0) {
+            break;
+        }
+        assert!(std::time::Instant::now() < end, "{held}");
+    }
+    let told = server.hmn(&["status"]);
+    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.contains("1 snapshot is open, the oldest for "), "{told}");
+    export.kill().expect("it runs");
+    export.wait().expect("it ends");
 }
 
 #[test]

@@ -54,6 +54,20 @@ fn commands_wait_for_a_member_that_is_loading() {
 }
 
 #[test]
+fn a_member_that_says_nothing_is_named_with_the_time_it_had() {
+    // Aim: whoever meets the end of the time learns whom it was waited for, and which option says how long. Method: a listener
+    // that accepts and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let addr = silent.local_addr().expect("it is bound").to_string();
+    for command in [&["status"][..], &["get", "t", "1"], &["query", "SELECT 1"]] {
+        let failed = hmn(&[command, &["--addr", &addr, "--timeout", "0.3"]].concat(), "");
+        let text = String::from_utf8_lossy(&failed.stderr).into_owned();
+        assert_eq!(failed.status.code(), Some(1), "{command:?}: {text}");
+        assert!(text.contains(&addr) && text.contains("--timeout") && text.contains("0.3"), "{text}");
+    }
+}
+
+#[test]
 fn a_row_in_doubt_is_waited_for_as_long_as_was_said() {
     // Aim: `--timeout` bounds every command at a row whose transaction nobody can settle. Method: three members; n3 does not
     // answer while n1 writes, and n1 dies before it has decided: n2 has promised and cannot tell.

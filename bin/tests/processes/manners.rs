@@ -48,7 +48,7 @@ fn an_output_that_is_closed_or_full_ends_it_without_a_panic() {
 #[test]
 fn wrong_usage_says_what_would_be_right() {
     // Aim: a typing error is not taken for a member that is away. Method: each kind of wrong word, its exit code and hint.
-    let cases: [(&[&str], i32, &str); 5] = [
+    let cases: [(&[&str], i32, &str); 8] = [
         (&["status", "--addr", "127.0.0.1:99999"], 2, "HOST:PORT"),
         (&["status", "--addr", "127.0.0.1"], 2, "HOST:PORT"),
         (
@@ -58,12 +58,16 @@ fn wrong_usage_says_what_would_be_right() {
         ),
         (&["import", "t", "-", "--format", "table"], 2, "csv and json"),
         (&[], 2, "Commands:"),
+        (&["table"], 2, "rename"),
+        (&["sequence", "--format", "json"], 2, "reset"),
+        (&["serve", "--client", "localhost:0"], 2, "127.0.0.1:7400"),
     ];
     for (arguments, code, hint) in cases {
         let ended = hmn(arguments, "");
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();
         assert_eq!(ended.status.code(), Some(code), "{arguments:?}: {said}");
         assert!(said.contains(hint) && !said.contains("bench-member"), "{arguments:?}: {said}");
+        assert!(!said.contains('\u{1b}'), "nobody looks at colours: {said:?}");
     }
     let bare = program(&[]).env("HMN_ADDR", "127.0.0.1:7400").output().expect("it runs");
     let said = String::from_utf8_lossy(&bare.stderr).into_owned();

@@ -10,7 +10,7 @@ use hypermnesia::backup::{
     Action, BackedUpSequence, BackupBase, BackupFile, BackupId, BackupOptions, BackupSummary, Baseline,
     Chain, RestoreMode, RestoreOptions, RestoreSummary, Scope, SequenceRestore, TableBackup, TableRestore,
 };
-use hypermnesia::{Storage, TableId, Timestamp};
+use hypermnesia::{TableId, Timestamp};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_stream::Stream;
@@ -18,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Services;
-use super::convert::known;
+use super::convert::{known, storage};
 use super::deadline::Deadline;
 use super::door::Door;
 use super::outlet::Outlet;
@@ -251,12 +251,9 @@ fn restore_options(message: proto::RestoreOptions) -> Result<RestoreOptions, Err
     }
     options.only = message.tables;
     options.without_sequences = message.without_sequences;
-    options.storage = match known(message.storage, "options.storage")? {
-        proto::Storage::Unspecified => None,
-        proto::Storage::Ram => Some(Storage::Ram),
-        proto::Storage::Disc => Some(Storage::Disc),
-        proto::Storage::DiscOnly => Some(Storage::DISC_ONLY),
-    };
+    let wanted = known(message.storage, "options.storage")?;
+    let created = storage(wanted, message.cache_bytes, "options.cache_bytes")?;
+    options.storage = (wanted != proto::Storage::Unspecified).then_some(created);
     Ok(options)
 }
 

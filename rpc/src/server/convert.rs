@@ -264,7 +264,8 @@ pub(super) fn attribute(attribute: proto::Attribute, field: &str) -> Result<Attr
     Ok(Attribute { name: attribute.name, ty, nullable: attribute.nullable, default })
 }
 
-fn storage(storage: proto::Storage, cache_bytes: u64, field: &str) -> Result<Storage, Error> {
+/// A storage with its cache, of which `field` is the path.
+pub(super) fn storage(storage: proto::Storage, cache_bytes: u64, field: &str) -> Result<Storage, Error> {
     match (storage, cache_bytes) {
         (proto::Storage::DiscOnly, 0) => Ok(Storage::DISC_ONLY),
         (proto::Storage::DiscOnly, cache_bytes) => Ok(Storage::DiscOnly { cache_bytes }),

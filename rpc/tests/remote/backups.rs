@@ -145,6 +145,9 @@ async fn modes_and_single_tables_are_understood() {
     };
     let error = restored(&served.client, disc, &[&file]).await.expect_err("it has no disc");
     assert_eq!((error.kind(), error.changed_nothing()), (ErrorKind::Refused, true), "{error}");
+    let cached = RestoreOptions { cache_bytes: 2 << 20, ..RestoreOptions::default() };
+    let error = restored(&served.client, cached, &[&file]).await.expect_err("memory has no cache of itself");
+    assert_eq!(error.field(), Some("options.cache_bytes"), "{error}");
     served.stop().await;
 }
 

@@ -10,9 +10,9 @@ use hypermnesia::{Kind, Row, Type, ValueRef};
 use hypermnesia_rpc::Value;
 use hypermnesia_rpc::client::AttributeType;
 
-use super::{checked, map, sequences, size};
+use super::{checked, sequences, size};
 use crate::args::Global;
-use crate::output::{self, Format, note};
+use crate::output::{self, Format, many, map, note};
 
 /// Show what is in backup files, or where they are damaged.
 #[derive(Debug, Args)]
@@ -60,10 +60,10 @@ fn summary(global: &Global, file: &BackupFile) -> Result<()> {
     let base =
         opening.base.map(|base| format!(", incremental on {} (position {})", base.id, base.position.0));
     note(format_args!(
-        "{}: whole, {}, {} rows; backup {} of cluster {} by {}, {}, position {}{}",
+        "{}: whole, {}, {}; backup {} of cluster {} by {}, {}, position {}{}",
         file.name(),
         size(contents.file_bytes),
-        contents.closing.rows,
+        many(contents.closing.rows, "row", "rows"),
         opening.id,
         opening.cluster,
         opening.node,
@@ -140,7 +140,7 @@ fn rows(global: &Global, files: Vec<BackupFile>, name: &str) -> Result<()> {
     let mut out = output::stdout(format, &columns)?.of_types(any);
     let mut print = |row: &Row| {
         let values: Vec<_> =
-            (0..def.attributes.len()).map(|position| shown(row.attribute(position))).collect();
+            (0..def.attributes.len()).map(|position| shown(def.value_of(row, position))).collect();
         out.row(&values)
     };
     let mut failed = None;

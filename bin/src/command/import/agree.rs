@@ -5,7 +5,9 @@ use hypermnesia::size::size_text;
 use hypermnesia_rpc::client::TableDefinition;
 
 use super::super::attributes;
-use super::super::table::{CacheSize, acknowledge_of, kind_of, storage_of, type_name};
+use super::super::retention::Size;
+use super::super::table::show::{acknowledge_name, acknowledged, kind_name, storage_names};
+use super::super::table::{acknowledge_of, kind_of, storage_of, type_name};
 use super::{ColumnType, ImportArgs};
 
 /// Refuses options that contradict the table, saying which and how.
@@ -28,14 +30,14 @@ fn contradictions(table: &TableDefinition, args: &ImportArgs) -> Vec<String> {
         found.push(format!("--key {}, its key is {}", shape.key.join(","), table.key.join(",")));
     }
     if shape.kind.is_some_and(|kind| kind_of(kind) != table.kind()) {
-        found.push(format!("--kind, it is of kind {}", super::super::table::kind_name(table)));
+        found.push(format!("--kind, it is of kind {}", kind_name(table)));
     }
     if let Some(storage) = shape.storage
         && table.copies.iter().any(|copy| copy.storage() != storage_of(storage))
     {
-        found.push(format!("--storage, its copies are {}", super::super::table::storage_names(table)));
+        found.push(format!("--storage, its copies are {}", storage_names(table)));
     }
-    if let Some(CacheSize(bytes)) = shape.cache
+    if let Some(Size(bytes)) = shape.cache
         && table.copies.iter().any(|copy| copy.cache_bytes != bytes)
     {
         found.push(format!("--cache {}, its copies have others", size_text(bytes)));
@@ -45,10 +47,11 @@ fn contradictions(table: &TableDefinition, args: &ImportArgs) -> Vec<String> {
     named.sort();
     wanted.sort();
     if !wanted.is_empty() && wanted != named {
-        found.push(format!("--copies, its copies are {}", super::super::table::storage_names(table)));
+        found.push(format!("--copies, its copies are {}", storage_names(table)));
     }
-    if shape.ack.is_some_and(|ack| acknowledge_of(ack) != table.acknowledge()) {
-        found.push(format!("--ack, its commits wait for {}", super::super::table::acknowledge_name(table)));
+    let said = shape.ack.map(acknowledge_of).filter(|ack| *ack != table.acknowledge());
+    if said.is_some_and(|ack| ack != acknowledged(table)) {
+        found.push(format!("--ack, its commits wait for {}", acknowledge_name(table)));
     }
     found.extend(missing_indexes(table, &shape.index, false));
     found.extend(missing_indexes(table, &shape.unique, true));
