@@ -23,6 +23,9 @@ Examples:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.";
 
+/// Under which the options of [`Global`] stand in the help, behind those of the command.
+const SHARED: &str = "Options of every command";
+
 /// Hypermnesia: replicated in-memory tables.
 #[derive(Debug, Parser)]
 #[command(name = "hmn", version, about, after_help = EXAMPLES, propagate_version = true)]
@@ -37,13 +40,13 @@ pub(crate) struct Cli {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Global {
     /// Client address of the member to talk to.
-    #[arg(long, global = true, env = "HMN_ADDR", default_value = "127.0.0.1:7400", value_name = "HOST:PORT", value_parser = address)]
+    #[arg(long, global = true, help_heading = SHARED, env = "HMN_ADDR", default_value = "127.0.0.1:7400", value_name = "HOST:PORT", value_parser = address)]
     pub(crate) addr: String,
     /// How to print data.
-    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    #[arg(long, global = true, help_heading = SHARED, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
     /// How long to wait for an answer or a loading table, in seconds.
-    #[arg(long, global = true, default_value_t = 10.0, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, global = true, help_heading = SHARED, default_value_t = 10.0, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) timeout: f64,
     /// The address stands on the command line.
     #[arg(skip)]
@@ -96,9 +99,12 @@ fn command() -> clap::Command {
     for own in ["serve", "dev", "demo"] {
         command = command.mut_subcommand(own, hidden);
     }
-    // It prints, and asks no member.
-    command = command.mut_subcommand("check", |check| {
-        check.args(shared.iter().map(|arg| arg.clone().hide(arg.get_id() != "format")))
+    // These print, and ask no member.
+    let alone =
+        |own: clap::Command| own.args(shared.iter().map(|arg| arg.clone().hide(arg.get_id() != "format")));
+    command = command.mut_subcommand("check", alone);
+    command = command.mut_subcommand("backup", |backup| {
+        backup.mut_subcommand("show", alone).mut_subcommand("merge", alone)
     });
     // It measures a cluster of its own unless an address is given, prints JSON unless told otherwise, and waits for nobody.
     command.mut_subcommand("bench", |bench| {
@@ -223,7 +229,7 @@ pub(crate) enum Command {
     Import(import::ImportArgs),
     /// Write a table to the standard output or a file.
     Export(export::ExportArgs),
-    /// Write tables into a backup file, or show what is in one.
+    /// Write tables into a backup file; show what is in such files, or merge them.
     Backup(backup::BackupArgs),
     /// Write the rows of a backup into tables.
     Restore(restore::RestoreArgs),
@@ -276,6 +282,11 @@ mod tests {
             assert!(!help("check").contains(option), "{option}");
         }
         assert!(help("check").contains("--format"));
+        let restore = help("restore");
+        assert!(
+            restore.find("--no-sequences") < restore.find("--addr"),
+            "its own options come first: {restore}"
+        );
         for own in ["serve", "dev", "demo"] {
             for option in ["--addr", "--timeout", "--format"] {
                 assert!(!help(own).contains(option), "{own} {option}");

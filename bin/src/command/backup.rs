@@ -20,7 +20,7 @@ use crate::progress;
 mod merge;
 mod show;
 
-/// Write tables into a backup file, or show what is in one.
+/// Write tables into a backup file; show what is in such files, or merge them.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct BackupArgs {
