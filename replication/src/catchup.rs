@@ -14,7 +14,7 @@
 
 use std::ops::ControlFlow;
 
-use hypermnesia_store::{Ack, Body, Key, LoadError, Storage, TableId, Timestamp};
+use hypermnesia_store::{Ack, Body, Key, Storage, TableId, Timestamp};
 
 use crate::effect::{Event, Fact, LogToken};
 use crate::epoch::{Standing, source};
@@ -239,8 +239,8 @@ impl Replica {
         if last { self.loaded_current(era, turn) } else { self.ask_first(era, turn) }
     }
 
-    /// Puts rows into a table, and into the log what was put. False where a row that is there could not be read: the chunk is
-    /// asked for again, or the node stops.
+    /// Puts rows into a table, and into the log what was put. False where one cannot be put: what is there could not be read,
+    /// or it is a definition that this version does not know. Then the chunk is asked for again, or the node stops.
     fn place(
         &self,
         table: TableId,
@@ -248,18 +248,11 @@ impl Replica {
         mut rows: Vec<(Key, Timestamp, Option<Body>)>,
         turn: &mut Turn<'_>,
     ) -> bool {
-        if clear {
-            self.store.clear(table).expect("the schema that names it is loaded");
+        if clear && self.store.clear(table).is_err() {
+            return false;
         }
-        let fails = |(key, ts, body): &(Key, Timestamp, Option<Body>)| match self.store.load_row(
-            table,
-            key,
-            *ts,
-            body.clone(),
-        ) {
-            Ok(()) => false,
-            Err(LoadError::Unreadable { .. }) => true,
-            Err(error) => panic!("a node that loads serves nobody, so nothing holds its keys: {error}"),
+        let fails = |(key, ts, body): &(Key, Timestamp, Option<Body>)| {
+            self.store.load_row(table, key, *ts, body.clone()).is_err()
         };
         let failed = rows.iter().position(fails);
         rows.truncate(failed.unwrap_or(rows.len()));

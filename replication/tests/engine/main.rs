@@ -6,11 +6,13 @@ mod trio;
 
 use std::sync::Arc;
 
-use hypermnesia_replication::message::{FlushStep, Prepare, Refusal, Vote};
+use hypermnesia_replication::message::{CopyStep, FlushStep, Prepare, Refusal, Vote};
 use hypermnesia_replication::{
     Effect, Fact, LogToken, Message, NodeSet, Outcome, Peer, Reply, Unavailable, Why,
 };
-use hypermnesia_store::{Ack, Blocked, Incarnation, NodeId, SchemaVersion, TxId, Value};
+use hypermnesia_store::{
+    Ack, Blocked, Body, Incarnation, NodeId, Row, SCHEMA_TABLE, SchemaVersion, TxId, Value,
+};
 
 use trio::{TABLE, Trio, key, put, sent};
 
@@ -385,4 +387,43 @@ fn an_acknowledged_write_outlives_all_processes_and_one_disc() {
             assert_eq!(values, vec![Some(Value::Int(42)); 3], "lost {lost:?}, dies again: {again}");
         }
     }
+}
+
+#[test]
+fn a_definition_that_a_joiner_does_not_know_ends_nobody() {
+    // Aim: rows of the schema table that this version cannot read, from a newer member or a broken one, do not end a node
+    // that takes a copy: it asks again, and takes what it can read. Method: a member comes back empty; the first copy of the
+    // schema on its way is made unreadable.
+    let mut trio = Trio::apart(3, true);
+    trio.connect_all();
+    trio.carry_all();
+    let mut after = trio.reborn(Some(2));
+    let schema = |message: &Message| {
+        let step = match message {
+            Message::Copy { table: SCHEMA_TABLE, step, .. } => Some(step),
+            _ => None,
+        };
+        matches!(step, Some(CopyStep::Chunk { rows, .. }) if !rows.is_empty())
+    };
+    while !after.wire.front().is_some_and(|(_, to, message)| *to == 2 && schema(message)) {
+        assert!(
+            after.carry_one() || {
+                after.pass_ms(50);
+                after.tick(2);
+                true
+            }
+        );
+    }
+    let (from, to, mut message) = after.wire.pop_front().expect("it is the next one");
+    let Message::Copy { step: CopyStep::Chunk { rows, .. }, .. } = &mut message else {
+        panic!("{message:?}")
+    };
+    let values = [Value::Int(9), Value::Int(9), Value::Bytes(vec![255; 9])];
+    rows[0].2 = Body::Row(Row::encode(SchemaVersion::FIRST, &values).expect("small"));
+    after.wire.push_front((from, to, message));
+    after.carry_one();
+    assert!(after.stores[2].table(TABLE).is_none(), "nothing was taken of it");
+    after.settle();
+    let status = after.nodes[2].status(after.now);
+    assert!(status.open && status.complete && after.stores[2].table(TABLE).is_some(), "{status:?}");
 }

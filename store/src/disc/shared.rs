@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossbeam::channel::bounded;
+use crossbeam::channel::{Receiver, bounded};
 
 use super::error::{DiscError, Result};
 
@@ -70,23 +70,30 @@ pub(super) fn shared(
     let (sender, receiver) = bounded::<Hand>(HANDS_WAITING);
     // Only ever set; whoever sees it late has done a little for nothing. What failed is handed over by joining.
     let failed = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let take = || {
-            let mut seen = Ok((0, 0));
-            // Who has failed goes on taking, so that the one who reads is not left waiting for room.
-            for hand in &receiver {
-                seen = seen.and_then(|seen| add(seen, &hand));
-                if seen.is_err() {
-                    failed.store(true, Ordering::Relaxed);
-                }
+    // Each has a receiver of its own: were they all to panic, the one who reads would find nobody and end.
+    let take = |receiver: Receiver<Hand>| {
+        let mut seen = Ok((0, 0));
+        // Who has failed goes on taking, so that the one who reads is not left waiting for room.
+        for hand in receiver {
+            seen = seen.and_then(|seen| add(seen, &hand));
+            if seen.is_err() {
+                failed.store(true, Ordering::Relaxed);
             }
-            seen
-        };
-        let takers: Vec<_> = (0..threads).map(|_| scope.spawn(take)).collect();
+        }
+        seen
+    };
+    let take = &take;
+    std::thread::scope(|scope| {
+        let takers: Vec<_> = (0..threads)
+            .map(|_| {
+                let receiver = receiver.clone();
+                scope.spawn(move || take(receiver))
+            })
+            .collect();
+        drop(receiver);
         let given = handed(read, |hand| {
-            // The takers are there until the sender goes.
-            let _ = sender.send(hand);
-            match failed.load(Ordering::Relaxed) {
+            // Takers are there until the sender goes, unless they have all panicked.
+            match sender.send(hand).is_err() || failed.load(Ordering::Relaxed) {
                 // Heard by nobody: who has failed says why, below.
                 true => Err(DiscError::Poisoned { first: "another thread has failed".into() }),
                 false => Ok(()),
@@ -200,5 +207,13 @@ mod tests {
             let ended = ended.expect_err("a row is wrong").to_string();
             assert!(ended.contains("row 100"), "{ended}");
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "planted")]
+    fn takers_that_panic_leave_nobody_waiting() {
+        // Aim: a fault of this program in every taker ends the reading too. Method: far more rows than may wait.
+        let show = |_: &[u8], _: &[u8]| panic!("planted");
+        let _ = shared(2, each(show), |give| numbers(1_000_000, give));
     }
 }
