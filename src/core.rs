@@ -413,7 +413,9 @@ impl Core {
         if let Some(disc) = &self.disc {
             disc.tick(self);
         }
-        self.store.tidy(TIDIED_ROWS);
+        if self.store.is_untidy() {
+            self.store.tidy(TIDIED_ROWS);
+        }
         self.check_reads();
         self.sweep.tick(self);
         self.continuations.expire(Instant::now());

@@ -212,6 +212,11 @@ impl Backing {
         self.leaving.lock().push_back((key, at));
     }
 
+    /// Whether some rows are on their way in or out of the cache.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        !self.settling.lock().is_empty() || !self.leaving.lock().is_empty()
+    }
+
     /// Every row of the table goes at once; the image follows with the log.
     pub(crate) fn empty(&self) {
         self.hidden.fetch_add(1, Ordering::SeqCst);

@@ -14,6 +14,7 @@ use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 use seize::{Guard as _, LocalGuard};
 
+use crate::backing::Backing;
 use crate::cell::{Cell, CellRef};
 use crate::clock::Timestamp;
 use crate::ids::{IndexId, TableId};
@@ -108,9 +109,13 @@ impl History {
         }
     }
 
+    fn may_wait(&self) -> bool {
+        self.waits.load(Ordering::Relaxed)
+    }
+
     /// Whether something may wait that nobody has begun to look at.
     fn begins(&self) -> bool {
-        self.waits.load(Ordering::Relaxed) && self.waits.swap(false, Ordering::Relaxed)
+        self.may_wait() && self.waits.swap(false, Ordering::Relaxed)
     }
 
     /// What waits. O(1).
@@ -170,6 +175,15 @@ fn give_back<T>(queue: &mut VecDeque<T>) {
 }
 
 impl Store {
+    /// Whether there is anything for [`Store::tidy`], which stops all processors for a moment whether there is or not.
+    pub fn is_untidy(&self) -> bool {
+        let guard = self.pin();
+        let mut all = self.catalog.tables.values(&guard.catalog);
+        all.any(|table| {
+            table.rows.history.may_wait() || table.rows.backing.as_ref().is_some_and(Backing::is_unsettled)
+        })
+    }
+
     /// Drops what no live snapshot needs any more, in every table, up to `budget` cells of each; lets rows of tables on disc
     /// alone out of memory that a snapshot or a lock kept there, as many. To be called several times a second: commits tidy
     /// a little behind themselves, but when the last one has come only this does.
