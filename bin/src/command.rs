@@ -31,7 +31,7 @@ use crate::args::Global;
 pub(crate) async fn connect(global: &Global) -> Result<Client> {
     let time = global.deadline();
     let connected = tokio::time::timeout(time, Client::connect(&global.addr)).await;
-    let late = |_| anyhow!("there was no connection within the {} seconds of --timeout", global.timeout);
+    let late = |_| anyhow!("there was no connection within {} s, the time of --timeout", global.timeout);
     let connected = connected.map_err(late).and_then(|result| Ok(result?));
     let client = connected.with_context(|| {
         format!(

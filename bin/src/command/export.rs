@@ -88,7 +88,7 @@ impl Export<'_> {
             Ok(there) if there.is_file() => self.in_place_of(&target, Some(there.permissions())).await,
             Ok(_) => {
                 let file = OpenOptions::new().write(true).open(&target).with_context(cannot)?;
-                self.write(file).await.with_context(cannot)
+                self.write(file).await.map_err(|error| told(error, &target))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.in_place_of(&target, None).await,
             Err(error) => Err(error).with_context(cannot),
@@ -104,7 +104,7 @@ impl Export<'_> {
             if let Some(permissions) = permissions {
                 file.set_permissions(permissions).with_context(cannot)?;
             }
-            let rows = self.write(&file).await.with_context(cannot)?;
+            let rows = self.write(&file).await.map_err(|error| told(error, target))?;
             file.sync_all().with_context(cannot)?;
             fs::rename(&beside, target).with_context(cannot)?;
             Ok(rows)
@@ -117,6 +117,7 @@ impl Export<'_> {
         written
     }
 
+    /// Reads the table and writes its rows; an error may be of either.
     async fn write(&self, writer: impl Write) -> Result<u64> {
         let columns = attributes(self.table).map(|(name, _)| name.to_owned()).collect();
         let types = attributes(self.table).map(|(_, ty)| ty);
@@ -158,6 +159,14 @@ fn beside(target: &Path) -> PathBuf {
     let mut name = target.file_name().map_or_else(OsString::new, OsString::from);
     name.push(format!(".part{}", std::process::id()));
     target.with_file_name(name)
+}
+
+/// What could not be read says so by itself; the rest is about the file.
+fn told(error: anyhow::Error, path: &Path) -> anyhow::Error {
+    match error.is::<hypermnesia_rpc::Error>() {
+        true => error,
+        false => error.context(format!("cannot write {}", path.display())),
+    }
 }
 
 #[cfg(test)]
