@@ -263,23 +263,16 @@ impl Cursor {
     ) -> Result<(), Blocked> {
         let index = table.index(index).ok_or(Blocked::SchemaChanged(table.id()))?;
         let entries = table.entries_in(index, &self.rest, self.direction, CURSOR_CHUNK_ROWS);
-        let (mut stop, at) = (Stop::default(), self.at);
-        for (entry, key) in entries {
-            let found = match table.read(&key, at) {
-                Ok(found) => found,
-                Err(blocked) => {
-                    stop.before = Some(entry);
-                    return self.pass(stop, Err(blocked));
-                }
-            };
-            let matched =
-                found.and_then(|(body, at)| Some((table.matching(index, &entry, &key, &body)?, at)));
-            let flow = matched.map_or(ControlFlow::Continue(()), |(body, at)| show(&key, &body, at));
-            if stop.count(&entry, flow).is_break() {
-                break;
-            }
-        }
-        self.pass(stop, Ok(()))
+        let mut stop = Stop::default();
+        let read = table.each_entry(index, &entries, self.at, |entry, found| {
+            let flow = found.map_or(ControlFlow::Continue(()), |(key, body, at)| show(key, body, at));
+            stop.count(entry, flow)
+        });
+        let done = read.map_err(|(entry, blocked)| {
+            stop.before = Some(entry);
+            blocked
+        });
+        self.pass(stop, done)
     }
 
     /// Moves behind the last entry looked at, or before the one that blocked.

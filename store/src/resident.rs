@@ -321,15 +321,16 @@ impl Table {
         let (mut rest, mut most) = (range.clone(), 8);
         loop {
             let entries = self.entries_in(index, &rest, direction, most);
-            for (entry, key) in &entries {
-                let found = self.read(key, at)?;
-                let matched = found
-                    .and_then(|(body, version)| Some((self.matching(index, entry, key, &body)?, version)));
-                if let Some((body, version)) = matched
-                    && show(key, &body, version).is_break()
-                {
-                    return Ok(());
-                }
+            let mut told = false;
+            let read = self.each_entry(index, &entries, at, |_, found| {
+                let flow =
+                    found.map_or(ControlFlow::Continue(()), |(key, body, version)| show(key, body, version));
+                told = flow.is_break();
+                flow
+            });
+            read.map_err(|(_, blocked)| blocked)?;
+            if told {
+                return Ok(());
             }
             let Some((last, _)) = entries.last().filter(|_| entries.len() >= most) else { return Ok(()) };
             match direction {
@@ -338,6 +339,27 @@ impl Table {
             }
             most = CURSOR_CHUNK_ROWS.min(most * 4);
         }
+    }
+
+    /// Shows entries of an index with the rows that belong to them, if they are there at a live snapshot, until told to stop.
+    /// What cannot be read is given with the entry before which it ended.
+    pub(crate) fn each_entry(
+        &self,
+        index: &Index,
+        entries: &[(Key, Key)],
+        at: Timestamp,
+        mut each: impl FnMut(&Key, Option<(&Key, &Body, Timestamp)>) -> ControlFlow<()>,
+    ) -> Result<(), (Key, Blocked)> {
+        for (entry, key) in entries {
+            let found = self.read(key, at).map_err(|blocked| (entry.clone(), blocked))?;
+            let matched =
+                found.and_then(|(body, version)| Some((self.matching(index, entry, key, &body)?, version)));
+            let flow = each(entry, matched.as_ref().map(|(body, version)| (key, body, *version)));
+            if flow.is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Keys whose rows may have entries in this range of an index, with the entries: no more than so many.

@@ -16,7 +16,7 @@ use crate::work::Blocked;
 
 impl Table {
     /// Shows every key in the range at a live snapshot, in key order for ordered tables and in no order for others, until
-    /// told to stop. Holds one guard all the while: for long work in between use [`Table::cursor`].
+    /// told to stop. Of a table in memory it holds one guard all the while: for long work in between use [`Table::cursor`].
     ///
     /// # Errors
     /// As [`Table::read`]; keys shown before stay shown.
@@ -29,15 +29,16 @@ impl Table {
     ) -> Result<(), Blocked> {
         self.check_version()?;
         self.check_kept(at)?;
-        let guard = self.pin();
         if let Some(backing) = &self.rows.backing {
             return self.each_place(backing, range, direction, |key, place| {
-                Ok(match place.read(at, &guard)? {
+                // No guard longer than for this row: the disc is read in between.
+                Ok(match place.read(at, &self.pin())? {
                     Some((body, version)) => show(key, &self.whole(&body), version),
                     None => ControlFlow::Continue(()),
                 })
             });
         }
+        let guard = self.pin();
         let each = |cell: CellAt<'_>| {
             Ok(match cell.read(at, &guard)? {
                 Some((body, version)) => show(&cell.key, &self.whole(&body), version),
@@ -81,10 +82,10 @@ impl Table {
         self.check_version()?;
         self.check_kept(at)?;
         let index = self.index(index).ok_or(Blocked::SchemaChanged(self.id()))?;
-        let guard = self.pin();
         if self.rows.backing.is_some() {
             return self.visit_entries(index, range, direction, at, show);
         }
+        let guard = self.pin();
         walk_tree(&index.tree, range, direction, &guard, |entry, cell| {
             Ok(match cell.read(at, &guard)? {
                 Some((body, version)) => match self.matching(index, entry, &cell.key, &body) {
