@@ -28,6 +28,8 @@ use crate::work::{Op, Write};
 
 /// The table whose rows are the definitions of the others.
 pub const SCHEMA_TABLE: TableId = TableId(1);
+/// Its name: those that begin so are the system's own.
+pub(crate) const SCHEMA_NAME: &str = "_schema";
 
 pub(crate) struct Catalog {
     /// Frees the entries of the two maps; see `heap` for why it is their own.
@@ -211,7 +213,7 @@ fn schema_def() -> TableDef {
     let attribute = |name: &str, ty| Attribute { name: name.to_owned(), ty, nullable: false, default: None };
     TableDef {
         id: SCHEMA_TABLE,
-        name: "_schema".to_owned(),
+        name: SCHEMA_NAME.to_owned(),
         version: SchemaVersion::FIRST,
         kind: Kind::Set,
         attributes: vec![

@@ -99,6 +99,7 @@ fn check_counts_what_a_stop_has_left_and_finds_one_flipped_bit() {
     };
     assert_eq!(keys("small"), 20);
     assert!((1..=18).contains(&keys("large")));
+    assert!(keys("_schema") >= 2, "the definitions are a table too, and have its name");
     let image = home.path().join("n1/image.redb");
     let mut bytes = std::fs::read(&image).expect("it is there");
     let row = b"row number 7";

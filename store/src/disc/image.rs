@@ -30,7 +30,7 @@ use super::limits::{IMAGE_CACHE_BYTES, LOADERS_MAX, SHARED_ROWS_MIN};
 use super::segment::Position;
 use super::shared::{Give, Hand, shared};
 use super::view::Seen;
-use crate::catalog::{SCHEMA_TABLE, defined_by};
+use crate::catalog::{SCHEMA_NAME, SCHEMA_TABLE, defined_by};
 use crate::clock::Timestamp;
 use crate::codec;
 use crate::ids::{Incarnation, NodeId, TableId, TxId};
@@ -207,7 +207,7 @@ impl Image {
 
     /// The names of all tables.
     pub(super) fn names(&self) -> Result<BTreeMap<TableId, String>> {
-        let mut names = BTreeMap::new();
+        let mut names = BTreeMap::from([(SCHEMA_TABLE, SCHEMA_NAME.to_owned())]);
         self.each_definition(|_, _, _, body| {
             for row in body.rows() {
                 let def = defined_by(row).map_err(|error| error.to_string())?;
