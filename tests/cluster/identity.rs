@@ -1,19 +1,11 @@
 //! Who a node is, and what happens when it is not who others take it for.
 
 use std::net::TcpListener;
-use std::time::Instant;
 
 use hypermnesia::{Error, Node, Storage, TableDef, Type, Value};
 
 use crate::trio::{LONG, Trio};
-
-fn until(mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + LONG;
-    while !holds() {
-        assert!(Instant::now() < end, "it never came");
-        std::thread::yield_now();
-    }
-}
+use crate::until::until;
 
 #[test]
 fn a_directory_of_other_members_is_refused_and_left_as_it_is() {

@@ -13,3 +13,5 @@ mod local;
 mod loopback;
 mod sequences;
 mod trio;
+#[path = "../shared/until.rs"]
+mod until;

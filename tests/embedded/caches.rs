@@ -2,10 +2,11 @@
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hypermnesia::{DynTable, Error, Kind, Lifetime, Node, SchemaError, TableBuilder, TableDef, Type, Value};
 
+use crate::until::until;
 use crate::{key, node, row};
 
 fn def() -> TableBuilder {
@@ -78,16 +79,7 @@ fn threads_fill_a_cache_and_it_stays_bounded() {
             });
         }
     });
-    let end = Instant::now() + Duration::from_secs(20);
-    while t.len().expect("read") > 200 || t.bytes().expect("read") > 5_000 {
-        assert!(
-            Instant::now() < end,
-            "{} rows of {} bytes are left",
-            t.len().expect("read"),
-            t.bytes().expect("read")
-        );
-        std::thread::yield_now();
-    }
+    until(|| t.len().expect("read") <= 200 && t.bytes().expect("read") <= 5_000);
     assert_eq!(t.to_vec().expect("read").len() as u64, t.len().expect("read"));
 }
 
@@ -98,17 +90,12 @@ fn idle_rows_go() {
     let t = node.create_table(def().local().max_idle(Duration::from_millis(300))).expect("new");
     t.insert(&row(1, 1)).expect("written");
     t.insert(&row(2, 2)).expect("written");
-    let end = Instant::now() + Duration::from_secs(20);
-    while t.len().expect("read") > 1 {
+    until(|| {
         assert!(t.contains(&key(1)).expect("read"), "it is read all the time");
-        assert!(Instant::now() < end, "the other one never went");
-        std::thread::yield_now();
-    }
+        t.len().expect("read") == 1
+    });
     // Counted right behind the removal.
-    while t.statistics().expect("read").evictions != 1 {
-        assert!(Instant::now() < end, "it was never counted");
-        std::thread::yield_now();
-    }
+    until(|| t.statistics().expect("read").evictions == 1);
 }
 
 #[test]
@@ -189,11 +176,7 @@ fn hits_misses_and_expirations_are_counted() {
     for id in [1, 1, 2, 3] {
         t.get(&key(id)).expect("read");
     }
-    let end = Instant::now() + Duration::from_secs(20);
-    while t.len() != Ok(1) {
-        assert!(Instant::now() < end, "it was never removed");
-        std::thread::yield_now();
-    }
+    until(|| t.len() == Ok(1));
     let counted = t.statistics().expect("read");
     assert_eq!((counted.hits, counted.misses, counted.expirations, counted.deadlines), (2, 2, 1, 1));
 }

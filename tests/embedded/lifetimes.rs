@@ -1,21 +1,14 @@
 //! Rows that live for a time, defaults, and indexes with several entries a row.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hypermnesia::{Error, Kind, Lifetime, Storage, TableDef, Type, Value};
 
+use crate::until::until;
 use crate::{key, node, row, table};
 
 const PAST: Lifetime = Lifetime::Until(UNIX_EPOCH);
 const HOUR: Lifetime = Lifetime::For(Duration::from_secs(3600));
-
-fn until_true(mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < end, "it never came");
-        std::thread::yield_now();
-    }
-}
 
 #[test]
 fn what_is_past_is_absent_everywhere_and_then_gone() {
@@ -32,7 +25,7 @@ fn what_is_past_is_absent_everywhere_and_then_gone() {
     assert_eq!(t.increment(&key(1), "n", 1).expect("done"), None);
     let found = node.query("SELECT count(*) FROM t", &[]).expect("read");
     assert_eq!(found.rows, [[Value::Int(2)]]);
-    until_true(|| t.len().expect("read") == 2);
+    until(|| t.len().expect("read") == 2);
     t.insert_with(&row(1, 1), PAST).expect("written");
     assert!(t.insert_new(&row(1, 5)).expect("written"), "the key is free");
     assert_eq!(t.deadline(&key(1)).expect("read"), None, "the new row has a life of its own");
@@ -98,7 +91,7 @@ fn deadlines_survive_a_restart() {
     let second = open();
     let t = second.dyn_table("t").expect("kept");
     assert_eq!((t.deadline(&key(1)).expect("read"), t.get(&key(2)).expect("read")), (deadline, None));
-    until_true(|| t.len().expect("read") == 1);
+    until(|| t.len().expect("read") == 1);
 }
 
 #[test]

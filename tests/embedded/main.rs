@@ -20,6 +20,8 @@ mod sequences;
 mod shadows;
 mod snapshots;
 mod tables;
+#[path = "../shared/until.rs"]
+mod until;
 
 use hypermnesia::{DynTable, Kind, Node, TableDef, Type, Value};
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use hypermnesia::{Error, Filter, Kind, Pattern, Span, Value};
 
+use crate::until::until;
 use crate::{key, node, row, sorted, table};
 
 fn n(row: &[Value]) -> i64 {
@@ -202,13 +203,8 @@ fn what_a_snapshot_kept_goes_when_nobody_writes_any_more() {
     (50..100).for_each(|id| t.delete(&key(id)).expect("it is there"));
     assert_eq!(t.statistics().expect("read").old_versions, 100);
     drop(snapshot);
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    loop {
+    until(|| {
         let told = t.statistics().expect("read");
-        if (told.old_versions, told.deletions) == (0, 0) {
-            break;
-        }
-        assert!(std::time::Instant::now() < end, "{told:?}");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+        (told.old_versions, told.deletions) == (0, 0)
+    });
 }
