@@ -356,7 +356,7 @@ fn encode(fact: &Fact) -> Vec<u8> {
 mod tests {
     use std::time::Duration;
 
-    use crate::{Error, Node, Storage, TableDef, TxOptions, Type, Value};
+    use crate::{Error, Node, Outcome, Storage, TableDef, TxOptions, Type, Value};
 
     #[test]
     fn while_the_image_is_opened_again_callers_may_try_again() {
@@ -379,5 +379,33 @@ mod tests {
         disc.reopen_image(&node.core).expect("the disc is well");
         table.insert(&row).expect("written");
         assert_eq!(table.get(&row).expect("read"), Some(row.to_vec()));
+    }
+
+    #[test]
+    fn a_disc_that_hangs_keeps_only_those_who_wait_for_it() {
+        // Aim: while a write hangs nothing is acknowledged that waits for it, and who waits hears that the outcome is unknown;
+        // reads, tables in memory and the status go on; when it comes through the outcome is known, the row is there whole,
+        // and no lock is left. Method: the writer held, as by a thread that does not come back from the system.
+        let home = tempfile::tempdir().expect("a directory");
+        let node = Node::builder().data_dir(home.path()).build().expect("it starts");
+        let def = |name| TableDef::builder(name).attribute("id", Type::Int);
+        let kept = node.create_table(def("kept").copy(node.id(), Storage::Disc)).expect("new");
+        let free = node.create_table(def("free").local()).expect("new");
+        let row = |id| [Value::Int(id)];
+        kept.insert(&row(1)).expect("written");
+        let disc = node.core.disc.as_ref().expect("it has one");
+        let hangs = disc.writer.lock();
+        let soon = TxOptions { deadline: Duration::from_millis(100), ..TxOptions::default() };
+        let told = node.transaction_with(&soon, |tx| tx.insert(&kept, &row(2)));
+        let Err(Error::Unknown { txid }) = told else { panic!("{told:?}") };
+        free.insert(&row(1)).expect("no log waits for it");
+        assert_eq!((kept.contains(&row(1)), free.contains(&row(1))), (Ok(true), Ok(true)));
+        assert!(node.status().ready);
+        drop(hangs);
+        // It needs the row's lock, so it waits for the outcome.
+        let found = node.transaction(|tx| tx.get(&kept, &row(2)));
+        assert_eq!(found, Ok(Some(row(2).to_vec())));
+        assert!(matches!(node.outcome(txid), Outcome::Committed(_)), "{:?}", node.outcome(txid));
+        kept.delete(&row(2)).expect("nobody holds it");
     }
 }
