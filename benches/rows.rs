@@ -1,15 +1,15 @@
 //! Operations on single rows of one node, in the shapes of `benches/peers` (1 M rows of a u64 key, 100 bytes and a small
 //! integer), beside the maps of `benches/peers/maps` and ETS. One JSON line per figure on the standard output:
 //! `cargo bench --bench rows`, with `PEER_RECORDS`, `PEER_MS` and `PEER_REPS` as there, and `PEER_ONLY` for
-//! a part of a workload's name. A read gives a counted handle of the row,
-//! as the maps do.
+//! a part of a workload's name. A read gives a counted handle of the row, as the maps do; a counter adds to one attribute and gives the
+//! sum, as ETS does.
 
 use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use hypermnesia::{Count, Node, Record, Row, Span, Table, ValueRef};
+use hypermnesia::{Node, Record, Row, Span, Table, ValueRef};
 
 #[path = "peers/keys.rs"]
 mod keys;
@@ -175,8 +175,7 @@ where
         timed(workload, 32, &|choices| if choices.below(100) < share { get(choices) } else { put(choices) });
     }
     timed("update_counter", 32, &|choices| {
-        let count = [Count::new("small", 1)];
-        black_box(table.update_counter(&choices.below(n), &count, None).expect("it is there"));
+        black_box(table.increment(&choices.below(n), "small", 1).expect("it is there"));
     });
     if R::TABLE == "ordered" {
         timed("range100", 1, &|choices| {

@@ -3,7 +3,7 @@
 
 use hypermnesia_store::work::Op;
 use hypermnesia_store::{
-    Body, Decision, Key, Kind, Row, RowError, TableDef, Timestamp, Type, Value, ValueRef,
+    Body, Decision, Key, Kind, Numbers, Row, RowError, TableDef, Timestamp, Type, Value, ValueRef,
 };
 use smallvec::SmallVec;
 
@@ -115,8 +115,7 @@ pub(crate) fn count(
     default: Option<&Row>,
 ) -> Result<Decision<Option<Vec<i64>>>> {
     no_bag(def, "update_counter")?;
-    let positions = counts.iter().map(|count| position_outside_key(def, &count.attribute));
-    let positions = positions.collect::<Result<SmallVec<[usize; 4]>>>()?;
+    let positions = positions_of(def, counts)?;
     if let Some(default) = default
         && def.key_of(default).map_err(Error::from)? != *key
     {
@@ -131,27 +130,66 @@ pub(crate) fn count(
         }
         (None, None) => return Ok((None, None)),
     };
-    let mut sums: Vec<i64> = Vec::with_capacity(counts.len());
-    for (n, count) in counts.iter().enumerate() {
-        // Counting one attribute twice counts on from the first sum.
-        let before = positions[..n].iter().rposition(|earlier| *earlier == positions[n]);
-        let old = before.map_or_else(|| row.attribute(positions[n]), |before| ValueRef::Int(sums[before]));
-        sums.push(add(def, &count.attribute, old, count)?);
-    }
-    let sum = |position: usize| {
-        let at = positions.iter().rposition(|counted| *counted == position)?;
-        Some(ValueRef::Int(sums[at]))
-    };
+    let sums = sums_of(def, row, counts, &positions)?;
+    let numbers = numbers(&positions, &sums);
     // An integer where an integer was: of a row as it is written today nothing else needs to be looked at.
     let counted = match def.is_own(row) {
         true => {
-            let own = positions.iter().enumerate().filter(|(n, at)| !positions[n + 1..].contains(at));
-            let changes: SmallVec<[_; 2]> = own.filter_map(|(_, &at)| Some((at, sum(at)?))).collect();
+            let changes: SmallVec<[_; 2]> = numbers.iter().map(|&(at, n)| (at, ValueRef::Int(n))).collect();
             row.replacing(&changes)?
         }
-        false => rewritten(def, row, sum)?,
+        false => {
+            let sum = |position| numbers.iter().find(|(at, _)| *at == position);
+            rewritten(def, row, |position| sum(position).map(|&(_, n)| ValueRef::Int(n)))?
+        }
     };
     Ok((Some(Op::Put(counted)), Some(sums)))
+}
+
+/// The same as numbers that take the place of others, for a row that is there as it is written today; nothing for another.
+pub(crate) fn count_in_place(
+    def: &TableDef,
+    row: &Row,
+    counts: &[Count],
+    positions: &[usize],
+) -> Option<Result<(Numbers, Vec<i64>)>> {
+    let sums = def.is_own(row).then(|| sums_of(def, row, counts, positions))?;
+    Some(sums.map(|sums| (numbers(positions, &sums), sums)))
+}
+
+/// As [`count_in_place`], for one attribute, of which `by` is added.
+pub(crate) fn add_in_place(
+    def: &TableDef,
+    row: &Row,
+    by: i64,
+    position: usize,
+) -> Option<Result<(Numbers, i64)>> {
+    let name = || &*def.attributes[position].name;
+    let sum = def.is_own(row).then(|| add(def, name, row.attribute(position), by, None))?;
+    Some(sum.map(|sum| (Numbers::from_slice(&[(position, sum)]), sum)))
+}
+
+pub(crate) type Positions = SmallVec<[usize; 2]>;
+
+pub(crate) fn positions_of(def: &TableDef, counts: &[Count]) -> Result<Positions> {
+    counts.iter().map(|count| position_outside_key(def, &count.attribute)).collect()
+}
+
+/// What each count comes to. Counting one attribute twice counts on from the first sum.
+fn sums_of(def: &TableDef, row: &Row, counts: &[Count], positions: &[usize]) -> Result<Vec<i64>> {
+    let mut sums: Vec<i64> = Vec::with_capacity(counts.len());
+    for (n, count) in counts.iter().enumerate() {
+        let before = positions[..n].iter().rposition(|earlier| *earlier == positions[n]);
+        let old = before.map_or_else(|| row.attribute(positions[n]), |before| ValueRef::Int(sums[before]));
+        sums.push(add(def, || &*count.attribute, old, count.by, count.wrap)?);
+    }
+    Ok(sums)
+}
+
+/// Each counted position once, with its last sum.
+fn numbers(positions: &[usize], sums: &[i64]) -> Numbers {
+    let last = |(n, at): &(usize, &usize)| !positions[n + 1..].contains(*at);
+    positions.iter().enumerate().filter(last).map(|(n, &at)| (at, sums[n])).collect()
 }
 
 /// A row some of whose attributes changed in place: it keeps its deadline.
@@ -161,32 +199,43 @@ fn rewritten<'v>(def: &TableDef, row: &'v Row, new: impl Fn(usize) -> Option<Val
     Ok(def.encode_row_refs(values)?.with_deadline(row.deadline_ms())?)
 }
 
-fn add(def: &TableDef, attribute: &str, value: ValueRef<'_>, count: &Count) -> Result<i64> {
-    let old = match value {
-        ValueRef::Int(old) => old,
-        // A whole number is a Uint only where it does not fit an Int.
-        ValueRef::Uint(old) => {
-            return Err(Error::abort(format!(
-                "counter {attribute:?} of table {:?} stands at {old}, and counting ends at 2^63 - 1",
-                def.name
-            )));
-        }
-        other => {
-            return Err(Error::Row(RowError::Type {
-                table: def.name.clone(),
-                attribute: attribute.to_owned(),
-                wanted: Type::Int,
-                given: other.type_name(),
-            }));
-        }
+/// The sum; when it passes the threshold of `wrap`, the reset value.
+#[inline]
+fn add<'n>(
+    def: &TableDef,
+    attribute: impl Fn() -> &'n str,
+    value: ValueRef<'_>,
+    by: i64,
+    wrap: Option<(i64, i64)>,
+) -> Result<i64> {
+    let sum = match value {
+        ValueRef::Int(old) => old.checked_add(by),
+        other => return Err(not_counted(def, attribute(), other)),
     };
-    let overflow = || Error::abort(format!("counter {attribute:?} of table {:?} overflows", def.name));
-    let sum = old.checked_add(count.by).ok_or_else(overflow)?;
-    Ok(match count.wrap {
-        Some((threshold, reset)) if count.by >= 0 && sum > threshold => reset,
-        Some((threshold, reset)) if count.by < 0 && sum < threshold => reset,
+    let overflow = || Error::abort(format!("counter {:?} of table {:?} overflows", attribute(), def.name));
+    let sum = sum.ok_or_else(overflow)?;
+    Ok(match wrap {
+        Some((threshold, reset)) if by >= 0 && sum > threshold => reset,
+        Some((threshold, reset)) if by < 0 && sum < threshold => reset,
         _ => sum,
     })
+}
+
+#[cold]
+fn not_counted(def: &TableDef, attribute: &str, value: ValueRef<'_>) -> Error {
+    match value {
+        // A whole number is a Uint only where it does not fit an Int.
+        ValueRef::Uint(old) => Error::abort(format!(
+            "counter {attribute:?} of table {:?} stands at {old}, and counting ends at 2^63 - 1",
+            def.name
+        )),
+        other => Error::Row(RowError::Type {
+            table: def.name.clone(),
+            attribute: attribute.to_owned(),
+            wanted: Type::Int,
+            given: other.type_name(),
+        }),
+    }
 }
 
 pub(crate) fn position_outside_key(def: &TableDef, name: &str) -> Result<usize> {

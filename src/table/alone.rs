@@ -2,7 +2,7 @@
 //! lock ([`hypermnesia_store::Store::alter`]); else, and whenever that cannot be done at once, they are transactions.
 
 use hypermnesia_store::work::Op;
-use hypermnesia_store::{Body, Decision, Key, Row, TableDef};
+use hypermnesia_store::{Body, Decision, Key, Numbers, Row, TableDef};
 
 use super::{OpenTable, Table};
 use crate::decision::timed;
@@ -50,6 +50,24 @@ impl<S: Shape> Table<S> {
     pub(super) fn delete_alone(&self, key: &Key) -> Result<bool> {
         let open = self.writable()?;
         self.alter_alone(&open, key, |_| Ok((Some(Op::Delete), ()))).transpose().map(|done| done.is_some())
+    }
+
+    /// Counts in place, where the table's rows change so and the key has one; nothing when it takes more, with nothing
+    /// changed. What `prepare` finds out of the definition is done while the row is on its way from memory.
+    pub(super) fn count_alone<P, T>(
+        &self,
+        key: &Key,
+        prepare: impl FnOnce(&TableDef) -> Result<P>,
+        decide: impl FnOnce(&TableDef, &Row, P) -> Option<Result<(Numbers, T)>>,
+    ) -> Result<Option<T>> {
+        let open = self.writable()?;
+        if !self.is_alone(&open) {
+            return Ok(None);
+        }
+        let store = &self.core.store;
+        let (prepare, decide) =
+            (|| prepare(open.def()), |row: &Row, prepared| decide(open.def(), row, prepared));
+        store.count(&open, key, store.clock().wall_ms(), prepare, decide).transpose()
     }
 
     fn is_alone(&self, open: &OpenTable<'_>) -> bool {

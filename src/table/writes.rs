@@ -1,6 +1,6 @@
 //! Writes outside a transaction: what is offered. How they are done is in `alone`.
 
-use hypermnesia_store::{Timestamp, Value};
+use hypermnesia_store::{Key, Row, TableDef, Timestamp, Value};
 
 use super::Table;
 use crate::decision::{self, Expected};
@@ -138,8 +138,13 @@ impl<S: Shape> Table<S> {
     where
         S: ShapeKey<Q>,
     {
-        let default = default.map(|row| self.encoded(row).map(|(_, row)| row)).transpose()?;
-        let key = self.key(key)?;
+        let (default, key) = (default.map(|row| self.encoded(row)).transpose()?, self.key(key)?);
+        if default.as_ref().is_none_or(|(own, _)| *own == key)
+            && let Some(sums) = self.count_in_place(&key, counts)?
+        {
+            return Ok(Some(sums));
+        }
+        let default = default.map(|(_, row)| row);
         self.alter(&key, |def, held| decision::count(def, held, &key, counts, default.as_ref()))
     }
 
@@ -151,8 +156,23 @@ impl<S: Shape> Table<S> {
     where
         S: ShapeKey<Q>,
     {
-        let sums = self.update_counter(key, &[Count::new(attribute.to_owned(), by)], None)?;
+        let found = self.key(key)?;
+        let prepare = |def: &TableDef| decision::position_outside_key(def, attribute);
+        let decide = |def: &TableDef, row: &Row, position| decision::add_in_place(def, row, by, position);
+        if let Some(sum) = self.count_alone(&found, prepare, decide)? {
+            return Ok(Some(sum));
+        }
+        let count = [Count::new(attribute.to_owned(), by)];
+        let sums = self.alter(&found, |def, held| decision::count(def, held, &found, &count, None))?;
         Ok(sums.and_then(|sums| sums.first().copied()))
+    }
+
+    fn count_in_place(&self, key: &Key, counts: &[Count]) -> Result<Option<Vec<i64>>> {
+        let prepare = |def: &TableDef| decision::positions_of(def, counts);
+        let decide = |def: &TableDef, row: &Row, positions: decision::Positions| {
+            decision::count_in_place(def, row, counts, &positions)
+        };
+        self.count_alone(key, prepare, decide)
     }
 
     /// Takes every row away in one step, whatever their number: on all copies, or of a local table those of this node.

@@ -138,7 +138,8 @@ fn fill(table: &Table, fresh: &[IndexId], begins: bool, guard: &LocalGuard<'_>) 
 
 fn fill_from_cell(table: &Table, fresh: &[&Arc<Index>], cell: &CellRef, guard: &LocalGuard<'_>) {
     let read = |version: &Version<'_>| version.committed().is_none_or(|at| is_read(table, at));
-    for body in cell.versions(guard).filter(read).filter_map(|version| version.body()) {
+    // Counted: a schema that is loaded, not agreed on, comes without the table's lock.
+    for body in cell.versions(guard).filter(read).filter_map(|version| version.kept()) {
         for index in fresh {
             let entries = index.entries(&table.def, &cell.key, Some(&body));
             entries.iter().for_each(|entry| index.put(entry, cell, guard));

@@ -1,4 +1,4 @@
-//! One key's versions, newest first. Readers follow pointers under a guard and lock nothing. Changing the chain needs the
+//! One key's versions, newest first. Readers follow pointers under a guard and lock nothing (`chain`). Changing the chain needs the
 //! key's write lock (or its lock shard with nobody in it), so there is one changer at a time and at most one version that
 //! is not decided: the head. What a version is, is said in `version`.
 
@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use seize::{Guard as _, LocalGuard};
 
+use crate::chain::{Chain, Versions};
 use crate::clock::{Clock, Timestamp};
 use crate::key::Key;
 use crate::prefetch::prefetch;
@@ -22,6 +23,9 @@ pub(crate) type CellRef = triomphe::Arc<Cell>;
 
 /// A cell that somebody looks at under a guard; `clone_arc` keeps it.
 pub(crate) type CellAt<'g> = triomphe::ArcBorrow<'g, Cell>;
+
+/// Of the caches.
+const LINE: usize = 64;
 
 /// One key and its versions.
 pub(crate) struct Cell {
@@ -40,62 +44,52 @@ impl Cell {
         prefetch(guard.protect(&self.head, Ordering::Acquire));
     }
 
-    /// All versions, newest first, aborted marks included.
+    /// Asks for the memory of its newest version as far as a row of middling size goes, lines that are met one after the other.
     #[inline]
-    pub(crate) fn versions<'g>(&self, guard: &'g LocalGuard<'_>) -> Versions<'g> {
-        Versions { at: guard.protect(&self.head, Ordering::Acquire), guard }
+    pub(crate) fn ask_for_row(&self, guard: &LocalGuard<'_>) {
+        let row = guard.protect(&self.head, Ordering::Acquire).cast_const();
+        prefetch(row);
+        prefetch(row.wrapping_byte_add(LINE));
+        prefetch(row.wrapping_byte_add(2 * LINE));
     }
 
-    /// What is visible at a snapshot. Absent, deleted and past its deadline are alike.
+    /// Its versions.
+    #[inline]
+    pub(crate) fn chain<'g>(&self, guard: &'g LocalGuard<'_>) -> Chain<'g> {
+        // SAFETY: from the cell, under the guard.
+        unsafe { Chain::from(guard.protect(&self.head, Ordering::Acquire), guard) }
+    }
+
+    /// As [`Chain::versions`].
+    #[inline]
+    pub(crate) fn versions<'g>(&self, guard: &'g LocalGuard<'_>) -> Versions<'g> {
+        self.chain(guard).versions()
+    }
+
+    /// As [`Chain::read`].
     #[inline]
     pub(crate) fn read<'g>(
         &self,
         at: Timestamp,
         guard: &'g LocalGuard<'_>,
     ) -> Result<Option<(Seen<'g>, Timestamp)>, Blocked> {
-        for version in self.versions(guard) {
-            if let Some(committed) = version.settled().filter(|committed| *committed <= at) {
-                return Ok(seen_at(version, committed, at));
-            }
-            match version.fate() {
-                Fate::Committed { at: committed, .. } if committed <= at => {
-                    return Ok(seen_at(version, committed, at));
-                }
-                // Proposed at or below the snapshot, committed above it: wrong text 1 of the protocol.
-                Fate::Committed { at: committed, proposal } if proposal.0 != 0 && proposal <= at => {
-                    return Err(Blocked::Raise(committed));
-                }
-                Fate::Pending(txn) if txn.proposal().is_some_and(|proposal| proposal <= at) => {
-                    return Err(Blocked::Pending(share(txn)));
-                }
-                Fate::Placing => {
-                    if let Some(committed) = version.keep_above(at).filter(|committed| *committed <= at) {
-                        return Ok(seen_at(version, committed, at));
-                    }
-                }
-                Fate::Committed { .. } | Fate::Pending(_) | Fate::Aborted => {}
-            }
-        }
-        Ok(None)
+        self.chain(guard).read(at)
     }
 
-    /// The version on top, when it is committed and folded: then it is what the key holds now, whatever the clock says.
+    /// As [`Chain::settled`].
     #[inline]
     pub(crate) fn settled<'g>(&self, guard: &'g LocalGuard<'_>) -> Option<(Version<'g>, Timestamp)> {
-        let top = NonNull::new(guard.protect(&self.head, Ordering::Acquire))?;
-        // SAFETY: as in `Versions`.
-        let top = unsafe { Version::at(top) };
-        top.settled().map(|at| (top, at))
+        self.chain(guard).settled()
     }
 
-    /// The newest committed version, deletions included, whatever stands undecided above it.
+    /// As [`Chain::newest`].
     pub(crate) fn newest<'g>(&self, guard: &'g LocalGuard<'_>) -> Option<(Version<'g>, Timestamp)> {
-        self.versions(guard).find_map(|version| version.committed().map(|at| (version, at)))
+        self.chain(guard).newest()
     }
 
-    /// The newest committed row or bag, past its deadline or not.
+    /// As [`Chain::newest_body`].
     pub(crate) fn newest_body<'g>(&self, guard: &'g LocalGuard<'_>) -> Option<(Seen<'g>, Timestamp)> {
-        self.newest(guard).and_then(|(version, at)| version.body().map(|body| (body, at)))
+        self.chain(guard).newest_body()
     }
 
     /// Whether a version of somebody else than this transaction is undecided.
@@ -105,6 +99,11 @@ impl Cell {
             Some(Fate::Placing) => true,
             _ => false,
         }
+    }
+
+    /// Whether somebody changes its row in place. Before a look at the version's timestamp.
+    pub(crate) fn is_shifting(&self, guard: &LocalGuard<'_>) -> bool {
+        self.versions(guard).next().is_some_and(|version| version.is_shifting())
     }
 
     /// Puts a mark on top. Under the write lock; the transaction is kept in `flight` until the mark is gone.
@@ -194,39 +193,5 @@ impl Drop for Cell {
             // SAFETY: as above.
             unsafe { version::free(block) };
         }
-    }
-}
-
-fn seen_at<'g>(version: Version<'g>, committed: Timestamp, at: Timestamp) -> Option<(Seen<'g>, Timestamp)> {
-    let body = version.body().filter(|body| !body.is_expired(at));
-    body.map(|body| (body, committed))
-}
-
-/// A counted reference to a transaction that a mark points to.
-fn share(txn: &Txn) -> Arc<Txn> {
-    let raw = ptr::from_ref(txn);
-    // SAFETY: every `Txn` that a mark points to lives in an `Arc` (see `Cell::mark`), which is alive as said in `Version::fate`.
-    unsafe {
-        Arc::increment_strong_count(raw);
-        Arc::from_raw(raw)
-    }
-}
-
-/// Versions from the newest on.
-pub(crate) struct Versions<'g> {
-    at: *mut Head,
-    guard: &'g LocalGuard<'g>,
-}
-
-impl<'g> Iterator for Versions<'g> {
-    type Item = Version<'g>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Version<'g>> {
-        // SAFETY: loaded through the guard from a linked version or the head; retired only after it is unlinked, so it
-        // outlives the guard.
-        let version = unsafe { Version::at(NonNull::new(self.at)?) };
-        self.at = version.next(self.guard);
-        Some(version)
     }
 }

@@ -185,6 +185,19 @@ impl Cells {
         }
     }
 
+    /// Asks for the memory that finding a key takes then, waiting for the first.
+    #[inline]
+    pub(crate) fn ask_for_cell(&self, key: &Key, guard: &LocalGuard<'_>) {
+        let hash = self.hash(key);
+        let place = Place::of(hash);
+        let Some(groups) = self.groups(place.shard(), guard) else { return };
+        let group = &groups.all[place.home(groups.homes)];
+        let found = equal_to(group.tags.load(Ordering::Acquire), tag(hash));
+        if let Some(at) = marked(found).next() {
+            prefetch(guard.protect(&group.places[at], Ordering::Acquire));
+        }
+    }
+
     /// Asks for the memory that finding these keys takes, for all of them at once.
     pub(crate) fn ask<'k>(&self, keys: impl Iterator<Item = &'k Key> + Clone, guard: &LocalGuard<'_>) {
         let groups = |key: &Key| {

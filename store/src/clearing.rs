@@ -29,7 +29,8 @@ impl Table {
             told.unwrap_or_else(|blocked| backing.give_up(&blocked));
         } else if self.rows.events.has_listeners() {
             let told: Result<(), Infallible> = self.rows.cells.each(guard, |cell| {
-                let newest = cell.newest_body(guard).filter(|(body, _)| !body.is_expired(at));
+                // Counted: a schema that is loaded, not agreed on, comes without the table's lock.
+                let newest = cell.chain(guard).newest_kept().filter(|(body, _)| !body.is_expired(at));
                 if let Some((body, _)) = newest {
                     self.tell_cleared(&cell.key, &body, at);
                 }

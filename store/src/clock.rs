@@ -98,6 +98,19 @@ impl Clock {
         }
     }
 
+    /// A timestamp above this one that every snapshot from now on is at or above: what the clock says, raised if need be.
+    /// Others may have the same, unless somebody has read the clock since it stood there (see `quiet`).
+    #[inline]
+    pub(crate) fn behind(&self, before: Timestamp) -> Timestamp {
+        let now = self.read();
+        if now > before {
+            return now;
+        }
+        let next = Timestamp(before.0 + 1);
+        self.now.fetch_max(next.0, Ordering::AcqRel);
+        next
+    }
+
     /// Raises the clock to a timestamp heard from a peer or found on disc.
     ///
     /// # Errors

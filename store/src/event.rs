@@ -62,7 +62,8 @@ impl Subscription {
         self.ring.state.lock().pop()
     }
 
-    /// The next event, or a promise to call the waker when one comes.
+    /// The next event, or a promise to call the waker when one comes. It is called with a lock of the store held, so it may
+    /// say that there is something to do, as those of runtimes do, and must not do it at once.
     pub fn poll(&self, waker: &Waker) -> Option<Heard> {
         let mut state = self.ring.state.lock();
         let next = state.pop();

@@ -2,7 +2,8 @@
 //! cells and nodes, and the transactions that marks point to.
 //!
 //! Two collectors, on purpose: papaya frees everything its collector still holds when a map is dropped, whoever else uses
-//! that collector, so the catalog's map has one of its own. What is retired here points to nothing of its table.
+//! that collector, so the catalog's map has one of its own. What is retired here points to nothing of its table, but for the
+//! notice of `shift`, which holds the rows weakly.
 
 use std::sync::{Arc, OnceLock};
 

@@ -28,11 +28,13 @@ pub mod calendar;
 pub mod catalog;
 mod cell;
 mod cells;
+mod chain;
 mod change;
 mod clearing;
 pub mod clock;
 pub mod codec;
 mod commit;
+mod count;
 pub mod cursor;
 mod deadline;
 pub mod disc;
@@ -52,10 +54,12 @@ mod memory;
 pub mod order;
 mod prefetch;
 mod prepare;
+mod quiet;
 mod range_lock;
 mod resident;
 pub mod row;
 pub mod schema;
+mod shift;
 mod single;
 pub mod size;
 mod snapshot;
@@ -79,7 +83,7 @@ pub use event::{Event, EventDetail, Heard, Subscription};
 pub use ids::{Incarnation, IndexId, NodeId, SchemaVersion, TableId, TxId};
 pub use key::{Key, KeyRange};
 pub use load::LoadError;
-pub use row::{Body, Row};
+pub use row::{Body, Numbers, Row};
 pub use schema::{
     Ack, Attribute, IndexDef, Kind, Layout, Mode, Retention, RowError, SchemaError, Storage, TableBuilder,
     TableCopy, TableDef, Type,

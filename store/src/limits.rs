@@ -108,3 +108,9 @@ pub(crate) const RETIRED_SOON_BYTES: usize = 2 << 10;
 
 /// Keys that room is made for at once, whatever somebody says that will come: 700 MB of places.
 pub(crate) const RESERVED_KEYS_MAX: usize = 64 << 20;
+
+/// A table whose numbers were counted so often changes them in place from then on.
+pub(crate) const COUNTED_OFTEN: u32 = 1_024;
+
+/// Changes in place wait for a moment without snapshots; one in so many that found none looks for it.
+pub(crate) const QUIET_TRIED_EVERY: u32 = 256;

@@ -275,7 +275,7 @@ impl Table {
         }
         let guard = self.pin();
         let done: Result<(), std::convert::Infallible> = self.rows.cells.each(&guard, |cell| {
-            if let Some((body, at)) = cell.newest_body(&guard) {
+            if let Some((body, at)) = cell.chain(&guard).newest_kept() {
                 show(&cell.key, &body, at);
             }
             Ok(ControlFlow::Continue(()))

@@ -31,7 +31,6 @@ use crate::store::Store;
 use crate::table::{Direction, Table};
 use crate::tree::walk_tree;
 use crate::txn::{Mark, Phase, Progress, Status, Txn};
-use crate::version::Seen;
 use crate::work::{Blocked, Conflict, LockMode, Locked, Prepared, RangeNote, ReadNote, Role, Work, Write};
 
 /// Why prepare stops before its end.
@@ -309,10 +308,13 @@ impl<'a> Steps<'a> {
         }
         let mut quiet = true;
         let mut look = |cell: CellAt<'_>| {
-            let foreign = cell.changed_by_other(self.txn, self.guard);
+            let foreign = cell.changed_by_other(self.txn, self.guard) || cell.is_shifting(self.guard);
             let changed = cell.newest(self.guard).is_some_and(|(version, at)| {
-                let expired = |body: Seen<'_>| body.is_expired(now) && !body.is_expired(note.snapshot);
-                at > note.snapshot || version.body().is_some_and(expired)
+                let expired = |deadline| {
+                    let deadline = Timestamp::from_wall_ms(deadline);
+                    note.snapshot < deadline && deadline <= now
+                };
+                at > note.snapshot || version.deadline_ms().is_some_and(expired)
             });
             quiet = !foreign && !changed;
             Ok::<_, Blocked>(if quiet { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })

@@ -99,7 +99,7 @@ impl Table {
     ) -> Result<Option<(Body, Timestamp)>, Box<Unreadable>> {
         loop {
             if let Some(cell) = self.rows.cell(key, guard) {
-                return Ok(cell.newest_body(guard).map(|(body, at)| (body.clone(), at)));
+                return Ok(cell.chain(guard).newest_kept());
             }
             let Some(backing) = &self.rows.backing else { return Ok(None) };
             match backing.fetch(key)? {

@@ -16,6 +16,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smallvec::SmallVec;
 
 use crate::clock::Timestamp;
 use crate::error::{Malformed, ValueError};
@@ -152,14 +153,8 @@ impl Row {
     /// Where the bytes of an attribute's value stand.
     #[inline]
     fn attribute_place(&self, position: usize) -> Range<usize> {
-        let (row, count) = (&*self.0, self.len());
-        if position >= count {
-            return 0..0;
-        }
-        let width = if row[0] & !TIMED == NARROW { 2 } else { 4 };
-        let start = HEADER_BYTES + width * count;
-        let from = if position == 0 { 0 } else { end_at(row, width, position - 1) };
-        start + from..start + end_at(row, width, position)
+        // SAFETY: the bytes are a row's.
+        unsafe { attribute_place(self.0.as_ptr(), position) }
     }
 
     /// All values in order, borrowed.
@@ -273,9 +268,94 @@ impl Row {
         Row(unsafe { Thin::from_block(block) })
     }
 
+    /// As [`Thin::keep`].
+    ///
+    /// # Safety
+    /// As there.
+    #[inline]
+    pub(crate) unsafe fn keep(block: NonNull<Head>) -> Row {
+        // SAFETY: the caller says so.
+        Row(unsafe { Thin::keep(block) })
+    }
+
+    /// As [`Thin::shift`].
+    ///
+    /// # Safety
+    /// As there.
+    pub(crate) unsafe fn shift<R>(block: NonNull<Head>, change: impl FnOnce(*mut u8) -> R) -> Option<R> {
+        // SAFETY: the caller says so.
+        unsafe { Thin::shift(block, change) }
+    }
+
     /// Whether both are the very same allocation, which is quicker to see than equal bytes.
     pub fn same_allocation(&self, other: &Row) -> bool {
         self.0.is_same(&other.0)
+    }
+}
+
+/// When the row in a block expires; reads what says so and no other byte.
+///
+/// # Safety
+/// The block is a row's.
+pub(crate) unsafe fn deadline_of(block: NonNull<Head>) -> Option<u64> {
+    // SAFETY: as the caller says; a row with this bit has its deadline in its last bytes.
+    unsafe {
+        let row = block.add(1).cast::<u8>().as_ptr().cast_const();
+        let behind = row.add(block.as_ref().len as usize);
+        (*row & TIMED != 0).then(|| u64::from_le(behind.sub(DEADLINE_BYTES).cast::<u64>().read_unaligned()))
+    }
+}
+
+/// Whole numbers at positions of a row.
+pub type Numbers = SmallVec<[(usize, i64); 2]>;
+
+/// Puts whole numbers where others of the same lengths stand in a row, and gives those; nothing, and nothing was changed,
+/// where one does not. Done while the row shifts.
+///
+/// # Safety
+/// As in [`Thin::shift`].
+pub(crate) unsafe fn put_ints(row: *mut u8, numbers: &[(usize, i64)]) -> Option<Numbers> {
+    let swap = |&(position, new): &(usize, i64)| {
+        // SAFETY: the bytes of a row, looked at by nobody else; the value lies within it.
+        unsafe {
+            let place = attribute_place(row, position);
+            value_bytes::swap_int(row.add(place.start), place.len(), new)
+        }
+    };
+    let mut before = Numbers::new();
+    for number in numbers {
+        let Some(old) = swap(number) else {
+            // Each fits where it stood.
+            before.iter().for_each(|number| {
+                swap(number);
+            });
+            return None;
+        };
+        before.push((number.0, old));
+    }
+    Some(before)
+}
+
+/// Where the bytes of an attribute's value stand in a row.
+///
+/// # Safety
+/// The bytes from there on are those of a row, so what it says of itself lies within it.
+#[inline]
+unsafe fn attribute_place(row: *const u8, position: usize) -> Range<usize> {
+    // SAFETY: as the caller says.
+    unsafe {
+        let count = usize::from(u16::from_le(row.add(VERSION_END).cast::<u16>().read_unaligned()));
+        if position >= count {
+            return 0..0;
+        }
+        let narrow = *row & !TIMED == NARROW;
+        let ends = row.add(HEADER_BYTES);
+        let end = |position: usize| match narrow {
+            true => usize::from(u16::from_le(ends.cast::<u16>().add(position).read_unaligned())),
+            false => u32::from_le(ends.cast::<u32>().add(position).read_unaligned()) as usize,
+        };
+        let start = HEADER_BYTES + if narrow { 2 } else { 4 } * count;
+        start + if position == 0 { 0 } else { end(position - 1) }..start + end(position)
     }
 }
 

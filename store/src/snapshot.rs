@@ -13,6 +13,8 @@ use parking_lot::Mutex;
 
 use crate::clock::{Clock, Timestamp};
 use crate::limits::SNAPSHOT_SLOTS;
+use crate::lock::LockTable;
+use crate::quiet::Quiet;
 
 const FREE: u64 = u64::MAX;
 
@@ -27,6 +29,7 @@ pub(crate) struct Snapshots {
     used: AtomicUsize,
     /// Snapshots that found no slot: bound and how many. Rare; held for a map operation; a leaf lock.
     more: Arc<Mutex<BTreeMap<u64, usize>>>,
+    pub(crate) quiet: Quiet,
 }
 
 type Slot = Arc<CachePadded<AtomicU64>>;
@@ -39,13 +42,14 @@ thread_local! {
 impl Snapshots {
     pub(crate) fn new(clock: Arc<Clock>) -> Snapshots {
         let slots = (0..SNAPSHOT_SLOTS).map(|_| Arc::new(CachePadded::new(AtomicU64::new(FREE)))).collect();
-        Snapshots { clock, slots, used: AtomicUsize::new(0), more: Arc::default() }
+        Snapshots { clock, slots, used: AtomicUsize::new(0), more: Arc::default(), quiet: Quiet::default() }
     }
 
-    pub(crate) fn take(&self) -> Snapshot {
+    pub(crate) fn take(&self, locks: &LockTable) -> Snapshot {
         let bound = self.clock.read().0;
         let place = self.claim(bound).map_or_else(|| self.overflow(bound), Place::Slot);
         fence(Ordering::SeqCst);
+        self.quiet.wake(locks);
         Snapshot { at: self.clock.read(), place }
     }
 
@@ -84,6 +88,18 @@ impl Snapshots {
             oldest = self.more.lock().keys().next().map_or(oldest, |bound| oldest.min(*bound));
         }
         Timestamp(oldest)
+    }
+
+    /// Makes the store quiet, if no snapshot is alive. Not within a lock shard.
+    pub(crate) fn be_quiet(&self, wall_ms: u64) {
+        self.quiet.begin(|| self.is_any_alive(), || self.clock.propose(wall_ms));
+    }
+
+    /// Whether one is alive. What those that went have looked at is over.
+    fn is_any_alive(&self) -> bool {
+        let used = self.used.load(Ordering::SeqCst);
+        self.slots[..used].iter().any(|slot| slot.load(Ordering::Acquire) != FREE)
+            || !self.more.lock().is_empty()
     }
 
     /// How many are alive.

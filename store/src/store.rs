@@ -110,7 +110,7 @@ impl Store {
 
     /// Registers a snapshot at the clock's time: everything it may read stays until it is dropped.
     pub fn snapshot(&self) -> Snapshot {
-        self.snapshots.take()
+        self.snapshots.take(&self.locks)
     }
 
     /// No live snapshot reads below this.

@@ -20,7 +20,7 @@ use seize::{Collector, Guard as _, LocalGuard};
 
 use crate::clock::{Clock, Timestamp};
 use crate::limits::RETIRED_SOON_BYTES;
-use crate::row::{Body, Head, Row};
+use crate::row::{self, Body, Head, Numbers, Row};
 use crate::txn::{Status, Txn};
 
 /// `len` of a block with the rows of a bag.
@@ -42,6 +42,12 @@ struct BagBlock {
 
 /// Of the block of a bag.
 pub(crate) const BAG_BYTES: usize = size_of::<BagBlock>();
+
+/// Whether a version is a row, neither a bag's rows nor a deletion.
+#[inline]
+pub(crate) fn is_row(head: &Head) -> bool {
+    head.len < GONE
+}
 
 /// A proposal as it stands in `whose`. It is never followed as a pointer.
 pub(crate) fn folded(proposal: Timestamp) -> *mut Txn {
@@ -168,6 +174,59 @@ impl<'g> Version<'g> {
             _ => Body::Row(unsafe { Row::from_block(self.block) }),
         };
         Some(Seen { body: ManuallyDrop::new(body), alive: PhantomData })
+    }
+
+    /// As [`Version::body`], counted: for who holds no lock and no snapshot while rows may change in place (`shift`).
+    pub(crate) fn kept(&self) -> Option<Body> {
+        match self.is_row() {
+            // SAFETY: it is a row, alive for `'g`.
+            true => Some(Body::Row(unsafe { Row::keep(self.block) })),
+            false => self.body().map(|body| body.clone()),
+        }
+    }
+
+    fn is_row(&self) -> bool {
+        is_row(self.head())
+    }
+
+    /// Whether somebody changes it in place.
+    pub(crate) fn is_shifting(&self) -> bool {
+        self.is_row() && self.head().is_shifting()
+    }
+
+    /// When it expires, without a look at what may change.
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        // SAFETY: it is a row, alive.
+        if self.is_row() { unsafe { row::deadline_of(self.block) } } else { None }
+    }
+
+    /// Puts whole numbers in place of those of the same lengths, if that may be done now: it is a settled row without an
+    /// older version, which nobody counts but its table, and `may` says so in the middle of it. Gives the timestamp, which
+    /// is new and not above the clock, and what the numbers were. Under the key's lock shard, in quiet (`quiet`).
+    pub(crate) fn count(
+        &self,
+        numbers: &[(usize, i64)],
+        clock: &Clock,
+        may: impl Fn() -> bool,
+    ) -> Option<(Timestamp, Numbers)> {
+        let before = self.settled()?;
+        if !self.is_row() || !self.head().next.load(Ordering::Acquire).is_null() {
+            return None;
+        }
+        let change = |row: *mut u8| {
+            if !may() {
+                return None;
+            }
+            // SAFETY: nobody looks at the row, as `Thin::shift` has seen.
+            let old = unsafe { row::put_ints(row, numbers) }?;
+            let at = clock.behind(before);
+            // Whoever looks has seen the end of the shift.
+            self.head().stamp.store(at.0, Ordering::Release);
+            self.forget_proposal();
+            Some((at, old))
+        };
+        // SAFETY: a row, alive; the caller has its key's lock shard, and there is no snapshot. Who has neither counts it.
+        unsafe { Row::shift(self.block, change) }.flatten()
     }
 
     /// The commit timestamp, when it is committed and folded: nearly always, and then nothing else needs to be looked at.

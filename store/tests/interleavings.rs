@@ -5,13 +5,16 @@
 //! What this shows and what not: shuttle interleaves steps but every step is seen at once by all, so mistakes in the order
 //! of steps are found here, and mistakes in the memory orderings by miri (see docs/trust.md).
 //!
-//! Three mistakes are planted on purpose and must be caught: a stamp that is stored without a look at the floor, a proposal
-//! that is drawn before the marks are placed, and a tag that is stored before its place. Each test with a plant runs the same model as the test of the protocol.
+//! Mistakes are planted on purpose and must be caught: a stamp that is stored without a look at the floor, a proposal that is
+//! drawn before the marks are placed, a tag that is stored before its place; and where rows change in place, a reader that
+//! does not wait for the mark of the count, a snapshot that does not pass through the lock shard, and one that looks for
+//! quiet before it announces itself, two that make it quiet at once, a look for ranges before the row is marked. Each test with a plant runs the same model
+//! as the test of the protocol.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use shuttle::sync::Arc;
 use shuttle::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use shuttle::sync::{Arc, Mutex};
 use shuttle::{check_pct, check_random, hint, thread};
 
 /// Schedules of each test: some seconds together.
@@ -37,6 +40,16 @@ enum Planted {
     ProposedFirst,
     /// The tag is stored before the place.
     TagFirst,
+    /// A reader looks at a row as soon as it has counted it.
+    NoWait,
+    /// A snapshot does not wait for what is done in quiet.
+    NoPass,
+    /// Two at a time try to make it quiet.
+    TwoTry,
+    /// A snapshot looks whether it is quiet, and then announces itself.
+    QuietFirst,
+    /// Who counts looks for ranges, and then marks the row.
+    RangesFirst,
 }
 
 const FLOOR: u64 = 1 << 63;
@@ -355,4 +368,206 @@ fn no_cell_is_lost_or_found_after_it_was_freed() {
 #[test]
 fn a_tag_before_its_place_is_caught() {
     assert!(is_caught(|| hash(Planted::TagFirst)));
+}
+
+const LOUD: usize = 0;
+const TRYING: usize = 1;
+const QUIET: usize = 2;
+const WAKING: usize = 3;
+
+/// `Quiet`, one lock shard, one snapshot's slot, and a row that is counted in place: two numbers that go together, and when.
+#[derive(Default)]
+struct Counted {
+    state: AtomicUsize,
+    tries: Mutex<()>,
+    shard: Mutex<()>,
+    announced: AtomicUsize,
+    clock: AtomicU64,
+    numbers: [AtomicU64; 2],
+    stamp: AtomicU64,
+}
+
+impl Counted {
+    /// `Quiet::begin`.
+    fn be_quiet(&self, planted: Planted) {
+        let one = self.tries.try_lock();
+        if one.is_err() && planted != Planted::TwoTry {
+            return;
+        }
+        if self.state.compare_exchange(LOUD, TRYING, SeqCst, SeqCst).is_ok() {
+            let alive = self.announced.load(SeqCst) > 0;
+            if !alive {
+                self.clock.fetch_add(1, SeqCst);
+            }
+            _ = self.state.compare_exchange(TRYING, if alive { LOUD } else { QUIET }, SeqCst, SeqCst);
+        }
+    }
+
+    /// `Quiet::wake`.
+    fn wake(&self, planted: Planted) {
+        let change = |from, to| self.state.compare_exchange(from, to, SeqCst, SeqCst).is_ok();
+        loop {
+            match self.state.load(SeqCst) {
+                LOUD => return,
+                TRYING => change(TRYING, LOUD),
+                QUIET => change(QUIET, WAKING),
+                _ => {
+                    if planted != Planted::NoPass {
+                        drop(self.shard.lock().expect("nobody panics in it"));
+                    }
+                    change(WAKING, LOUD)
+                }
+            };
+        }
+    }
+
+    /// `Store::count`; where it may not be done in place it is not done.
+    fn count(&self) -> bool {
+        let _shard = self.shard.lock().expect("nobody panics in it");
+        if self.state.load(SeqCst) != QUIET {
+            return false;
+        }
+        let before = self.stamp.load(SeqCst);
+        for number in &self.numbers {
+            number.fetch_add(1, SeqCst);
+        }
+        let now = self.clock.load(SeqCst);
+        let at = if now > before { now } else { self.clock.fetch_max(before + 1, SeqCst).max(before + 1) };
+        self.stamp.store(at, SeqCst);
+        true
+    }
+
+    /// `Snapshots::take` and two reads.
+    fn look(&self, planted: Planted) {
+        if planted == Planted::QuietFirst {
+            self.wake(planted);
+        }
+        self.announced.fetch_add(1, SeqCst);
+        if planted != Planted::QuietFirst {
+            self.wake(planted);
+        }
+        let snapshot = self.clock.load(SeqCst);
+        let read = || (self.numbers.each_ref().map(|number| number.load(SeqCst)), self.stamp.load(SeqCst));
+        let seen = read();
+        assert!(seen.0[0] == seen.0[1] && seen.1 <= snapshot, "{seen:?} at {snapshot}");
+        assert_eq!(read(), seen, "a snapshot changed");
+        self.announced.fetch_sub(1, SeqCst);
+    }
+}
+
+/// Two that count and make it quiet, and two snapshots.
+fn quiet(planted: Planted) {
+    let row = Arc::new(Counted { clock: AtomicU64::new(1), ..Counted::default() });
+    let spawn = |work: fn(&Counted, Planted)| {
+        let row = Arc::clone(&row);
+        thread::spawn(move || work(&row, planted))
+    };
+    let count = |row: &Counted, planted| {
+        (0..2).for_each(|_| {
+            row.be_quiet(planted);
+            row.count();
+        })
+    };
+    let threads = [spawn(count), spawn(count), spawn(Counted::look), spawn(Counted::look)];
+    threads.into_iter().for_each(|thread| thread.join().expect("it does not panic"));
+    // Nobody is left, so it is quiet when somebody asks.
+    row.be_quiet(planted);
+    assert!(row.count());
+}
+
+#[test]
+fn nothing_changes_in_place_under_a_snapshot() {
+    // Aim: a snapshot reads one row twice the same, whole, and not from after it; and quiet comes back. Method: the model.
+    every_order(|| quiet(Planted::Nothing));
+}
+
+#[test]
+fn snapshots_that_do_not_wait_and_quiet_that_two_begin_are_caught() {
+    assert!(is_caught(|| quiet(Planted::NoPass)));
+    assert!(is_caught(|| quiet(Planted::QuietFirst)));
+    assert!(is_caught(|| quiet(Planted::TwoTry)));
+}
+
+const SHIFTING: usize = 1 << 31;
+
+/// A row of two numbers that go together, its count, and whether a range with it is announced.
+#[derive(Default)]
+struct Shared {
+    count: AtomicUsize,
+    numbers: [AtomicU64; 2],
+    stamp: AtomicU64,
+    announced: AtomicUsize,
+}
+
+impl Shared {
+    /// `Version::count` with `Thin::shift`; says whether it was done.
+    fn shift(&self, planted: Planted) -> bool {
+        let announced = || self.announced.load(SeqCst) > 0;
+        let early = planted == Planted::RangesFirst && announced();
+        if self.count.compare_exchange(1, 1 | SHIFTING, SeqCst, SeqCst).is_err() {
+            return false;
+        }
+        let may = if planted == Planted::RangesFirst { !early } else { !announced() };
+        if may {
+            for number in &self.numbers {
+                number.fetch_add(1, SeqCst);
+            }
+            self.stamp.fetch_add(1, SeqCst);
+        }
+        self.count.fetch_sub(SHIFTING, SeqCst);
+        may
+    }
+
+    /// `Thin::keep`, a look, and the end of it.
+    fn keep(&self, planted: Planted) -> [u64; 3] {
+        let before = self.count.fetch_add(1, SeqCst);
+        while planted != Planted::NoWait && before & SHIFTING != 0 && self.count.load(SeqCst) & SHIFTING != 0
+        {
+            hint::spin_loop();
+        }
+        let seen = [&self.numbers[0], &self.numbers[1], &self.stamp].map(|word| word.load(SeqCst));
+        self.count.fetch_sub(1, SeqCst);
+        seen
+    }
+
+    /// `Steps::announce_ranges` and `Steps::check_range` against what was read before.
+    fn validate(&self, read: u64) -> bool {
+        self.announced.store(1, SeqCst);
+        self.count.load(SeqCst) & SHIFTING == 0 && self.stamp.load(SeqCst) == read
+    }
+}
+
+/// One that counts, a reader that holds no lock, and a transaction that has read the row in a range.
+fn shifting(planted: Planted) {
+    let row = Arc::new(Shared { count: AtomicUsize::new(1), ..Shared::default() });
+    let writer = {
+        let row = Arc::clone(&row);
+        thread::spawn(move || row.shift(planted))
+    };
+    let reader = {
+        let row = Arc::clone(&row);
+        thread::spawn(move || {
+            let (first, second) = (row.keep(planted), row.keep(planted));
+            assert!([first, second].iter().all(|[a, b, at]| a == b && b == at), "{first:?} {second:?}");
+            assert!(first <= second);
+        })
+    };
+    let valid = row.validate(0);
+    let done = writer.join().expect("it does not panic");
+    reader.join().expect("it does not panic");
+    assert!(!(valid && done), "neither has seen the other");
+    assert_eq!(row.count.load(SeqCst), 1);
+}
+
+#[test]
+fn rows_that_change_in_place_are_seen_whole_and_by_who_read_their_range() {
+    // Aim: a reader that counts a row sees all of a change or none; of a transaction with a range and one who counts in it, one
+    // sees the other. Method: the model.
+    every_order(|| shifting(Planted::Nothing));
+}
+
+#[test]
+fn readers_that_do_not_wait_and_ranges_looked_for_too_early_are_caught() {
+    assert!(is_caught(|| shifting(Planted::NoWait)));
+    assert!(is_caught(|| shifting(Planted::RangesFirst)));
 }

@@ -3,7 +3,7 @@
 //! pointer and two for its counts, and a version of its own one more load that misses the caches for every read.
 //!
 //! Why it is sound: a `Thin` is made with one count and its bytes written before anybody else sees it; they never change
-//! after. Cloning counts up (relaxed: who clones holds one), dropping counts down (release), and who takes the last one
+//! after while somebody may look at them (`shift` says who changes them when). Cloning counts up (relaxed: who clones holds one), dropping counts down (release), and who takes the last one
 //! away has an acquire fence behind all drops before it frees, as `std::sync::Arc` does. The words of a version are atomic
 //! and belong to whoever claimed the block for a key (`claim`), once in its life.
 
@@ -32,6 +32,11 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    /// Whether somebody changes the row in place.
+    pub(crate) fn is_shifting(&self) -> bool {
+        self.count.load(Ordering::SeqCst) & SHIFTING != 0
+    }
+
     pub(crate) fn new(len: u32) -> Head {
         Head {
             count: AtomicU32::new(1),
@@ -43,7 +48,12 @@ impl Head {
     }
 }
 
-/// Bytes that are shared and never change.
+/// Bit of the count: somebody changes the bytes in place.
+const SHIFTING: u32 = 1 << 31;
+/// References that are more than anybody can have.
+const COUNT_MAX: u32 = 1 << 30;
+
+/// Bytes that are shared and do not change while they are.
 pub(crate) struct Thin(NonNull<Head>);
 
 // SAFETY: the bytes are read only and the count is atomic.
@@ -122,9 +132,61 @@ impl Thin {
         Thin(block)
     }
 
+    /// Counts a reference to a block that somebody may be changing, and waits until that is done.
+    ///
+    /// # Safety
+    /// The block is a row's, and alive.
+    #[inline]
+    pub(crate) unsafe fn keep(block: NonNull<Head>) -> Thin {
+        // SAFETY: alive, and its words are atomic.
+        let count = unsafe { &block.as_ref().count };
+        let before = count.fetch_add(1, Ordering::Acquire);
+        let kept = Thin(block);
+        if before & !SHIFTING > COUNT_MAX {
+            std::process::abort();
+        }
+        if before & SHIFTING != 0 {
+            kept.wait();
+        }
+        kept
+    }
+
+    #[cold]
+    fn wait(&self) {
+        let backoff = crossbeam::utils::Backoff::new();
+        while self.head().count.load(Ordering::Acquire) & SHIFTING != 0 {
+            backoff.snooze();
+        }
+    }
+
+    /// Changes bytes of a row in place, if nobody counts it but the caller: `change` gets a pointer to the first. Whoever
+    /// comes meanwhile waits ([`Thin::keep`]), so `change` is short. Says what it says.
+    ///
+    /// # Safety
+    /// The block is a row's and alive, and the caller alone may shift it. Nobody looks at the bytes that change without a
+    /// count, and what they are afterwards is a row.
+    pub(crate) unsafe fn shift<R>(block: NonNull<Head>, change: impl FnOnce(*mut u8) -> R) -> Option<R> {
+        // SAFETY: alive, and its words are atomic.
+        let count = unsafe { &block.as_ref().count };
+        // Acquire: whoever has looked has given its count back before. SeqCst: see `Store::count`.
+        count.compare_exchange(1, 1 | SHIFTING, Ordering::SeqCst, Ordering::Relaxed).ok()?;
+        let _shifting = Shifting(count);
+        // SAFETY: the bytes stand behind the head.
+        Some(change(unsafe { block.add(1) }.cast::<u8>().as_ptr()))
+    }
+
     fn head(&self) -> &Head {
         // SAFETY: alive as long as this counted pointer is.
         unsafe { self.0.as_ref() }
+    }
+}
+
+/// A count that is marked until this goes, whatever happens.
+struct Shifting<'c>(&'c AtomicU32);
+
+impl Drop for Shifting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(SHIFTING, Ordering::Release);
     }
 }
 
@@ -160,8 +222,9 @@ impl Clone for Thin {
     #[inline]
     fn clone(&self) -> Thin {
         let before = self.head().count.fetch_add(1, Ordering::Relaxed);
-        if before > i32::MAX as u32 {
-            // Two thousand million references, leaked by somebody: a count that overflowed would free what is in use.
+        if before > COUNT_MAX {
+            // References leaked by somebody, a thousand million of them: a count that overflowed would free what is in use. Or
+            // somebody changes what is looked at, which must not be.
             std::process::abort();
         }
         Thin(self.0)

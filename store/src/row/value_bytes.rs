@@ -74,6 +74,40 @@ fn int_len(n: i64) -> usize {
     }
 }
 
+/// Puts a whole number where another of the same length stands, and gives that. Nothing where another value stands, or a
+/// number of another length.
+///
+/// # Safety
+/// The bytes, `len` of them, are those of a value, and the caller alone looks at them.
+#[inline]
+pub(crate) unsafe fn swap_int(bytes: *mut u8, len: usize, new: i64) -> Option<i64> {
+    // SAFETY: as the caller says; a value that is not null has a first byte.
+    if len == 0 || unsafe { *bytes } != INT || len != 1 + int_len(new) {
+        return None;
+    }
+    // SAFETY: as above; an int has so many bytes behind its tag.
+    unsafe {
+        let at = bytes.add(1);
+        Some(match len {
+            2 => i64::from(at.cast::<i8>().replace(new as i8)),
+            3 => i64::from(i16::from_le(swap_unaligned(at.cast(), (new as i16).to_le()))),
+            5 => i64::from(i32::from_le(swap_unaligned(at.cast(), (new as i32).to_le()))),
+            _ => i64::from_le(swap_unaligned(at.cast(), new.to_le())),
+        })
+    }
+}
+
+/// # Safety
+/// It may be read and written, by the caller alone.
+unsafe fn swap_unaligned<T: Copy>(at: *mut T, new: T) -> T {
+    // SAFETY: as the caller says.
+    unsafe {
+        let old = at.read_unaligned();
+        at.write_unaligned(new);
+        old
+    }
+}
+
 /// Writes one value at the front of `out` and moves `out` behind it. `out` has the room [`encoded_len`] asked for.
 pub(crate) fn write(value: ValueRef<'_>, out: &mut &mut [u8]) {
     match value {

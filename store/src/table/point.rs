@@ -7,10 +7,10 @@ use seize::LocalGuard;
 use super::Table;
 use crate::backing::Backing;
 use crate::cell::Cell;
+use crate::chain::Chain;
 use crate::clock::Timestamp;
 use crate::key::Key;
-use crate::row::Body;
-use crate::version::Seen;
+use crate::row::{Body, Row};
 use crate::work::Blocked;
 
 impl Table {
@@ -78,6 +78,9 @@ impl Table {
             return Err(look);
         }
         let guard = self.pin();
+        if self.rows.shift.is_told() {
+            return Err(look);
+        }
         let Some(cell) = self.rows.cells.get(key, &guard) else { return Ok(None) };
         match cell.settled(&guard).map(|(version, at)| (version.body(), at)) {
             Some((Some(body), at)) if !body.has_deadline() => Ok(Some(look(&body, at))),
@@ -100,11 +103,30 @@ impl Table {
         let Some(cell) = self.rows.cell(key, &guard) else {
             return self.latest_without_cell(key, look, &guard);
         };
+        if self.rows.shift.is_told() {
+            return self.latest_kept(key, &cell, look, &guard);
+        }
         let found = match cell.settled(&guard) {
             Some((version, at)) => version.body().filter(|body| !self.is_past(body)).map(|body| (body, at)),
-            None => self.newest_of(&cell, &guard)?,
+            None => self.newest_of(&cell, &guard, Chain::read)?,
         };
         self.asked(key, found.is_some(), &guard);
+        Ok(found.map(|(body, version)| look(&self.whole(&body), version)))
+    }
+
+    /// As [`Table::latest_with`], where rows may change in place.
+    fn latest_kept<R>(
+        &self,
+        key: &Key,
+        cell: &Cell,
+        look: impl FnOnce(&Body, Timestamp) -> R,
+        guard: &LocalGuard<'_>,
+    ) -> Result<Option<R>, Blocked> {
+        let found = match cell.chain(guard).settled_kept() {
+            Some(found) => found.filter(|(body, _)| !self.is_past(body)),
+            None => self.newest_of(cell, guard, Chain::read_kept)?,
+        };
+        self.asked(key, found.is_some(), guard);
         Ok(found.map(|(body, version)| look(&self.whole(&body), version)))
     }
 
@@ -133,7 +155,7 @@ impl Table {
     ) -> Result<Option<(Body, Timestamp)>, Blocked> {
         loop {
             if let Some(cell) = self.rows.cell(key, guard) {
-                let found = self.newest_of(&cell, guard)?;
+                let found = self.newest_of(&cell, guard, Chain::read)?;
                 return Ok(found.map(|(body, at)| (body.clone(), at)));
             }
             if let Some(found) = self.latest_in_image(backing, key, guard)? {
@@ -148,16 +170,22 @@ impl Table {
         body.has_deadline() && body.is_expired(self.heap.clock.read())
     }
 
+    #[inline]
+    pub(crate) fn is_past_row(&self, row: &Row) -> bool {
+        row.deadline_ms().is_some() && row.is_expired(self.heap.clock.read())
+    }
+
     #[cold]
-    fn newest_of<'g>(
+    fn newest_of<'g, B>(
         &self,
         cell: &Cell,
         guard: &'g LocalGuard<'_>,
-    ) -> Result<Option<(Seen<'g>, Timestamp)>, Blocked> {
+        read: impl Fn(Chain<'g>, Timestamp) -> Result<Option<(B, Timestamp)>, Blocked>,
+    ) -> Result<Option<(B, Timestamp)>, Blocked> {
         loop {
             let now = self.heap.clock.read();
             // A newer commit shows as a version above `now`: then what `read` looks for may have been cut already.
-            let seen = cell.read(now, guard);
+            let seen = read(cell.chain(guard), now);
             match (cell.newest(guard), seen) {
                 (Some((_, at)), _) if at > now => {}
                 (_, Err(Blocked::Raise(_))) => {}

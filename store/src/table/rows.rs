@@ -21,6 +21,7 @@ use crate::memory;
 use crate::range_lock::RangeLocks;
 use crate::row::Body;
 use crate::schema::{Kind, TableDef};
+use crate::shift::Shift;
 use crate::statistics::Tallies;
 use crate::tree::{Spot, Tree};
 
@@ -38,6 +39,7 @@ pub(crate) struct Rows {
     /// For tables on disc alone: then a key without a cell may be in the image.
     pub(crate) backing: Option<Backing>,
     pub(crate) tallies: Tallies,
+    pub(crate) shift: Shift,
     pub(crate) events: Arc<Hub>,
     /// The schema version in force, or [`DROPPED`].
     pub(crate) version: AtomicU32,
@@ -78,6 +80,7 @@ impl Rows {
             eviction: Eviction::of(&def.retention),
             backing,
             tallies: Tallies::default(),
+            shift: Shift::default(),
             events: Arc::default(),
             version: AtomicU32::new(def.version.0),
             forgotten: AtomicU64::new(0),
