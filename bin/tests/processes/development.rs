@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::program::{WAIT, hmn, said};
@@ -25,11 +26,14 @@ impl Drop for Dev {
 
 /// A base port whose six ports are free now.
 fn free_base() -> u16 {
+    // Tests run beside each other, and what one has found free is taken only when its members listen.
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     // Below those that connections are given (32768 and more on Linux), which come and go with whatever else runs.
     let start = 20_000 + (std::process::id() % 10_000) as u16;
-    let mut bases = (start..start + 2000).step_by(30);
-    bases.find(|base| (0..3).all(|n| free(base + 10 * n) && free(base + 10 * n + 1))).expect("ports are free")
+    let bases = std::iter::repeat_with(|| start + 30 * GIVEN.fetch_add(1, Ordering::Relaxed)).take(60);
+    let mut bases = bases.filter(|base| (0..3).all(|n| free(base + 10 * n) && free(base + 10 * n + 1)));
+    bases.next().expect("ports are free")
 }
 
 impl Dev {
