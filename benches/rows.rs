@@ -1,8 +1,8 @@
 //! Operations on single rows of one node, in the shapes of `benches/peers` (1 M rows of a u64 key, 100 bytes and a small
 //! integer), beside the maps of `benches/peers/maps` and ETS. One JSON line per figure on the standard output:
 //! `cargo bench --bench rows`, with `PEER_RECORDS`, `PEER_MS` and `PEER_REPS` as there, and `PEER_ONLY` for
-//! a part of a workload's name. A read gives a counted handle of the row, as the maps do; a counter adds to one attribute and gives the
-//! sum, as ETS does.
+//! a part of a workload's name. A read gives a counted handle of the row, as the maps do; a counter adds to one attribute
+//! and gives the sum, as ETS does.
 
 use std::hint::black_box;
 use std::ops::ControlFlow;

@@ -176,45 +176,36 @@ impl Cells {
         None
     }
 
+    /// The group that a key belongs to, and its tag.
+    #[inline]
+    fn home<'g>(&self, key: &Key, guard: &'g LocalGuard<'_>) -> Option<(&'g Group, u8)> {
+        let hash = self.hash(key);
+        let place = Place::of(hash);
+        let groups = self.groups(place.shard(), guard)?;
+        Some((&groups.all[place.home(groups.homes)], tag(hash)))
+    }
+
     /// Asks for the memory that finding a key takes first.
     #[inline]
     pub(crate) fn ask_for(&self, key: &Key, guard: &LocalGuard<'_>) {
-        let place = Place::of(self.hash(key));
-        if let Some(groups) = self.groups(place.shard(), guard) {
-            prefetch(&raw const groups.all[place.home(groups.homes)]);
+        if let Some((group, _)) = self.home(key, guard) {
+            prefetch(group);
         }
     }
 
     /// Asks for the memory that finding a key takes then, waiting for the first.
     #[inline]
     pub(crate) fn ask_for_cell(&self, key: &Key, guard: &LocalGuard<'_>) {
-        let hash = self.hash(key);
-        let place = Place::of(hash);
-        let Some(groups) = self.groups(place.shard(), guard) else { return };
-        let group = &groups.all[place.home(groups.homes)];
-        let found = equal_to(group.tags.load(Ordering::Acquire), tag(hash));
-        if let Some(at) = marked(found).next() {
+        let Some((group, tag)) = self.home(key, guard) else { return };
+        if let Some(at) = marked(equal_to(group.tags.load(Ordering::Acquire), tag)).next() {
             prefetch(guard.protect(&group.places[at], Ordering::Acquire));
         }
     }
 
     /// Asks for the memory that finding these keys takes, for all of them at once.
     pub(crate) fn ask<'k>(&self, keys: impl Iterator<Item = &'k Key> + Clone, guard: &LocalGuard<'_>) {
-        let groups = |key: &Key| {
-            let hash = self.hash(key);
-            let place = Place::of(hash);
-            let groups = self.groups(place.shard(), guard)?;
-            Some((&groups.all[place.home(groups.homes)], tag(hash)))
-        };
-        for (group, _) in keys.clone().filter_map(groups) {
-            prefetch(group);
-        }
-        for (group, tag) in keys.filter_map(groups) {
-            let tags = group.tags.load(Ordering::Acquire);
-            if let Some(at) = marked(equal_to(tags, tag)).next() {
-                prefetch(guard.protect(&group.places[at], Ordering::Acquire));
-            }
-        }
+        keys.clone().for_each(|key| self.ask_for(key, guard));
+        keys.for_each(|key| self.ask_for_cell(key, guard));
     }
 
     /// Puts a cell in whose key has none. Under the key's write lock or lock shard, so nobody else makes or removes it.

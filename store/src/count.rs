@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use seize::LocalGuard;
 
+use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::history::row_lock;
 use crate::key::Key;
@@ -88,37 +89,33 @@ impl Store {
         let cell = rows.cell(key, guard)?;
         cell.ask_for_row(guard);
         let (version, _) = cell.settled(guard)?;
-        let (numbers, answer) = match version.body().as_deref() {
-            Some(Body::Row(row)) if !table.is_past_row(row) => match decide(row)? {
-                Ok(decided) => decided,
-                Err(error) => return Some(Err(error)),
-            },
-            _ => return None,
+        let held = version.body()?;
+        let Body::Row(row) = &*held else { return None };
+        if table.is_past(&held) {
+            return None;
+        }
+        let (numbers, answer) = match decide(row)? {
+            Ok(decided) => decided,
+            Err(error) => return Some(Err(error)),
         };
         let (at, before) = version.count(&numbers, &self.clock, || !rows.ranges.any())?;
         if rows.events.has_listeners() {
-            let new = version.body()?.clone();
-            let before: Numbers = before;
-            let before: Vec<_> = before.iter().map(|&(at, n)| (at, ValueRef::Int(n))).collect();
-            let old = match &new {
-                Body::Row(row) => row.replacing(&before).ok().map(Body::Row),
-                Body::Bag(_) => None,
-            };
-            let key = key.clone();
-            rows.events.emit(Event {
-                table: table.id(),
-                sequence: 0,
-                commit_ts: at,
-                key,
-                new: Some(new),
-                old,
-            });
+            table.tell_counted(key, row, &before, at);
         }
         Some(Ok(answer))
     }
 }
 
 impl Table {
+    /// Tells who listens of a row whose numbers were others before.
+    #[cold]
+    fn tell_counted(&self, key: &Key, row: &Row, before: &Numbers, commit_ts: Timestamp) {
+        let before: Vec<_> = before.iter().map(|&(at, n)| (at, ValueRef::Int(n))).collect();
+        let old = row.replacing(&before).ok().map(Body::Row);
+        let (table, key, new) = (self.id(), key.clone(), Some(Body::Row(row.clone())));
+        self.rows.events.emit(Event { table, sequence: 0, commit_ts, key, new, old });
+    }
+
     /// Whether its rows may ever change in place, as it is defined.
     fn may_shift(&self) -> bool {
         self.def.kind != Kind::Bag

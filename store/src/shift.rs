@@ -1,7 +1,7 @@
 //! Rows that change in place, and those who read them.
 //!
-//! Bytes of rows never change, and readers hold no count of what they look at: a guard keeps it. A table whose numbers are
-//! counted again and again is another matter: making a new row for each step is most of the work. So a table may *shift*:
+//! Elsewhere the bytes of a row never change, and readers hold no count of what they look at: a guard keeps it. In a table
+//! whose numbers are counted again and again, making a new row for each step is most of the work. So a table may *shift*:
 //! its readers count the row before they look at it, and whoever has the key's lock shard, finds that nobody counts the row
 //! but the table, and marks the count (`row::Thin::shift`), changes the number where it stands; a reader that comes
 //! meanwhile waits for the mark to go, which takes some nanoseconds, or a turn of the system's where it stops the writer
@@ -12,8 +12,8 @@
 //! them, through the collector. Then it shifts, and goes on doing so.
 //!
 //! Who reads what: at a snapshot that is alive nothing shifts (`quiet`), nor under a key's lock; so those read as ever. All
-//! others go by [`Shift::is_told`], or always count. What is looked for to find a row (its key) stands in bytes that do not
-//! change, and is read without touching others.
+//! others go by [`Shift::is_told`], or always count; who only wants a deadline reads its bytes, which do not change, and no
+//! others ([`crate::version::Version::deadline_ms`]).
 
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};

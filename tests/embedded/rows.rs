@@ -275,6 +275,40 @@ fn records_have_versions_and_counters_too() {
     assert_eq!(hits.lookup("/nowhere", "ever", Value::Int(-1)), Ok(Value::Int(-1)));
 }
 
+#[test]
+fn counters_of_a_table_that_is_counted_often_go_on_as_they_began() {
+    // Aim: where numbers change in place (after some thousand counts, while no snapshot lives) all is as before: sums, thresholds,
+    // defaults, numbers that get longer or shorter, refusals that change nothing. Method: plain numbers beside it; snapshots now
+    // and then, so that it goes both ways.
+    let node = node();
+    let hits = node.create_table_of::<Hits>().expect("new");
+    let none = Hits { page: "/".into(), today: 0, ever: 0 };
+    let (mut today, mut ever) = (0, 0);
+    for n in 0..6_000 {
+        let by = [1, -3, 100, 40_000, -40_000][n % 5];
+        let visit = [Count::new("today", 1).wrapping(99, 0), Count::new("ever", by), Count::new("ever", 1)];
+        today = if today == 99 { 0 } else { today + 1 };
+        ever += by;
+        let sums = hits.update_counter("/", &visit, Some(&none)).expect("counted");
+        assert_eq!(sums, Some(vec![today, ever, ever + 1]), "count {n}");
+        ever += 1;
+        assert_eq!(hits.increment("/", "ever", -1), Ok(Some(ever - 1)), "count {n}");
+        ever -= 1;
+        if n % 500 == 0 {
+            let snapshot = node.snapshot().expect("it serves");
+            assert_eq!(hits.increment("/", "ever", 1), Ok(Some(ever + 1)));
+            assert_eq!(snapshot.get(&hits, "/").expect("read").map(|row| row.ever), Some(ever));
+            ever += 1;
+        }
+        if n % 100 == 0 {
+            assert!(ever > 0 && hits.increment("/", "ever", i64::MAX).is_err(), "count {n} at {ever}");
+            assert!(hits.increment("/", "page", 1).is_err() && hits.increment("/", "no", 1).is_err());
+            assert_eq!(hits.increment("/nowhere", "ever", 1), Ok(None));
+        }
+        assert_eq!(hits.get("/").expect("read"), Some(Hits { page: "/".into(), today, ever }), "count {n}");
+    }
+}
+
 #[tokio::test]
 async fn tasks_have_them_too() {
     // Aim: the forms for tasks do what those for threads do. Method: each of them in one transaction.

@@ -10,7 +10,7 @@ use crate::cell::Cell;
 use crate::chain::Chain;
 use crate::clock::Timestamp;
 use crate::key::Key;
-use crate::row::{Body, Row};
+use crate::row::Body;
 use crate::work::Blocked;
 
 impl Table {
@@ -168,11 +168,6 @@ impl Table {
     #[inline]
     pub(crate) fn is_past(&self, body: &Body) -> bool {
         body.has_deadline() && body.is_expired(self.heap.clock.read())
-    }
-
-    #[inline]
-    pub(crate) fn is_past_row(&self, row: &Row) -> bool {
-        row.deadline_ms().is_some() && row.is_expired(self.heap.clock.read())
     }
 
     #[cold]

@@ -1,6 +1,8 @@
 //! Bytes that were right, changed in the ways in which bytes go wrong: flipped, cut, doubled, spliced with others, numbers
-//! pushed to their ends. Seeded: the same seed makes the same bytes. `HMN_FUZZ_FACTOR` makes every run that much longer, and
-//! `HMN_FUZZ_SEED` another one.
+//! pushed to their ends. Seeded: the same seed makes the same bytes. With `HMN_FUZZ_SECONDS` every run goes on for as long, and
+//! `HMN_FUZZ_SEED` makes another one.
+
+use std::time::{Duration, Instant};
 
 /// A small generator.
 pub(crate) struct Dice(u64);
@@ -20,9 +22,11 @@ fn from_environment(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// How many rounds to go.
-pub(crate) fn rounds(few: u64) -> u64 {
-    few * from_environment("HMN_FUZZ_FACTOR", 1)
+/// Rounds to go: a few, and on from there for the time that is asked for.
+#[expect(clippy::disallowed_methods, reason = "it lasts as long as it is told to")]
+pub(crate) fn rounds(few: u64) -> impl Iterator<Item = u64> {
+    let (begin, time) = (Instant::now(), Duration::from_secs(from_environment("HMN_FUZZ_SECONDS", 0)));
+    (0..).take_while(move |round| *round < few || begin.elapsed() < time)
 }
 
 /// Numbers at which lengths and counts break.
