@@ -24,18 +24,18 @@ fn row_of(held: Option<&Body>) -> Option<&Row> {
 }
 
 /// The row as it is stored when it is put with this lifetime.
-pub(crate) fn timed(def: &TableDef, row: &Row, lifetime: Lifetime) -> Result<Row> {
+pub(crate) fn timed(def: &TableDef, row: Row, lifetime: Lifetime) -> Result<Row> {
     let deadline = lifetime.deadline_ms(&def.retention);
     if deadline.is_some() {
         no_bag(def, "a lifetime")?;
     }
-    Ok(row.with_deadline(deadline)?)
+    Ok(if row.deadline_ms() == deadline { row } else { row.with_deadline(deadline)? })
 }
 
 pub(crate) fn retime(def: &TableDef, held: Option<&Body>, lifetime: Lifetime) -> Result<Decision<bool>> {
     no_bag(def, "a lifetime")?;
     let Some(row) = row_of(held) else { return Ok((None, false)) };
-    Ok((Some(Op::Put(timed(def, row, lifetime)?)), true))
+    Ok((Some(Op::Put(timed(def, row.clone(), lifetime)?)), true))
 }
 
 pub(crate) fn put_new(
@@ -47,7 +47,7 @@ pub(crate) fn put_new(
     if held.is_some() {
         return Ok((None, false));
     }
-    Ok((Some(Op::Put(timed(def, row, lifetime)?)), true))
+    Ok((Some(Op::Put(timed(def, row.clone(), lifetime)?)), true))
 }
 
 pub(crate) fn take(held: Option<&Body>) -> Decision<Vec<Row>> {
@@ -84,7 +84,7 @@ pub(crate) fn swap(
         Some(row) if def.key_of(row).map_err(Error::from)? != *key => {
             Err(Error::abort("the new row of compare_and_swap has another key"))
         }
-        Some(row) => Ok((Some(Op::Put(timed(def, row, Lifetime::OfTable)?)), true)),
+        Some(row) => Ok((Some(Op::Put(timed(def, row.clone(), Lifetime::OfTable)?)), true)),
         None => Ok((Some(Op::Delete), true)),
     }
 }
@@ -125,7 +125,7 @@ pub(crate) fn count(
     let row = match (row_of(held), default) {
         (Some(row), _) => row,
         (None, Some(default)) => {
-            fresh = timed(def, default, Lifetime::OfTable)?;
+            fresh = timed(def, default.clone(), Lifetime::OfTable)?;
             &fresh
         }
         (None, None) => return Ok((None, None)),
@@ -155,18 +155,6 @@ pub(crate) fn count_in_place(
 ) -> Option<Result<(Numbers, Vec<i64>)>> {
     let sums = def.is_own(row).then(|| sums_of(def, row, counts, positions))?;
     Some(sums.map(|sums| (numbers(positions, &sums), sums)))
-}
-
-/// As [`count_in_place`], for one attribute, of which `by` is added.
-pub(crate) fn add_in_place(
-    def: &TableDef,
-    row: &Row,
-    by: i64,
-    position: usize,
-) -> Option<Result<(Numbers, i64)>> {
-    let name = || &*def.attributes[position].name;
-    let sum = def.is_own(row).then(|| add(def, name, row.attribute(position), by, None))?;
-    Some(sum.map(|sum| (Numbers::from_slice(&[(position, sum)]), sum)))
 }
 
 pub(crate) type Positions = SmallVec<[usize; 2]>;

@@ -87,7 +87,7 @@ pub(crate) fn put<S: Shape>(
 ) -> Step<()> {
     let open = table.open()?;
     let key = open.def().key_of(row).map_err(Error::from)?;
-    let row = decision::timed(open.def(), row, lifetime)?;
+    let row = decision::timed(open.def(), row.clone(), lifetime)?;
     attempt.write(&open, key, Op::Put(row))
 }
 
@@ -150,7 +150,7 @@ pub(crate) fn put_all_new<S: Shape>(
     let open = table.open()?;
     for row in rows {
         let key = open.def().key_of(row).map_err(Error::from)?;
-        decision::timed(open.def(), row, lifetime)?;
+        decision::timed(open.def(), row.clone(), lifetime)?;
         if attempt.read(&open, &key, None, waker)?.is_some() {
             return Ok(false);
         }

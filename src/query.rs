@@ -341,7 +341,7 @@ impl Access for Writing<'_> {
     }
 
     fn put(&self, table: &TableDef, key: &Key, row: Row) -> Result<()> {
-        let row = timed(table, &row, Lifetime::OfTable)?;
+        let row = timed(table, row, Lifetime::OfTable)?;
         self.write(table, key, Op::Put(row))
     }
 

@@ -28,6 +28,12 @@ pub trait Shape {
     /// [`Error::Row`] when it does not fit the table.
     fn encode(def: &TableDef, row: &Self::Given) -> Result<Row>;
 
+    /// The key of a row, where it can be told before the row is encoded, so that its memory is looked for meanwhile. `None`
+    /// where it cannot, or where the key does not fit the table: then encoding the row says why.
+    fn key_ahead(_def: &TableDef, _row: &Self::Given) -> Option<Key> {
+        None
+    }
+
     /// The row out of the table's bytes.
     ///
     /// # Errors
@@ -92,6 +98,10 @@ impl<R: Record> Shape for R {
 
     fn encode(def: &TableDef, row: &R) -> Result<Row> {
         Ok(Record::encode(row, def)?)
+    }
+
+    fn key_ahead(def: &TableDef, row: &R) -> Option<Key> {
+        Record::encode_key(row, def).ok()
     }
 
     fn decode(def: &TableDef, row: &Row) -> Result<R> {

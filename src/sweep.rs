@@ -47,6 +47,7 @@ impl Sweep {
         self.next_ns.store(now.mono_ns + SWEEP_EVERY.as_nanos() as u64, Ordering::Relaxed);
         let under_way = std::mem::take(&mut *self.under_way.lock());
         under_way.into_iter().for_each(|removal| self.settle(removal));
+        core.store.let_rest(now.wall_ms);
         for table in core.store.tables_to_sweep() {
             if core.replica.sweeps(table.id()) && !self.removes_expired(&table) {
                 self.expire(core, &table, now.wall_ms);

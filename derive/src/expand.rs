@@ -18,7 +18,7 @@ pub(crate) fn expand(record: &Record) -> TokenStream {
 
 fn implementation(record: &Record) -> TokenStream {
     let Record { name, view, table, version, .. } = record;
-    let (key_type, key_value, key_parts) = key(record);
+    let (key_type, key_value, encoded_key) = key(record);
     let definition = definition(record);
     let fields: Vec<_> = record.attributes.iter().map(|attribute| &attribute.field).collect();
     let reads = (0_usize..).zip(&record.attributes).map(|(position, attribute)| {
@@ -49,8 +49,7 @@ fn implementation(record: &Record) -> TokenStream {
                 ::hypermnesia::record::derived::Key,
                 ::hypermnesia::record::derived::RowError,
             > {
-                let parts = [#key_parts];
-                table.encode_key_refs(parts.iter().map(::hypermnesia::record::Lent::as_ref))
+                #encoded_key
             }
 
             fn encode(
@@ -77,16 +76,21 @@ fn implementation(record: &Record) -> TokenStream {
     }
 }
 
-/// The type of the key, the expression for it, and the lent parts.
+/// The type of the key, the expression for it, and the one that encodes it.
 fn key(record: &Record) -> (TokenStream, TokenStream, TokenStream) {
     let keys: Vec<_> = record.key.iter().map(|&position| &record.attributes[position]).collect();
     let fields: Vec<_> = keys.iter().map(|attribute| &attribute.field).collect();
     let types: Vec<_> = keys.iter().map(|attribute| &attribute.ty).collect();
-    let parts = quote! { #(::hypermnesia::record::ToValue::lend(&self.#fields)),* };
-    match (&fields[..], &types[..]) {
-        ([field], [ty]) => (quote! { #ty }, quote! { ::core::clone::Clone::clone(&self.#field) }, parts),
-        _ => (quote! { (#(#types),*) }, quote! { (#(::core::clone::Clone::clone(&self.#fields)),*) }, parts),
+    if let ([field], [ty]) = (&fields[..], &types[..]) {
+        let encoded =
+            quote! { <#ty as ::hypermnesia::record::KeyForm<#ty>>::encode_key(&self.#field, table) };
+        return (quote! { #ty }, quote! { ::core::clone::Clone::clone(&self.#field) }, encoded);
     }
+    let encoded = quote! {
+        let parts = [#(::hypermnesia::record::ToValue::lend(&self.#fields)),*];
+        table.encode_key_refs(parts.iter().map(::hypermnesia::record::Lent::as_ref))
+    };
+    (quote! { (#(#types),*) }, quote! { (#(::core::clone::Clone::clone(&self.#fields)),*) }, encoded)
 }
 
 fn definition(record: &Record) -> TokenStream {

@@ -9,7 +9,7 @@ use crate::decision::timed;
 use crate::error::{Error, Result};
 use crate::operation;
 use crate::options::Lifetime;
-use crate::shape::Shape;
+use crate::shape::{Shape, ShapeKey};
 
 impl<S: Shape> Table<S> {
     /// A row in the table's bytes, and its key.
@@ -40,10 +40,25 @@ impl<S: Shape> Table<S> {
         if !self.is_alone(&open) {
             return Ok(false);
         }
-        let row = S::encode(open.def(), row)?;
-        let key = open.def().key_of(&row).map_err(Error::from)?;
-        let row = timed(open.def(), &row, lifetime)?;
-        self.alter_alone(&open, &key, |_| Ok((Some(Op::Put(row)), ()))).transpose().map(|done| done.is_some())
+        let encode = || timed(open.def(), S::encode(open.def(), row)?, lifetime);
+        let key_of = |row: &Row| open.def().key_of(row).map_err(Error::from);
+        let done = match S::key_ahead(open.def(), row) {
+            Some(key) => {
+                // A record that was made for another definition may take another attribute for the key.
+                let checked = || encode().and_then(|row| Ok((key_of(&row)? == key).then_some(row)));
+                let put = |_: Option<&Body>, row: Option<Row>| {
+                    let there = row.is_some();
+                    Ok((row.map(Op::Put), there))
+                };
+                self.alter_prepared(&open, &key, checked, put)
+            }
+            None => {
+                let row = encode()?;
+                let key = key_of(&row)?;
+                self.alter_prepared(&open, &key, || Ok(row), |_, row| Ok((Some(Op::Put(row)), true)))
+            }
+        };
+        done.transpose().map(|done| done == Some(true))
     }
 
     /// Deletes without looking; false when it takes a transaction.
@@ -70,6 +85,21 @@ impl<S: Shape> Table<S> {
         store.count(&open, key, store.clock().wall_ms(), prepare, decide).transpose()
     }
 
+    /// Adds to one attribute in place, as [`Table::count_alone`]; nothing too where something is wrong.
+    #[inline]
+    pub(super) fn increment_alone<Q: ?Sized>(&self, key: &Q, attribute: &str, by: i64) -> Option<i64>
+    where
+        S: ShapeKey<Q>,
+    {
+        if !self.alone {
+            return None;
+        }
+        let (open, store) = (self.at_hand()?, &self.core.store);
+        let key = S::encode_key(open.def(), key).ok()?;
+        let position = || open.def().position(attribute).filter(|at| !open.def().key.contains(at));
+        store.increment(open, &key, store.clock().wall_ms(), position, by)
+    }
+
     fn is_alone(&self, open: &OpenTable<'_>) -> bool {
         match open {
             OpenTable::Known(_) => self.alone,
@@ -92,8 +122,20 @@ impl<S: Shape> Table<S> {
         if !self.is_alone(open) {
             return None;
         }
-        let clock = self.core.store.clock();
-        let answer = self.core.store.alter(open, key, clock.wall_ms(), decide)?;
+        self.alter_prepared(open, key, || Ok(()), |held, ()| decide(held))
+    }
+
+    /// As [`Table::alter_alone`] of a table that is known to be alone; `prepare` is called while the key's memory is on its
+    /// way.
+    fn alter_prepared<P, T>(
+        &self,
+        open: &OpenTable<'_>,
+        key: &Key,
+        prepare: impl FnOnce() -> Result<P>,
+        decide: impl FnOnce(Option<&Body>, P) -> Result<Decision<T>>,
+    ) -> Option<Result<T>> {
+        let store = &self.core.store;
+        let answer = store.alter_with(open, key, store.clock().wall_ms(), prepare, decide)?;
         if open.has_victims() {
             self.core.sweep.make_room(&self.core, open);
         }

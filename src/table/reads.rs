@@ -1,5 +1,6 @@
 //! Reads outside a transaction.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hypermnesia_store::{Body, Row, Table as Open, TableDef, Timestamp, Value};
@@ -13,8 +14,8 @@ use crate::snapshot::Snapshot;
 impl<S> Table<S> {
     /// The table as it was when the handle was made, when that may be read as it is.
     #[inline]
-    fn at_hand(&self) -> Option<&Open> {
-        (self.here && self.core.is_serving() && self.known.is_current()).then_some(&*self.known)
+    pub(super) fn at_hand(&self) -> Option<&Arc<Open>> {
+        (self.here && self.core.is_serving() && self.known.is_current()).then_some(&self.known)
     }
 
     /// Shows what the key holds now, where it stands.

@@ -156,14 +156,16 @@ impl<S: Shape> Table<S> {
     where
         S: ShapeKey<Q>,
     {
-        let found = self.key(key)?;
-        let prepare = |def: &TableDef| decision::position_outside_key(def, attribute);
-        let decide = |def: &TableDef, row: &Row, position| decision::add_in_place(def, row, by, position);
-        if let Some(sum) = self.count_alone(&found, prepare, decide)? {
+        if let Some(sum) = self.increment_alone(key, attribute, by) {
             return Ok(Some(sum));
         }
+        self.increment_anyhow(&self.key(key)?, attribute, by)
+    }
+
+    #[cold]
+    fn increment_anyhow(&self, found: &Key, attribute: &str, by: i64) -> Result<Option<i64>> {
         let count = [Count::new(attribute.to_owned(), by)];
-        let sums = self.alter(&found, |def, held| decision::count(def, held, &found, &count, None))?;
+        let sums = self.alter(found, |def, held| decision::count(def, held, found, &count, None))?;
         Ok(sums.and_then(|sums| sums.first().copied()))
     }
 

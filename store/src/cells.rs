@@ -17,16 +17,15 @@
 
 use std::ops::ControlFlow;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use crossbeam::utils::CachePadded;
-use foldhash::fast::FixedState;
 use parking_lot::Mutex;
 use seize::{Collector, Guard as _, LocalGuard};
 
 use self::groups::{EMPTY, GROUP, Group, Groups, HIGHS, Size, equal_to, marked, seen};
 use crate::cell::{Cell, CellAt, CellRef};
-use crate::key::Key;
+use crate::key::{Key, KeyHash};
 use crate::prefetch::prefetch;
 
 mod groups;
@@ -46,13 +45,16 @@ const AHEAD: usize = 4 * GROUP;
 /// See the file's header.
 pub(crate) struct Cells {
     shards: Box<[CachePadded<Shard>]>,
-    hasher: FixedState,
 }
 
 #[derive(Default)]
 struct Shard {
     /// Null until the first cell comes.
     groups: AtomicPtr<Groups>,
+    /// Where its groups begin and how many are homes, as it was a moment ago: for who only asks for memory and has no guard
+    /// yet. Never followed.
+    begin: AtomicPtr<Group>,
+    homes: AtomicUsize,
     /// Held for one change of a place, or for copying them all.
     fill: Mutex<Fill>,
 }
@@ -64,6 +66,18 @@ struct Fill {
     used: usize,
 }
 
+impl Shard {
+    /// Puts other groups in force, or none, and gives those that were. Under its lock.
+    fn install(&self, groups: Option<Groups>) -> *mut Groups {
+        let groups = groups.map(Box::new);
+        let (begin, homes) =
+            groups.as_ref().map_or((ptr::null(), 0), |groups| (groups.all.as_ptr(), groups.homes));
+        self.begin.store(begin.cast_mut(), Ordering::Relaxed);
+        self.homes.store(homes, Ordering::Relaxed);
+        self.groups.swap(groups.map_or(ptr::null_mut(), Box::into_raw), Ordering::SeqCst)
+    }
+}
+
 /// Where a cell belongs: its shard, and within it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place(u64);
@@ -73,8 +87,8 @@ impl Place {
     pub(crate) const START: Place = Place(0);
 
     #[inline]
-    fn of(hash: u64) -> Place {
-        Place(hash >> REST_BITS)
+    fn of(hash: KeyHash) -> Place {
+        Place(hash.0 >> REST_BITS)
     }
 
     #[inline]
@@ -100,19 +114,14 @@ impl Place {
 }
 
 #[inline]
-fn tag(hash: u64) -> u8 {
-    hash as u8 | 0x80
+fn tag(hash: KeyHash) -> u8 {
+    hash.0 as u8 | 0x80
 }
 
 impl Cells {
     pub(crate) fn new() -> Cells {
         let shards = (0..1 << SHARD_BITS).map(|_| CachePadded::default()).collect();
-        Cells { shards, hasher: FixedState::default() }
-    }
-
-    #[inline]
-    fn hash(&self, key: &Key) -> u64 {
-        key.hash_with(&self.hasher)
+        Cells { shards }
     }
 
     /// How many there are. O(1).
@@ -156,7 +165,17 @@ impl Cells {
     /// The key's cell.
     #[inline(always)]
     pub(crate) fn get<'g>(&self, key: &Key, guard: &'g LocalGuard<'_>) -> Option<CellAt<'g>> {
-        let hash = self.hash(key);
+        self.get_hashed(key, key.hashed(), guard)
+    }
+
+    /// The same where the hash is known.
+    #[inline(always)]
+    pub(crate) fn get_hashed<'g>(
+        &self,
+        key: &Key,
+        hash: KeyHash,
+        guard: &'g LocalGuard<'_>,
+    ) -> Option<CellAt<'g>> {
         let place = Place::of(hash);
         let groups = self.groups(place.shard(), guard)?;
         for group in &groups.all[place.home(groups.homes)..] {
@@ -176,41 +195,35 @@ impl Cells {
         None
     }
 
-    /// The group that a key belongs to, and its tag.
-    #[inline]
-    fn home<'g>(&self, key: &Key, guard: &'g LocalGuard<'_>) -> Option<(&'g Group, u8)> {
-        let hash = self.hash(key);
-        let place = Place::of(hash);
-        let groups = self.groups(place.shard(), guard)?;
-        Some((&groups.all[place.home(groups.homes)], tag(hash)))
-    }
-
     /// Asks for the memory that finding a key takes first.
     #[inline]
-    pub(crate) fn ask_for(&self, key: &Key, guard: &LocalGuard<'_>) {
-        if let Some((group, _)) = self.home(key, guard) {
-            prefetch(group);
-        }
+    pub(crate) fn ask_for(&self, key: KeyHash) {
+        let place = Place::of(key);
+        let shard = &self.shards[place.shard()];
+        let home = place.home(shard.homes.load(Ordering::Relaxed));
+        prefetch(shard.begin.load(Ordering::Relaxed).cast_const().wrapping_add(home));
     }
 
     /// Asks for the memory that finding a key takes then, waiting for the first.
     #[inline]
-    pub(crate) fn ask_for_cell(&self, key: &Key, guard: &LocalGuard<'_>) {
-        let Some((group, tag)) = self.home(key, guard) else { return };
-        if let Some(at) = marked(equal_to(group.tags.load(Ordering::Acquire), tag)).next() {
+    pub(crate) fn ask_for_cell(&self, key: KeyHash, guard: &LocalGuard<'_>) {
+        let place = Place::of(key);
+        let Some(groups) = self.groups(place.shard(), guard) else { return };
+        let group = &groups.all[place.home(groups.homes)];
+        if let Some(at) = marked(equal_to(group.tags.load(Ordering::Acquire), tag(key))).next() {
             prefetch(guard.protect(&group.places[at], Ordering::Acquire));
         }
     }
 
     /// Asks for the memory that finding these keys takes, for all of them at once.
     pub(crate) fn ask<'k>(&self, keys: impl Iterator<Item = &'k Key> + Clone, guard: &LocalGuard<'_>) {
-        keys.clone().for_each(|key| self.ask_for(key, guard));
-        keys.for_each(|key| self.ask_for_cell(key, guard));
+        keys.clone().for_each(|key| self.ask_for(key.hashed()));
+        keys.for_each(|key| self.ask_for_cell(key.hashed(), guard));
     }
 
     /// Puts a cell in whose key has none. Under the key's write lock or lock shard, so nobody else makes or removes it.
     pub(crate) fn put(&self, cell: CellRef, guard: &LocalGuard<'_>) {
-        let hash = self.hash(&cell.key);
+        let hash = cell.key.hashed();
         let place = Place::of(hash);
         let shard = &self.shards[place.shard()];
         let mut fill = shard.fill.lock();
@@ -236,7 +249,7 @@ impl Cells {
         for (n, shard) in self.shards.iter().enumerate() {
             let _fill = shard.fill.lock();
             if self.groups(n, guard).is_none() {
-                shard.groups.store(Box::into_raw(Box::new(Groups::new(size))), Ordering::SeqCst);
+                shard.install(Some(Groups::new(size)));
             }
         }
     }
@@ -255,7 +268,7 @@ impl Cells {
             size = size.wider(fill.cells + 1);
         };
         fill.used = fill.cells;
-        let old = shard.groups.swap(Box::into_raw(Box::new(new)), Ordering::SeqCst);
+        let old = shard.install(Some(new));
         if !old.is_null() {
             // SAFETY: made by `Box::into_raw`, and out of the shard, so no reader that enters from now on finds it.
             unsafe { guard.defer_retire(old, free_groups) };
@@ -271,7 +284,7 @@ impl Cells {
                 prefetch(*ahead);
             }
             // SAFETY: it is in the shard, which is locked, so it is not removed meanwhile.
-            let hash = self.hash(unsafe { &(**cell).key });
+            let hash = unsafe { &(**cell).key }.hashed();
             if new.put(Place::of(hash).home(new.homes), tag(hash), *cell, count + 1).is_none() {
                 return false;
             }
@@ -281,7 +294,7 @@ impl Cells {
 
     /// Takes this cell out; false when it is not there (any more). Under its key's write lock or lock shard.
     pub(crate) fn remove(&self, cell: &CellRef, guard: &LocalGuard<'_>) -> bool {
-        let hash = self.hash(&cell.key);
+        let hash = cell.key.hashed();
         let place = Place::of(hash);
         let mut fill = self.shards[place.shard()].fill.lock();
         let Some(groups) = self.groups(place.shard(), guard) else { return false };
@@ -311,7 +324,7 @@ impl Cells {
         for shard in &self.shards {
             let mut fill = shard.fill.lock();
             *fill = Fill::default();
-            let old = shard.groups.swap(ptr::null_mut(), Ordering::SeqCst);
+            let old = shard.install(None);
             // SAFETY: null, or the groups that were in force until now, protected by the guard.
             let Some(groups) = (unsafe { old.as_ref() }) else { continue };
             for cell in groups.all.iter().flat_map(|group| group.cells(guard)) {
@@ -383,7 +396,7 @@ impl Cells {
         let last = (last + 1).min(groups.all.len());
         for some in groups.all[home..last].chunks(AHEAD / GROUP) {
             let cells = Ahead::of(some, guard);
-            let own = |cell: &CellAt<'g>| (from..end).contains(&Place::of(self.hash(&cell.key)));
+            let own = |cell: &CellAt<'g>| (from..end).contains(&Place::of(cell.key.hashed()));
             cells.iter().filter(own).try_for_each(&mut *show)?;
         }
         Ok(end)

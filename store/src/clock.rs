@@ -98,6 +98,11 @@ impl Clock {
         }
     }
 
+    /// Whether the millisecond has come from which a row counts as absent.
+    pub(crate) fn is_past(&self, deadline_ms: u64) -> bool {
+        Timestamp::from_wall_ms(deadline_ms) <= self.read()
+    }
+
     /// A timestamp above this one that every snapshot from now on is at or above: what the clock says, raised if need be.
     /// Others may have the same, unless somebody has read the clock since it stood there (see `quiet`).
     #[inline]

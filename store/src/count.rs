@@ -20,16 +20,16 @@ use std::sync::Arc;
 
 use seize::LocalGuard;
 
+use crate::cell::Cell;
 use crate::clock::Timestamp;
 use crate::event::Event;
-use crate::history::row_lock;
-use crate::key::Key;
+use crate::key::{Key, KeyHash};
 use crate::row::{Body, Numbers, Row};
-use crate::schema::Kind;
 use crate::shift::Shift;
 use crate::store::Store;
 use crate::table::Table;
 use crate::value_ref::ValueRef;
+use crate::version::Version;
 
 impl Store {
     /// Puts whole numbers at some positions of a key's row in place of whole numbers of the same lengths, atomically: `decide`
@@ -47,30 +47,90 @@ impl Store {
         prepare: impl FnOnce() -> Result<P, E>,
         decide: impl FnOnce(&Row, P) -> Option<Result<(Numbers, T), E>>,
     ) -> Option<Result<T, E>> {
-        if !table.may_shift() {
-            return None;
-        }
-        let guard = table.pin();
-        let rows = &table.rows;
-        if !rows.shift.shifts() {
-            Shift::counted(rows, &guard);
-            return None;
-        }
-        if !self.snapshots.quiet.holds() {
-            if self.snapshots.quiet.is_wanted() {
-                self.snapshots.be_quiet(wall_ms);
-            }
-            return None;
-        }
-        rows.cells.ask_for(key, &guard);
-        let lock = row_lock(table.id(), key);
+        let hash = key.hashed();
+        table.rows.cells.ask_for(hash);
+        let guard = self.counts_in(table, wall_ms)?;
         let prepared = match prepare() {
             Ok(prepared) => prepared,
             Err(error) => return Some(Err(error)),
         };
-        rows.cells.ask_for_cell(key, &guard);
+        table.rows.cells.ask_for_cell(hash, &guard);
         let decide = |row: &Row| decide(row, prepared);
-        self.locks.alone(&lock, || self.count_alone(table, key, decide, &guard))?
+        let count = || self.count_alone(table, key, hash, decide, &guard);
+        let counted = self.locks.alone_hashed(table.id(), key, hash, count)??;
+        table.rows.shift.used(wall_ms);
+        Some(counted)
+    }
+
+    /// Adds to the whole number at a position of a key's row, which `position` says while the row is on its way from memory,
+    /// and gives the sum: [`Store::count`] for most calls, in as few steps as it takes. `None` means that nothing was
+    /// changed and it takes [`Store::alter`], which knows what is wrong if something is.
+    ///
+    /// The caller answers for the table as there; the definition allows every number at the position.
+    #[inline]
+    pub fn increment(
+        &self,
+        table: &Arc<Table>,
+        key: &Key,
+        wall_ms: u64,
+        position: impl FnOnce() -> Option<usize>,
+        by: i64,
+    ) -> Option<i64> {
+        let hash = key.hashed();
+        table.rows.cells.ask_for(hash);
+        let guard = self.counts_in(table, wall_ms)?;
+        let position = position()?;
+        table.rows.cells.ask_for_cell(hash, &guard);
+        let add = || self.increment_alone(table, key, hash, position, by, &guard);
+        let sum = self.locks.alone_hashed(table.id(), key, hash, add)??;
+        table.rows.shift.used(wall_ms);
+        Some(sum)
+    }
+
+    /// Whether a table's rows may change in place now, under a guard that was entered before.
+    #[inline(always)]
+    fn counts_in<'t>(&self, table: &'t Table, wall_ms: u64) -> Option<LocalGuard<'t>> {
+        if !table.may_shift() {
+            return None;
+        }
+        let guard = table.pin();
+        (table.rows.shift.shifts() && self.is_quiet(wall_ms)).then_some(guard)
+    }
+
+    /// Whether a table's rows may still change in place, in a lock shard.
+    #[inline]
+    fn still_counts(&self, table: &Table) -> bool {
+        let rows = &table.rows;
+        table.is_current()
+            && rows.shift.shifts()
+            && self.snapshots.quiet.holds()
+            && !rows.events.has_listeners()
+    }
+
+    /// In the key's lock shard, with nobody in it.
+    #[inline(always)]
+    fn increment_alone(
+        &self,
+        table: &Table,
+        key: &Key,
+        hash: KeyHash,
+        position: usize,
+        by: i64,
+        guard: &LocalGuard<'_>,
+    ) -> Option<i64> {
+        if !self.still_counts(table) {
+            return None;
+        }
+        let rows = &table.rows;
+        let cell = rows.cells.get_hashed(key, hash, guard)?;
+        cell.ask_for_row(guard);
+        let version = cell.versions(guard).next()?;
+        let is_past = || version.deadline_ms().is_some_and(|deadline| self.clock.is_past(deadline));
+        let may = || !rows.ranges.any() && !is_past();
+        let (at, sum) = version.add(table.form, position, by, &self.clock, may)?;
+        let before = |row: &Row| row.replacing(&[(position, ValueRef::Int(sum.wrapping_sub(by)))]).ok();
+        table.tell_changed(key, &version, at, before);
+        Some(sum)
     }
 
     /// In the key's lock shard, with nobody in it.
@@ -78,15 +138,15 @@ impl Store {
         &self,
         table: &Table,
         key: &Key,
+        hash: KeyHash,
         decide: impl FnOnce(&Row) -> Option<Result<(Numbers, T), E>>,
         guard: &LocalGuard<'_>,
     ) -> Option<Result<T, E>> {
-        table.check_version().ok()?;
-        let rows = &table.rows;
-        if !self.snapshots.quiet.holds() || rows.events.has_listeners() {
+        if !self.still_counts(table) {
             return None;
         }
-        let cell = rows.cell(key, guard)?;
+        let rows = &table.rows;
+        let cell = rows.cells.get_hashed(key, hash, guard)?;
         cell.ask_for_row(guard);
         let (version, _) = cell.settled(guard)?;
         let held = version.body()?;
@@ -99,29 +159,75 @@ impl Store {
             Err(error) => return Some(Err(error)),
         };
         let (at, before) = version.count(&numbers, &self.clock, || !rows.ranges.any())?;
-        if rows.events.has_listeners() {
-            table.tell_counted(key, row, &before, at);
-        }
+        table.tell_changed(key, &version, at, |row| {
+            let before: Vec<_> = before.iter().map(|&(at, n)| (at, ValueRef::Int(n))).collect();
+            row.replacing(&before).ok()
+        });
         Some(Ok(answer))
+    }
+
+    /// Puts a row where the key's row stands, and gives that in exchange; says whether it did. In the key's lock shard, with
+    /// nobody in it, and the definition is in force.
+    pub(crate) fn put_in_place(
+        &self,
+        table: &Table,
+        cell: &Cell,
+        new: &mut Row,
+        wall_ms: u64,
+        guard: &LocalGuard<'_>,
+    ) -> bool {
+        let rows = &table.rows;
+        let Some((version, _)) = cell.settled(guard) else { return false };
+        if !table.may_shift() || !version.is_like(new) {
+            return false;
+        }
+        if !rows.shift.shifts() {
+            Shift::changed(rows, wall_ms, guard);
+            return false;
+        }
+        if !self.still_counts(table) {
+            return false;
+        }
+        let len = new.as_bytes().len() as i64;
+        let Some(at) = version.exchange(new, &self.clock, || !rows.ranges.any()) else { return false };
+        rows.shift.used(wall_ms);
+        rows.resized(len - new.as_bytes().len() as i64, guard);
+        table.tell_changed(&cell.key, &version, at, |_| Some(new.clone()));
+        true
+    }
+
+    /// Whether no snapshot is alive, after a try to make it so now and then. Not in a lock shard.
+    #[inline]
+    pub(crate) fn is_quiet(&self, wall_ms: u64) -> bool {
+        let quiet = &self.snapshots.quiet;
+        if !quiet.holds() && quiet.is_wanted() {
+            self.snapshots.be_quiet(wall_ms);
+        }
+        quiet.holds()
     }
 }
 
 impl Table {
-    /// Tells who listens of a row whose numbers were others before.
-    #[cold]
-    fn tell_counted(&self, key: &Key, row: &Row, before: &Numbers, commit_ts: Timestamp) {
-        let before: Vec<_> = before.iter().map(|&(at, n)| (at, ValueRef::Int(n))).collect();
-        let old = row.replacing(&before).ok().map(Body::Row);
-        let (table, key, new) = (self.id(), key.clone(), Some(Body::Row(row.clone())));
-        self.rows.events.emit(Event { table, sequence: 0, commit_ts, key, new, old });
+    /// Tells who listens now of a row that has changed in place; `before` makes what it was of what it is.
+    #[inline]
+    fn tell_changed(
+        &self,
+        key: &Key,
+        version: &Version<'_>,
+        commit_ts: Timestamp,
+        before: impl FnOnce(&Row) -> Option<Row>,
+    ) {
+        if self.rows.events.has_listeners()
+            && let Some(Body::Row(row)) = version.body().as_deref()
+        {
+            self.tell_listeners(key, before(row), row, commit_ts);
+        }
     }
 
-    /// Whether its rows may ever change in place, as it is defined.
-    fn may_shift(&self) -> bool {
-        self.def.kind != Kind::Bag
-            && self.indexes.is_empty()
-            && self.rows.eviction.is_none()
-            && self.rows.backing.is_none()
-            && !self.def.is_system()
+    #[cold]
+    fn tell_listeners(&self, key: &Key, old: Option<Row>, new: &Row, commit_ts: Timestamp) {
+        let shown = |row: Row| self.whole(&Body::Row(row)).into_owned();
+        let (table, key, new, old) = (self.id(), key.clone(), Some(shown(new.clone())), old.map(shown));
+        self.rows.events.emit(Event { table, sequence: 0, commit_ts, key, new, old });
     }
 }

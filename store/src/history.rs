@@ -17,10 +17,9 @@ use seize::{Guard as _, LocalGuard};
 use crate::backing::Backing;
 use crate::cell::{Cell, CellRef};
 use crate::clock::Timestamp;
-use crate::ids::{IndexId, TableId};
+use crate::ids::IndexId;
 use crate::key::Key;
 use crate::limits::{DELETION_KEPT_MS, DELETIONS_KEPT_MAX, QUEUE_KEPT_MIN, STRIPES};
-use crate::lock::LockKey;
 use crate::row::{self, Body};
 use crate::store::Store;
 use crate::table::Table;
@@ -226,7 +225,7 @@ impl Store {
         for _ in 0..budget {
             let Some((at, cell)) = history.next_old(stripe, oldest) else { break };
             // Whoever holds the lock cuts at its commit, or the cell is looked at again.
-            let left = self.locks.alone(&row_lock(table.id(), &cell.key), || cell.cut(oldest, guard));
+            let left = self.locks.alone(table.id(), &cell.key, || cell.cut(oldest, guard));
             if left != Some(false) {
                 history.keep_old(at, &cell, 0, guard);
             }
@@ -234,18 +233,14 @@ impl Store {
         let now = self.clock.read();
         for _ in 0..budget {
             let Some(gone) = history.next_gone(stripe, oldest, now) else { break };
-            let lock = row_lock(table.id(), &gone.cell.key);
             let imaged = ask_image(table, &gone, guard);
-            let forgotten = self.locks.alone(&lock, || forget(table, &gone, imaged, oldest, guard));
+            let forgotten =
+                self.locks.alone(table.id(), &gone.cell.key, || forget(table, &gone, imaged, oldest, guard));
             if forgotten != Some(true) {
                 history.keep_gone(gone, guard);
             }
         }
     }
-}
-
-pub(crate) fn row_lock(table: TableId, key: &Key) -> LockKey {
-    LockKey { table, index: None, key: key.clone() }
 }
 
 /// What the image of a table on disc alone has under a key whose cell has left, and how many cells of the key's stripe had

@@ -8,6 +8,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Malformed, ValueError};
@@ -236,8 +237,9 @@ impl Key {
     /// Its hash for tables in memory: that of three words for a short key, of its bytes for a long one. Equal keys are both
     /// short or both long.
     #[inline]
-    pub(crate) fn hash_with(&self, hasher: &impl BuildHasher) -> u64 {
-        match self.0.words() {
+    pub(crate) fn hashed(&self) -> KeyHash {
+        let hasher = FixedState::default();
+        KeyHash(match self.0.words() {
             Some([first, second, third]) => {
                 let mut state = hasher.build_hasher();
                 state.write_u64(first);
@@ -245,9 +247,13 @@ impl Key {
                 state.finish()
             }
             None => hasher.hash_one(&**self),
-        }
+        })
     }
 }
+
+/// The hash of a key, for who needs it more than once. Never stored and never sent.
+#[derive(Clone, Copy)]
+pub(crate) struct KeyHash(pub(crate) u64);
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {

@@ -109,8 +109,14 @@ pub(crate) const RETIRED_SOON_BYTES: usize = 2 << 10;
 /// Keys that room is made for at once, whatever somebody says that will come: 700 MB of places.
 pub(crate) const RESERVED_KEYS_MAX: usize = 64 << 20;
 
-/// A table whose numbers were counted so often changes them in place from then on.
-pub(crate) const COUNTED_OFTEN: u32 = 1_024;
+/// A table whose rows are changed so often in one second, to rows as large, changes them in place from then on.
+pub(crate) const CHANGED_OFTEN: u32 = 1_024;
+
+/// Rows that are longer are never put where others stand: readers of the row, and writers of other keys, wait meanwhile.
+pub(crate) const SHIFTED_BYTES_MAX: usize = 2 << 10;
+
+/// A table none of whose rows was changed in place for so long does not change them so any more.
+pub(crate) const STILL_SECONDS: u32 = 10;
 
 /// Changes in place wait for a moment without snapshots; one in so many that found none looks for it.
 pub(crate) const QUIET_TRIED_EVERY: u32 = 256;

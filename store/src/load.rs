@@ -12,7 +12,6 @@ use crate::change::changed;
 use crate::clock::Timestamp;
 use crate::codec::CodecError;
 use crate::heap::Pin;
-use crate::history::row_lock;
 use crate::ids::TableId;
 use crate::key::{Key, KeyRange};
 use crate::limits::RESERVED_KEYS_MAX;
@@ -104,7 +103,7 @@ impl Store {
             let id = first.table;
             let table = self.catalog.get(id, &guard).ok_or(LoadError::NoSuchTable(id))?;
             let some = rows.as_slice().iter().take(ASKED_AT_ONCE).take_while(|row| row.table == id);
-            let count = some.inspect(|row| table.rows.cells.ask_for(&row.key, &guard)).count();
+            let count = some.inspect(|row| table.rows.cells.ask_for(row.key.hashed())).count();
             for LoadedRow { key, at, body, .. } in rows.by_ref().take(count) {
                 self.load_in(table, &key, at, |_, _| Some(Some(body)), &guard)?;
             }
@@ -144,7 +143,7 @@ impl Store {
             new.iter().flatten().try_for_each(|new| check_definition(id, new)).map(|()| new)
         };
         let change = || install(table, key, at, oldest, body, guard);
-        let loaded = self.locks.alone(&row_lock(id, key), change).ok_or(LoadError::Busy(id))??;
+        let loaded = self.locks.alone(id, key, change).ok_or(LoadError::Busy(id))??;
         if id == SCHEMA_TABLE
             && let Some(body) = loaded
         {

@@ -13,7 +13,6 @@
 //! Lock order: `Txn::gate`, then one shard, then `Txn::grants`. Never two shards at once.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -23,7 +22,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use crate::ids::{IndexId, TableId, TxId};
-use crate::key::Key;
+use crate::key::{Key, KeyHash};
 use crate::limits::LOCK_SHARDS;
 use crate::txn::Txn;
 use crate::work::{Conflict, Freed, LockMode, Locked};
@@ -34,6 +33,11 @@ pub(crate) struct LockKey {
     pub(crate) table: TableId,
     pub(crate) index: Option<IndexId>,
     pub(crate) key: Key,
+}
+
+/// The lock of a row.
+pub(crate) fn row_lock(table: TableId, key: &Key) -> LockKey {
+    LockKey { table, index: None, key: key.clone() }
 }
 
 /// Something that can be locked within one shard.
@@ -119,6 +123,13 @@ struct Shard {
 }
 
 impl Shard {
+    /// Whether somebody has or waits for the lock of this row, or has the table's.
+    #[cold]
+    fn is_held(&self, table: TableId, key: &Key) -> bool {
+        self.keys.contains_key(&row_lock(table, key))
+            || self.tables.get(&table).is_some_and(|entry| !entry.holders.is_empty())
+    }
+
     fn entry(&self, what: &Held) -> Option<&Entry> {
         match what {
             Held::Key(key) => self.keys.get(key),
@@ -269,27 +280,26 @@ struct Waking {
     wakers: Vec<Waker>,
 }
 
+/// Where a key's locks are. One key has different shards in different tables and indexes.
+#[inline]
+fn shard_of(table: TableId, index: Option<IndexId>, hash: KeyHash) -> usize {
+    let space = u64::from(table.0) << 32 | index.map_or(0, |index| u64::from(index.0) + 1);
+    ((hash.0 ^ space).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize % LOCK_SHARDS
+}
+
 /// All locks of a node.
 pub(crate) struct LockTable {
     /// Held for a look-up and a few pushes. parking_lot: small and unfair, which is fine as nobody sleeps inside.
     shards: Box<[CachePadded<Mutex<Shard>>]>,
-    hasher: FixedState,
 }
 
 impl LockTable {
     pub(crate) fn new() -> LockTable {
-        LockTable {
-            shards: (0..LOCK_SHARDS).map(|_| CachePadded::default()).collect(),
-            hasher: FixedState::default(),
-        }
-    }
-
-    fn shard_of(&self, key: &LockKey) -> usize {
-        (self.hasher.hash_one(key) >> 32) as usize % LOCK_SHARDS
+        LockTable { shards: (0..LOCK_SHARDS).map(|_| CachePadded::default()).collect() }
     }
 
     pub(crate) fn key(&self, key: &LockKey, request: &Request<'_>) -> Locked {
-        let at = self.shard_of(key);
+        let at = shard_of(key.table, key.index, key.key.hashed());
         self.shards[at].lock().request(at, &Held::Key(key.clone()), request)
     }
 
@@ -335,13 +345,23 @@ impl LockTable {
         Freed { ready: freed.ready }
     }
 
-    /// Runs `change` while nobody can get this key's lock, unless somebody has it.
-    pub(crate) fn alone<R>(&self, key: &LockKey, change: impl FnOnce() -> R) -> Option<R> {
-        let shard = self.shards[self.shard_of(key)].lock();
+    /// Runs `change` while nobody can get the lock of this row, unless somebody has it.
+    pub(crate) fn alone<R>(&self, table: TableId, key: &Key, change: impl FnOnce() -> R) -> Option<R> {
+        self.alone_hashed(table, key, key.hashed(), change)
+    }
+
+    /// The same where the key's hash is known.
+    #[inline]
+    pub(crate) fn alone_hashed<R>(
+        &self,
+        table: TableId,
+        key: &Key,
+        hash: KeyHash,
+        change: impl FnOnce() -> R,
+    ) -> Option<R> {
+        let shard = self.shards[shard_of(table, None, hash)].lock();
         // Most often nobody holds anything, and that is seen without a hash.
-        let busy = (!shard.keys.is_empty() && shard.keys.contains_key(key))
-            || (!shard.tables.is_empty()
-                && shard.tables.get(&key.table).is_some_and(|entry| !entry.holders.is_empty()));
+        let busy = !(shard.keys.is_empty() && shard.tables.is_empty()) && shard.is_held(table, key);
         (!busy).then(change)
     }
 

@@ -17,12 +17,21 @@ const HEAD_BYTES: usize = size_of::<Head>();
 /// The counts and the vector of the rows of a bag.
 const VECTOR_BYTES: usize = 2 * size_of::<usize>() + size_of::<Vec<Row>>();
 
+/// What blocks of rows leave free on the average: from nothing to fifteen.
+const SLACK_BYTES: usize = 7;
+
 /// Keys looked at for how long they are, where some are gone.
 const LOOKS: usize = 32;
 
 /// A deadline or a moment with its key in a `BTreeSet`: 32 bytes in nodes of eleven that are between a half and two thirds
 /// full.
 pub(crate) const QUEUED_BYTES: usize = 56;
+
+/// What the blocks of its rows leave free.
+#[inline]
+pub(crate) fn slack_bytes(body: &Body) -> usize {
+    body.rows().iter().map(Row::slack).sum()
+}
 
 /// What holds the rows of a body together.
 #[inline]
@@ -35,7 +44,7 @@ pub(crate) fn frame_bytes(body: &Body) -> usize {
 
 /// What a version holds that has been replaced. The rows that a bag still has are the same in both.
 pub(crate) fn old_bytes(old: Option<&Body>, new: Option<&Body>) -> usize {
-    let rows = |body: &Body| body.bytes() + body.rows().len() * HEAD_BYTES;
+    let rows = |body: &Body| body.bytes() + slack_bytes(body) + body.rows().len() * HEAD_BYTES;
     match (old, new) {
         (None, _) => HEAD_BYTES,
         (Some(old @ Body::Bag(_)), Some(new)) => frame_bytes(old) + rows(old).saturating_sub(rows(new)),
@@ -59,7 +68,10 @@ impl Table {
         let keys = (counted.keys.max(0) as usize).min(cells);
         let live = match rows.backing {
             None => all,
-            Some(_) => (all as u128 * keys as u128 / (counted.keys.max(1) as u128)) as usize,
+            Some(_) => {
+                let own = (all as u128 * keys as u128 / (counted.keys.max(1) as u128)) as usize;
+                own + keys * SLACK_BYTES
+            }
         };
         let deleted = (cells - keys) * (HEAD_BYTES + self.key_heap_bytes(&guard));
         let all = live

@@ -11,7 +11,6 @@ use crate::backing::Backing;
 use crate::cell::CellRef;
 use crate::clock::Timestamp;
 use crate::disc::{Chunk, Imaged};
-use crate::history::row_lock;
 use crate::index::Index;
 use crate::key::{Key, KeyRange};
 use crate::limits::{CURSOR_CHUNK_ROWS, DELETION_KEPT_MS, LEAVING_AT_ONCE, LEAVING_MAX, STAYED_MAX};
@@ -136,7 +135,7 @@ impl Table {
         departed: u64,
         guard: &LocalGuard<'_>,
     ) {
-        let published = backing.locks.alone(&row_lock(self.id(), key), || {
+        let published = backing.locks.alone(self.id(), key, || {
             let is_new = backing.departed(key) == departed && self.rows.cell(key, guard).is_none();
             if is_new {
                 self.rows.fetched(key, body.clone(), at, guard);
@@ -152,7 +151,7 @@ impl Table {
     /// The image holds this key since this timestamp: memory need not keep it for that.
     fn imaged(&self, backing: &Backing, key: Key, at: Timestamp, guard: &LocalGuard<'_>) {
         // With nobody holding the lock every commit that the log has is in the cell too.
-        let seen = backing.locks.alone(&row_lock(self.id(), &key), || {
+        let seen = backing.locks.alone(self.id(), &key, || {
             // Rows that came since a clearing are not those that the image has.
             backing.view()?;
             let (version, newest) = self.rows.cell(&key, guard)?.newest(guard)?;
@@ -179,8 +178,8 @@ impl Table {
         let mut stayed = 0;
         for _ in 0..count {
             let Some((key, at)) = backing.leaving.lock().pop_front() else { return };
-            let lock = row_lock(self.id(), &key);
-            let departure = backing.locks.alone(&lock, || self.depart(backing, &key, at, oldest, guard));
+            let departure =
+                backing.locks.alone(self.id(), &key, || self.depart(backing, &key, at, oldest, guard));
             if matches!(departure, None | Some(Departure::NotYet)) {
                 backing.leaving.lock().push_back((key, at));
                 stayed += 1;

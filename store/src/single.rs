@@ -22,9 +22,8 @@ use crate::admission::Growth;
 use crate::cell::CellRef;
 use crate::change;
 use crate::commit::TIDY_PER_MARK;
-use crate::history::row_lock;
 use crate::ids::IndexId;
-use crate::key::Key;
+use crate::key::{Key, KeyHash};
 use crate::limits::STRIPES;
 use crate::range_lock::RangeLocks;
 use crate::row::Body;
@@ -57,6 +56,18 @@ impl Store {
         wall_ms: u64,
         decide: impl FnOnce(Option<&Body>) -> Result<Decision<T>, E>,
     ) -> Option<Result<T, E>> {
+        self.alter_with(table, key, wall_ms, || Ok(()), |held, ()| decide(held))
+    }
+
+    /// As [`Store::alter`]. What `prepare` gives to `decide` is made while the key's memory is on its way.
+    pub fn alter_with<P, T, E>(
+        &self,
+        table: &Arc<Table>,
+        key: &Key,
+        wall_ms: u64,
+        prepare: impl FnOnce() -> Result<P, E>,
+        decide: impl FnOnce(Option<&Body>, P) -> Result<Decision<T>, E>,
+    ) -> Option<Result<T, E>> {
         // What is on disc alone is fetched under a lock that is held while the disc is read, never in the shard.
         if table.is_on_disc_alone()
             || table.def.is_system()
@@ -64,10 +75,20 @@ impl Store {
         {
             return None;
         }
+        let hash = key.hashed();
+        table.rows.cells.ask_for(hash);
         let guard = table.pin();
-        table.rows.cells.ask_for(key, &guard);
-        let step = || self.alter_alone(table, key, wall_ms, decide, &guard);
-        match self.locks.alone(&row_lock(table.id(), key), step)?? {
+        let prepared = match prepare() {
+            Ok(prepared) => prepared,
+            Err(error) => return Some(Err(error)),
+        };
+        table.rows.cells.ask_for_cell(hash, &guard);
+        if table.rows.shift.shifts() {
+            self.is_quiet(wall_ms);
+        }
+        let decide = |held: Option<&Body>| decide(held, prepared);
+        let step = || self.alter_alone(table, key, hash, wall_ms, decide, &guard);
+        match self.locks.alone_hashed(table.id(), key, hash, step)?? {
             Err(error) => Some(Err(error)),
             Ok(Ended::Done(answer)) => Some(Ok(answer)),
             Ok(Ended::Untidy(answer)) => {
@@ -83,6 +104,7 @@ impl Store {
         &self,
         table: &Arc<Table>,
         key: &Key,
+        hash: KeyHash,
         wall_ms: u64,
         decide: impl FnOnce(Option<&Body>) -> Result<Decision<T>, E>,
         guard: &LocalGuard<'_>,
@@ -90,7 +112,10 @@ impl Store {
         // A change of the definition has the table's lock, so this stays as it is.
         table.check_version().ok()?;
         let rows = &table.rows;
-        let known = rows.cell(key, guard);
+        let known = rows.cells.get_hashed(key, hash, guard);
+        if let Some(cell) = known.as_ref().filter(|_| rows.shift.shifts()) {
+            cell.ask_for_row(guard);
+        }
         // Looked up now, so that its memory is there when the key is born.
         let spot = if known.is_none() { rows.seek(key, guard) } else { None };
         let old = known.as_ref().and_then(|cell| cell.newest_body(guard)).map(|(body, _)| body);
@@ -102,10 +127,15 @@ impl Store {
             Err(error) => return Some(Err(error)),
         };
         let new = changed(table.def.kind, old.as_deref(), op);
-        let Some(new) = new else { return Some(Ok(Ended::Done(answer))) };
+        let Some(mut new) = new else { return Some(Ok(Ended::Done(answer))) };
         let full = || !table.has_room(Growth::of(key, old.as_deref(), new.as_ref()));
         if !table.fits(new.as_ref()) || (table.def.retention.refuses() && full()) {
             return None;
+        }
+        if let (Some(cell), Some(Body::Row(row))) = (&known, &mut new)
+            && self.put_in_place(table, cell, row, wall_ms, guard)
+        {
+            return Some(Ok(Ended::Done(answer)));
         }
         let cell = known.map_or_else(|| rows.born_at(spot, key, guard), |cell| cell.clone_arc());
         let fresh = old.is_none() && cell.is_empty();

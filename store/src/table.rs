@@ -14,7 +14,8 @@ use crate::heap::Heap;
 use crate::ids::{IndexId, TableId};
 use crate::index::Index;
 use crate::key::Key;
-use crate::schema::TableDef;
+use crate::row::Form;
+use crate::schema::{Kind, TableDef};
 use crate::statistics::TableStatistics;
 use crate::work::Blocked;
 
@@ -38,6 +39,10 @@ pub struct Table {
     grown: bool,
     /// Neither, and all of it is in memory: what a cell says is all there is to say.
     plain: bool,
+    /// How a row begins that has all attributes, in the layout in force.
+    pub(crate) form: Form,
+    /// Its rows may change in place, as it is defined.
+    shifting: bool,
     /// Keeps alive what rows are made of, for handles that outlive the store.
     pub(crate) heap: Arc<Heap>,
 }
@@ -58,11 +63,23 @@ impl Table {
             cache,
             grown,
             plain: !cache && !grown && rows.backing.is_none(),
+            form: Form::of(def.layout().since, def.attributes.len()),
+            shifting: def.kind != Kind::Bag
+                && indexes.is_empty()
+                && rows.eviction.is_none()
+                && rows.backing.is_none()
+                && !def.is_system(),
             def,
             rows,
             indexes,
             heap: Arc::clone(heap),
         }
+    }
+
+    /// Whether its rows may ever change in place, as it is defined (`count`).
+    #[inline]
+    pub(crate) fn may_shift(&self) -> bool {
+        self.shifting
     }
 
     /// Its definition.

@@ -20,7 +20,7 @@ use seize::{Collector, Guard as _, LocalGuard};
 
 use crate::clock::{Clock, Timestamp};
 use crate::limits::RETIRED_SOON_BYTES;
-use crate::row::{self, Body, Head, Numbers, Row};
+use crate::row::{self, Body, Form, Head, Numbers, Row};
 use crate::txn::{Status, Txn};
 
 /// `len` of a block with the rows of a bag.
@@ -46,7 +46,7 @@ pub(crate) const BAG_BYTES: usize = size_of::<BagBlock>();
 /// Whether a version is a row, neither a bag's rows nor a deletion.
 #[inline]
 pub(crate) fn is_row(head: &Head) -> bool {
-    head.len < GONE
+    head.len() < GONE
 }
 
 /// A proposal as it stands in `whose`. It is never followed as a pointer.
@@ -77,7 +77,7 @@ pub(crate) fn block(body: Option<Body>, whose: *mut Txn, stamp: u64) -> NonNull<
 /// The block came from [`block`] and is in no chain any more; nobody follows a pointer to it that it had from a chain.
 pub(crate) unsafe fn free(block: NonNull<Head>) {
     // SAFETY: alive until this call.
-    match unsafe { block.as_ref() }.len {
+    match unsafe { block.as_ref() }.len() {
         // SAFETY: the kind says how it was made.
         BAG => drop(unsafe { Box::from_raw(block.cast::<BagBlock>().as_ptr()) }),
         // SAFETY: as above.
@@ -94,7 +94,7 @@ pub(crate) unsafe fn free(block: NonNull<Head>) {
 /// The block came from [`block`], was linked into one chain and is unlinked; this is called once for it.
 pub(crate) unsafe fn retire(block: *mut Head, guard: &LocalGuard<'_>) -> bool {
     // SAFETY: unlinked a moment ago by the caller, and nobody frees it before it is retired.
-    let bytes = match unsafe { (*block).len } {
+    let bytes = match unsafe { (*block).len() } {
         GONE => 0,
         // SAFETY: the kind says how it was made, and what it was made with is never changed.
         BAG => unsafe { &*block.cast::<BagBlock>() }.rows.capacity() * size_of::<Row>(),
@@ -164,7 +164,7 @@ impl<'g> Version<'g> {
     /// What it says the key holds; nothing when it is a deletion.
     #[inline]
     pub(crate) fn body(&self) -> Option<Seen<'g>> {
-        let body = match self.head().len {
+        let body = match self.head().len() {
             GONE => return None,
             BAG => {
                 // SAFETY: the kind says what it is; the copy of the counted pointer is never dropped.
@@ -176,12 +176,24 @@ impl<'g> Version<'g> {
         Some(Seen { body: ManuallyDrop::new(body), alive: PhantomData })
     }
 
+    /// Counts its row, so that it does not change before that is given back (`shift`).
+    #[inline]
+    pub(crate) fn keep(&self) -> Option<Row> {
+        // SAFETY: it is a row, alive for `'g`.
+        self.is_row().then(|| unsafe { Row::keep(self.block) })
+    }
+
+    /// The commit timestamp of what is settled, as it is now.
+    #[inline]
+    pub(crate) fn stamp(&self) -> Timestamp {
+        Timestamp(self.head().stamp.load(Ordering::SeqCst))
+    }
+
     /// As [`Version::body`], counted: for who holds no lock and no snapshot while rows may change in place (`shift`).
     pub(crate) fn kept(&self) -> Option<Body> {
-        match self.is_row() {
-            // SAFETY: it is a row, alive for `'g`.
-            true => Some(Body::Row(unsafe { Row::keep(self.block) })),
-            false => self.body().map(|body| body.clone()),
+        match self.keep() {
+            Some(row) => Some(Body::Row(row)),
+            None => self.body().map(|body| body.clone()),
         }
     }
 
@@ -200,15 +212,64 @@ impl<'g> Version<'g> {
         if self.is_row() { unsafe { row::deadline_of(self.block) } } else { None }
     }
 
-    /// Puts whole numbers in place of those of the same lengths, if that may be done now: it is a settled row without an
-    /// older version, which nobody counts but its table, and `may` says so in the middle of it. Gives the timestamp, which
-    /// is new and not above the clock, and what the numbers were. Under the key's lock shard, in quiet (`quiet`).
+    /// Puts whole numbers in place of those of the same lengths, and gives those: see [`Version::change`].
     pub(crate) fn count(
         &self,
         numbers: &[(usize, i64)],
         clock: &Clock,
-        may: impl Fn() -> bool,
+        may: impl FnOnce() -> bool,
     ) -> Option<(Timestamp, Numbers)> {
+        // SAFETY: nobody looks at the row, as `Thin::shift` has seen.
+        self.change(clock, may, |row| unsafe { row::put_ints(row, numbers) })
+    }
+
+    /// Adds to the whole number at a position, if the row begins so and the sum takes as many bytes, and gives the sum: see
+    /// [`Version::change`].
+    #[inline]
+    pub(crate) fn add(
+        &self,
+        form: Form,
+        position: usize,
+        by: i64,
+        clock: &Clock,
+        may: impl FnOnce() -> bool,
+    ) -> Option<(Timestamp, i64)> {
+        // SAFETY: nobody looks at the row, as `Thin::shift` has seen.
+        self.change(clock, may, |row| unsafe { row::add_int(row, form, position, by) })
+    }
+
+    /// Exchanges its row for one that nobody else has: see [`Version::change`]. Nothing where the rows do not look alike.
+    pub(crate) fn exchange(
+        &self,
+        row: &mut Row,
+        clock: &Clock,
+        may: impl FnOnce() -> bool,
+    ) -> Option<Timestamp> {
+        if !self.is_like(row) {
+            return None;
+        }
+        // SAFETY: nobody looks at the row, as `Thin::shift` has seen, and they are alike.
+        let (at, ()) = self.change(clock, may, |_| unsafe { row.exchange(self.block) })?;
+        Some(at)
+    }
+
+    /// Whether a row could stand where this one does, and the other way round; neither has a deadline.
+    pub(crate) fn is_like(&self, row: &Row) -> bool {
+        // SAFETY: it is a row, alive.
+        self.is_row() && unsafe { row.is_like(self.block) }
+    }
+
+    /// Changes its row in place, if that may be done now: it is a settled row without an older version, which nobody counts
+    /// but its table, and `may` says so in the middle of it. Gives the timestamp, which is new and not above the clock, and
+    /// what `put` says; nothing where that says nothing, and then it has changed nothing. Under the key's lock shard, in
+    /// quiet (`quiet`).
+    #[inline(always)]
+    fn change<R>(
+        &self,
+        clock: &Clock,
+        may: impl FnOnce() -> bool,
+        put: impl FnOnce(*mut u8) -> Option<R>,
+    ) -> Option<(Timestamp, R)> {
         let before = self.settled()?;
         if !self.is_row() || !self.head().next.load(Ordering::Acquire).is_null() {
             return None;
@@ -217,8 +278,7 @@ impl<'g> Version<'g> {
             if !may() {
                 return None;
             }
-            // SAFETY: nobody looks at the row, as `Thin::shift` has seen.
-            let old = unsafe { row::put_ints(row, numbers) }?;
+            let old = put(row)?;
             let at = clock.behind(before);
             // Whoever looks has seen the end of the shift.
             self.head().stamp.store(at.0, Ordering::Release);

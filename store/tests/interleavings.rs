@@ -8,8 +8,9 @@
 //! Mistakes are planted on purpose and must be caught: a stamp that is stored without a look at the floor, a proposal that is
 //! drawn before the marks are placed, a tag that is stored before its place; and where rows change in place, a reader that
 //! does not wait for the mark of the count, a snapshot that does not pass through the lock shard, and one that looks for
-//! quiet before it announces itself, two that make it quiet at once, a look for ranges before the row is marked. Each test with a plant runs the same model
-//! as the test of the protocol.
+//! quiet before it announces itself, two that make it quiet at once, a look for ranges before the row is marked; and where such
+//! a table comes to rest, one that does not pass through the lock shard, a writer that looks too early, and a late notice.
+//! Each test with a plant runs the same model as the test of the protocol.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -50,6 +51,10 @@ enum Planted {
     QuietFirst,
     /// Who counts looks for ranges, and then marks the row.
     RangesFirst,
+    /// Who counts looks whether the table shifts, and then takes the lock shard.
+    ShiftsFirst,
+    /// What the collector says of an earlier time is taken for this one's.
+    OldNotice,
 }
 
 const FLOOR: u64 = 1 << 63;
@@ -570,4 +575,122 @@ fn rows_that_change_in_place_are_seen_whole_and_by_who_read_their_range() {
 fn readers_that_do_not_wait_and_ranges_looked_for_too_early_are_caught() {
     assert!(is_caught(|| shifting(Planted::NoWait)));
     assert!(is_caught(|| shifting(Planted::RangesFirst)));
+}
+
+const FIXED: usize = 0;
+const TOLD: usize = 1;
+const SHIFTS: usize = 2;
+const RESTS: usize = 3;
+const PHASE: usize = 3;
+
+/// `Shift`, a lock shard, readers that are inside, a row, and what the collector has to say when they have left.
+#[derive(Default)]
+struct Resting {
+    state: AtomicUsize,
+    shard: Mutex<()>,
+    row: Shared,
+    /// Readers that have entered: the collector waits for all of them here.
+    inside: AtomicUsize,
+}
+
+impl Resting {
+    /// `Shift::tell`, and the collector until the notice has arrived.
+    fn tell(&self, planted: Planted) {
+        let state = self.state.load(SeqCst);
+        let told = state & !PHASE | TOLD;
+        if state & PHASE == FIXED {
+            _ = self.state.compare_exchange(state, told, SeqCst, SeqCst);
+        }
+        while self.inside.load(SeqCst) > 0 {
+            hint::spin_loop();
+        }
+        self.arrived(told, planted);
+    }
+
+    /// `shift::arrived`, the state from when it was told in hand.
+    fn arrived(&self, told: usize, planted: Planted) {
+        let told = if planted == Planted::OldNotice { self.state.load(SeqCst) } else { told };
+        _ = self.state.compare_exchange(told, told & !PHASE | SHIFTS, SeqCst, SeqCst);
+    }
+
+    /// `Shift::let_rest`.
+    fn rest(&self, planted: Planted) {
+        let state = self.state.load(SeqCst);
+        let rests = state & !PHASE | RESTS;
+        if state & PHASE == SHIFTS && self.state.compare_exchange(state, rests, SeqCst, SeqCst).is_ok() {
+            if planted != Planted::NoPass {
+                drop(self.shard.lock().expect("nobody panics in it"));
+            }
+            self.state.store(rests + 1, SeqCst);
+        }
+    }
+
+    /// `Store::count`.
+    fn count(&self, planted: Planted) {
+        let shifts = || self.state.load(SeqCst) & PHASE == SHIFTS;
+        let early = planted == Planted::ShiftsFirst && shifts();
+        let _shard = self.shard.lock().expect("nobody panics in it");
+        if early || (planted != Planted::ShiftsFirst && shifts()) {
+            self.row.shift(planted);
+        }
+    }
+
+    /// `Table::glance`: in place while the table is fixed.
+    fn look(&self, planted: Planted) {
+        self.inside.fetch_add(1, SeqCst);
+        let told = self.state.load(SeqCst) & PHASE != FIXED;
+        let seen = if told {
+            self.row.keep(planted)
+        } else {
+            [&self.row.numbers[0], &self.row.numbers[1], &self.row.stamp].map(|word| word.load(SeqCst))
+        };
+        assert!(seen[0] == seen[1] && seen[1] == seen[2], "{seen:?}");
+        self.inside.fetch_sub(1, SeqCst);
+    }
+}
+
+/// A table that is told, shifts, rests and is told again, one that counts, and a reader.
+fn resting(planted: Planted) {
+    let row = Shared { count: AtomicUsize::new(1), ..Shared::default() };
+    let table = Arc::new(Resting { row, ..Resting::default() });
+    let spawn = |times: usize, work: fn(&Resting, Planted)| {
+        let table = Arc::clone(&table);
+        thread::spawn(move || (0..times).for_each(|_| work(&table, planted)))
+    };
+    let tell_and_rest = |table: &Resting, planted: Planted| {
+        table.tell(planted);
+        table.rest(planted);
+    };
+    let threads =
+        [spawn(2, tell_and_rest), spawn(1, Resting::tell), spawn(2, Resting::count), spawn(2, Resting::look)];
+    threads.into_iter().for_each(|thread| thread.join().expect("it does not panic"));
+    assert_eq!(table.row.count.load(SeqCst), 1);
+}
+
+/// A notice of the time before the table rested, one that counts, and a reader.
+fn late(planted: Planted) {
+    let row = Shared { count: AtomicUsize::new(1), ..Shared::default() };
+    let table = Arc::new(Resting { row, state: AtomicUsize::new(RESTS + 1), ..Resting::default() });
+    let spawn = |work: fn(&Resting, Planted)| {
+        let table = Arc::clone(&table);
+        thread::spawn(move || work(&table, planted))
+    };
+    let notice = |table: &Resting, planted| table.arrived(TOLD, planted);
+    let threads = [spawn(notice), spawn(Resting::count), spawn(Resting::look)];
+    threads.into_iter().for_each(|thread| thread.join().expect("it does not panic"));
+}
+
+#[test]
+fn a_table_that_rests_is_read_without_a_count_and_changes_no_more() {
+    // Aim: who reads in place because the table is fixed meets no change, whatever was told and rested before. Method: the
+    // model.
+    every_order(|| resting(Planted::Nothing));
+    every_order(|| late(Planted::Nothing));
+}
+
+#[test]
+fn tables_that_rest_too_soon_and_notices_that_come_late_are_caught() {
+    assert!(is_caught(|| resting(Planted::NoPass)));
+    assert!(is_caught(|| resting(Planted::ShiftsFirst)));
+    assert!(is_caught(|| late(Planted::OldNotice)));
 }

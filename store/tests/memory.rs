@@ -49,12 +49,13 @@ fn bytes_per_row(kind: Kind) -> i64 {
 #[test]
 fn a_row_costs_what_is_said() {
     // Aim: memory per row stays below what ETS takes for the same (272 bytes, measured by the same kind of allocator).
-    // Method: count. The bounds are what the layout adds up to, with some room for the hash's spare places.
+    // Method: count. The bounds are what the layout adds up to, blocks with what allocators round them to included, with some
+    // room for the hash's spare places.
     let _alone = alone();
     let (set, ordered) = (bytes_per_row(Kind::Set), bytes_per_row(Kind::OrderedSet));
     println!("{set} bytes a row in a set, {ordered} in an ordered set");
-    assert!(set <= 210, "{set} bytes a row in a set");
-    assert!(ordered <= 250, "{ordered} bytes a row in an ordered set");
+    assert!(set <= 225, "{set} bytes a row in a set");
+    assert!(ordered <= 262, "{ordered} bytes a row in an ordered set");
 }
 
 /// A table and what is done to it.

@@ -9,7 +9,7 @@
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::hash::{Hash, Hasher};
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
@@ -21,8 +21,8 @@ use crate::txn::Txn;
 #[repr(C)]
 pub(crate) struct Head {
     count: AtomicU32,
-    /// Of the bytes behind it, or what the block is instead of a row (see `version`).
-    pub(crate) len: u32,
+    /// Of the bytes behind it, or what the block is instead of a row (see `version`). Of a row it changes with the bytes.
+    len: AtomicU32,
     /// As a version: when it was committed. See `version` for these three.
     pub(crate) stamp: AtomicU64,
     /// As a version: whose it is. Null until the block is claimed.
@@ -37,10 +37,16 @@ impl Head {
         self.count.load(Ordering::SeqCst) & SHIFTING != 0
     }
 
+    /// Of the bytes behind it, or what it is instead of a row.
+    #[inline]
+    pub(crate) fn len(&self) -> u32 {
+        self.len.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn new(len: u32) -> Head {
         Head {
             count: AtomicU32::new(1),
-            len,
+            len: AtomicU32::new(len),
             stamp: AtomicU64::new(0),
             whose: AtomicPtr::default(),
             next: AtomicPtr::default(),
@@ -175,6 +181,30 @@ impl Thin {
         Some(change(unsafe { block.add(1) }.cast::<u8>().as_ptr()))
     }
 
+    /// Exchanges its bytes, but the first, for those behind a block that is as large and that somebody shifts. Nothing, and
+    /// nothing was changed, where somebody else has these.
+    ///
+    /// # Safety
+    /// As in [`Thin::shift`], in the middle of that; both have room for as many bytes.
+    pub(crate) unsafe fn exchange(&mut self, block: NonNull<Head>) -> Option<()> {
+        // Acquire: whoever else had them has given them back.
+        if self.head().count.load(Ordering::Acquire) != 1 {
+            return None;
+        }
+        // SAFETY: as the caller says, and the only count of this one is ours; they are two blocks, since the other counts too.
+        let (own, other) = unsafe { (self.0.as_ref(), block.as_ref()) };
+        let lens = (own.len(), other.len());
+        let bytes = |block: NonNull<Head>| {
+            // SAFETY: behind the head; not all of it may have been written.
+            unsafe { block.add(1).cast::<MaybeUninit<u8>>().add(1).as_ptr() }
+        };
+        // SAFETY: as above; both have room for the longer one.
+        unsafe { ptr::swap_nonoverlapping(bytes(self.0), bytes(block), lens.0.max(lens.1) as usize - 1) };
+        own.len.store(lens.1, Ordering::Relaxed);
+        other.len.store(lens.0, Ordering::Relaxed);
+        Some(())
+    }
+
     fn head(&self) -> &Head {
         // SAFETY: alive as long as this counted pointer is.
         unsafe { self.0.as_ref() }
@@ -197,8 +227,16 @@ fn kept(layout: Layout) -> Option<NonNull<Head>> {
 }
 
 fn layout(len: usize) -> Layout {
-    let bytes = size_of::<Head>() + len;
+    let bytes = size_of::<Head>() + room(len);
     Layout::from_size_align(bytes, align_of::<Head>()).expect("rows are far below the address space")
+}
+
+/// Bytes that a block for so many has room for: what common allocators would leave unused behind them otherwise, since they
+/// hand out sixteen at a time less a word. So a row that gets a little longer or shorter fits where it stands.
+pub(crate) fn room(len: usize) -> usize {
+    const STEP: usize = 16;
+    let asked = size_of::<Head>() + len + size_of::<usize>();
+    asked.next_multiple_of(STEP) - size_of::<usize>() - size_of::<Head>()
 }
 
 impl From<&[u8]> for Thin {
@@ -212,7 +250,7 @@ impl Deref for Thin {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        let len = self.head().len as usize;
+        let len = self.head().len() as usize;
         // SAFETY: `len` bytes were written behind the head when it was made, and nobody writes them again.
         unsafe { std::slice::from_raw_parts(self.0.add(1).cast::<u8>().as_ptr(), len) }
     }
@@ -234,17 +272,26 @@ impl Clone for Thin {
 impl Drop for Thin {
     #[inline]
     fn drop(&mut self) {
-        if self.head().count.fetch_sub(1, Ordering::Release) != 1 {
-            return;
+        if self.head().count.fetch_sub(1, Ordering::Release) == 1 {
+            fence(Ordering::Acquire);
+            // SAFETY: the last counted pointer is going, so nobody reads it.
+            unsafe { free(self.0) };
         }
-        fence(Ordering::Acquire);
-        let layout = layout(self.len());
-        // SAFETY: the last counted pointer is going, so nobody reads it; allocated with this layout.
-        unsafe {
-            // As in `kept`.
-            if cfg!(miri) || !spare::keep(self.0, layout) {
-                dealloc(self.0.as_ptr().cast(), layout);
-            }
+    }
+}
+
+/// Gives the memory of a block back.
+///
+/// # Safety
+/// Nobody has the block any more.
+#[cold]
+unsafe fn free(block: NonNull<Head>) {
+    // SAFETY: alive until this call, and allocated with this layout.
+    unsafe {
+        let layout = layout(block.as_ref().len() as usize);
+        // As in `kept`.
+        if cfg!(miri) || !spare::keep(block, layout) {
+            dealloc(block.as_ptr().cast(), layout);
         }
     }
 }

@@ -97,6 +97,31 @@ pub(crate) unsafe fn swap_int(bytes: *mut u8, len: usize, new: i64) -> Option<i6
     }
 }
 
+/// Adds to a whole number where the sum takes as many bytes, and gives the sum. Nothing where another value stands, or where
+/// it takes more or fewer or overflows.
+///
+/// # Safety
+/// As in [`swap_int`].
+#[inline]
+pub(crate) unsafe fn add_int(bytes: *mut u8, len: usize, by: i64) -> Option<i64> {
+    // SAFETY: as the caller says; a value that is not null has a first byte, and an int so many bytes behind it.
+    unsafe {
+        if len == 0 || *bytes != INT {
+            return None;
+        }
+        let at = bytes.add(1);
+        let old = match len {
+            2 => i64::from(at.cast::<i8>().read()),
+            3 => i64::from(i16::from_le(at.cast::<i16>().read_unaligned())),
+            5 => i64::from(i32::from_le(at.cast::<i32>().read_unaligned())),
+            _ => i64::from_le(at.cast::<i64>().read_unaligned()),
+        };
+        let sum = old.checked_add(by)?;
+        swap_int(bytes, len, sum)?;
+        Some(sum)
+    }
+}
+
 /// # Safety
 /// It may be read and written, by the caller alone.
 unsafe fn swap_unaligned<T: Copy>(at: *mut T, new: T) -> T {

@@ -78,14 +78,15 @@ impl Table {
             return Err(look);
         }
         let guard = self.pin();
-        if self.rows.shift.is_told() {
-            return Err(look);
-        }
+        // Before the cell is looked for: see `shift`.
+        let told = self.rows.shift.is_told();
         let Some(cell) = self.rows.cells.get(key, &guard) else { return Ok(None) };
-        match cell.settled(&guard).map(|(version, at)| (version.body(), at)) {
-            Some((Some(body), at)) if !body.has_deadline() => Ok(Some(look(&body, at))),
-            Some((None, _)) => Ok(None),
-            _ => Err(look),
+        let Some((version, at)) = cell.settled(&guard) else { return Err(look) };
+        let kept = if told { version.keep() } else { None };
+        match version.body() {
+            Some(body) if body.has_deadline() => Err(look),
+            Some(body) => Ok(Some(look(&body, if kept.is_some() { version.stamp() } else { at }))),
+            None => Ok(None),
         }
     }
 
@@ -167,7 +168,7 @@ impl Table {
     /// Whether a row counts as absent now. Only rows with a deadline need the clock.
     #[inline]
     pub(crate) fn is_past(&self, body: &Body) -> bool {
-        body.has_deadline() && body.is_expired(self.heap.clock.read())
+        matches!(body, Body::Row(row) if row.deadline_ms().is_some_and(|deadline| self.heap.clock.is_past(deadline)))
     }
 
     #[cold]

@@ -151,10 +151,22 @@ impl Rows {
         if keys != 0 {
             stripe.keys.fetch_add(keys, Ordering::Relaxed);
         }
-        let frame = |body: Option<&Body>| body.map_or(0, |body| memory::frame_bytes(body) as i64);
+        // What the image has of a table on disc alone is known by its bytes only.
+        let slack = |body: &Body| if self.backing.is_none() { memory::slack_bytes(body) } else { 0 };
+        let held = |body: &Body| (memory::frame_bytes(body) + slack(body)) as i64;
+        let frame = |body: Option<&Body>| body.map_or(0, held);
         let over = frame(new) - frame(old) + keys * (key.heap_bytes() as i64 - key.len() as i64);
         if over != 0 {
             stripe.over.fetch_add(over, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts that a row has become longer, or shorter, in its block.
+    pub(crate) fn resized(&self, more: i64, guard: &LocalGuard<'_>) {
+        if more != 0 {
+            let stripe = &self.counts[guard.thread_id() % STRIPES];
+            stripe.bytes.fetch_add(more, Ordering::Relaxed);
+            stripe.over.fetch_sub(more, Ordering::Relaxed);
         }
     }
 
