@@ -40,7 +40,7 @@ const HOME_BITS: u32 = 32;
 const REST_BITS: u32 = 64 - SHARD_BITS - HOME_BITS;
 
 /// Cells looked at together in a scan, so that their lines are fetched at the same time.
-const AHEAD: usize = 4 * GROUP;
+const AHEAD: usize = 8 * GROUP;
 
 /// See the file's header.
 pub(crate) struct Cells {
@@ -418,7 +418,7 @@ impl<'g> Ahead<'g> {
             ahead.cells[ahead.len] = Some(unsafe { CellAt::from_ptr(cell) });
             ahead.len += 1;
         }
-        ahead.iter().for_each(|cell| cell.ask(guard));
+        ahead.iter().for_each(|cell| cell.ask_for_row(guard));
         ahead
     }
 

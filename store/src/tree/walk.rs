@@ -54,7 +54,7 @@ fn ahead<const FORWARD: bool>(
         // SAFETY: the entry has a count of the cell, which is retired only after the entry is out of the word; the guard was
         // there when the word was loaded.
         let cell = |at: usize| unsafe { CellAt::from_ptr(cells[at]) };
-        (0..run.len()).for_each(|at| cell(at).ask(steps.guard));
+        (0..run.len()).for_each(|at| cell(at).ask_for_row(steps.guard));
         if most > AHEAD_FIRST {
             steps.ask_behind();
         }
