@@ -39,11 +39,6 @@ impl Cell {
         Cell { key, head: AtomicPtr::new(ptr::null_mut()), _owns: PhantomData }
     }
 
-    /// Asks for the memory of its newest version.
-    pub(crate) fn ask(&self, guard: &LocalGuard<'_>) {
-        prefetch(guard.protect(&self.head, Ordering::Acquire));
-    }
-
     /// Asks for the memory of its newest version as far as a row of middling size goes, lines that are met one after the other.
     #[inline]
     pub(crate) fn ask_for_row(&self, guard: &LocalGuard<'_>) {
