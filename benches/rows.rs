@@ -217,8 +217,14 @@ fn main() {
         window: Duration::from_millis(number("PEER_MS", if test { 5 } else { 400 })),
         reps: number("PEER_REPS", if test { 1 } else { 3 }).max(1) as usize,
     };
+    let kinds = std::env::var("PEER_KINDS").unwrap_or_else(|_| "set,ordered_set".to_owned());
+    let wanted = |kind: &str| kinds.split(',').any(|each| each.trim() == kind);
     for threads in [1, 2] {
-        figures::<InSet>(threads, &settings);
-        figures::<Ordered>(threads, &settings);
+        if wanted("set") {
+            figures::<InSet>(threads, &settings);
+        }
+        if wanted("ordered_set") {
+            figures::<Ordered>(threads, &settings);
+        }
     }
 }

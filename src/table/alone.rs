@@ -42,23 +42,22 @@ impl<S: Shape> Table<S> {
         }
         let encode = || timed(open.def(), S::encode(open.def(), row)?, lifetime);
         let key_of = |row: &Row| open.def().key_of(row).map_err(Error::from);
-        let done = match S::key_ahead(open.def(), row) {
-            Some(key) => {
-                // A record that was made for another definition may take another attribute for the key.
-                let checked = || encode().and_then(|row| Ok((key_of(&row)? == key).then_some(row)));
-                let put = |_: Option<&Body>, row: Option<Row>| {
-                    let there = row.is_some();
-                    Ok((row.map(Op::Put), there))
-                };
-                self.alter_prepared(&open, &key, checked, put)
-            }
+        let (key, encoded) = match S::key_ahead(open.def(), row) {
+            Some(key) => (key, None),
             None => {
                 let row = encode()?;
-                let key = key_of(&row)?;
-                self.alter_prepared(&open, &key, || Ok(row), |_, row| Ok((Some(Op::Put(row)), true)))
+                (key_of(&row)?, Some(row))
             }
         };
-        done.transpose().map(|done| done == Some(true))
+        // A record that was made for another definition may take another attribute for the key.
+        let under_key = |row: Row| Ok((key_of(&row)? == key).then_some(row));
+        let prepare = || encoded.map_or_else(|| under_key(encode()?), |row| Ok(Some(row)));
+        let put = |_: Option<&Body>, row: Option<Row>| {
+            let there = row.is_some();
+            Ok((row.map(Op::Put), there))
+        };
+        let done = self.alter_prepared(&open, &key, prepare, put).transpose()?;
+        Ok(done == Some(true))
     }
 
     /// Deletes without looking; false when it takes a transaction.

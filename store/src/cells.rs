@@ -182,6 +182,7 @@ impl Cells {
             let tags = seen(&group.tags);
             for at in marked(equal_to(tags, tag(hash))) {
                 let cell = guard.protect(&group.places[at], Ordering::Acquire);
+                Cell::ask_for(cell);
                 // SAFETY: put there by `put` with a count, which is given up through the collector after it was removed.
                 let cell = unsafe { CellAt::from_ptr(cell) };
                 if cell.key == *key {
@@ -211,7 +212,7 @@ impl Cells {
         let Some(groups) = self.groups(place.shard(), guard) else { return };
         let group = &groups.all[place.home(groups.homes)];
         if let Some(at) = marked(equal_to(group.tags.load(Ordering::Acquire), tag(key))).next() {
-            prefetch(guard.protect(&group.places[at], Ordering::Acquire));
+            Cell::ask_for(guard.protect(&group.places[at], Ordering::Acquire));
         }
     }
 
@@ -241,7 +242,7 @@ impl Cells {
         }
     }
 
-    /// Makes room for so many cells at once, where there are none yet: shards that are filled step by step copy theirs twice
+    /// Makes room for so many cells at once, where there are none yet: shards that are filled step by step copy theirs three times
     /// on the average.
     pub(crate) fn reserve(&self, cells: usize, guard: &LocalGuard<'_>) {
         // A shard gets its part, a little more or less; what is more grows as ever.
@@ -254,7 +255,7 @@ impl Cells {
         }
     }
 
-    /// Copies a shard's cells into groups with room for half as many again.
+    /// Copies a shard's cells into groups with room for a third more.
     fn grow(&self, shard: &Shard, fill: &mut Fill, old: Option<&Groups>, guard: &LocalGuard<'_>) {
         // Where there is room but not for this one, the same length again would not help.
         let crowded = old.filter(|old| !old.is_over(fill.used + 1));

@@ -31,6 +31,12 @@ impl Timestamp {
         Timestamp(wall_ms.min(u64::MAX >> COUNTER_BITS) << COUNTER_BITS)
     }
 
+    /// Whether this millisecond since 1970, when a row expires, has come by then.
+    #[inline]
+    pub(crate) fn reaches(self, wall_ms: u64) -> bool {
+        Timestamp::from_wall_ms(wall_ms) <= self
+    }
+
     /// The milliseconds since 1970 in it.
     pub fn wall_ms(self) -> u64 {
         self.0 >> COUNTER_BITS
@@ -96,11 +102,6 @@ impl Clock {
                 Err(newer) => seen = newer,
             }
         }
-    }
-
-    /// Whether the millisecond has come from which a row counts as absent.
-    pub(crate) fn is_past(&self, deadline_ms: u64) -> bool {
-        Timestamp::from_wall_ms(deadline_ms) <= self.read()
     }
 
     /// A timestamp above this one that every snapshot from now on is at or above: what the clock says, raised if need be.

@@ -20,7 +20,8 @@ use crate::clock::Timestamp;
 use crate::ids::IndexId;
 use crate::key::Key;
 use crate::limits::{DELETION_KEPT_MS, DELETIONS_KEPT_MAX, QUEUE_KEPT_MIN, STRIPES};
-use crate::row::{self, Body};
+use crate::row::Body;
+use crate::spare;
 use crate::store::Store;
 use crate::table::Table;
 
@@ -199,7 +200,7 @@ impl Store {
         guard.rows.flush();
         drop(guard);
         // What the caller's thread keeps for rows to come is not needed by one that tidies.
-        row::give_back();
+        spare::give_back();
     }
 
     fn tidy_table(&self, table: &Table, budget: usize, oldest: Timestamp, guard: &LocalGuard<'_>) {

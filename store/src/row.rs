@@ -16,23 +16,23 @@ use std::ops::Range;
 use std::ptr::NonNull;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use smallvec::SmallVec;
 
 use crate::clock::Timestamp;
 use crate::error::{Malformed, ValueError};
 use crate::ids::SchemaVersion;
-use crate::limits::{ATTRIBUTES_MAX, ROW_BYTES_MAX, SHIFTED_BYTES_MAX};
+use crate::limits::{ATTRIBUTES_MAX, ROW_BYTES_MAX};
 use crate::txn::Txn;
 use crate::value::Value;
 use crate::value_ref::ValueRef;
 
 mod body;
-mod spare;
+mod in_place;
 mod thin;
 pub(crate) mod value_bytes;
 
 pub use body::Body;
-pub(crate) use spare::give_back;
+pub use in_place::Numbers;
+pub(crate) use in_place::{Form, add_int, deadline_of, put_ints};
 pub(crate) use thin::Head;
 use thin::Thin;
 
@@ -154,7 +154,7 @@ impl Row {
     #[inline]
     fn attribute_place(&self, position: usize) -> Range<usize> {
         // SAFETY: the bytes are a row's.
-        unsafe { attribute_place(self.0.as_ptr(), position) }
+        unsafe { in_place::attribute_place(self.0.as_ptr(), position) }
     }
 
     /// All values in order, borrowed.
@@ -180,7 +180,7 @@ impl Row {
     /// Whether it counts as absent at this timestamp: its deadline has come.
     #[inline]
     pub fn is_expired(&self, at: Timestamp) -> bool {
-        self.deadline_ms().is_some_and(|deadline| Timestamp::from_wall_ms(deadline) <= at)
+        self.deadline_ms().is_some_and(|deadline| at.reaches(deadline))
     }
 
     /// The same values with another deadline, or with none.
@@ -287,28 +287,6 @@ impl Row {
         unsafe { Thin::shift(block, change) }
     }
 
-    /// Whether it may be exchanged for the row in a block: there is room for each in the other's, it does not take long, and
-    /// neither has a deadline. Reads no byte of the other that may change.
-    ///
-    /// # Safety
-    /// The block is a row's, alive.
-    pub(crate) unsafe fn is_like(&self, block: NonNull<Head>) -> bool {
-        // SAFETY: as the caller says.
-        let (len, format) = unsafe { (block.as_ref().len() as usize, *block.add(1).cast::<u8>().as_ptr()) };
-        let fits = thin::room(self.0.len()) == thin::room(len) && len <= SHIFTED_BYTES_MAX;
-        fits && self.0[0] == format && format & TIMED == 0
-    }
-
-    /// Exchanges its bytes for those of a row that shifts, but the first, which says how it looks and is the same in both
-    /// (`is_like`). Nothing, and nothing was changed, where somebody else has this one.
-    ///
-    /// # Safety
-    /// As in [`Thin::exchange`], and the other is like this one.
-    pub(crate) unsafe fn exchange(&mut self, block: NonNull<Head>) -> Option<()> {
-        // SAFETY: as the caller says.
-        unsafe { self.0.exchange(block) }
-    }
-
     /// Bytes of its block that are neither the head's nor its own.
     pub(crate) fn slack(&self) -> usize {
         thin::room(self.0.len()) - self.0.len()
@@ -317,102 +295,6 @@ impl Row {
     /// Whether both are the very same allocation, which is quicker to see than equal bytes.
     pub fn same_allocation(&self, other: &Row) -> bool {
         self.0.is_same(&other.0)
-    }
-}
-
-/// When the row in a block expires; reads what says so and no other byte.
-///
-/// # Safety
-/// The block is a row's.
-pub(crate) unsafe fn deadline_of(block: NonNull<Head>) -> Option<u64> {
-    // SAFETY: as the caller says; a row with this bit has its deadline in its last bytes.
-    unsafe {
-        let row = block.add(1).cast::<u8>().as_ptr().cast_const();
-        let behind = row.add(block.as_ref().len() as usize);
-        (*row & TIMED != 0).then(|| u64::from_le(behind.sub(DEADLINE_BYTES).cast::<u64>().read_unaligned()))
-    }
-}
-
-/// Whole numbers at positions of a row.
-pub type Numbers = SmallVec<[(usize, i64); 2]>;
-
-/// Puts whole numbers where others of the same lengths stand in a row, and gives those; nothing, and nothing was changed,
-/// where one does not. Done while the row shifts.
-///
-/// # Safety
-/// As in [`Thin::shift`].
-pub(crate) unsafe fn put_ints(row: *mut u8, numbers: &[(usize, i64)]) -> Option<Numbers> {
-    let swap = |&(position, new): &(usize, i64)| {
-        // SAFETY: the bytes of a row, looked at by nobody else; the value lies within it.
-        unsafe {
-            let place = attribute_place(row, position);
-            value_bytes::swap_int(row.add(place.start), place.len(), new)
-        }
-    };
-    let mut before = Numbers::new();
-    for number in numbers {
-        let Some(old) = swap(number) else {
-            // Each fits where it stood.
-            before.iter().for_each(|number| {
-                swap(number);
-            });
-            return None;
-        };
-        before.push((number.0, old));
-    }
-    Some(before)
-}
-
-/// How a row begins, behind the byte that says how its ends are written: the schema version it was written under, and how
-/// many attributes it has.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Form(u32, u16);
-
-impl Form {
-    pub(crate) fn of(version: SchemaVersion, attributes: usize) -> Form {
-        Form(version.0, attributes as u16)
-    }
-}
-
-/// Adds to the whole number at a position of a row that begins so, if the sum takes as many bytes, and gives the sum;
-/// nothing, and nothing was changed, where that is not so. Done while the row shifts.
-///
-/// # Safety
-/// As in [`Thin::shift`].
-#[inline]
-pub(crate) unsafe fn add_int(row: *mut u8, form: Form, position: usize, by: i64) -> Option<i64> {
-    // SAFETY: the bytes of a row, looked at by nobody else; the value lies within it.
-    unsafe {
-        let version = u32::from_le(row.add(1).cast::<u32>().read_unaligned());
-        let count = u16::from_le(row.add(VERSION_END).cast::<u16>().read_unaligned());
-        if Form(version, count) != form {
-            return None;
-        }
-        let place = attribute_place(row, position);
-        value_bytes::add_int(row.add(place.start), place.len(), by)
-    }
-}
-
-/// Where the bytes of an attribute's value stand in a row.
-///
-/// # Safety
-/// The bytes from there on are those of a row, so what it says of itself lies within it.
-#[inline]
-unsafe fn attribute_place(row: *const u8, position: usize) -> Range<usize> {
-    // SAFETY: as the caller says.
-    unsafe {
-        let count = usize::from(u16::from_le(row.add(VERSION_END).cast::<u16>().read_unaligned()));
-        if position >= count {
-            return 0..0;
-        }
-        let narrow = *row & !TIMED == NARROW;
-        let ends = row.add(HEADER_BYTES);
-        let end = |position: usize| match narrow {
-            true => usize::from(u16::from_le(ends.cast::<u16>().add(position).read_unaligned())),
-            false => u32::from_le(ends.cast::<u32>().add(position).read_unaligned()) as usize,
-        };
-        let start = HEADER_BYTES + if narrow { 2 } else { 4 } * count;
-        start + if position == 0 { 0 } else { end(position - 1) }..start + end(position)
     }
 }
 

@@ -2,10 +2,10 @@
 //!
 //! Elsewhere the bytes of a row never change, and readers hold no count of what they look at: a guard keeps it. In a table
 //! whose rows are written again and again, making a new row for each change, and giving the old one back, is most of the
-//! work, and rows that are made anew stand far from their cells. So a table may *shift*: its readers count the row before they look at
-//! it, and whoever has the key's lock shard, finds that nobody counts the row but the table, and marks the count
-//! (`row::Thin::shift`), changes it where it stands; a reader that comes meanwhile waits for the mark to go, which takes some
-//! nanoseconds, or a turn of the system's where it stops the writer just then.
+//! work, and rows that are made anew stand far from their cells. So a table may *shift*: its readers count the row before
+//! they look at it, and whoever has the key's lock shard, finds that nobody counts the row but the table, and marks the
+//! count (`row::Thin::shift`), changes it where it stands (`in_place`); a reader that comes meanwhile waits for the mark to
+//! go, which takes some nanoseconds, or a turn of the system's where it stops the writer just then.
 //!
 //! A table begins *fixed*. When [`CHANGED_OFTEN`] of its rows were changed within one second it is *told*: readers that come
 //! from now on count. Readers that came before may still look at rows without a count: they are waited for as a freed row

@@ -84,7 +84,7 @@ impl Store {
         };
         table.rows.cells.ask_for_cell(hash, &guard);
         if table.rows.shift.shifts() {
-            self.is_quiet(wall_ms);
+            self.ask_for_quiet(wall_ms);
         }
         let decide = |held: Option<&Body>| decide(held, prepared);
         let step = || self.alter_alone(table, key, hash, wall_ms, decide, &guard);

@@ -28,7 +28,7 @@
 //! Writers of one key are kept apart by the key's lock shard, not here. Sources: permutations and slots of Masstree (Mao,
 //! Kohler, Morris, EuroSys 2012); replacing nodes instead of changing them under readers is read-copy-update.
 
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -259,8 +259,8 @@ impl Drop for Tree {
 /// # Safety
 /// It is in no tree any more, and nobody looks at it.
 unsafe fn free_all(node: *mut Node) {
-    // SAFETY: made by `Node::new`, and freed once.
-    let node = unsafe { Box::from_raw(node) };
+    // SAFETY: made by `Node::new`; a root or a child is not null.
+    let (node, block) = unsafe { (&*node, NonNull::new_unchecked(node)) };
     for entry in node.entries(node.ranks()) {
         // SAFETY: it owned the key, and the count of the cell or the child. The first separator has nothing to own.
         unsafe {
@@ -271,6 +271,8 @@ unsafe fn free_all(node: *mut Node) {
             }
         }
     }
+    // SAFETY: as above; freed once.
+    unsafe { Node::free(block) };
 }
 
 /// # Safety

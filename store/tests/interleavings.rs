@@ -426,7 +426,7 @@ impl Counted {
         }
     }
 
-    /// `Store::count`; where it may not be done in place it is not done.
+    /// `in_place`; where it may not be done in place it is not done.
     fn count(&self) -> bool {
         let _shard = self.shard.lock().expect("nobody panics in it");
         if self.state.load(SeqCst) != QUIET {

@@ -176,8 +176,8 @@ fn life_of(what: &str, mut bench: Bench, in_order: bool, rows: i64, percent: f64
 
 /// Further off, in percent, where much was replaced a moment ago: some of it waits for the collector.
 const JUST_NOW: f64 = 3.0;
-/// What a thread that writes keeps at most of rows of up to two hundred bytes: retired ones, and blocks for new ones.
-const BESIDE_BYTES: i64 = 256 << 10;
+/// What a thread that writes keeps at most: retired rows of up to two hundred bytes, and blocks for new ones.
+const BESIDE_BYTES: i64 = (128 + 256) << 10;
 const MANY: i64 = 20_000;
 
 #[test]

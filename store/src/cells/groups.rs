@@ -140,9 +140,9 @@ impl Size {
         Size { homes: ((cells + cells / 16) * 8).div_ceil(7 * GROUP).max(GROUPS_MIN), spare: SPARE }
     }
 
-    /// With room for half as many cells again.
+    /// With room for a third as many cells again: the groups of a large table should stay in the caches as far as they can.
     pub(super) fn of(cells: usize) -> Size {
-        Size { homes: (cells * 12 / 7 / GROUP).max(GROUPS_MIN), spare: SPARE }
+        Size { homes: (cells * 32 / (21 * GROUP)).max(GROUPS_MIN), spare: SPARE }
     }
 
     pub(super) fn homes_max(cells: usize) -> usize {

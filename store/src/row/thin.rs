@@ -3,18 +3,18 @@
 //! pointer and two for its counts, and a version of its own one more load that misses the caches for every read.
 //!
 //! Why it is sound: a `Thin` is made with one count and its bytes written before anybody else sees it; they never change
-//! after while somebody may look at them (`shift` says who changes them when). Cloning counts up (relaxed: who clones holds one), dropping counts down (release), and who takes the last one
-//! away has an acquire fence behind all drops before it frees, as `std::sync::Arc` does. The words of a version are atomic
-//! and belong to whoever claimed the block for a key (`claim`), once in its life.
+//! after while somebody may look at them (`shift` says who changes them when). Cloning counts up (relaxed: who clones holds
+//! one), dropping counts down (release), and who takes the last one away has an acquire fence behind all drops before it
+//! frees, as `std::sync::Arc` does. The words of a version are atomic and belong to whoever claimed the block for a key
+//! (`claim`), once in its life.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::hash::{Hash, Hasher};
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 
-use super::spare;
+use crate::spare;
 use crate::txn::Txn;
 
 /// What stands before the bytes.
@@ -99,12 +99,7 @@ impl Thin {
 
     /// A block with one count, its bytes not written yet: whoever calls this writes them before anything else.
     fn allocated(len: usize) -> Thin {
-        let layout = layout(len);
-        let head = kept(layout).unwrap_or_else(|| {
-            // SAFETY: the layout is not empty, it has the head.
-            let at = unsafe { alloc(layout) }.cast::<Head>();
-            NonNull::new(at).unwrap_or_else(|| handle_alloc_error(layout))
-        });
+        let head = spare::allocate(size(len)).cast::<Head>();
         let short = u32::try_from(len).expect("rows are below 4 GiB");
         // SAFETY: just allocated with room for the head, and aligned for it.
         unsafe { head.write(Head::new(short)) };
@@ -174,7 +169,7 @@ impl Thin {
     pub(crate) unsafe fn shift<R>(block: NonNull<Head>, change: impl FnOnce(*mut u8) -> R) -> Option<R> {
         // SAFETY: alive, and its words are atomic.
         let count = unsafe { &block.as_ref().count };
-        // Acquire: whoever has looked has given its count back before. SeqCst: see `Store::count`.
+        // Acquire: whoever has looked has given its count back before. SeqCst: see `in_place`.
         count.compare_exchange(1, 1 | SHIFTING, Ordering::SeqCst, Ordering::Relaxed).ok()?;
         let _shifting = Shifting(count);
         // SAFETY: the bytes stand behind the head.
@@ -220,16 +215,12 @@ impl Drop for Shifting<'_> {
     }
 }
 
-/// A block that was freed a moment ago. Not under miri, which would not see then who uses one that is free.
-#[inline]
-fn kept(layout: Layout) -> Option<NonNull<Head>> {
-    if cfg!(miri) { None } else { spare::take(layout) }
+/// Bytes of a block for a row of so many.
+fn size(len: usize) -> usize {
+    size_of::<Head>() + room(len)
 }
 
-fn layout(len: usize) -> Layout {
-    let bytes = size_of::<Head>() + room(len);
-    Layout::from_size_align(bytes, align_of::<Head>()).expect("rows are far below the address space")
-}
+const _: () = assert!(align_of::<Head>() == align_of::<u64>());
 
 /// Bytes that a block for so many has room for: what common allocators would leave unused behind them otherwise, since they
 /// hand out sixteen at a time less a word. So a row that gets a little longer or shorter fits where it stands.
@@ -286,14 +277,8 @@ impl Drop for Thin {
 /// Nobody has the block any more.
 #[cold]
 unsafe fn free(block: NonNull<Head>) {
-    // SAFETY: alive until this call, and allocated with this layout.
-    unsafe {
-        let layout = layout(block.as_ref().len() as usize);
-        // As in `kept`.
-        if cfg!(miri) || !spare::keep(block, layout) {
-            dealloc(block.as_ptr().cast(), layout);
-        }
-    }
+    // SAFETY: alive until this call, and allocated with this size.
+    unsafe { spare::free(block.cast(), size(block.as_ref().len() as usize)) };
 }
 
 impl PartialEq for Thin {

@@ -62,6 +62,7 @@ fn elements_len<'a>(elements: impl Iterator<Item = ValueRef<'a>>, depth: usize) 
     Ok(len)
 }
 
+#[inline]
 fn int_len(n: i64) -> usize {
     if i8::try_from(n).is_ok() {
         1
@@ -76,60 +77,29 @@ fn int_len(n: i64) -> usize {
 
 /// Puts a whole number where another of the same length stands, and gives that. Nothing where another value stands, or a
 /// number of another length.
-///
-/// # Safety
-/// The bytes, `len` of them, are those of a value, and the caller alone looks at them.
 #[inline]
-pub(crate) unsafe fn swap_int(bytes: *mut u8, len: usize, new: i64) -> Option<i64> {
-    // SAFETY: as the caller says; a value that is not null has a first byte.
-    if len == 0 || unsafe { *bytes } != INT || len != 1 + int_len(new) {
+pub(crate) fn swap_int(bytes: &mut [u8], new: i64) -> Option<i64> {
+    let old = int(bytes)?;
+    if bytes.len() != 1 + int_len(new) {
         return None;
     }
-    // SAFETY: as above; an int has so many bytes behind its tag.
-    unsafe {
-        let at = bytes.add(1);
-        Some(match len {
-            2 => i64::from(at.cast::<i8>().replace(new as i8)),
-            3 => i64::from(i16::from_le(swap_unaligned(at.cast(), (new as i16).to_le()))),
-            5 => i64::from(i32::from_le(swap_unaligned(at.cast(), (new as i32).to_le()))),
-            _ => i64::from_le(swap_unaligned(at.cast(), new.to_le())),
-        })
-    }
+    write_int(new, &mut &mut *bytes);
+    Some(old)
 }
 
 /// Adds to a whole number where the sum takes as many bytes, and gives the sum. Nothing where another value stands, or where
 /// it takes more or fewer or overflows.
-///
-/// # Safety
-/// As in [`swap_int`].
 #[inline]
-pub(crate) unsafe fn add_int(bytes: *mut u8, len: usize, by: i64) -> Option<i64> {
-    // SAFETY: as the caller says; a value that is not null has a first byte, and an int so many bytes behind it.
-    unsafe {
-        if len == 0 || *bytes != INT {
-            return None;
-        }
-        let at = bytes.add(1);
-        let old = match len {
-            2 => i64::from(at.cast::<i8>().read()),
-            3 => i64::from(i16::from_le(at.cast::<i16>().read_unaligned())),
-            5 => i64::from(i32::from_le(at.cast::<i32>().read_unaligned())),
-            _ => i64::from_le(at.cast::<i64>().read_unaligned()),
-        };
-        let sum = old.checked_add(by)?;
-        swap_int(bytes, len, sum)?;
-        Some(sum)
-    }
+pub(crate) fn add_int(bytes: &mut [u8], by: i64) -> Option<i64> {
+    let sum = int(bytes)?.checked_add(by)?;
+    swap_int(bytes, sum).map(|_| sum)
 }
 
-/// # Safety
-/// It may be read and written, by the caller alone.
-unsafe fn swap_unaligned<T: Copy>(at: *mut T, new: T) -> T {
-    // SAFETY: as the caller says.
-    unsafe {
-        let old = at.read_unaligned();
-        at.write_unaligned(new);
-        old
+#[inline]
+fn int(bytes: &[u8]) -> Option<i64> {
+    match bytes {
+        [INT, number @ ..] => Some(read_int(number)),
+        _ => None,
     }
 }
 
@@ -161,6 +131,7 @@ pub(crate) fn write(value: ValueRef<'_>, out: &mut &mut [u8]) {
     }
 }
 
+#[inline]
 fn write_int(n: i64, out: &mut &mut [u8]) {
     put_tagged(out, INT, &n.to_le_bytes()[..int_len(n)]);
 }
@@ -173,11 +144,13 @@ fn write_element(value: ValueRef<'_>, out: &mut &mut [u8]) {
     *out = rest;
 }
 
+#[inline]
 fn put_tagged(out: &mut &mut [u8], tag: u8, bytes: &[u8]) {
     put(out, &[tag]);
     put(out, bytes);
 }
 
+#[inline]
 fn put(out: &mut &mut [u8], bytes: &[u8]) {
     let (here, rest) = std::mem::take(out).split_at_mut(bytes.len());
     here.copy_from_slice(bytes);

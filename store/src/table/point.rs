@@ -168,7 +168,7 @@ impl Table {
     /// Whether a row counts as absent now. Only rows with a deadline need the clock.
     #[inline]
     pub(crate) fn is_past(&self, body: &Body) -> bool {
-        matches!(body, Body::Row(row) if row.deadline_ms().is_some_and(|deadline| self.heap.clock.is_past(deadline)))
+        body.has_deadline() && body.is_expired(self.heap.clock.read())
     }
 
     #[cold]

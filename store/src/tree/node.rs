@@ -9,7 +9,7 @@
 use std::cell::UnsafeCell;
 use std::cmp::Ordering::{Equal, Greater, Less};
 use std::mem::MaybeUninit;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -20,6 +20,7 @@ use super::ranks::{Ranks, SLOTS};
 use crate::cell::Cell;
 use crate::key::{PackedKey, Probe, Rest};
 use crate::prefetch::prefetch;
+use crate::spare;
 
 /// Bytes of a line of memory.
 const LINE: usize = 64;
@@ -45,7 +46,7 @@ pub(super) struct Node {
     pub(super) prev: AtomicPtr<Node>,
 }
 
-const _: () = assert!(size_of::<Node>() == Node::LINES * LINE);
+const _: () = assert!(size_of::<Node>() == Node::LINES * LINE && align_of::<Node>() == align_of::<u64>());
 
 #[derive(Default)]
 pub(super) struct State {
@@ -86,7 +87,22 @@ impl Node {
             prev: AtomicPtr::default(),
         };
         entries.iter().enumerate().for_each(|(slot, entry)| node.write(slot, *entry));
-        Box::into_raw(Box::new(node))
+        let block = spare::allocate(size_of::<Node>()).cast::<Node>();
+        // SAFETY: as large and aligned as a node, and nobody else's.
+        unsafe { block.write(node) };
+        block.as_ptr()
+    }
+
+    /// Gives a node's own memory back: not what it owns.
+    ///
+    /// # Safety
+    /// [`Node::new`] has made it, and nobody looks at it any more.
+    pub(super) unsafe fn free(node: NonNull<Node>) {
+        // SAFETY: as the caller says.
+        unsafe {
+            node.drop_in_place();
+            spare::free(node.cast(), size_of::<Node>());
+        }
     }
 
     /// Lines of memory of a node, and those that a search for a child looks at: word, first parts of keys, places.

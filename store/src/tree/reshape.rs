@@ -6,6 +6,7 @@
 //! last child is put in by the parent's word alone. Never by word and place together: a reader who has the old word and the
 //! new place would take the first of two children for both (store `tests/tree_interleavings.rs` plants that).
 
+use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
 use seize::{Collector, Guard as _, LocalGuard};
@@ -348,7 +349,7 @@ fn retire(replaced: Replaced, guard: &LocalGuard<'_>) {
 /// Called by the collector once, with a node made by `Node::new`.
 unsafe fn free_node(node: *mut Node, _: &Collector) {
     // SAFETY: see above.
-    drop(unsafe { Box::from_raw(node) });
+    unsafe { Node::free(NonNull::new_unchecked(node)) };
 }
 
 #[cfg(test)]

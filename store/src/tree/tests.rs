@@ -199,12 +199,14 @@ fn it_holds_what_it_says() {
     let many: u64 = if cfg!(miri) { 120 } else { 20_000 };
     for kind in KINDS {
         let (shared, other) = (cell(&number(0)), cell(&number(1)));
+        crate::spare::give_back();
         let before = held();
         let tree = Tree::new();
         let round = |left: &dyn Fn(u64) -> bool, change: &dyn Fn(u64, &LocalGuard<'_>)| {
             let collector = Collector::new();
             (0..many).for_each(|n| change(n * 7_919 % many, &collector.enter()));
             drop(collector);
+            crate::spare::give_back();
             let left = (0..many).filter(|n| left(*n)).map(|n| kind(n).heap_bytes());
             assert_eq!(CellRef::count(&shared) + CellRef::count(&other), left.clone().count() + 2);
             assert_eq!(held() - before, (tree.bytes() + left.sum::<usize>()) as isize);
@@ -225,6 +227,7 @@ fn it_holds_what_it_says() {
         assert_eq!((tree.check(), tree.bytes()), (0, 0));
         round(&|_| true, &|n, guard| assert!(tree.put(&kind(n), &shared, guard)));
         drop(tree);
+        crate::spare::give_back();
         assert_eq!((held(), CellRef::count(&shared)), (before, 1));
     }
 }
