@@ -1,7 +1,7 @@
 //! Operations on single rows of one node, in the shapes of `benches/peers` (1 M rows of a u64 key, 100 bytes and a small
 //! integer), beside the maps of `benches/peers/maps` and ETS. One JSON line per figure on the standard output:
-//! `cargo bench --bench rows`, with `PEER_RECORDS`, `PEER_MS` and `PEER_REPS` as there, and `PEER_ONLY` for
-//! a part of a workload's name. A read gives a counted handle of the row, as the maps do; a counter adds to one attribute
+//! `cargo bench --bench rows`, with `PEER_RECORDS`, `PEER_MS` and `PEER_REPS` as there, `PEER_KINDS`
+//! (`set,ordered_set`), and `PEER_ONLY` for a part of a workload's name. A read gives a counted handle of the row, as the maps do; a counter adds to one attribute
 //! and gives the sum, as ETS does.
 
 use std::hint::black_box;
@@ -218,7 +218,10 @@ fn main() {
         reps: number("PEER_REPS", if test { 1 } else { 3 }).max(1) as usize,
     };
     let kinds = std::env::var("PEER_KINDS").unwrap_or_else(|_| "set,ordered_set".to_owned());
-    let wanted = |kind: &str| kinds.split(',').any(|each| each.trim() == kind);
+    let kinds: Vec<_> = kinds.split(',').map(str::trim).collect();
+    let unknown = kinds.iter().find(|kind| !["set", "ordered_set"].contains(*kind));
+    assert!(unknown.is_none(), "PEER_KINDS: {unknown:?} is neither set nor ordered_set");
+    let wanted = |kind: &str| kinds.contains(&kind);
     for threads in [1, 2] {
         if wanted("set") {
             figures::<InSet>(threads, &settings);

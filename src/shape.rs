@@ -30,7 +30,7 @@ pub trait Shape {
 
     /// The key of a row, where it can be told before the row is encoded, so that its memory is looked for meanwhile. `None`
     /// where it cannot, or where the key does not fit the table: then encoding the row says why.
-    fn key_ahead(_def: &TableDef, _row: &Self::Given) -> Option<Key> {
+    fn key_ahead(_def: &TableDef, _row: &Self::Given) -> Option<Result<Key>> {
         None
     }
 
@@ -100,8 +100,9 @@ impl<R: Record> Shape for R {
         Ok(Record::encode(row, def)?)
     }
 
-    fn key_ahead(def: &TableDef, row: &R) -> Option<Key> {
-        Record::encode_key(row, def).ok()
+    #[inline]
+    fn key_ahead(def: &TableDef, row: &R) -> Option<Result<Key>> {
+        Some(Record::encode_key(row, def).map_err(Error::from))
     }
 
     fn decode(def: &TableDef, row: &Row) -> Result<R> {

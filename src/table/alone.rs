@@ -1,6 +1,8 @@
 //! Writes outside a transaction. Where the table's only copy is here and no log waits, they are one step under the key's
 //! lock ([`hypermnesia_store::Store::alter`]); else, and whenever that cannot be done at once, they are transactions.
 
+use std::cell::OnceCell;
+
 use hypermnesia_store::work::Op;
 use hypermnesia_store::{Body, Decision, Key, Numbers, Row, TableDef};
 
@@ -42,21 +44,24 @@ impl<S: Shape> Table<S> {
         }
         let encode = || timed(open.def(), S::encode(open.def(), row)?, lifetime);
         let key_of = |row: &Row| open.def().key_of(row).map_err(Error::from);
-        let (key, encoded) = match S::key_ahead(open.def(), row) {
-            Some(key) => (key, None),
-            None => {
+        // Not moved: it is read a moment later as the words that were stored (see `Key`).
+        let (ahead, behind) = (S::key_ahead(open.def(), row), OnceCell::new());
+        let (key, encoded) = match &ahead {
+            Some(Ok(key)) => (key, None),
+            _ => {
                 let row = encode()?;
-                (key_of(&row)?, Some(row))
+                let key = key_of(&row)?;
+                (behind.get_or_init(|| key), Some(row))
             }
         };
         // A record that was made for another definition may take another attribute for the key.
-        let under_key = |row: Row| Ok((key_of(&row)? == key).then_some(row));
+        let under_key = |row: Row| Ok((key_of(&row)? == *key).then_some(row));
         let prepare = || encoded.map_or_else(|| under_key(encode()?), |row| Ok(Some(row)));
         let put = |_: Option<&Body>, row: Option<Row>| {
             let there = row.is_some();
             Ok((row.map(Op::Put), there))
         };
-        let done = self.alter_prepared(&open, &key, prepare, put).transpose()?;
+        let done = self.alter_prepared(&open, key, prepare, put).transpose()?;
         Ok(done == Some(true))
     }
 
@@ -94,9 +99,11 @@ impl<S: Shape> Table<S> {
             return None;
         }
         let (open, store) = (self.at_hand()?, &self.core.store);
-        let key = S::encode_key(open.def(), key).ok()?;
+        // Not moved: it is read a moment later as the words that were stored (see `Key`).
+        let key = S::encode_key(open.def(), key);
+        let Ok(key) = &key else { return None };
         let position = || open.def().position(attribute).filter(|at| !open.def().key.contains(at));
-        store.increment(open, &key, store.clock().wall_ms(), position, by)
+        store.increment(open, key, store.clock().wall_ms(), position, by)
     }
 
     fn is_alone(&self, open: &OpenTable<'_>) -> bool {

@@ -40,8 +40,8 @@ impl Cell {
     }
 
     /// Asks for the memory of a cell, and for the lines before it: a key's first row is made before its cell, and allocators
-    /// put what comes one after the other side by side. So both are there after one wait. Where the row stands elsewhere
-    /// nothing is lost but three lines.
+    /// put what comes one after the other side by side. So both are there after one wait, if the row is of middling size;
+    /// of a larger one its end is, and where it stands elsewhere three lines were asked for in vain.
     #[inline]
     pub(crate) fn ask_for(cell: *const Cell) {
         for lines in 0..=3 {

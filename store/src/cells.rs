@@ -242,8 +242,8 @@ impl Cells {
         }
     }
 
-    /// Makes room for so many cells at once, where there are none yet: shards that are filled step by step copy theirs three times
-    /// on the average.
+    /// Makes room for so many cells at once, where there are none yet: shards that are filled step by step copy theirs three
+    /// to four times.
     pub(crate) fn reserve(&self, cells: usize, guard: &LocalGuard<'_>) {
         // A shard gets its part, a little more or less; what is more grows as ever.
         let size = Size::holding(cells.div_ceil(self.shards.len()));
@@ -263,7 +263,7 @@ impl Cells {
         let mut size = crowded.map_or(least, |old| old.size().wider(fill.cells + 1));
         let new = loop {
             let new = Groups::new(size);
-            if old.is_none_or(|old| self.copy(old, &new, fill.cells, guard)) && !new.is_over(fill.cells + 1) {
+            if !new.is_over(fill.cells + 1) && old.is_none_or(|old| self.copy(old, &new, fill.cells, guard)) {
                 break new;
             }
             size = size.wider(fill.cells + 1);

@@ -199,7 +199,7 @@ impl Store {
         // What this thread has retired goes with the guard, however little it is.
         guard.rows.flush();
         drop(guard);
-        // What the caller's thread keeps for rows to come is not needed by one that tidies.
+        // What the caller's thread keeps for rows and nodes to come is not needed by one that tidies.
         spare::give_back();
     }
 

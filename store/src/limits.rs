@@ -5,6 +5,10 @@
 /// a few dozen bytes; 16 KiB leaves room for paths and URLs and keeps a page of redb (4 KiB) from spilling far.
 pub const KEY_BYTES_MAX: usize = 16 * 1024;
 
+/// Bytes of freed blocks that a thread keeps for rows and nodes to come, at most: what one round of reclamation
+/// ([`RETIRED_AT_ONCE`]) gives back of nodes, or twice what it does of rows of two hundred bytes.
+pub(crate) const KEPT_BYTES_MAX: usize = 256 * 1024;
+
 /// Longest entry of a secondary index: the index key with the primary key behind it, each within [`KEY_BYTES_MAX`].
 pub const INDEX_ENTRY_BYTES_MAX: usize = 2 * KEY_BYTES_MAX;
 

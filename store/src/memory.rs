@@ -56,7 +56,8 @@ impl Table {
     /// Bytes of memory it holds, as they were asked for from the allocator: rows, keys and what finds them, index entries,
     /// deadlines, old versions and deletions that are kept. Within 1 % for tables of some thousands of rows (3 %
     /// where they have deadlines); what rows that were replaced a moment ago held may not have been given back yet: 512 of
-    /// them, and 128 KiB, for each thread that writes, until it writes on or somebody tidies. Takes a few microseconds,
+    /// them for each thread that writes, until it writes on or somebody tidies. Beside that a thread that writes, or that was
+    /// the last to let rows go, keeps up to 256 KiB of freed blocks for rows to come, until it ends. Takes a few microseconds,
     /// whatever the size of the table. Of a table on disc alone rows in memory are taken to be as large as
     /// all are on the average, and long keys of its deadlines are left out.
     pub fn memory_bytes(&self) -> u64 {

@@ -9,13 +9,15 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::UnsafeCell;
 use std::ptr::NonNull;
 
+use crate::limits::KEPT_BYTES_MAX;
+
 /// Larger ones are not kept.
-const SIZE_MAX: usize = 512;
+pub(crate) const SIZE_MAX: usize = 512;
 /// Of all blocks.
 const ALIGN: usize = align_of::<u64>();
-/// Bytes that a thread keeps at most: what one round of reclamation gives back of nodes, or twice what it does of rows of two
-/// hundred bytes.
-const KEPT_BYTES_MAX: usize = 256 << 10;
+/// Whether freed blocks go to the allocator at once: under miri, and with `--cfg freed_at_once` for a sanitizer, which would
+/// not see else who uses one that is free.
+const AT_ONCE: bool = cfg!(any(miri, freed_at_once));
 
 /// A block that waits, with the next one of its size in its first word.
 struct Free(Option<NonNull<Free>>);
@@ -60,16 +62,22 @@ pub(crate) unsafe fn free(block: NonNull<u8>, size: usize) {
     }
 }
 
-/// A block that was freed. Not under miri, which would not see then who uses one that is free.
+/// A block that was freed.
 #[inline]
 fn take(size: usize) -> Option<NonNull<u8>> {
-    if size > SIZE_MAX || cfg!(miri) {
+    if size > SIZE_MAX || AT_ONCE {
         return None;
     }
     let taken = SPARE.try_with(|spare| {
         // SAFETY: of this thread alone, and nothing in here runs anything else that looks at it.
         let spare = unsafe { &mut *spare.get() };
-        let block = spare.first[size]?;
+        let Some(block) = spare.first[size] else {
+            // What is kept is of sizes that nobody asks for any more, and in the way of those that somebody does.
+            if spare.bytes > KEPT_BYTES_MAX / 4 * 3 {
+                spare.clear();
+            }
+            return None;
+        };
         // SAFETY: put there by `keep`, and nobody else has it.
         spare.first[size] = unsafe { block.as_ref() }.0;
         spare.bytes -= size;
@@ -84,8 +92,7 @@ fn take(size: usize) -> Option<NonNull<u8>> {
 /// As for [`free`].
 #[inline]
 unsafe fn keep(block: NonNull<u8>, size: usize) -> bool {
-    // As in `take`.
-    if size > SIZE_MAX || cfg!(miri) {
+    if size > SIZE_MAX || AT_ONCE {
         return false;
     }
     let kept = SPARE.try_with(|spare| {
@@ -132,7 +139,7 @@ impl Drop for Spare {
     }
 }
 
-#[cfg(all(test, not(miri)))]
+#[cfg(all(test, not(miri), not(freed_at_once)))]
 mod tests {
     use super::*;
 
@@ -157,6 +164,23 @@ mod tests {
         unsafe { [first, second].into_iter().for_each(|block| free(block, 152)) };
         give_back();
         assert_eq!(take(160), None, "what is given back is not handed out");
+    }
+
+    #[test]
+    fn a_size_that_nobody_asks_for_makes_room_for_others() {
+        // Aim: a thread that has let many rows of one size go keeps blocks of another one too, when it works with those.
+        // Method: as many blocks of one size as are kept, then one of another size, asked for twice.
+        give_back();
+        let filled: Vec<_> = (0..KEPT_BYTES_MAX / 128).map(|_| allocate(128)).collect();
+        // SAFETY: allocated with this size, and given up here.
+        filled.into_iter().for_each(|block| unsafe { free(block, 128) });
+        let other = allocate(512);
+        // SAFETY: as above.
+        unsafe { free(other, 512) };
+        assert_eq!(take(512), Some(other));
+        // SAFETY: it is ours again.
+        unsafe { dealloc(other.as_ptr(), layout(512)) };
+        give_back();
     }
 
     #[test]

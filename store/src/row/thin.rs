@@ -62,7 +62,7 @@ const COUNT_MAX: u32 = 1 << 30;
 /// Bytes that are shared and do not change while they are.
 pub(crate) struct Thin(NonNull<Head>);
 
-// SAFETY: the bytes are read only and the count is atomic.
+// SAFETY: the bytes do not change while somebody may look at them, and the words are atomic.
 unsafe impl Send for Thin {}
 // SAFETY: as above.
 unsafe impl Sync for Thin {}
@@ -242,7 +242,8 @@ impl Deref for Thin {
     #[inline]
     fn deref(&self) -> &[u8] {
         let len = self.head().len() as usize;
-        // SAFETY: `len` bytes were written behind the head when it was made, and nobody writes them again.
+        // SAFETY: `len` bytes stand behind the head, and nobody writes them while somebody counts this or looks at it under a
+        // guard (`shift`).
         unsafe { std::slice::from_raw_parts(self.0.add(1).cast::<u8>().as_ptr(), len) }
     }
 }

@@ -166,7 +166,8 @@ pub(crate) fn read(bytes: &[u8]) -> ValueRef<'_> {
     match tag {
         INT => ValueRef::Int(read_int(rest)),
         // SAFETY: `bytes` is an attribute of a `Row` or an element within one. A `Row` holds either what `write` made of
-        // a `&str`, or bytes that `check` has found to be UTF-8 here; its bytes never change.
+        // a `&str`, or bytes that `check` has found to be UTF-8 here; they do not change while somebody
+        // looks at them.
         TEXT => ValueRef::Text(unsafe { std::str::from_utf8_unchecked(rest) }),
         FALSE => ValueRef::Bool(false),
         TRUE => ValueRef::Bool(true),

@@ -47,6 +47,8 @@ pub(super) struct Node {
 }
 
 const _: () = assert!(size_of::<Node>() == Node::LINES * LINE && align_of::<Node>() == align_of::<u64>());
+// Else those that were freed would not be kept for others.
+const _: () = assert!(size_of::<Node>() <= spare::SIZE_MAX);
 
 #[derive(Default)]
 pub(super) struct State {
