@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use hypermnesia_replication::{Fact, LogToken};
@@ -35,6 +36,9 @@ pub(crate) struct Disc {
     /// Bytes of full segments that are worth a checkpoint.
     checkpoint_bytes: u64,
     space: Space,
+    /// Bytes of disc that log and image took when somebody last looked.
+    log_bytes: AtomicU64,
+    image_bytes: AtomicU64,
     /// Somebody waits for a sync. Held for a move.
     wanted: Mutex<bool>,
     sync: Condvar,
@@ -56,6 +60,8 @@ impl Disc {
         Disc {
             lock: Mutex::new(Some(lock)),
             log: writer.log(),
+            log_bytes: AtomicU64::new(writer.disc_bytes()),
+            image_bytes: AtomicU64::new(checkpointer.disc_bytes()),
             writer: Mutex::new(writer),
             checkpointer: Mutex::new(checkpointer),
             checkpoint_bytes,
@@ -68,6 +74,15 @@ impl Disc {
 }
 
 impl Disc {
+    /// Bytes of disc that the log takes, with what is made ready for it, and the image. As of a moment ago where the disc keeps
+    /// somebody waiting just now: this waits for nobody.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        if let Some(writer) = self.writer.try_lock() {
+            self.log_bytes.store(writer.disc_bytes(), Ordering::Relaxed);
+        }
+        (self.log_bytes.load(Ordering::Relaxed), self.image_bytes.load(Ordering::Relaxed))
+    }
+
     /// Appends a record; with a token the replica hears when it is as safe as it has to be. True when it should be written
     /// now: somebody waits for it, or much has come together. What nobody waits for goes with the next write, or with the
     /// next tick; a record that is written has all before it written too.
@@ -292,6 +307,7 @@ impl Disc {
         for batch in checkpointer.batches(&closed, self.checkpoint_bytes.min(CHECKPOINT_BATCH_BYTES)) {
             let imaged = checkpointer.take(&batch)?;
             let freed = self.writer.lock().trim(checkpointer.applied())?;
+            self.image_bytes.store(checkpointer.disc_bytes(), Ordering::Relaxed);
             tracing::debug!(segments = batch.len(), freed, "the image has taken log segments");
             if !step(imaged) {
                 return Ok(());

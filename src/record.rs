@@ -7,6 +7,8 @@ mod key_form;
 pub use attribute_type::{AttributeType, FromValue, Lent, Misfit, ToValue};
 pub use key_form::{KeyForm, KeyPart};
 
+use std::ops::Range;
+
 use hypermnesia_store::{Key, Row, RowError, TableBuilder, TableDef};
 
 use crate::operation::kind_name;
@@ -172,7 +174,23 @@ pub fn check_definition(wanted: &TableDef, table: &TableDef) -> Result<(), Table
         return Err(TableMismatch::Kind { table: name(), found: table.kind, wanted: wanted.kind });
     }
     let newer = wanted.layout().record > table.layout().record;
-    for position in 0..wanted.attributes.len().max(table.attributes.len()) {
+    let positions = 0..wanted.attributes.len().max(table.attributes.len());
+    check_attributes(wanted, table, positions, newer)
+}
+
+/// Checks that a table still begins with the attributes that it had at some time: others may have come behind them.
+pub(crate) fn check_beginning(before: &TableDef, now: &TableDef) -> Result<(), TableMismatch> {
+    check_attributes(before, now, 0..before.attributes.len(), false)
+}
+
+fn check_attributes(
+    wanted: &TableDef,
+    table: &TableDef,
+    positions: Range<usize>,
+    newer: bool,
+) -> Result<(), TableMismatch> {
+    let name = || table.name.clone();
+    for position in positions {
         let (ours, theirs) = (wanted.attributes.get(position), table.attributes.get(position));
         let shape = |one: Option<&hypermnesia_store::Attribute>| {
             one.map(|attribute| (attribute.name.clone(), attribute.ty, attribute.nullable))

@@ -34,6 +34,10 @@ pub struct Status {
     pub oldest_snapshot_age_ms: u64,
     /// Bytes of memory that all tables hold here, the system's own included.
     pub memory_bytes: u64,
+    /// Bytes of disc that the log takes, with what is made ready for it. 0 without a data directory, as the next one.
+    pub log_bytes: u64,
+    /// Bytes of disc that the image takes, as of the last checkpoint.
+    pub image_bytes: u64,
     /// Open continuations: each pins a snapshot until it is through, dropped, or past its limits.
     pub continuations: usize,
 }

@@ -30,6 +30,7 @@ pub(crate) fn status(core: &Core) -> Status {
     // Without any, the oldest that could be taken is taken now.
     let oldest = core.store.oldest_snapshot();
     let oldest_ms = if core.store.snapshots_alive() == 0 { u64::MAX } else { oldest.wall_ms() };
+    let (log_bytes, image_bytes) = core.disc.as_ref().map_or((0, 0), |disc| disc.bytes());
     Status {
         node: core.name.clone(),
         cluster: core.cluster.clone(),
@@ -45,6 +46,8 @@ pub(crate) fn status(core: &Core) -> Status {
         snapshots: core.store.snapshots_alive(),
         oldest_snapshot_age_ms: now.wall_ms.saturating_sub(oldest_ms),
         memory_bytes: memory_bytes + system.iter().map(held).sum::<u64>(),
+        log_bytes,
+        image_bytes,
         continuations: core.continuations.len(),
     }
 }

@@ -14,7 +14,7 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::event::{EventDetail, Subscription};
 use crate::options::Span;
-use crate::record::{Record, check_table};
+use crate::record::{Record, TableMismatch, check_beginning, check_table};
 use crate::shape::{Dynamic, ShapeKey, Stored};
 
 mod alone;
@@ -53,6 +53,8 @@ pub struct Table<S> {
     /// As [`Core::alone_with`] says of it.
     alone: bool,
     name: Arc<str>,
+    /// The type of its records, where its rows are some: then the attributes that it was made with have to be there.
+    record: Option<&'static str>,
     shape: PhantomData<fn() -> S>,
 }
 
@@ -79,7 +81,7 @@ pub type DynTable = Table<Dynamic>;
 
 impl<S> Clone for Table<S> {
     fn clone(&self) -> Table<S> {
-        self.shaped()
+        self.shaped(self.record)
     }
 }
 
@@ -93,7 +95,7 @@ impl DynTable {
     pub(crate) fn named(core: &Arc<Core>, name: &str) -> Result<DynTable> {
         let open =
             core.store.table_named(name).ok_or_else(|| Error::NoSuchTable { name: name.to_owned() })?;
-        Ok(Table::over(core, &open))
+        Ok(Table::over(core, &open, None))
     }
 
     /// As a table of records.
@@ -102,26 +104,35 @@ impl DynTable {
     /// [`Error::Record`] when its attributes are not the record's.
     pub fn of<R: Record>(&self) -> Result<Table<R>> {
         let open = self.open()?;
-        check_table::<R>(open.def()).map_err(|mismatch| Error::Record {
-            record: std::any::type_name::<R>(),
-            table: self.name.to_string(),
-            reason: mismatch.to_string(),
-        })?;
-        Ok(Table::over(&self.core, &open))
+        let record = std::any::type_name::<R>();
+        check_table::<R>(open.def()).map_err(|mismatch| self.is_no(record, &mismatch))?;
+        Ok(Table::over(&self.core, &open, Some(record)))
     }
 }
 
 impl<S> Table<S> {
-    fn over(core: &Arc<Core>, open: &Arc<Open>) -> Table<S> {
+    fn over(core: &Arc<Core>, open: &Arc<Open>, record: Option<&'static str>) -> Table<S> {
         let name = Arc::from(open.def().name.as_str());
         let (here, alone) = (core.has_copy(open.def()), core.alone_with(open.def()));
-        Table { core: Arc::clone(core), known: Arc::clone(open), here, alone, name, shape: PhantomData }
+        Table {
+            core: Arc::clone(core),
+            known: Arc::clone(open),
+            here,
+            alone,
+            name,
+            record,
+            shape: PhantomData,
+        }
     }
 
     /// The same table in another shape.
-    fn shaped<T>(&self) -> Table<T> {
+    fn shaped<T>(&self, record: Option<&'static str>) -> Table<T> {
         let (core, known, name) = (Arc::clone(&self.core), Arc::clone(&self.known), Arc::clone(&self.name));
-        Table { core, known, here: self.here, alone: self.alone, name, shape: PhantomData }
+        Table { core, known, here: self.here, alone: self.alone, name, record, shape: PhantomData }
+    }
+
+    fn is_no(&self, record: &'static str, mismatch: &TableMismatch) -> Error {
+        Error::Record { record, table: self.name.to_string(), reason: mismatch.to_string() }
     }
 
     /// Its name when the handle was made.
@@ -139,21 +150,36 @@ impl<S> Table<S> {
     /// # Errors
     /// [`Error::NoSuchTable`] when it was dropped.
     pub fn definition(&self) -> Result<TableDef> {
-        Ok(self.open()?.def().clone())
+        Ok(self.found()?.def().clone())
     }
 
     /// The same table with plain values as rows.
     pub fn dynamic(&self) -> DynTable {
-        self.shaped()
+        self.shaped(None)
     }
 
     /// The same table with rows as they are stored.
     pub fn stored(&self) -> Table<Stored> {
-        self.shaped()
+        self.shaped(None)
     }
 
+    /// As it is now, for its rows: a record's table must still have the attributes that it had when the handle was made, in
+    /// their places.
     #[inline]
     pub(crate) fn open(&self) -> Result<OpenTable<'_>> {
+        let open = self.found()?;
+        if let (OpenTable::Found(found), Some(record)) = (&open, self.record)
+            && found.def().layout().since != self.known.def().layout().since
+        {
+            check_beginning(self.known.def(), found.def())
+                .map_err(|mismatch| self.is_no(record, &mismatch))?;
+        }
+        Ok(open)
+    }
+
+    /// As it is now, whatever its rows look like.
+    #[inline]
+    fn found(&self) -> Result<OpenTable<'_>> {
         if self.known.is_current() {
             return Ok(OpenTable::Known(&self.known));
         }
@@ -168,12 +194,20 @@ impl<S> Table<S> {
         Ok(open)
     }
 
+    /// As [`Table::readable`], for who looks at no row.
+    fn countable(&self) -> Result<OpenTable<'_>> {
+        self.core.check_serving()?;
+        let open = self.found()?;
+        self.core.check_copy(open.def())?;
+        Ok(open)
+    }
+
     /// Rows, committed and alive. O(1); exact when nothing is being committed.
     ///
     /// # Errors
     /// [`Error::NotReady`], [`Error::NoCopy`].
     pub fn len(&self) -> Result<u64> {
-        Ok(self.readable()?.len())
+        Ok(self.countable()?.len())
     }
 
     /// Whether there are no rows.
@@ -189,7 +223,7 @@ impl<S> Table<S> {
     /// # Errors
     /// As [`Table::len`].
     pub fn statistics(&self) -> Result<TableStatistics> {
-        Ok(self.readable()?.statistics())
+        Ok(self.countable()?.statistics())
     }
 
     /// Bytes of memory it holds: rows, keys and all that finds them, index entries, deadlines, what is kept for snapshots;
@@ -198,7 +232,7 @@ impl<S> Table<S> {
     /// # Errors
     /// As [`Table::len`].
     pub fn memory_bytes(&self) -> Result<u64> {
-        Ok(self.readable()?.memory_bytes())
+        Ok(self.countable()?.memory_bytes())
     }
 
     /// Its indexes by name, and how many entries each has; those included that no row has any more and that are kept for
@@ -207,7 +241,7 @@ impl<S> Table<S> {
     /// # Errors
     /// As [`Table::len`].
     pub fn index_entries(&self) -> Result<Vec<(String, u64)>> {
-        Ok(self.readable()?.index_entries().map(|(name, entries)| (name.to_owned(), entries)).collect())
+        Ok(self.countable()?.index_entries().map(|(name, entries)| (name.to_owned(), entries)).collect())
     }
 
     /// Bytes of its keys and rows, wherever they are: in memory, or on disc for the most part where the table lives on disc
@@ -216,7 +250,7 @@ impl<S> Table<S> {
     /// # Errors
     /// As [`Table::len`].
     pub fn bytes(&self) -> Result<u64> {
-        Ok(self.readable()?.bytes())
+        Ok(self.countable()?.bytes())
     }
 
     /// Every change from now on, as it is committed on this node. See [`Subscription`].

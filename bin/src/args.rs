@@ -197,7 +197,7 @@ pub(crate) enum Command {
     Serve(serve::ServeArgs),
     /// Run a cluster on this machine, in the foreground.
     Dev(dev::DevArgs),
-    /// Read every row in a data directory that nobody serves, and say what is damaged.
+    /// Read every row in the image of a data directory that nobody serves, and say what is damaged. A start reads its log.
     Check(check::CheckArgs),
     /// The state of the cluster as one member sees it; exits 0 only when all is well.
     Status(status::StatusArgs),

@@ -158,11 +158,11 @@ impl Cell {
         }
     }
 
-    /// Drops every version that no snapshot at or above `oldest` reads. Under the write lock or the empty lock shard.
-    /// Says whether more than one version is left.
-    pub(crate) fn cut(&self, oldest: Timestamp, guard: &LocalGuard<'_>) -> bool {
+    /// Drops every version that no snapshot at or above `oldest` reads, if that is to be seen in the newest `within` of them.
+    /// Under the write lock or the empty lock shard. Says whether more than one version is left.
+    pub(crate) fn cut(&self, oldest: Timestamp, within: usize, guard: &LocalGuard<'_>) -> bool {
         let mut kept = 0;
-        for version in self.versions(guard) {
+        for version in self.versions(guard).take(within) {
             kept += 1;
             if version.committed().is_some_and(|at| at <= oldest) {
                 version.forget_proposal();

@@ -17,7 +17,7 @@ use crate::event::Event;
 use crate::heap::Pin;
 use crate::history::{Gone, has_entry};
 use crate::key::Key;
-use crate::limits::STRIPES;
+use crate::limits::{CUT_WITHIN, STRIPES};
 use crate::memory;
 use crate::row::Body;
 use crate::store::Store;
@@ -163,7 +163,7 @@ impl Store {
         if gone {
             rows.history.keep_gone(Gone { at: commit_ts, cell: CellRef::clone(cell), stale }, guard);
         }
-        let more = cell.cut(oldest, guard);
+        let more = cell.cut(oldest, CUT_WITHIN, guard);
         if more {
             rows.history.keep_old(commit_ts, cell, memory::old_bytes(old, new), guard);
         }

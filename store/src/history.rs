@@ -226,7 +226,7 @@ impl Store {
         for _ in 0..budget {
             let Some((at, cell)) = history.next_old(stripe, oldest) else { break };
             // Whoever holds the lock cuts at its commit, or the cell is looked at again.
-            let left = self.locks.alone(table.id(), &cell.key, || cell.cut(oldest, guard));
+            let left = self.locks.alone(table.id(), &cell.key, || cell.cut(oldest, usize::MAX, guard));
             if left != Some(false) {
                 history.keep_old(at, &cell, 0, guard);
             }
@@ -279,7 +279,7 @@ fn forget(
     }
     // Raised first: who checks a range looks at cells and then at this.
     table.rows.forgotten.fetch_max(gone.at.0, Ordering::SeqCst);
-    gone.cell.cut(oldest, guard);
+    gone.cell.cut(oldest, usize::MAX, guard);
     let in_image = imaged.and_then(|imaged| imaged.body);
     for (index, entry) in &gone.stale {
         let Some(index) = table.index(*index) else { continue };

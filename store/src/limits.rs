@@ -9,6 +9,10 @@ pub const KEY_BYTES_MAX: usize = 16 * 1024;
 /// ([`RETIRED_AT_ONCE`]) gives back of nodes, or twice what it does of rows of two hundred bytes.
 pub(crate) const KEPT_BYTES_MAX: usize = 256 * 1024;
 
+/// Versions of its key that a commit looks through for those that nobody reads any more. A snapshot that is held keeps all
+/// that come behind it, and a write that walked past them would take longer with each; what it leaves goes with the tidying.
+pub(crate) const CUT_WITHIN: usize = 16;
+
 /// Longest entry of a secondary index: the index key with the primary key behind it, each within [`KEY_BYTES_MAX`].
 pub const INDEX_ENTRY_BYTES_MAX: usize = 2 * KEY_BYTES_MAX;
 

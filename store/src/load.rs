@@ -213,7 +213,7 @@ fn install(
         let gone = crate::history::Gone { at, cell: CellRef::clone(&cell), stale };
         table.rows.history.keep_gone(gone, guard);
     }
-    if cell.cut(oldest, guard) {
+    if cell.cut(oldest, crate::limits::CUT_WITHIN, guard) {
         let bytes = memory::old_bytes(old.as_ref(), new.as_ref());
         table.rows.history.keep_old(at, &cell, bytes, guard);
     }

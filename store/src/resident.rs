@@ -210,7 +210,7 @@ impl Table {
             _ => return Departure::Void,
         }
         let fresh = at.wall_ms() + DELETION_KEPT_MS > self.heap.clock.read().wall_ms();
-        if at > oldest || fresh || cell.cut(oldest, guard) {
+        if at > oldest || fresh || cell.cut(oldest, usize::MAX, guard) {
             return Departure::NotYet;
         }
         // Raised first: who checks a range looks at cells and then at this.

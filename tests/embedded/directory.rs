@@ -12,6 +12,7 @@ use hypermnesia_store::disc::{self, DiscError};
 use hypermnesia_store::{Store, StoreConfig};
 
 use crate::hard_stop::killed;
+use crate::until::until;
 
 fn row(id: i64) -> [Value; 2] {
     [Value::Int(id), Value::Text(format!("row number {id}"))]
@@ -224,4 +225,28 @@ fn a_full_disc_stops_writers_of_tables_on_disc_and_nobody_else() {
     drop(node);
     let node = builder(home.path()).build().expect("it starts");
     assert_eq!(node.dyn_table("kept").expect("kept").len().expect("read"), written as u64 + 1);
+}
+
+#[test]
+fn a_node_tells_what_it_takes_of_the_disc() {
+    // Aim: what `status` says of log and image is what the files take; nothing without a directory. Method: more rows than some
+    // segments hold, with checkpoints between; then the files, some rounds of them, since segments come and go meanwhile.
+    let home = tempfile::tempdir().expect("a directory");
+    let node = begun(home.path(), 2_000);
+    let taken = |is_log: bool| -> u64 {
+        let entries = fs::read_dir(home.path()).expect("a directory").map(|entry| entry.expect("an entry"));
+        let wanted = |entry: &fs::DirEntry| match entry.file_name().to_str().expect("text") {
+            "image.redb" => !is_log,
+            name => is_log && name.starts_with("log-"),
+        };
+        entries.filter(wanted).map(|entry| entry.metadata().map_or(0, |about| about.len())).sum()
+    };
+    until(|| {
+        let status = node.status();
+        status.log_bytes > 0
+            && status.image_bytes > 0
+            && (status.log_bytes, status.image_bytes) == (taken(true), taken(false))
+    });
+    let bare = Node::builder().build().expect("it starts").status();
+    assert_eq!((bare.log_bytes, bare.image_bytes), (0, 0));
 }

@@ -18,7 +18,9 @@ impl FromStr for Length {
 
     fn from_str(text: &str) -> Result<Length, String> {
         let ms = calendar::length(text).filter(|ms| *ms > 0);
-        let wrong = || format!("{text:?} is no length of time; one looks like 500ms, 90s, 15m, 12h or 7d");
+        let wrong = || {
+            format!("{text:?} is no length of time of 1ms or more; one looks like 500ms, 90s, 15m, 12h or 7d")
+        };
         ms.map(|ms| Length(Duration::from_millis(ms))).ok_or_else(wrong)
     }
 }

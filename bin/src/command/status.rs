@@ -84,6 +84,13 @@ fn print(global: &Global, status: &ClusterStatus) -> Result<()> {
         status.uptime_ms / 1000,
         status.memory_bytes
     ));
+    if status.log_bytes > 0 {
+        output::note(format_args!(
+            "on disc: {} of log, {} of image",
+            many(status.log_bytes, "byte", "bytes"),
+            many(status.image_bytes, "byte", "bytes")
+        ));
+    }
     if status.snapshots > 0 {
         output::note(format_args!(
             "{} open, the oldest for {} ms: what was current since then is kept",
@@ -157,6 +164,8 @@ fn print_json(status: &ClusterStatus) -> Result<()> {
         ("interactive", status.interactive.into()),
         ("memory_bytes", status.memory_bytes.into()),
         ("oldest_snapshot_age_ms", status.oldest_snapshot_age_ms.into()),
+        ("log_bytes", status.log_bytes.into()),
+        ("image_bytes", status.image_bytes.into()),
     ]);
     let columns = ["name", "version", "epoch", "ready", "uptime_ms", "members", "tables", "in_doubt", "held"];
     let mut out = output::stdout(Format::Json, &columns)?;

@@ -72,6 +72,8 @@ impl Door {
             snapshots: status.snapshots as u64,
             memory_bytes: status.memory_bytes,
             oldest_snapshot_age_ms: status.oldest_snapshot_age_ms,
+            log_bytes: status.log_bytes,
+            image_bytes: status.image_bytes,
             continuations: status.continuations as u64,
             streams,
             interactive,

@@ -125,6 +125,11 @@ impl Checkpointer {
         Ok(Checkpointer { disc, image: Some(image), view, progress, unsure: None })
     }
 
+    /// Bytes of disc the image takes; 0 when the file system does not say. Asks it, so it may wait for the disc.
+    pub fn disc_bytes(&self) -> u64 {
+        self.disc.open(IMAGE_NAME).and_then(|file| file.len()).unwrap_or(0)
+    }
+
     /// Whether segments are taken: not after a failure, before [`reopen`](Self::reopen).
     pub fn is_open(&self) -> bool {
         self.image.is_some()
