@@ -1,7 +1,7 @@
 //! Member processes that a command starts: the same program, `serve`. They end with their parent however it ends, because
 //! their standard input is a pipe that only the parent holds open.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -113,10 +113,15 @@ impl Member {
     }
 }
 
-/// Addresses for so many members on loopback, with ports that are free now.
+/// Addresses for so many members on loopback, with ports that are free now. Of 127.0.0.1 the system hands a port that was let go
+/// of to whoever connects to somewhere next, and that may be before the member listens; nobody connects from an address of the
+/// loopback network that this process alone uses. Where the system has only 127.0.0.1, of that.
 pub(crate) fn free_addresses(count: usize) -> Result<Vec<String>> {
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let own = Ipv4Addr::new(127, 192 + high % 63, low, 1);
+    let host = if TcpListener::bind((own, 0)).is_ok() { own } else { Ipv4Addr::LOCALHOST };
     // All bound at once, so that they differ; let go only after all are known.
-    let bound: std::io::Result<Vec<_>> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
+    let bound: std::io::Result<Vec<_>> = (0..count).map(|_| TcpListener::bind((host, 0))).collect();
     let addresses: std::io::Result<Vec<_>> =
         bound?.iter().map(|listener| Ok(listener.local_addr()?.to_string())).collect();
     Ok(addresses?)
