@@ -29,7 +29,10 @@ pub trait Shape {
     fn encode(def: &TableDef, row: &Self::Given) -> Result<Row>;
 
     /// The key of a row, where it can be told before the row is encoded, so that its memory is looked for meanwhile. `None`
-    /// where it cannot, or where the key does not fit the table: then encoding the row says why.
+    /// where it cannot.
+    ///
+    /// # Errors
+    /// When the key does not fit the table.
     fn key_ahead(_def: &TableDef, _row: &Self::Given) -> Option<Result<Key>> {
         None
     }

@@ -1,8 +1,6 @@
 //! Writes outside a transaction. Where the table's only copy is here and no log waits, they are one step under the key's
 //! lock ([`hypermnesia_store::Store::alter`]); else, and whenever that cannot be done at once, they are transactions.
 
-use std::cell::OnceCell;
-
 use hypermnesia_store::work::Op;
 use hypermnesia_store::{Body, Decision, Key, Numbers, Row, TableDef};
 
@@ -45,16 +43,17 @@ impl<S: Shape> Table<S> {
         let encode = || timed(open.def(), S::encode(open.def(), row)?, lifetime);
         let key_of = |row: &Row| open.def().key_of(row).map_err(Error::from);
         // Not moved: it is read a moment later as the words that were stored (see `Key`).
-        let (ahead, behind) = (S::key_ahead(open.def(), row), OnceCell::new());
+        let ahead = S::key_ahead(open.def(), row);
+        let behind;
         let (key, encoded) = match &ahead {
             Some(Ok(key)) => (key, None),
             _ => {
                 let row = encode()?;
-                let key = key_of(&row)?;
-                (behind.get_or_init(|| key), Some(row))
+                behind = key_of(&row)?;
+                (&behind, Some(row))
             }
         };
-        // A record that was made for another definition may take another attribute for the key.
+        // A record that somebody wrote by hand may say another key than its row has.
         let under_key = |row: Row| Ok((key_of(&row)? == *key).then_some(row));
         let prepare = || encoded.map_or_else(|| under_key(encode()?), |row| Ok(Some(row)));
         let put = |_: Option<&Body>, row: Option<Row>| {

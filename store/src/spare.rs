@@ -25,10 +25,12 @@ struct Free(Option<NonNull<Free>>);
 struct Spare {
     first: [Option<NonNull<Free>>; SIZE_MAX + 1],
     bytes: usize,
+    /// The size that all which is kept is of, since others were let go for it; 0 where that is not known.
+    only: usize,
 }
 
 thread_local! {
-    static SPARE: UnsafeCell<Spare> = const { UnsafeCell::new(Spare { first: [None; SIZE_MAX + 1], bytes: 0 }) };
+    static SPARE: UnsafeCell<Spare> = const { UnsafeCell::new(Spare { first: [None; SIZE_MAX + 1], bytes: 0, only: 0 }) };
 }
 
 fn layout(size: usize) -> Layout {
@@ -71,13 +73,7 @@ fn take(size: usize) -> Option<NonNull<u8>> {
     let taken = SPARE.try_with(|spare| {
         // SAFETY: of this thread alone, and nothing in here runs anything else that looks at it.
         let spare = unsafe { &mut *spare.get() };
-        let Some(block) = spare.first[size] else {
-            // What is kept is of sizes that nobody asks for any more, and in the way of those that somebody does.
-            if spare.bytes > KEPT_BYTES_MAX / 4 * 3 {
-                spare.clear();
-            }
-            return None;
-        };
+        let block = spare.first[size]?;
         // SAFETY: put there by `keep`, and nobody else has it.
         spare.first[size] = unsafe { block.as_ref() }.0;
         spare.bytes -= size;
@@ -98,8 +94,11 @@ unsafe fn keep(block: NonNull<u8>, size: usize) -> bool {
     let kept = SPARE.try_with(|spare| {
         // SAFETY: as in `take`.
         let spare = unsafe { &mut *spare.get() };
-        if spare.bytes + size > KEPT_BYTES_MAX {
+        if spare.bytes + size > KEPT_BYTES_MAX && !spare.make_room(size) {
             return false;
+        }
+        if spare.only != size {
+            spare.only = 0;
         }
         let free = block.cast::<Free>();
         // SAFETY: it has room for a word and is aligned for one.
@@ -119,15 +118,30 @@ pub(crate) fn give_back() {
 }
 
 impl Spare {
+    /// Lets blocks of all other sizes go: nobody has asked for them while these came. Says whether there is room now.
+    #[cold]
+    fn make_room(&mut self, size: usize) -> bool {
+        if self.only != size {
+            self.clear_but(size);
+            self.only = size;
+        }
+        self.bytes + size <= KEPT_BYTES_MAX
+    }
+
     fn clear(&mut self) {
-        self.bytes = 0;
-        for (size, first) in self.first.iter_mut().enumerate() {
+        self.clear_but(0);
+    }
+
+    /// Gives back all blocks but those of this size.
+    fn clear_but(&mut self, kept: usize) {
+        for (size, first) in self.first.iter_mut().enumerate().filter(|(size, _)| *size != kept) {
             while let Some(block) = *first {
                 // SAFETY: put there by `keep`, with this size.
                 unsafe {
                     *first = block.as_ref().0;
                     dealloc(block.as_ptr().cast(), layout(size));
                 }
+                self.bytes -= size;
             }
         }
     }
@@ -169,7 +183,7 @@ mod tests {
     #[test]
     fn a_size_that_nobody_asks_for_makes_room_for_others() {
         // Aim: a thread that has let many rows of one size go keeps blocks of another one too, when it works with those.
-        // Method: as many blocks of one size as are kept, then one of another size, asked for twice.
+        // Method: as many blocks of one size as are kept, then one of another size, freed and asked for.
         give_back();
         let filled: Vec<_> = (0..KEPT_BYTES_MAX / 128).map(|_| allocate(128)).collect();
         // SAFETY: allocated with this size, and given up here.
