@@ -62,7 +62,9 @@ impl Catalog {
             return;
         }
         if let Some(known) = known.as_ref().filter(|known| known.def.cleared < def.cleared) {
-            known.clear_away(def.cleared, guard);
+            known.rows.vanish(&heap.clock, |at| known.clear_away(at, guard));
+        } else if let Some(known) = known.as_ref().filter(|known| known.def.reshaped < def.reshaped) {
+            known.rows.vanish(&heap.clock, |_| ());
         }
         let rows = known.as_ref().map_or_else(|| Rows::create(&def, heap), |table| Arc::clone(&table.rows));
         let kept = |wanted: &IndexDef| {
@@ -94,6 +96,7 @@ impl Catalog {
             table.rows.version.store(DROPPED, Ordering::SeqCst);
             self.names.remove(&table.def.name, &guard.catalog);
             table.empty(guard);
+            table.rows.events.end();
         }
     }
 }

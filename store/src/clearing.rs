@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 
 use seize::LocalGuard;
 
@@ -49,7 +50,8 @@ impl Table {
     /// Whether what was there at a snapshot may still be found: not when the table was cleared or rewritten since.
     #[inline]
     pub(crate) fn check_kept(&self, at: Timestamp) -> Result<(), Blocked> {
-        let gone = self.def.cleared.max(self.def.reshaped);
+        let gone = Timestamp(self.rows.gone.load(Ordering::SeqCst));
+        let gone = gone.max(self.def.cleared).max(self.def.reshaped);
         if at <= gone && gone != Timestamp::NEVER {
             return Err(Blocked::SchemaChanged(self.id()));
         }
@@ -67,7 +69,7 @@ impl Store {
         let guard = self.pin();
         let table = self.catalog.get(table, &guard).ok_or(LoadError::NoSuchTable(table))?;
         let rows = table.len();
-        table.clear_away(self.clock.read(), &guard);
+        table.rows.vanish(&self.clock, |at| table.clear_away(at, &guard));
         Ok(rows)
     }
 }

@@ -4,7 +4,8 @@
 //! Why acquire and release suffice: a writer places its mark and then proposes; a reader loads the clock and then looks
 //! at the cell. A reader whose snapshot is at or above a proposal has loaded a value that was written by that proposal
 //! or by a later read-modify-write of the same word (there are no plain stores, so the release sequence is never
-//! broken); it therefore sees the mark. A reader below the proposal does not have to see it.
+//! broken); it therefore sees the mark. A reader below the proposal does not have to see it. That its changes are SeqCst all
+//! the same is for listeners: who begins to listen and then takes a snapshot is seen by every commit above that (`event::hub`).
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -97,7 +98,7 @@ impl Clock {
         let mut seen = self.now.load(Ordering::Relaxed);
         loop {
             let next = wall.max(seen.saturating_add(1));
-            match self.now.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Relaxed) {
+            match self.now.compare_exchange_weak(seen, next, Ordering::SeqCst, Ordering::Relaxed) {
                 Ok(_) => return Timestamp(next),
                 Err(newer) => seen = newer,
             }
@@ -113,7 +114,7 @@ impl Clock {
             return now;
         }
         let next = Timestamp(before.0 + 1);
-        self.now.fetch_max(next.0, Ordering::AcqRel);
+        self.now.fetch_max(next.0, Ordering::SeqCst);
         next
     }
 
@@ -127,14 +128,14 @@ impl Clock {
         if ahead_ms > CLOCK_AHEAD_MS_MAX && heard > self.read() {
             return Err(ClockAhead { ahead_ms });
         }
-        self.now.fetch_max(heard.0, Ordering::AcqRel);
+        self.now.fetch_max(heard.0, Ordering::SeqCst);
         Ok(())
     }
 
     /// Tells the clock the wall time, called by a tick, so that the hot path needs no system clock.
     pub fn advance(&self, wall_ms: u64) {
         self.wall_ms.store(wall_ms, Ordering::Relaxed);
-        self.now.fetch_max(Timestamp::from_wall_ms(wall_ms).0, Ordering::AcqRel);
+        self.now.fetch_max(Timestamp::from_wall_ms(wall_ms).0, Ordering::SeqCst);
     }
 
     /// The wall time last passed in, in milliseconds since 1970.

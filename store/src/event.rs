@@ -1,9 +1,10 @@
-//! Changes of a table as its subscribers see them: in the order in which conflicting transactions committed, numbered,
-//! kept in a bounded ring per subscriber. A slow subscriber loses the oldest and is told how many; nobody waits for it.
+//! Changes of a table as its subscribers see them: in the order in which conflicting transactions committed, numbered, from
+//! one bounded list that all subscribers of the table read at their own pace (`hub`). A slow subscriber loses the oldest and is
+//! told how many; nobody waits for it. Whoever says where it stands can go on from there later, as long as the list reaches
+//! back that far.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 
 use parking_lot::Mutex;
@@ -11,8 +12,11 @@ use parking_lot::Mutex;
 use crate::clock::Timestamp;
 use crate::ids::TableId;
 use crate::key::Key;
-use crate::limits::EVENTS_KEPT_MAX;
 use crate::row::Body;
+
+mod hub;
+
+pub(crate) use hub::Hub;
 
 /// One key of a table changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub enum Heard {
     Event(Event),
     /// It was too slow: this many events before the next one were dropped.
     Missed(u64),
+    /// The table was dropped, or the node was closed: nothing comes any more. Said again whenever it is asked.
+    Ended,
 }
 
 /// How much an event carries.
@@ -49,106 +55,83 @@ pub enum EventDetail {
     WithOldRows,
 }
 
+/// Where a subscription stands: behind which event, of which run of events without a break. Means something to the hub it came
+/// from only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Counts the times that a table began to be listened to.
+    pub stream: u32,
+    /// The last event that was taken; 0 before the first.
+    pub after: u64,
+    /// Changes committed up to here are left out: they were seen in a snapshot.
+    pub behind: Timestamp,
+}
+
 /// One listener. Dropping it ends the subscription.
 #[derive(Debug)]
 pub struct Subscription {
-    ring: Arc<Ring>,
     hub: Arc<Hub>,
+    /// Tells it from the others of its hub.
+    id: u64,
+    detail: EventDetail,
+    /// Held while events are taken; before the hub's.
+    taken: Mutex<Taken>,
+}
+
+/// What was taken out of the hub, some at a time.
+#[derive(Debug)]
+struct Taken {
+    events: VecDeque<Event>,
+    place: Place,
 }
 
 impl Subscription {
     /// The next event, if one is there.
     pub fn next(&self) -> Option<Heard> {
-        self.ring.state.lock().pop()
+        self.take(None)
     }
 
     /// The next event, or a promise to call the waker when one comes. It is called with a lock of the store held, so it may
     /// say that there is something to do, as those of runtimes do, and must not do it at once.
     pub fn poll(&self, waker: &Waker) -> Option<Heard> {
-        let mut state = self.ring.state.lock();
-        let next = state.pop();
-        if next.is_none() {
-            state.waker = Some(waker.clone());
+        self.take(Some(waker))
+    }
+
+    /// Where it stands: behind what was taken last.
+    pub fn place(&self) -> Place {
+        self.taken.lock().place
+    }
+
+    /// Leaves out what was committed up to here, from now on.
+    pub fn skip_to(&self, behind: Timestamp) {
+        let mut taken = self.taken.lock();
+        taken.place.behind = behind;
+        taken.events.retain(|event| event.commit_ts > behind);
+    }
+
+    /// Ends it and says where it stood. What happens from now on is kept for who comes back to that place, within the
+    /// bounds and for as long as [`crate::limits::EVENTS_AWAIT_MS`] says.
+    pub fn pause(self) -> Place {
+        self.hub.pause();
+        self.place()
+    }
+
+    fn take(&self, waker: Option<&Waker>) -> Option<Heard> {
+        let mut taken = self.taken.lock();
+        let Taken { events, place } = &mut *taken;
+        if events.is_empty()
+            && let Some(told) = self.hub.refill(self.id, self.detail, place, events, waker)
+        {
+            return Some(told);
         }
-        next
+        let event = events.pop_front()?;
+        place.after = event.sequence;
+        Some(Heard::Event(event))
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut state = self.hub.state.lock();
-        state.rings.retain(|ring| !Arc::ptr_eq(ring, &self.ring));
-        self.hub.listeners.store(state.rings.len(), Ordering::SeqCst);
-    }
-}
-
-#[derive(Debug)]
-struct Ring {
-    detail: EventDetail,
-    state: Mutex<RingState>,
-}
-
-#[derive(Debug, Default)]
-struct RingState {
-    events: VecDeque<Event>,
-    missed: u64,
-    waker: Option<Waker>,
-}
-
-impl RingState {
-    fn pop(&mut self) -> Option<Heard> {
-        if self.missed > 0 {
-            return Some(Heard::Missed(std::mem::take(&mut self.missed)));
-        }
-        self.events.pop_front().map(Heard::Event)
-    }
-}
-
-/// Where a table's events go.
-#[derive(Debug, Default)]
-pub(crate) struct Hub {
-    /// Looked at by every commit: nothing else is done while it is 0.
-    listeners: AtomicUsize,
-    state: Mutex<HubState>,
-}
-
-#[derive(Debug, Default)]
-struct HubState {
-    sequence: u64,
-    rings: Vec<Arc<Ring>>,
-}
-
-impl Hub {
-    pub(crate) fn subscribe(self: &Arc<Hub>, detail: EventDetail) -> Subscription {
-        let ring = Arc::new(Ring { detail, state: Mutex::default() });
-        let mut state = self.state.lock();
-        state.rings.push(Arc::clone(&ring));
-        self.listeners.store(state.rings.len(), Ordering::SeqCst);
-        Subscription { ring, hub: Arc::clone(self) }
-    }
-
-    pub(crate) fn has_listeners(&self) -> bool {
-        self.listeners.load(Ordering::Relaxed) != 0
-    }
-
-    /// Gives a change to everybody. Called under the key's write lock, so changes of one key come in commit order.
-    pub(crate) fn emit(&self, mut event: Event) {
-        let mut wakers = Vec::new();
-        let mut hub = self.state.lock();
-        hub.sequence += 1;
-        event.sequence = hub.sequence;
-        for ring in &hub.rings {
-            let mut state = ring.state.lock();
-            if state.events.len() >= EVENTS_KEPT_MAX {
-                state.events.pop_front();
-                state.missed += 1;
-            }
-            let old = event.old.as_ref().filter(|_| ring.detail == EventDetail::WithOldRows);
-            let (key, new, old) = (event.key.clone(), event.new.clone(), old.cloned());
-            state.events.push_back(Event { key, new, old, ..event });
-            wakers.extend(state.waker.take());
-        }
-        drop(hub);
-        wakers.into_iter().for_each(Waker::wake);
+        self.hub.leave(self.id);
     }
 }

@@ -81,7 +81,7 @@ pub use clock::{Clock, ClockAhead, Timestamp};
 pub use commit::CommittedLocal;
 pub use cursor::{Cursor, Found};
 pub use error::{Malformed, ValueError};
-pub use event::{Event, EventDetail, Heard, Subscription};
+pub use event::{Event, EventDetail, Heard, Place, Subscription};
 pub use ids::{Incarnation, IndexId, NodeId, SchemaVersion, TableId, TxId};
 pub use key::{Key, KeyRange};
 pub use load::LoadError;

@@ -77,8 +77,17 @@ pub const EVICTION_ESTIMATE_ROWS: u64 = 16 * 1024;
 /// Parts of that order, each under a lock of its own, at most.
 pub const EVICTION_SHARDS: usize = 16;
 
-/// Events kept for one slow subscriber; past it the oldest are dropped and it is told how many.
+/// Events kept for the subscribers of a table; past it the oldest are dropped, and who had not taken them is told how many.
 pub const EVENTS_KEPT_MAX: usize = 64 * 1024;
+
+/// Bytes of keys and rows, old and new, in the events that are kept for the subscribers of a table.
+pub const EVENTS_BYTES_MAX: usize = 64 << 20;
+
+/// Events that a subscriber takes at once, so that it meets writers less often.
+pub const EVENTS_TAKEN_AT_ONCE: usize = 64;
+
+/// How long events are kept for a subscriber that said that it would be back, in milliseconds.
+pub const EVENTS_AWAIT_MS: u64 = 60_000;
 
 /// Bytes of rows after which a backup begins its next part: one checksum, one write, one message of a stream. Large enough
 /// that their cost vanishes, small enough to be held by many at a time.

@@ -54,7 +54,7 @@ pub(crate) fn old_bytes(old: Option<&Body>, new: Option<&Body>) -> usize {
 
 impl Table {
     /// Bytes of memory it holds, as they were asked for from the allocator: rows, keys and what finds them, index entries,
-    /// deadlines, old versions and deletions that are kept. Within 1 % for tables of some thousands of rows (3 %
+    /// deadlines, old versions and deletions that are kept, events that are kept for listeners. Within 1 % for tables of some thousands of rows (3 %
     /// where they have deadlines); what rows that were replaced a moment ago held may not have been given back yet: 512 of
     /// them for each thread that writes, until it writes on or somebody tidies. Beside that a thread that writes, or that was
     /// the last to let rows go, keeps up to 256 KiB of freed blocks for rows to come, until it ends. Takes a few microseconds,
@@ -84,6 +84,7 @@ impl Table {
             + rows.history.kept().bytes
             + rows.deadlines.bytes()
             + rows.tallies.bytes()
+            + rows.events.memory_bytes()
             + rows.eviction.as_ref().map_or(0, |eviction| eviction.bytes())
             + rows.backing.as_ref().map_or(0, |backing| backing.bytes())
             + rows.fixed_bytes();

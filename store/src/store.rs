@@ -107,11 +107,19 @@ impl Store {
         tables
     }
 
-    /// Lets tables rest whose rows were changed in place before and are not any more: their readers are a little faster then.
-    /// To be called now and then.
+    /// Lets tables rest whose rows were changed in place before and are not any more: their readers are a little faster then;
+    /// and forgets events that were kept for listeners who did not come back. To be called now and then.
     pub fn let_rest(&self, wall_ms: u64) {
         for table in self.catalog.tables.values(&self.pin().catalog) {
             table.rows.shift.let_rest(wall_ms, &self.locks);
+            table.rows.events.tick(wall_ms);
+        }
+    }
+
+    /// Tells all who listen to a table that nothing comes any more.
+    pub fn end_events(&self) {
+        for table in self.catalog.tables.values(&self.pin().catalog) {
+            table.rows.events.end();
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use seize::{Guard as _, LocalGuard};
 
-use crate::event::{EventDetail, Subscription};
+use crate::event::{EventDetail, Place, Subscription};
 use crate::eviction::Eviction;
 use crate::heap::Heap;
 use crate::ids::{IndexId, TableId};
@@ -194,6 +194,17 @@ impl Table {
     /// Listens to its changes from now on.
     pub fn subscribe(&self, detail: EventDetail) -> Subscription {
         self.rows.events.subscribe(detail)
+    }
+
+    /// Listens to its changes from where another subscription stood; `None` when what came behind that was not kept, or it
+    /// was another table's.
+    pub fn subscribe_from(&self, place: Place, detail: EventDetail) -> Option<Subscription> {
+        self.rows.events.subscribe_from(place, detail)
+    }
+
+    /// How many listen to it, and how many events are kept for them.
+    pub fn listeners(&self) -> (usize, usize) {
+        self.rows.events.counts()
     }
 
     /// Drops every row at once. Nobody writes meanwhile, and no snapshot of it is in use.

@@ -9,7 +9,7 @@ use seize::{Guard as _, LocalGuard};
 use crate::backing::Backing;
 use crate::cell::{Cell, CellAt, CellRef};
 use crate::cells::Cells;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::deadline::Deadlines;
 use crate::event::Hub;
 use crate::eviction::Eviction;
@@ -45,6 +45,8 @@ pub(crate) struct Rows {
     pub(crate) version: AtomicU32,
     /// The newest deletion (or vanished index entry) that can no longer be found. Raised before the cell goes.
     pub(crate) forgotten: AtomicU64,
+    /// Snapshots up to here may have seen rows that went all at once, and find them no more.
+    pub(crate) gone: AtomicU64,
     counts: Box<[CachePadded<Count>]>,
 }
 
@@ -84,8 +86,17 @@ impl Rows {
             events: Arc::default(),
             version: AtomicU32::new(def.version.0),
             forgotten: AtomicU64::new(0),
+            gone: AtomicU64::new(0),
             counts: (0..STRIPES).map(|_| CachePadded::default()).collect(),
         })
+    }
+
+    /// Does what takes all rows away, or makes others of them, at once. Who has a snapshot from before that, or takes one in the
+    /// middle of it, is refused from then on; `change` is told a time that lies above those from before.
+    pub(crate) fn vanish(&self, clock: &Clock, change: impl FnOnce(Timestamp)) {
+        self.gone.store(Timestamp::MAX.0, Ordering::SeqCst);
+        change(clock.propose(0));
+        self.gone.store(clock.propose(0).0, Ordering::SeqCst);
     }
 
     pub(crate) fn cell<'g>(&self, key: &Key, guard: &'g LocalGuard<'_>) -> Option<CellAt<'g>> {
