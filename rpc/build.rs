@@ -5,10 +5,11 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::{env, fs};
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "hypermnesia/v1/backups.proto",
     "hypermnesia/v1/cluster.proto",
     "hypermnesia/v1/errors.proto",
+    "hypermnesia/v1/events.proto",
     "hypermnesia/v1/operations.proto",
     "hypermnesia/v1/patterns.proto",
     "hypermnesia/v1/query.proto",

@@ -398,11 +398,13 @@ impl Core {
     /// The stream to a life of a member is up.
     pub(crate) fn on_connected(&self, peer: Peer) {
         self.event(|core, now, out| core.replica.on_connected(now, peer, out));
+        self.events.connected(peer.node, true);
     }
 
     /// The stream to a life of a member is down.
     pub(crate) fn on_disconnected(&self, peer: Peer) {
         self.event(|core, now, out| core.replica.on_disconnected(now, peer, out));
+        self.events.connected(peer.node, false);
     }
 
     /// Time has passed.
@@ -468,6 +470,8 @@ impl Core {
     /// No call begins any more; those that wait for a reply hear that the outcome is unknown.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
+        self.store.end_events();
+        self.events.end();
         self.peers.close();
         for part in &self.waiting.parts {
             let waiting = std::mem::take(&mut *part.lock());

@@ -233,6 +233,17 @@ pub enum Error {
         /// The limit that was met.
         limit: Duration,
     },
+    /// The changes behind a position are not all there any more, or it is none of this table here. Nothing changed; subscribe
+    /// anew, with the rows.
+    #[error(
+        "the events of table {table:?} cannot be gone on with: {why}. Subscribe anew, with the rows as they are"
+    )]
+    EventsGone {
+        /// The table.
+        table: String,
+        /// Why.
+        why: &'static str,
+    },
     /// The transaction has ended. Nothing changed by this call.
     #[error("the transaction has ended")]
     Ended,

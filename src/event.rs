@@ -7,15 +7,22 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+use hypermnesia_replication::Peer;
 use hypermnesia_replication::{Event as ReplicaEvent, Outcome};
-use hypermnesia_store::TxId;
 pub use hypermnesia_store::event::{Event as TableEvent, EventDetail, Heard};
+use hypermnesia_store::{NodeId, TableId, Timestamp, TxId};
 use parking_lot::Mutex;
 
 use crate::limits::SUBSCRIPTION_EVENTS;
 use crate::wait::{Parker, deadline_in};
 
-/// Changes of one table from the moment of subscribing, in commit order. Dropping it ends it.
+mod position;
+
+pub use position::{EventPosition, NotAPosition};
+
+/// Changes of one table from the moment of subscribing, in commit order, each once. Dropping it ends it; [`Subscription::pause`]
+/// ends it for a while. A subscriber that is more than 65,536 changes or 64 MiB of rows behind is told how many it missed and
+/// goes on with the oldest there is; nobody waits for it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -32,11 +39,35 @@ use crate::wait::{Parker, deadline_in};
 #[derive(Debug)]
 pub struct Subscription {
     inner: hypermnesia_store::event::Subscription,
+    /// Of the process and the table.
+    origin: EventPosition,
 }
 
 impl Subscription {
-    pub(crate) fn new(inner: hypermnesia_store::event::Subscription) -> Subscription {
-        Subscription { inner }
+    pub(crate) fn new(
+        me: Peer,
+        table: TableId,
+        inner: hypermnesia_store::event::Subscription,
+    ) -> Subscription {
+        let Peer { node, incarnation } = me;
+        let origin = EventPosition { node, incarnation, table, place: inner.place() };
+        Subscription { inner, origin }
+    }
+
+    /// Where it stands: behind the change that was taken last.
+    pub fn position(&self) -> EventPosition {
+        EventPosition { place: self.inner.place(), ..self.origin }
+    }
+
+    /// Ends it, and says where to go on with [`Table::subscribe_from`](crate::Table::subscribe_from). The changes from here on are
+    /// kept for a minute, as many as are kept for a slow subscriber.
+    pub fn pause(self) -> EventPosition {
+        EventPosition { place: self.inner.pause(), ..self.origin }
+    }
+
+    /// Leaves out what was committed up to this point, from now on.
+    pub(crate) fn skip_to(&self, seen: Timestamp) {
+        self.inner.skip_to(seen);
     }
 
     /// The next event, if one is there.
@@ -72,6 +103,10 @@ fn park_for<T>(deadline: Instant, mut poll: impl FnMut(&Waker) -> Option<T>) -> 
 pub enum SystemEvent {
     /// About epochs and loading.
     Cluster(ReplicaEvent),
+    /// Another member is connected.
+    MemberUp(NodeId),
+    /// Another member is not connected any more.
+    MemberDown(NodeId),
     /// A transaction whose caller was told "unknown" has an outcome now.
     Settled {
         /// The transaction.
@@ -81,6 +116,8 @@ pub enum SystemEvent {
     },
     /// The listener was too slow: so many events were dropped before the next one.
     Missed(u64),
+    /// The node was closed: nothing comes any more. Said again whenever it is asked.
+    Ended,
 }
 
 /// Events of the node, from the moment of subscribing. Dropping it ends it.
@@ -98,6 +135,7 @@ struct Ring {
 struct RingState {
     events: VecDeque<SystemEvent>,
     missed: u64,
+    ended: bool,
     waker: Option<Waker>,
 }
 
@@ -124,11 +162,21 @@ impl Ring {
         if state.missed > 0 {
             return Some(SystemEvent::Missed(std::mem::take(&mut state.missed)));
         }
-        let event = state.events.pop_front();
+        let event = state.events.pop_front().or(state.ended.then_some(SystemEvent::Ended));
         if event.is_none() {
             state.waker = waker.cloned();
         }
         event
+    }
+
+    fn end(&self) {
+        let mut state = self.state.lock();
+        state.ended = true;
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     fn push(&self, event: SystemEvent) {
@@ -166,9 +214,19 @@ impl Bus {
         self.tell(&SystemEvent::Cluster(event));
     }
 
+    /// The connection to another member came or went.
+    pub(crate) fn connected(&self, member: NodeId, up: bool) {
+        self.tell(&if up { SystemEvent::MemberUp(member) } else { SystemEvent::MemberDown(member) });
+    }
+
     /// A transaction in doubt was settled.
     pub(crate) fn settled(&self, txid: TxId, outcome: Outcome) {
         self.tell(&SystemEvent::Settled { txid, outcome });
+    }
+
+    /// The node was closed.
+    pub(crate) fn end(&self) {
+        self.rings.lock().iter().filter_map(std::sync::Weak::upgrade).for_each(|ring| ring.end());
     }
 
     fn tell(&self, event: &SystemEvent) {

@@ -92,7 +92,9 @@ pub use builder::NodeBuilder;
 pub use check::check_directory;
 pub use continuation::Continuation;
 pub use error::{Error, Result};
-pub use event::{EventDetail, Heard, Subscription, SystemEvent, SystemEvents, TableEvent};
+pub use event::{
+    EventDetail, EventPosition, Heard, NotAPosition, Subscription, SystemEvent, SystemEvents, TableEvent,
+};
 pub use hypermnesia_query as sql;
 pub use hypermnesia_query::{Column, ErrorKind as QueryErrorKind, Filter, Pattern, QueryError, Sink};
 pub use hypermnesia_replication::{Event as ClusterEvent, Outcome};

@@ -8,14 +8,18 @@ use std::marker::PhantomData;
 use std::ops::{Bound, Deref, RangeBounds};
 use std::sync::Arc;
 
-use hypermnesia_store::{IndexDef, Key, KeyRange, Table as Open, TableDef, TableId, TableStatistics, Value};
+use hypermnesia_replication::Peer;
+use hypermnesia_store::{
+    Body, IndexDef, Key, KeyRange, Table as Open, TableDef, TableId, TableStatistics, Value,
+};
 
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::event::{EventDetail, Subscription};
+use crate::event::{EventDetail, EventPosition, Subscription};
 use crate::options::Span;
 use crate::record::{Record, TableMismatch, check_beginning, check_table};
-use crate::shape::{Dynamic, ShapeKey, Stored};
+use crate::shape::{Dynamic, Shape, ShapeKey, Stored};
+use crate::snapshot::Snapshot;
 
 mod alone;
 mod computed;
@@ -258,7 +262,74 @@ impl<S> Table<S> {
     /// # Errors
     /// As [`Table::len`].
     pub fn subscribe(&self, detail: EventDetail) -> Result<Subscription> {
-        Ok(Subscription::new(self.readable()?.subscribe(detail)))
+        let open = self.readable()?;
+        Ok(self.listening(open.subscribe(detail)))
+    }
+
+    /// Every change behind the position of another subscription to this table at this node, each once.
+    ///
+    /// # Errors
+    /// [`Error::EventsGone`] when they were not kept: then what changed is only seen by looking at the rows, as
+    /// [`Table::subscribe_with_rows`] does. Otherwise as [`Table::len`].
+    pub fn subscribe_from(&self, position: EventPosition, detail: EventDetail) -> Result<Subscription> {
+        let open = self.readable()?;
+        let gone = |why| Error::EventsGone { table: self.name.to_string(), why };
+        let Peer { node, incarnation } = self.core.me;
+        if position.table != open.id() {
+            return Err(gone("the position is one of another table"));
+        }
+        if (position.node, position.incarnation) != (node, incarnation) {
+            return Err(gone(
+                "the position was told by another member, or before this one was started again",
+            ));
+        }
+        let from = open.subscribe_from(position.place, detail);
+        Ok(self.listening(from.ok_or_else(|| {
+            gone("nobody listened any more, and the minute that they are kept for is over")
+        })?))
+    }
+
+    /// A snapshot, and every change of this table that it does not show: together all there is, without a gap and with
+    /// nothing twice. Read the table's rows in the snapshot first, and let it go.
+    ///
+    /// ```
+    /// use hypermnesia::{EventDetail, Heard, Node, Span, TableDef, Type, Value};
+    ///
+    /// let node = Node::builder().build()?;
+    /// let notes = node.create_table(TableDef::builder("notes").attribute("id", Type::Int))?;
+    /// notes.insert(&[Value::Int(1)])?;
+    /// let (snapshot, changes) = notes.subscribe_with_rows(EventDetail::Simple)?;
+    /// notes.insert(&[Value::Int(2)])?;
+    /// assert_eq!(snapshot.range(&notes, &Span::all())?, [[Value::Int(1)]]);
+    /// let Some(Heard::Event(event)) = changes.try_next() else { panic!("no event") };
+    /// assert_eq!(notes.rows_of(event.new.as_ref())?, [[Value::Int(2)]]);
+    /// assert_eq!(changes.try_next(), None);
+    /// # Ok::<(), hypermnesia::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Table::len`] and [`Node::snapshot`](crate::Node::snapshot).
+    pub fn subscribe_with_rows(&self, detail: EventDetail) -> Result<(Snapshot, Subscription)> {
+        let changes = self.subscribe(detail)?;
+        let snapshot = Snapshot::take(&self.core)?;
+        changes.skip_to(snapshot.at());
+        Ok((snapshot, changes))
+    }
+
+    fn listening(&self, inner: hypermnesia_store::Subscription) -> Subscription {
+        Subscription::new(self.core.me, self.id(), inner)
+    }
+
+    /// The rows of an event, old or new, as this table shows them: none, one, or those of a bag.
+    ///
+    /// # Errors
+    /// [`Error::Record`], [`Error::NoSuchTable`].
+    pub fn rows_of(&self, body: Option<&Body>) -> Result<Vec<S::Shown>>
+    where
+        S: Shape,
+    {
+        let open = self.open()?;
+        body.map_or(&[][..], Body::rows).iter().map(|row| S::decode(open.def(), row)).collect()
     }
 
     /// The span from one key to another, for range reads.

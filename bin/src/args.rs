@@ -8,7 +8,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 use crate::bench::member;
 use crate::command::{
     backup, bench, check, demo, dev, exec, export, import, order, query, restore, rows, select, sequence,
-    serve, status, table,
+    serve, status, table, watch,
 };
 use crate::output::Format;
 
@@ -217,6 +217,8 @@ pub(crate) enum Command {
     Id(sequence::IdArgs),
     /// Print the rows of a table that fulfil a condition.
     Select(select::SelectArgs),
+    /// Print the changes of a table as they are committed, or what happens to the member.
+    Watch(watch::WatchArgs),
     /// Print the row of the smallest key of an ordered set.
     First(order::EndArgs),
     /// Print the row of the greatest key.

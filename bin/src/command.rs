@@ -20,6 +20,7 @@ pub(crate) mod serve;
 pub(crate) mod shell;
 pub(crate) mod status;
 pub(crate) mod table;
+pub(crate) mod watch;
 
 use anyhow::{Context, Result, anyhow};
 use hypermnesia_rpc::ErrorKind;

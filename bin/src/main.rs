@@ -62,6 +62,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Sequence(command) => command::sequence::run(global, command).await,
         Command::Id(args) => command::sequence::ids(global, args).await,
         Command::Select(args) => command::select::run(global, args).await,
+        Command::Watch(args) => command::watch::run(global, args).await,
         Command::First(args) => command::order::end(global, args, false).await,
         Command::Last(args) => command::order::end(global, args, true).await,
         Command::Next(args) => command::order::beside(global, args, false).await,

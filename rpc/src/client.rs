@@ -26,6 +26,7 @@ mod backups;
 mod change;
 mod cluster;
 mod connection;
+mod events;
 mod interactive;
 mod lifetime;
 mod operations;
@@ -39,8 +40,9 @@ mod transact;
 mod values;
 
 pub use crate::proto::{
-    Acknowledge, AttributeType, Comparison, InDoubtTransaction, Member, Outcome,
+    Acknowledge, AttributeType, Comparison, InDoubtTransaction, Member, MemberEvent, Outcome,
     StatusResponse as ClusterStatus, Storage, Table as TableDefinition, TableInfo, TableKind, TransactionId,
+    WatchMemberResponse,
 };
 pub use crate::proto::{
     BackedUpTable, BackupBase, BackupDone, BackupRequest, RestoreAction, RestoreDone, RestoreMode,
@@ -49,6 +51,7 @@ pub use crate::proto::{
 pub use backups::{Backup, BackupPart, Restore};
 pub use change::{Change, Changed, Count, Expected};
 pub use connection::Client;
+pub use events::{Changes, MemberEvents, TableChange, Watch, Watched};
 pub use interactive::Interactive;
 pub use lifetime::Lifetime;
 pub use operations::Operations;

@@ -40,6 +40,9 @@ pub const BLOCKING_CALLS_MAX: usize = 64;
 /// Interactive transactions at a time on one node. Each pins a snapshot and takes a thread.
 pub const INTERACTIVE_MAX: usize = 256;
 
+/// Watches at a time on one node. Each costs a task, and as many messages as [`STREAM_BATCHES_QUEUED`].
+pub const WATCHES_MAX: usize = 1024;
+
 /// Time for a call that names none.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 

@@ -11,6 +11,7 @@ mod connections;
 mod convert;
 mod deadline;
 mod door;
+mod events;
 mod interactive;
 mod operations;
 mod outlet;
@@ -39,6 +40,7 @@ use crate::limits::{
 use crate::proto;
 use crate::proto::backups_server::BackupsServer;
 use crate::proto::cluster_server::ClusterServer;
+use crate::proto::events_server::EventsServer;
 use crate::proto::operations_server::OperationsServer;
 use crate::proto::patterns_server::PatternsServer;
 use crate::proto::query_server::QueryServer;
@@ -91,7 +93,7 @@ pub async fn serve_bounded(
         .max_concurrent_streams(Some(STREAMS_PER_CONNECTION))
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
-        .add_routes(router(node))
+        .add_routes(routes(node, stopped.clone()))
         .serve_with_incoming_shutdown(guests, signal);
     let drained = async move {
         tokio::select! {
@@ -117,7 +119,13 @@ async fn told(mut stopped: watch::Receiver<bool>) {
 
 /// All services as routes, to be served beside others or under settings of one's own.
 pub fn router(node: Node) -> Routes {
-    let services = Services { door: Arc::new(Door::new(node)) };
+    // Nobody will say that it stops.
+    routes(node, watch::channel(false).1)
+}
+
+/// The same; streams that have no end of their own end when the server is told to stop.
+fn routes(node: Node, stopped: watch::Receiver<bool>) -> Routes {
+    let services = Services { door: Arc::new(Door::new(node, stopped)) };
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(door::report_health(Arc::downgrade(&services.door), reporter));
     let mut routes = Routes::builder();
@@ -129,6 +137,7 @@ pub fn router(node: Node) -> Routes {
         .add_service(sized!(OperationsServer, services))
         .add_service(sized!(ClusterServer, services))
         .add_service(sized!(SequencesServer, services))
+        .add_service(sized!(EventsServer, services))
         .add_service(sized!(BackupsServer, services))
         .add_service(health);
     if let Ok(reflection) = reflection().build_v1() {

@@ -190,7 +190,7 @@ fn heard(changes: &Subscription) -> Vec<(Rows, Rows)> {
     std::iter::from_fn(|| changes.try_next())
         .map(|next| match next {
             Heard::Event(event) => (rows(event.old), rows(event.new)),
-            Heard::Missed(n) => panic!("missed {n}"),
+            other => panic!("{other:?}"),
         })
         .collect()
 }

@@ -13,3 +13,4 @@ mod manners;
 mod patterns;
 mod program;
 mod single;
+mod watch;

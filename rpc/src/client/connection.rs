@@ -14,8 +14,8 @@ use super::{TransactionOptions, Values};
 use crate::limits::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MESSAGE_BYTES_MAX};
 use crate::proto::{self, cluster_client::ClusterClient, operations_client::OperationsClient};
 use crate::proto::{
-    patterns_client::PatternsClient, query_client::QueryClient, sequences_client::SequencesClient,
-    tables_client::TablesClient, transactions_client::TransactionsClient,
+    events_client::EventsClient, patterns_client::PatternsClient, query_client::QueryClient,
+    sequences_client::SequencesClient, tables_client::TablesClient, transactions_client::TransactionsClient,
 };
 use crate::{Error, ErrorKind};
 
@@ -191,6 +191,11 @@ impl Client {
 
     pub(super) fn cluster_client(&self) -> ClusterClient<Timed> {
         ClusterClient::with_interceptor(self.channel.clone(), self.timeout)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(super) fn events_client(&self) -> EventsClient<Timed> {
+        EventsClient::with_interceptor(self.channel.clone(), self.timeout)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 

@@ -77,7 +77,7 @@ fn kind_of(error: &NodeError) -> ErrorKind {
         NodeError::DeadlineExceeded => ErrorKind::Deadline,
         NodeError::Unknown { .. } => ErrorKind::OutcomeUnknown,
         NodeError::InDoubt { .. } => ErrorKind::InDoubt,
-        NodeError::Ended | NodeError::Expired { .. } => ErrorKind::Expired,
+        NodeError::Ended | NodeError::Expired { .. } | NodeError::EventsGone { .. } => ErrorKind::Expired,
         NodeError::Overloaded { .. }
         | NodeError::TooLarge { .. }
         | NodeError::TableFull { .. }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hypermnesia::{AsyncTransaction, DynTable, Lifetime, Node, Timestamp};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
@@ -15,7 +15,9 @@ use super::deadline::Deadline;
 use super::requests::Requests;
 use super::transact::{LastRun, Plan};
 use crate::errors::{Error, ErrorKind};
-use crate::limits::{BATCH_ITEMS_MAX, BLOCKING_CALLS_MAX, HEALTH_INTERVAL, INTERACTIVE_MAX, TIMEOUT_DEFAULT};
+use crate::limits::{
+    BATCH_ITEMS_MAX, BLOCKING_CALLS_MAX, HEALTH_INTERVAL, INTERACTIVE_MAX, TIMEOUT_DEFAULT, WATCHES_MAX,
+};
 use crate::proto;
 
 /// See the file's header.
@@ -28,17 +30,23 @@ pub(super) struct Door {
     interactive: Arc<Semaphore>,
     /// A restore.
     restoring: Arc<Semaphore>,
+    /// Watches.
+    watches: Arc<Semaphore>,
+    /// Becomes true when the server is to stop.
+    stopped: watch::Receiver<bool>,
     pub(super) since: Instant,
 }
 
 impl Door {
-    pub(super) fn new(node: Node) -> Door {
+    pub(super) fn new(node: Node, stopped: watch::Receiver<bool>) -> Door {
         Door {
             node,
             requests: Requests::default(),
             blocking: Arc::new(Semaphore::new(BLOCKING_CALLS_MAX)),
             interactive: Arc::new(Semaphore::new(INTERACTIVE_MAX)),
             restoring: Arc::new(Semaphore::new(1)),
+            watches: Arc::new(Semaphore::new(WATCHES_MAX)),
+            stopped,
             since: Instant::now(),
         }
     }
@@ -57,6 +65,17 @@ impl Door {
         let full =
             |_| Error::new(ErrorKind::Limit, format!("{INTERACTIVE_MAX} interactive transactions are open"));
         Arc::clone(&self.interactive).try_acquire_owned().map_err(full)
+    }
+
+    /// A place among the watches.
+    pub(super) fn watch_place(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let full = |_| Error::new(ErrorKind::Limit, format!("{WATCHES_MAX} watches are open on this member"));
+        Arc::clone(&self.watches).try_acquire_owned().map_err(full)
+    }
+
+    /// Becomes true when the server is to stop.
+    pub(super) fn stopped(&self) -> watch::Receiver<bool> {
+        self.stopped.clone()
     }
 
     /// Streams that are being worked on, and interactive transactions that are open.

@@ -78,6 +78,11 @@ impl<T: Send + 'static> Outlet<T> {
         drop(self.sender.try_send(Ok(message)));
     }
 
+    /// What the messages go into, for a task.
+    pub(super) fn into_sender(self) -> mpsc::Sender<Result<T, Status>> {
+        self.sender
+    }
+
     /// Ends the answer with an error.
     pub(super) fn fail(&self, error: Error) {
         let sender = self.sender.clone();

@@ -55,6 +55,11 @@ impl<T: Send + 'static> Batch<T> {
         if self.outlet.send(message).is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
 
+    /// The outlet, when all that was pushed is sent.
+    pub(super) fn into_outlet(self) -> Outlet<T> {
+        self.outlet
+    }
+
     /// Sends what is left, or the error that ended it.
     pub(super) fn finish(mut self, result: Result<(), Error>) {
         match result {

@@ -11,7 +11,11 @@ use hypermnesia_rpc::client::{AttributeType, Outcome, TableSpec, Transact};
 use crate::served::Served;
 
 pub(crate) fn addresses() -> (Vec<(String, String)>, Vec<TcpListener>) {
-    let listeners: Vec<_> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    named((0..2).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect())
+}
+
+/// Members n1, n2 and so on that listen there.
+pub(crate) fn named(listeners: Vec<TcpListener>) -> (Vec<(String, String)>, Vec<TcpListener>) {
     let address = |listener: &TcpListener| listener.local_addr().expect("bound").to_string();
     let members =
         listeners.iter().enumerate().map(|(at, listener)| (format!("n{}", at + 1), address(listener)));

@@ -6,6 +6,7 @@ mod cluster;
 mod connections;
 mod deadlines;
 mod disc_only;
+mod events;
 mod interactive;
 mod limits;
 mod operations;
