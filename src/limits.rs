@@ -185,3 +185,6 @@ pub const BACKUP_TOLD_EVERY: u64 = 4_096;
 
 /// Keys of rows to be rewritten that are held at a time.
 pub const REWRITE_KEYS: usize = 65_536;
+
+/// Waiting transactions that a status shows.
+pub const WAITS_SHOWN_MAX: usize = 1_000;

@@ -27,6 +27,8 @@ pub struct Status {
     pub came_back_empty: Vec<String>,
     /// Locks held and requests waiting for one.
     pub locks: (usize, usize),
+    /// Who waits for whom: transactions that wait for a lock now, at most a thousand.
+    pub waits: Vec<WaitStatus>,
     /// Live snapshots.
     pub snapshots: usize,
     /// Age of the oldest live snapshot in milliseconds, by the clock of commits; 0 without any. Every version that was
@@ -96,6 +98,29 @@ pub struct TableStatus {
     pub evictions: u64,
     /// Rows that were removed past their deadline.
     pub expirations: u64,
+    /// Who listens to its changes, watches from afar included.
+    pub listeners: usize,
+    /// Changes that are kept for them.
+    pub events: usize,
+}
+
+/// A transaction that waits for a lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitStatus {
+    /// Its id, as text.
+    pub txid: String,
+    /// The member that coordinates it.
+    pub coordinator: String,
+    /// The table.
+    pub table: String,
+    /// The unique index, where the lock is on a value of one.
+    pub index: Option<String>,
+    /// The key or value; none where it is the whole table.
+    pub key: Option<String>,
+    /// `read` or `write`.
+    pub mode: String,
+    /// Ids of the transactions in its way: those who hold it, then those who wait before it.
+    pub behind: Vec<String>,
 }
 
 /// A prepared transaction without an outcome.

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use hypermnesia_store::{Kind, NodeId, Storage, Table, TableDef};
+use hypermnesia_store::work::LockMode;
+use hypermnesia_store::{Kind, NodeId, Storage, Table, TableDef, Wait};
 
 use crate::core::Core;
-use crate::status::{InDoubtStatus, MemberStatus, Status, TableStatus};
+use crate::limits::WAITS_SHOWN_MAX;
+use crate::status::{InDoubtStatus, MemberStatus, Status, TableStatus, WaitStatus};
 
 pub(crate) fn status(core: &Core) -> Status {
     let now = core.now();
@@ -43,6 +45,7 @@ pub(crate) fn status(core: &Core) -> Status {
         in_doubt: in_doubt.collect(),
         came_back_empty: replica.came_back_empty.iter().map(|table| core.table_name(*table)).collect(),
         locks: core.store.lock_counts(),
+        waits: core.store.waits(WAITS_SHOWN_MAX).into_iter().map(|wait| one_wait(core, wait)).collect(),
         snapshots: core.store.snapshots_alive(),
         oldest_snapshot_age_ms: now.wall_ms.saturating_sub(oldest_ms),
         memory_bytes: memory_bytes + system.iter().map(held).sum::<u64>(),
@@ -64,6 +67,23 @@ fn one_member(core: &Core, member: &hypermnesia_replication::MemberStatus) -> Me
     }
 }
 
+fn one_wait(core: &Core, wait: Wait) -> WaitStatus {
+    let named = |index| {
+        let open = core.store.table(wait.table)?;
+        let def = open.def().indexes.iter().find(|def| def.id == index)?;
+        Some(def.name.clone())
+    };
+    WaitStatus {
+        txid: wait.txn.to_string(),
+        coordinator: core.member_name(wait.txn.node),
+        table: core.table_name(wait.table),
+        index: wait.index.and_then(named),
+        key: wait.key.map(|key| key.to_string()),
+        mode: if wait.mode == LockMode::Write { "write" } else { "read" }.to_owned(),
+        behind: wait.behind.iter().map(ToString::to_string).collect(),
+    }
+}
+
 fn one_table(core: &Core, table: &Table, ready: bool) -> TableStatus {
     let def: &TableDef = table.def();
     let kind = match def.kind {
@@ -77,6 +97,7 @@ fn one_table(core: &Core, table: &Table, ready: bool) -> TableStatus {
         Storage::DiscOnly { .. } => "disc_only",
     };
     let statistics = table.statistics();
+    let (listeners, events) = table.listeners();
     TableStatus {
         name: def.name.clone(),
         kind: kind.to_owned(),
@@ -99,5 +120,7 @@ fn one_table(core: &Core, table: &Table, ready: bool) -> TableStatus {
         misses: statistics.misses,
         evictions: statistics.evictions,
         expirations: statistics.expirations,
+        listeners,
+        events,
     }
 }

@@ -42,7 +42,7 @@ mod values;
 pub use crate::proto::{
     Acknowledge, AttributeType, Comparison, InDoubtTransaction, Member, MemberEvent, Outcome,
     StatusResponse as ClusterStatus, Storage, Table as TableDefinition, TableInfo, TableKind, TransactionId,
-    WatchMemberResponse,
+    WaitingTransaction, WatchMemberResponse,
 };
 pub use crate::proto::{
     BackedUpTable, BackupBase, BackupDone, BackupRequest, RestoreAction, RestoreDone, RestoreMode,

@@ -85,6 +85,7 @@ pub use event::{Event, EventDetail, Heard, Place, Subscription};
 pub use ids::{Incarnation, IndexId, NodeId, SchemaVersion, TableId, TxId};
 pub use key::{Key, KeyRange};
 pub use load::LoadError;
+pub use lock::Wait;
 pub use row::{Body, Numbers, Row};
 pub use schema::{
     Ack, Attribute, IndexDef, Kind, Layout, Mode, Retention, RowError, SchemaError, Storage, TableBuilder,

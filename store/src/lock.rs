@@ -27,6 +27,10 @@ use crate::limits::LOCK_SHARDS;
 use crate::txn::Txn;
 use crate::work::{Conflict, Freed, LockMode, Locked};
 
+mod waits;
+
+pub use waits::Wait;
+
 /// What one key lock is on: a row, or a value of a unique index (then `index` says which).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct LockKey {

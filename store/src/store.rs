@@ -16,7 +16,7 @@ use crate::heap::{Heap, Pin};
 use crate::ids::{NodeId, TableId, TxId};
 use crate::key::Key;
 use crate::load::LoadError;
-use crate::lock::{LockTable, Request, row_lock};
+use crate::lock::{LockTable, Request, Wait, row_lock};
 use crate::snapshot::{Snapshot, Snapshots};
 use crate::table::Table;
 use crate::txn::{Phase, Status, Txn};
@@ -192,6 +192,11 @@ impl Store {
     /// Locks held and requests waiting, over all shards: (0, 0) when nothing runs. Slow; for status and tests.
     pub fn lock_counts(&self) -> (usize, usize) {
         self.locks.counts()
+    }
+
+    /// Transactions that wait for locks now, and for whom; at most so many. Slow; for status.
+    pub fn waits(&self, limit: usize) -> Vec<Wait> {
+        self.locks.waits(limit)
     }
 
     pub(crate) fn pin(&self) -> Pin<'_> {

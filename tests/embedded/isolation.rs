@@ -2,9 +2,11 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Barrier};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use hypermnesia::{DynTable, Error, Kind, LockMode, Node, Result, Span, Transaction, TxOptions, Value};
+use hypermnesia::{
+    DynTable, Error, Kind, LockMode, Node, Result, Span, TableDef, Transaction, TxOptions, Type, Value,
+};
 
 use crate::{key, node, row, table};
 
@@ -149,6 +151,63 @@ fn locks_pass_on_and_none_is_left() {
     }
     assert_eq!(n(t.get(&key(1)).expect("read")), 9 * 100);
     assert_eq!(node.status().locks, (0, 0));
+}
+
+#[test]
+fn status_says_who_waits_for_whom() {
+    // Aim: who looks at a node that stands still sees why. Method: two older transactions, one that wants a key and one a whole
+    // table, and a younger one that has both; what the status says; nothing when all are through.
+    let node = node();
+    let t = table(&node, Kind::Set);
+    let u = node.create_table(TableDef::builder("u").attribute("id", Type::Int)).expect("new");
+    let options = TxOptions::new().deadline(Duration::from_secs(60));
+    let (begun, held, let_go) = (Barrier::new(3), Barrier::new(3), Barrier::new(2));
+    let waits = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let older = node.transaction_with(&options, |tx| {
+                begun.wait();
+                held.wait();
+                tx.get_for_update(&t, &key(1)).map(drop)
+            });
+            older.expect("it waits");
+        });
+        scope.spawn(|| {
+            let older = node.transaction_with(&options, |tx| {
+                begun.wait();
+                held.wait();
+                tx.lock_table(&u, LockMode::Read)
+            });
+            older.expect("it waits");
+        });
+        begun.wait();
+        scope.spawn(|| {
+            let younger = node.transaction_with(&options, |tx| {
+                tx.get_for_update(&t, &key(1))?;
+                tx.get_for_update(&u, &key(1))?;
+                held.wait();
+                let_go.wait();
+                Ok(())
+            });
+            younger.expect("nobody was in the way");
+        });
+        let end = Instant::now() + Duration::from_secs(30);
+        let mut waits = node.status().waits;
+        while waits.len() < 2 && Instant::now() < end {
+            std::thread::yield_now();
+            waits = node.status().waits;
+        }
+        let_go.wait();
+        waits
+    });
+    let mut said: Vec<_> = waits
+        .iter()
+        .map(|wait| (&*wait.table, wait.key.as_deref(), &*wait.mode, wait.behind.len()))
+        .collect();
+    said.sort_unstable();
+    assert_eq!(said, [("t", Some("1"), "write", 1), ("u", None, "read", 1)]);
+    assert!(waits[0].behind == waits[1].behind && waits[0].txid != waits[1].txid, "{waits:?}");
+    let status = node.status();
+    assert_eq!((status.waits, status.locks), (vec![], (0, 0)));
 }
 
 #[test]

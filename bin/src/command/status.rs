@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Args;
 use hypermnesia_rpc::Value;
-use hypermnesia_rpc::client::{Client, ClusterStatus, TableInfo};
+use hypermnesia_rpc::client::{Client, ClusterStatus, TableInfo, TransactionId, WaitingTransaction};
 
 use super::{connect, table};
 use crate::args::Global;
@@ -112,6 +112,7 @@ fn print(global: &Global, status: &ClusterStatus) -> Result<()> {
     if !status.tables.is_empty() {
         table::show::list(global, &status.tables)?;
     }
+    print_waits(global, status)?;
     if status.in_doubt.is_empty() {
         return Ok(());
     }
@@ -120,6 +121,33 @@ fn print(global: &Global, status: &ClusterStatus) -> Result<()> {
         out.row(&[transaction(doubt).into(), doubt.age_ms.into(), doubt.keys.into()])?;
     }
     out.finish().map(drop)
+}
+
+fn print_waits(global: &Global, status: &ClusterStatus) -> Result<()> {
+    if status.waits.is_empty() {
+        return Ok(());
+    }
+    let mut out = output::stdout(global.format, &["waits", "for", "behind"])?;
+    for wait in &status.waits {
+        let behind: Vec<_> = wait.behind.iter().map(id_text).collect();
+        out.row(&[waiter(wait).into(), lock(wait).into(), behind.join(", ").into()])?;
+    }
+    out.finish().map(drop)
+}
+
+/// Who waits.
+fn waiter(wait: &WaitingTransaction) -> String {
+    wait.transaction.as_ref().map_or_else(String::new, id_text)
+}
+
+/// What for, in words.
+fn lock(wait: &WaitingTransaction) -> String {
+    let mode = if wait.write { "alone" } else { "shared" };
+    match (wait.index.as_str(), wait.key.as_str()) {
+        (_, "") => format!("{} as a whole, {mode}", wait.table),
+        ("", key) => format!("{} {key}, {mode}", wait.table),
+        (index, value) => format!("{} by {index} {value}, {mode}", wait.table),
+    }
 }
 
 fn print_json(status: &ClusterStatus) -> Result<()> {
@@ -148,6 +176,8 @@ fn print_json(status: &ClusterStatus) -> Result<()> {
             ("misses", usage.misses.into()),
             ("evictions", usage.evictions.into()),
             ("expirations", usage.expirations.into()),
+            ("listeners", info.listeners.into()),
+            ("events", info.events.into()),
         ]))
     });
     let in_doubt = status.in_doubt.iter().map(|doubt| {
@@ -157,17 +187,29 @@ fn print_json(status: &ClusterStatus) -> Result<()> {
             ("keys", doubt.keys.into()),
         ])
     });
+    let waits = status.waits.iter().map(|wait| {
+        map([
+            ("transaction", waiter(wait).into()),
+            ("coordinator", wait.coordinator.as_str().into()),
+            ("for", lock(wait).into()),
+            ("behind", Value::List(wait.behind.iter().map(|id| id_text(id).into()).collect())),
+        ])
+    });
     let held = map([
         ("snapshots", status.snapshots.into()),
         ("continuations", status.continuations.into()),
         ("streams", status.streams.into()),
         ("interactive", status.interactive.into()),
+        ("watches", status.watches.into()),
+        ("locks", status.locks_held.into()),
+        ("locks_waited_for", status.locks_waited_for.into()),
         ("memory_bytes", status.memory_bytes.into()),
         ("oldest_snapshot_age_ms", status.oldest_snapshot_age_ms.into()),
         ("log_bytes", status.log_bytes.into()),
         ("image_bytes", status.image_bytes.into()),
     ]);
-    let columns = ["name", "version", "epoch", "ready", "uptime_ms", "members", "tables", "in_doubt", "held"];
+    let columns =
+        ["name", "version", "epoch", "ready", "uptime_ms", "members", "tables", "in_doubt", "waits", "held"];
     let mut out = output::stdout(Format::Json, &columns)?;
     out.row(&[
         status.name.as_str().into(),
@@ -178,6 +220,7 @@ fn print_json(status: &ClusterStatus) -> Result<()> {
         Value::List(members.collect()),
         Value::List(tables.collect()),
         Value::List(in_doubt.collect()),
+        Value::List(waits.collect()),
         held,
     ])?;
     out.finish().map(drop)
@@ -189,5 +232,9 @@ fn index_entries(info: &TableInfo) -> Value {
 }
 
 fn transaction(doubt: &hypermnesia_rpc::client::InDoubtTransaction) -> String {
-    doubt.transaction.map_or_else(String::new, |id| format!("{:x}-{:x}-{:x}", id.age, id.node, id.sequence))
+    doubt.transaction.as_ref().map_or_else(String::new, id_text)
+}
+
+fn id_text(id: &TransactionId) -> String {
+    format!("{:x}-{:x}-{:x}", id.age, id.node, id.sequence)
 }

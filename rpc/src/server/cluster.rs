@@ -56,7 +56,7 @@ impl Door {
         let mut members: Vec<_> = status.members.into_iter().map(|member| self.member(member)).collect();
         members.sort_unstable_by_key(|member| member.node);
         let ready = status.ready && all_serve(&members);
-        let (streams, interactive) = self.open_for_clients();
+        let (streams, interactive, watches) = self.open_for_clients();
         StatusResponse {
             name: status.node,
             node: self.node.id().0,
@@ -77,6 +77,10 @@ impl Door {
             continuations: status.continuations as u64,
             streams,
             interactive,
+            watches,
+            locks_held: status.locks.0 as u64,
+            locks_waited_for: status.locks.1 as u64,
+            waits: status.waits.into_iter().map(waiting).collect(),
         }
     }
 
@@ -307,6 +311,8 @@ fn info(table: proto::Table, status: &NodeStatus) -> proto::TableInfo {
         deletions: size.deletions,
         deadlines: size.deadlines,
         index_entries: size.index_entries.iter().map(entries).collect(),
+        listeners: size.listeners as u64,
+        events: size.events as u64,
     }
 }
 
@@ -321,6 +327,19 @@ fn in_doubt(status: hypermnesia::status::InDoubtStatus) -> proto::InDoubtTransac
         age_ms: status.age_ms,
         keys: status.keys as u64,
         coordinator: status.coordinator,
+    }
+}
+
+fn waiting(wait: hypermnesia::status::WaitStatus) -> proto::WaitingTransaction {
+    let id = |text: &String| text.parse().ok().map(convert::transaction_message);
+    proto::WaitingTransaction {
+        transaction: id(&wait.txid),
+        coordinator: wait.coordinator,
+        table: wait.table,
+        index: wait.index.unwrap_or_default(),
+        key: wait.key.unwrap_or_default(),
+        write: wait.mode == "write",
+        behind: wait.behind.iter().filter_map(id).collect(),
     }
 }
 

@@ -78,10 +78,14 @@ impl Door {
         self.stopped.clone()
     }
 
-    /// Streams that are being worked on, and interactive transactions that are open.
-    pub(super) fn open_for_clients(&self) -> (u64, u64) {
+    /// Streams that are being worked on, interactive transactions that are open, and watches.
+    pub(super) fn open_for_clients(&self) -> (u64, u64, u64) {
         let taken = |most: usize, places: &Semaphore| (most - places.available_permits().min(most)) as u64;
-        (taken(BLOCKING_CALLS_MAX, &self.blocking), taken(INTERACTIVE_MAX, &self.interactive))
+        (
+            taken(BLOCKING_CALLS_MAX, &self.blocking),
+            taken(INTERACTIVE_MAX, &self.interactive),
+            taken(WATCHES_MAX, &self.watches),
+        )
     }
 
     /// The place of the one restore.
