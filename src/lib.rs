@@ -62,6 +62,7 @@ pub mod limits;
 mod load;
 mod lockers;
 mod machine;
+pub mod metrics;
 mod node;
 mod operation;
 mod options;

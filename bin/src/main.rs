@@ -14,6 +14,7 @@ mod file;
 mod infer;
 mod json;
 mod literal;
+mod metrics;
 mod output;
 mod progress;
 

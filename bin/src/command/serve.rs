@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::has_host_and_port;
-use crate::{child, descriptors, output};
+use crate::{child, descriptors, metrics, output};
 
 /// How long the threads of a node that has failed may take to end.
 const CLOSES_WITHIN: Duration = Duration::from_secs(3);
@@ -43,6 +43,9 @@ pub(crate) struct ServeArgs {
     /// Read these settings from a TOML file; options given here stand above it.
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
+    /// Answer `GET /metrics` there over HTTP, for Prometheus; port 0 takes a free one. Default: nowhere.
+    #[arg(long, value_name = "ADDR", value_parser = ip_and_port)]
+    metrics: Option<SocketAddr>,
     /// Allow addresses that other machines can reach. Connections are not encrypted and nobody is asked who they are.
     #[arg(long)]
     insecure: bool,
@@ -62,6 +65,7 @@ struct Settings {
     #[serde(default)]
     members: BTreeMap<String, String>,
     cluster: Option<String>,
+    metrics: Option<SocketAddr>,
     #[serde(default)]
     insecure: bool,
 }
@@ -73,12 +77,17 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     let client = settings.client.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 7400)));
     check_peers(&settings)?;
     check_reach(&settings, client)?;
+    let metrics = settings.metrics;
     let listener =
         TcpListener::bind(client).await.with_context(|| format!("cannot listen for clients on {client}"))?;
     let client = listener.local_addr()?;
     // Reading a data directory takes a while and blocks.
     let node = tokio::task::spawn_blocking(move || builder(&settings).build()).await??;
-    output::say(ready_line(&node, client))?;
+    let metrics = match metrics {
+        Some(address) => Some(metrics::serve(&node, address).await?),
+        None => None,
+    };
+    output::say(ready_line(&node, client, metrics))?;
     let clients = descriptors::for_clients();
     let end = end(stop(with_parent)?, node.clone());
     hypermnesia_rpc::server::serve_bounded(node.clone(), listener, clients, end)
@@ -107,12 +116,13 @@ async fn end(stop: impl Future<Output = ()>, node: Node) {
 }
 
 /// The line that says that the member listens, and where: one JSON object.
-fn ready_line(node: &Node, client: SocketAddr) -> serde_json::Value {
+fn ready_line(node: &Node, client: SocketAddr, metrics: Option<SocketAddr>) -> serde_json::Value {
     serde_json::json!({
         "ready": true,
         "name": node.name(),
         "client": client.to_string(),
         "peer": node.peer_addr().map(|address| address.to_string()),
+        "metrics": metrics.map(|address| address.to_string()),
         "pid": std::process::id(),
     })
 }
@@ -159,6 +169,7 @@ fn settings(args: ServeArgs) -> Result<Settings> {
     settings.client = args.client.or(settings.client);
     settings.peer = args.peer.or(settings.peer);
     settings.cluster = args.cluster.or(settings.cluster);
+    settings.metrics = args.metrics.or(settings.metrics);
     settings.insecure |= args.insecure;
     Ok(settings)
 }
@@ -206,12 +217,10 @@ fn ip_and_port(text: &str) -> Result<SocketAddr, String> {
 fn check_reach(settings: &Settings, client: SocketAddr) -> Result<()> {
     let own = settings.name.as_ref().and_then(|name| settings.members.get(name));
     let peer = settings.peer.as_ref().or(own);
-    let peer_open = peer.is_some_and(|address| !is_loopback(address));
-    if settings.insecure || (client.ip().is_loopback() && !peer_open) {
-        return Ok(());
-    }
-    let address =
-        if client.ip().is_loopback() { peer.cloned().unwrap_or_default() } else { client.to_string() };
+    let listens = [Some(client), settings.metrics].into_iter().flatten().find(|own| !own.ip().is_loopback());
+    let peer = peer.filter(|address| !is_loopback(address));
+    let open = listens.map(|address| address.to_string()).or_else(|| peer.cloned());
+    let Some(address) = open.filter(|_| !settings.insecure) else { return Ok(()) };
     bail!(
         "{address} can be reached from other machines, and connections are not encrypted: give --insecure if that is meant"
     );
@@ -277,6 +286,8 @@ mod tests {
         assert!(check_reach(&with_peer("[::1]:7"), loopback).is_ok());
         assert!(check_reach(&with_peer("db7:7"), loopback).is_err());
         assert!(check_reach(&Settings::default(), open).is_err());
+        let told = Settings { metrics: Some(open), ..Settings::default() };
+        assert!(check_reach(&told, loopback).is_err());
         assert!(check_reach(&Settings { insecure: true, ..Settings::default() }, open).is_ok());
     }
 }

@@ -10,6 +10,7 @@ mod files;
 #[path = "../../../tests/shared/loopback.rs"]
 mod loopback;
 mod manners;
+mod metrics;
 mod patterns;
 mod program;
 mod single;

@@ -13,6 +13,8 @@ pub(crate) struct Server {
     pub(crate) child: Child,
     /// Where clients reach it.
     pub(crate) addr: String,
+    /// What it said when it was ready.
+    pub(crate) ready: serde_json::Value,
 }
 
 impl Server {
@@ -45,7 +47,8 @@ impl Server {
             .expect("the test holds this");
         let ready: serde_json::Value =
             serde_json::from_str(&line).unwrap_or_else(|_| panic!("said {line:?}"));
-        Server { addr: ready["client"].as_str().expect("the test holds this").to_owned(), child }
+        let addr = ready["client"].as_str().expect("the test holds this").to_owned();
+        Server { child, addr, ready }
     }
 
     /// Stops it as an operator does, and waits for its end, which must be a good one.
