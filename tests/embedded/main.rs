@@ -14,6 +14,7 @@ mod lifetimes;
 mod listen;
 mod orders;
 mod patterns;
+mod readers;
 mod refusals;
 mod rows;
 mod sequences;
