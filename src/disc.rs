@@ -369,6 +369,9 @@ fn encode(fact: &Fact) -> Vec<u8> {
 }
 
 #[cfg(test)]
+mod hanging;
+
+#[cfg(test)]
 mod tests {
     use std::time::Duration;
 

@@ -3,7 +3,6 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use hypermnesia_query::Sink;
 use hypermnesia_replication::{
     Member, Outcome, Peer, Recovered, RecoveredPrepare, Replica, ReplicaConfig, members_in_log,
 };
-use hypermnesia_store::disc::{DiscError, Opened, Opener, RealDisc, Replayed};
+use hypermnesia_store::disc::{self, Opened, Opener, RealDisc, Replayed};
 use hypermnesia_store::{Incarnation, NodeId, Store, StoreConfig, TableBuilder, TableDef, TxId, Value};
 
 use crate::async_transaction::{self, AsyncTransaction};
@@ -55,9 +54,16 @@ impl Node {
 
     pub(crate) fn start(builder: NodeBuilder) -> Result<Node> {
         let plan = builder.check()?;
+        let disc = plan.data_dir.as_deref().map(RealDisc::open).transpose();
+        let disc = disc.map_err(|error| Error::Disc(error.to_string()))?;
+        Node::start_on(disc.map(|disc| Arc::new(disc) as _), plan)
+    }
+
+    /// Starts it with its log and image on this disc, if on any.
+    pub(crate) fn start_on(disc: Option<Arc<dyn disc::Disc>>, plan: Plan) -> Result<Node> {
         let now_ms = wall_ms();
         let store = Arc::new(Store::new(StoreConfig { wall_ms: now_ms }));
-        let opened = plan.data_dir.as_ref().map(|directory| open(directory, &store, &plan)).transpose()?;
+        let opened = disc.map(|disc| open(disc, &store, &plan)).transpose()?;
         let opened = opened.map(|opened| same_members(&plan, opened)).transpose()?;
         let (parts, replayed) = match opened {
             Some(Opened { writer, checkpointer, replayed, lock, warnings }) => {
@@ -532,9 +538,7 @@ impl Node {
     }
 }
 
-fn open(directory: &Path, store: &Store, plan: &Plan) -> Result<Opened> {
-    let told = |error: DiscError| Error::Disc(error.to_string());
-    let disc = RealDisc::open(directory).map_err(told)?;
+fn open(disc: Arc<dyn disc::Disc>, store: &Store, plan: &Plan) -> Result<Opened> {
     let opener = Opener {
         node: plan.me,
         name: plan.name.clone(),
@@ -542,7 +546,7 @@ fn open(directory: &Path, store: &Store, plan: &Plan) -> Result<Opened> {
         fresh: machine::fresh_id(),
         boot: machine::boot(),
     };
-    hypermnesia_store::disc::open(Arc::new(disc), store, &opener, plan.disc.segment_bytes).map_err(told)
+    disc::open(disc, store, &opener, plan.disc.segment_bytes).map_err(|error| Error::Disc(error.to_string()))
 }
 
 /// Refuses a directory that was written among other members: what its log says of them would be taken for these.
