@@ -25,7 +25,7 @@ pub trait Disc: Debug + Send + Sync + 'static {
     /// Opens an existing file for reading and writing; `NotFound` when there is none.
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>>;
 
-    /// Makes an empty file, replacing one of that name.
+    /// Makes an empty file; one of that name is emptied.
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>>;
 
     /// Renames a file, replacing one of the new name.

@@ -1,8 +1,10 @@
 //! Crashes of the log and the image, on a disc that forgets. Method: a seeded run of transactions at all ack levels, with
-//! checkpoints and trimming, is cut at every operation of the disc (or an even share of them: all with `HMN_CRASH_ALL=1`),
-//! reopened in several ways, and compared with what a plain map held after so many transactions. Every transaction writes a
-//! counter, so the reopened directory says itself how many it has: at least all that were acknowledged at a level that
-//! survives, each whole.
+//! checkpoints, trimming and a clean stop, is cut at every write, sync and change of a name, for tables with their rows in
+//! memory and on disc alone. What is left is opened as a killed process leaves it, and as a power cut does: unsynced writes
+//! dropped, kept, and four times lost, kept or torn by chance, which is in any order. The opening is cut at each of its own
+//! operations too. Each time what is there is compared with what a plain map held after so many transactions. Every
+//! transaction writes a counter, so the reopened directory says itself how many it has: at least all that were acknowledged
+//! at a level that survives, each whole.
 //!
 //! | module | what |
 //! |---|---|

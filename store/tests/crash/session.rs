@@ -225,6 +225,13 @@ impl Session {
         self.writer.write()
     }
 
+    /// A clean stop, as a node makes one.
+    pub(crate) fn stop(mut self) -> Result<(), DiscError> {
+        self.checkpoint()?;
+        self.checkpointer.close();
+        self.writer.close()
+    }
+
     pub(crate) fn checkpoint(&mut self) -> Result<(), DiscError> {
         let closed = self.writer.closed();
         for two in self.checkpointer.batches(&closed, 2 * SEGMENT_BYTES) {
@@ -236,21 +243,28 @@ impl Session {
     }
 }
 
-/// The whole run, as far as the disc lets it.
+/// The whole run, as far as the disc lets it; the process is killed at its end.
 pub(crate) fn run(disc: &MemDisc) -> (Promised, Option<DiscError>) {
-    run_on(disc, Storage::Disc)
+    let mut promised = Promised::default();
+    let error = begun_and_run(disc, Storage::Disc, &mut promised).err();
+    (promised, error)
 }
 
-/// The same with tables that are kept so.
-pub(crate) fn run_on(disc: &MemDisc, storage: Storage) -> (Promised, Option<DiscError>) {
+/// The same with tables that are kept so, and a clean stop.
+pub(crate) fn run_and_stop(disc: &MemDisc, storage: Storage) -> (Promised, Option<DiscError>) {
     let mut promised = Promised::default();
-    let mut all = || {
-        let mut session = Session::open(disc)?;
-        session.begin_on(storage)?;
-        (1..=TRANSACTIONS).try_for_each(|n| session.transaction(n, &mut promised))
-    };
-    let error = all().err();
-    (promised, error)
+    let stopped = begun_and_run(disc, storage, &mut promised).and_then(|session| session.stop());
+    if stopped.is_ok() {
+        promised.synced = TRANSACTIONS;
+    }
+    (promised, stopped.err())
+}
+
+fn begun_and_run(disc: &MemDisc, storage: Storage, promised: &mut Promised) -> Result<Session, DiscError> {
+    let mut session = Session::open(disc)?;
+    session.begin_on(storage)?;
+    (1..=TRANSACTIONS).try_for_each(|n| session.transaction(n, promised))?;
+    Ok(session)
 }
 
 /// Reopens, and compares with what so many transactions make.
@@ -268,10 +282,4 @@ pub(crate) fn check(disc: &MemDisc, least: u64, most: u64, what: &str) -> u64 {
         "{what}: tables in memory are empty"
     );
     count
-}
-
-/// Which operations to cut at: all, or an even share of them.
-pub(crate) fn places(operations: u64, share: u64) -> impl Iterator<Item = u64> {
-    let step = if std::env::var_os("HMN_CRASH_ALL").is_some() { 1 } else { operations.div_ceil(share) };
-    (0..operations).step_by(step as usize)
 }
