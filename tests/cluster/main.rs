@@ -11,6 +11,7 @@ mod identity;
 mod local;
 #[path = "../shared/loopback.rs"]
 mod loopback;
+mod old_copy;
 mod sequences;
 mod trio;
 #[path = "../shared/until.rs"]
