@@ -369,7 +369,12 @@ fn encode(fact: &Fact) -> Vec<u8> {
 }
 
 #[cfg(test)]
+mod failing;
+#[cfg(test)]
 mod hanging;
+#[cfg(test)]
+#[path = "../tests/shared/until.rs"]
+mod until;
 
 #[cfg(test)]
 mod tests {

@@ -10,12 +10,8 @@ use std::time::Duration;
 use hypermnesia_store::disc::{self, Crash, LockGuard, MemDisc};
 use parking_lot::{Condvar, Mutex};
 
+use super::until::until;
 use crate::{Ack, DiscOptions, DynTable, Error, Node, Storage, TableDef, TxOptions, Type, Value};
-
-#[path = "../../tests/shared/until.rs"]
-mod until;
-
-use until::until;
 
 /// Longer than any machine takes for what is waited for.
 const LONG: Duration = Duration::from_secs(20);
