@@ -103,12 +103,17 @@ impl Disc {
             }
         }
         drop(waiting);
-        awaited || self.log.backlog_bytes() >= LOG_BACKLOG_BYTES
+        let waiting_bytes = self.log.backlog_bytes();
+        self.space.look(core, waiting_bytes);
+        awaited || waiting_bytes >= LOG_BACKLOG_BYTES
     }
 
     /// Writes what was appended and not awaited.
     pub(crate) fn tick(&self, core: &Core) {
-        if self.log.backlog_bytes() > 0 {
+        let waiting_bytes = self.log.backlog_bytes();
+        // Whoever wrote last may have looked before another one appended.
+        self.space.look(core, waiting_bytes);
+        if waiting_bytes > 0 {
             let mut out = Carry::new(core);
             self.drain(core, &mut out);
             out.finish();
@@ -134,7 +139,9 @@ impl Disc {
                 }
                 Err(error) => return core.fail(Error::Disc(error.to_string())),
             }
-            if self.log.backlog_bytes() == 0 {
+            let waiting_bytes = self.log.backlog_bytes();
+            self.space.look(core, waiting_bytes);
+            if waiting_bytes == 0 {
                 break;
             }
         }

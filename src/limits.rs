@@ -116,6 +116,10 @@ pub const LOG_RESERVE_BYTES: u64 = 1 << 20;
 /// outcomes and what was under way when the disc was found full, nothing new is taken.
 pub const LOG_WAITING_BYTES_MAX: u64 = hypermnesia_store::disc::limits::FRAME_PAYLOAD_BYTES_MAX;
 
+/// Bytes of records that wait for a slow disc in memory before new ones are refused, which are taken again when half of
+/// them are written. Some seconds of a slow disc; what is under way at that moment comes on top.
+pub const LOG_BEHIND_BYTES_MAX: u64 = 32 << 20;
+
 /// How long nothing is tried after there was no space on the disc for the next segment or for the image. Each try takes what
 /// space is left and gives it back, which others on the disc should not meet too often.
 pub const DISC_RETRY: Duration = Duration::from_secs(5);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hypermnesia_query::Sink;
 use hypermnesia_replication::{
-    Member, Outcome, Peer, Recovered, RecoveredPrepare, Replica, ReplicaConfig, members_in_log,
+    LogState, Member, Outcome, Peer, Recovered, RecoveredPrepare, Replica, ReplicaConfig, members_in_log,
 };
 use hypermnesia_store::disc::{self, Opened, Opener, RealDisc, Replayed};
 use hypermnesia_store::{Incarnation, NodeId, Store, StoreConfig, TableBuilder, TableDef, TxId, Value};
@@ -105,7 +105,7 @@ impl Node {
             disc,
         }));
         if core.disc.as_ref().is_some_and(Disc::lacks_space) {
-            core.replica.set_space(false);
+            core.replica.set_log(LogState::NoSpace);
         }
         core.event(|core, now, out| core.replica.start(now, out));
         if let Some(disc) = core.disc.as_ref().filter(|_| core.members.len() == 1) {

@@ -3,22 +3,28 @@
 //!
 //! It is refused while the present segment still has a reserve, as soon as the next one cannot be made: what is under way
 //! ends in order, and the records of the next starts have a place. Should the reserve be used up, records wait in memory.
+//!
+//! The same is done while a disc that hangs, or is slower than the writers, leaves more records in memory than may wait there:
+//! those whose level waits for no disc would fill the memory otherwise.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use hypermnesia_replication::LogState;
 use hypermnesia_store::disc::DiscError;
 use parking_lot::Mutex;
 
 use crate::core::Core;
 use crate::error::Error;
-use crate::limits::{DISC_RETRY, LOG_WAITING_BYTES_MAX};
+use crate::limits::{DISC_RETRY, LOG_BEHIND_BYTES_MAX, LOG_WAITING_BYTES_MAX};
 
 /// See the file's header.
 #[derive(Default)]
 pub(crate) struct Space {
     /// New records are refused. Stands beside the moment below so that every write can look at it.
     lacking: AtomicBool,
+    /// More waits for the disc than may.
+    slow: AtomicBool,
     /// The next segment could not be made, at the last try.
     no_spare: AtomicBool,
     /// When records found no place at all; `None` while there is a reserve. Held for a move.
@@ -50,10 +56,37 @@ impl Space {
     /// Records have no place; with too many of them in memory the node stops.
     pub(crate) fn stuck(&self, core: &Core, error: &DiscError, waiting_bytes: u64) {
         self.begin_stuck(error);
-        core.replica.set_space(false);
+        self.tell(core);
         if waiting_bytes > LOG_WAITING_BYTES_MAX {
             core.fail(Error::Disc(format!("{error}; {waiting_bytes} bytes wait for it in memory")));
         }
+    }
+
+    /// So many bytes wait for the disc: with too many nothing new is taken until half of them are gone.
+    pub(crate) fn look(&self, core: &Core, waiting_bytes: u64) {
+        let slow = self.slow.load(Ordering::Acquire);
+        let now = waiting_bytes > if slow { LOG_BEHIND_BYTES_MAX / 2 } else { LOG_BEHIND_BYTES_MAX };
+        if slow == now || self.slow.swap(now, Ordering::AcqRel) == now {
+            return;
+        }
+        self.tell(core);
+        let node = &core.name;
+        match now {
+            true => tracing::warn!(
+                %node, waiting_bytes, "the disc is slower than what has to be logged comes, or hangs: it is refused for now"
+            ),
+            false => tracing::info!(%node, "the disc has caught up with the log"),
+        }
+    }
+
+    fn tell(&self, core: &Core) {
+        // One at a time, so that the last one tells how it is.
+        let _one = self.stuck.lock();
+        core.replica.set_log(match (self.is_lacking(), self.slow.load(Ordering::Acquire)) {
+            (true, _) => LogState::NoSpace,
+            (false, true) => LogState::Slow,
+            (false, false) => LogState::Open,
+        });
     }
 
     /// Everything was written, and less than the reserve is left, or more.
@@ -64,7 +97,7 @@ impl Space {
         }
         *self.stuck.lock() = None;
         self.lacking.store(lacking, Ordering::Release);
-        core.replica.set_space(!lacking);
+        self.tell(core);
         let node = &core.name;
         match lacking {
             true => tracing::warn!(

@@ -78,8 +78,8 @@ impl Replica {
             return self.refuse(&txn, Reply::Unavailable(unavailable), turn);
         }
         let logging = self.logging(&holders, request.ack);
-        if logging.on && !self.has_space() {
-            let unavailable = Unavailable { member: self.me.node, why: Why::NoSpace };
+        if let Some(why) = self.log_state().refusal().filter(|_| logging.on) {
+            let unavailable = Unavailable { member: self.me.node, why };
             return self.refuse(&txn, Reply::Unavailable(unavailable), turn);
         }
         if self.is_alone_in(&request.work) && self.commits_alone(&txn, &request, turn) {
@@ -397,6 +397,7 @@ impl Replica {
             Refusal::Waited => Reply::TimedOut,
             Refusal::NotReady => Reply::Unavailable(Unavailable { member, why: Why::Loading }),
             Refusal::NoSpace => Reply::Unavailable(Unavailable { member, why: Why::NoSpace }),
+            Refusal::SlowDisc => Reply::Unavailable(Unavailable { member, why: Why::SlowDisc }),
             Refusal::Overloaded => Reply::Overloaded,
             Refusal::NoDisc => Reply::Unavailable(Unavailable { member, why: Why::NoDisc }),
         }

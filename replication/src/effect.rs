@@ -91,6 +91,29 @@ pub struct Unavailable {
     pub why: Why,
 }
 
+/// Whether a member's log takes what is new.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum LogState {
+    /// It does.
+    #[default]
+    Open,
+    /// There is no space on its disc.
+    NoSpace,
+    /// More waits for its disc than may.
+    Slow,
+}
+
+impl LogState {
+    pub(crate) fn refusal(self) -> Option<Why> {
+        match self {
+            LogState::Open => None,
+            LogState::NoSpace => Some(Why::NoSpace),
+            LogState::Slow => Some(Why::SlowDisc),
+        }
+    }
+}
+
 /// Why a member cannot take part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
@@ -108,6 +131,8 @@ pub enum Why {
     NoCopies,
     /// Its log has no space on its disc.
     NoSpace,
+    /// Its disc does not take the log as fast as it comes.
+    SlowDisc,
 }
 
 impl std::fmt::Display for Why {
@@ -120,6 +145,9 @@ impl std::fmt::Display for Why {
             Why::NoDisc => "has no data directory, and the table wants a copy on disc there",
             Why::NoCopies => "knows no member that keeps a copy of the table",
             Why::NoSpace => "has no space on its disc: tables on disc can be read only until there is some",
+            Why::SlowDisc => {
+                "has more of its log in memory than may wait for its disc, which is slow or hangs"
+            }
         })
     }
 }

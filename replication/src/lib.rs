@@ -39,7 +39,7 @@ mod tick;
 pub mod time;
 
 pub use catchup::SCHEMA_TABLE;
-pub use effect::{Effect, Event, Fact, LogToken, Reply, Sink, Unavailable, Why};
+pub use effect::{Effect, Event, Fact, LogState, LogToken, Reply, Sink, Unavailable, Why};
 pub use epoch::members_in_log;
 pub use member::{Member, NodeSet, Peer};
 pub use message::Message;

@@ -159,6 +159,8 @@ pub enum Refusal {
     NoDisc,
     /// The participant would have to log it, and its log has no space on its disc.
     NoSpace,
+    /// The participant would have to log it, and its disc does not take the log as fast as it comes.
+    SlowDisc,
 }
 
 /// The steps of an epoch change, in order. The even ones go from the leader to all members, the others answer.

@@ -23,7 +23,7 @@ use hypermnesia_store::{
 use parking_lot::MutexGuard;
 
 use crate::catchup::SCHEMA_TABLE;
-use crate::effect::{Event, Fact, LogToken};
+use crate::effect::{Event, Fact, LogState, LogToken};
 use crate::era::Era;
 use crate::limits::{HELD_MAX, PARK_NS_MAX, SHARDS};
 use crate::member::NodeSet;
@@ -46,8 +46,13 @@ impl Replica {
             return self.vote_no(era, from, txid, Refusal::Overloaded, turn);
         }
         let logging = self.logging(&prepare.holders, prepare.level);
-        if logging.on && !self.has_space() {
-            return self.vote_no(era, from, txid, Refusal::NoSpace, turn);
+        let refusal = match self.log_state() {
+            LogState::Open => None,
+            LogState::NoSpace => Some(Refusal::NoSpace),
+            LogState::Slow => Some(Refusal::SlowDisc),
+        };
+        if let Some(refusal) = refusal.filter(|_| logging.on) {
+            return self.vote_no(era, from, txid, refusal, turn);
         }
         let held = Held {
             txn: self.store.begin(txid),

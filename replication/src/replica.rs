@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 use foldhash::fast::FixedState;
@@ -13,7 +13,7 @@ use hypermnesia_store::{
 };
 use parking_lot::Mutex;
 
-use crate::effect::{Effect, Event, Fact, LogToken, Reply, Sink, Unavailable, Why};
+use crate::effect::{Effect, Event, Fact, LogState, LogToken, Reply, Sink, Unavailable, Why};
 use crate::epoch::{EpochFact, position_of};
 use crate::era::{Era, Known};
 use crate::limits::MEMBERS_MAX;
@@ -96,7 +96,7 @@ pub struct Replica {
     serving: AtomicBool,
     /// Whether the log takes more. Read by every transaction that has to be logged, so it stands outside the gate; one that
     /// reads it late waits for the log like those before it.
-    space: AtomicBool,
+    log: AtomicU8,
     /// What loading found, for the status.
     pub(crate) loads: Mutex<Loads>,
 }
@@ -160,18 +160,19 @@ impl Replica {
             recovered: Mutex::new(recovered.prepared.into_iter().map(|one| (one.txid, one)).collect()),
             recovered_commit: recovered.last_commit,
             serving: AtomicBool::new(false),
-            space: AtomicBool::new(true),
+            log: AtomicU8::new(LogState::default() as u8),
             loads: Mutex::new(Loads::default()),
         }
     }
 
-    /// The log has no space for more, or has it again. Without it, whatever would have to be logged here is refused.
-    pub fn set_space(&self, space: bool) {
-        self.space.store(space, Ordering::Relaxed);
+    /// Why the log takes nothing new, or that it does: then whatever would have to be logged here is refused.
+    pub fn set_log(&self, state: LogState) {
+        self.log.store(state as u8, Ordering::Relaxed);
     }
 
-    pub(crate) fn has_space(&self) -> bool {
-        self.space.load(Ordering::Relaxed)
+    pub(crate) fn log_state(&self) -> LogState {
+        let now = self.log.load(Ordering::Relaxed);
+        [LogState::NoSpace, LogState::Slow].into_iter().find(|state| *state as u8 == now).unwrap_or_default()
     }
 
     /// Begins. A node that is its own only member opens its first epoch here.

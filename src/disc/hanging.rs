@@ -22,6 +22,8 @@ enum Sort {
     ImageWrite,
     ImageSync,
     /// Of a segment in use, not of one that is made ahead.
+    LogWrite,
+    /// The same.
     LogSync,
 }
 
@@ -100,7 +102,7 @@ impl Hanging {
         let (write, sync) = match name {
             _ if name.starts_with("image") => (Some(Sort::ImageWrite), Some(Sort::ImageSync)),
             "log-spare.tmp" => (None, None),
-            _ if name.starts_with("log-") => (None, Some(Sort::LogSync)),
+            _ if name.starts_with("log-") => (Some(Sort::LogWrite), Some(Sort::LogSync)),
             _ => (None, None),
         };
         Arc::new(HangingFile { file, gate: self.gate.clone(), write, sync })
@@ -266,4 +268,36 @@ fn one_sync_acknowledges_all_who_wait() {
     writers.into_iter().for_each(|writer| writer.join().expect("it said so"));
     let left = Hanging { disc: hanging.disc.crash(Crash::DropUnsynced), gate: Arc::default() };
     assert_eq!(left.node(1 << 20).dyn_table("t").expect("kept").len(), Ok(WRITERS as u64 + 2));
+}
+
+#[test]
+fn a_log_that_hangs_fills_no_memory() {
+    // Aim: faults 15, bounded memory: what waits for no disc is refused once too much of it waits to be written, by name, and
+    // taken again when the disc has caught up; everything else goes on. Method: a log whose writes hang; one writer at level
+    // `memory` that meets the write and hangs with it, and another that writes until it is refused.
+    let hanging = Hanging::default();
+    let node = hanging.node(1 << 20);
+    let opens = Opens(&hanging.gate);
+    let rows = table(&node, Ack::Memory);
+    let elsewhere = node.create_table(TableDef::builder("ram").attribute("id", Type::Int)).expect("new");
+    let disc = node.core.disc.as_ref().expect("it has one");
+    hanging.gate.shut(Sort::LogWrite);
+    let filler = || Value::Bytes(vec![7; 64 << 10]);
+    let stuck = thread::spawn({
+        let rows = rows.clone();
+        move || (0..10_000).map_while(|id| rows.insert(&[Value::Int(-id), filler()]).ok()).count()
+    });
+    until(|| hanging.gate.waiting() > 0);
+    let refused =
+        (1..10_000).find_map(|id| rows.insert(&[Value::Int(id), filler()]).err()).expect("there is a bound");
+    assert!(matches!(refused, Error::Unavailable { .. }) && refused.is_retryable(), "{refused}");
+    assert!(refused.to_string().contains("slow or hangs"), "{refused}");
+    let most = crate::limits::LOG_BEHIND_BYTES_MAX + (1 << 20);
+    assert!(disc.log.backlog_bytes() < most, "{} bytes wait", disc.log.backlog_bytes());
+    let kept = rows.len().expect("reads go on");
+    elsewhere.insert(&[Value::Int(1)]).expect("no disc is asked");
+    drop(opens);
+    stuck.join().expect("it comes through");
+    until(|| rows.insert(&row(0)).is_ok());
+    assert!(rows.len().expect("served") >= kept);
 }

@@ -121,7 +121,9 @@ fn nothing_is_logged_without_space() {
     // again once there is some. Method: no space at A, then at B, then everywhere some.
     let mut trio = Trio::open(3, true);
     let mut no_space_at = |at: usize| {
-        (0..3).for_each(|node| trio.nodes[node].set_space(node != at));
+        (0..3).for_each(|node| {
+            trio.nodes[node].set_log(if node == at { LogState::NoSpace } else { LogState::Open })
+        });
         let (txid, _) = trio.commit(0, 1, 10);
         trio.carry_all();
         trio.reply(txid).cloned()
