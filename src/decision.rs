@@ -217,11 +217,11 @@ fn not_counted(def: &TableDef, attribute: &str, value: ValueRef<'_>) -> Error {
             "counter {attribute:?} of table {:?} stands at {old}, and counting ends at 2^63 - 1",
             def.name
         )),
-        other => Error::Row(RowError::Type {
+        other => Error::Row(RowError::NotCounted {
             table: def.name.clone(),
             attribute: attribute.to_owned(),
-            wanted: Type::Int,
-            given: other.type_name(),
+            ty: def.position(attribute).map_or(Type::Any, |at| def.attributes[at].ty),
+            held: other.type_name(),
         }),
     }
 }

@@ -92,7 +92,25 @@ fn a_counter_beyond_counting_says_so() {
     assert!(refused.contains("9223372036854775808") && refused.contains("2^63 - 1"), "{refused}");
     counts.insert(&[Value::Int(1), "x".into()]).expect("written");
     let refused = counts.increment(&key(1), "n", 1);
-    assert!(matches!(refused, Err(Error::Row(RowError::Type { given: "text", .. }))), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Row(RowError::NotCounted { held: "text", .. }))), "{refused:?}");
+}
+
+#[test]
+fn a_counter_on_no_int_names_the_type() {
+    // Aim: the error says what the attribute is, not what it should be. Method: a float, counted outside and inside a
+    // transaction.
+    let node = Node::builder().build().expect("embedded");
+    let definition = TableDef::builder("sums").attribute("id", Type::Int).attribute("mean", Type::Float);
+    let sums = node.create_table(definition).expect("created");
+    sums.insert(&[Value::Int(1), Value::Float(0.5)]).expect("written");
+    let alone = sums.increment(&key(1), "mean", 1).expect_err("no int");
+    let counts = [hypermnesia::Count::new("mean", 1)];
+    let inside = node.transaction(|tx| tx.update_counter(&sums, &key(1), &counts, None)).expect_err("no int");
+    assert_eq!(alone, inside);
+    assert_eq!(
+        alone.to_string(),
+        "attribute \"mean\" of table \"sums\" cannot be counted: it is of type float and holds float, and counters need int"
+    );
 }
 
 #[test]

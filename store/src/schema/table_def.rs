@@ -109,6 +109,20 @@ pub enum RowError {
         /// The type of the value.
         given: &'static str,
     },
+    /// A counter on what is no whole number.
+    #[error(
+        "attribute {attribute:?} of table {table:?} cannot be counted: it is of type {ty} and holds {held}, and counters need int"
+    )]
+    NotCounted {
+        /// The table.
+        table: String,
+        /// The attribute.
+        attribute: String,
+        /// Its type.
+        ty: Type,
+        /// The type of the value that it holds.
+        held: &'static str,
+    },
     /// Null for an attribute that is never null.
     #[error("attribute {attribute:?} of table {table:?} cannot be null")]
     Null {
