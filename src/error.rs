@@ -212,6 +212,29 @@ pub enum Error {
         /// The table.
         table: String,
     },
+    /// The loader of [`Table::get_or_insert_with`](crate::Table::get_or_insert_with) asks for the row that it is to compute, and
+    /// would wait for itself. Nothing changed; the same loader will fail alike.
+    #[error("the loader of the row of table {table:?} with the key {key} asks for that row itself")]
+    LoadsItself {
+        /// The table.
+        table: String,
+        /// The row's key.
+        key: String,
+    },
+    /// Another caller computes the row with [`Table::get_or_insert_with`](crate::Table::get_or_insert_with) and did not end
+    /// in time. Nothing changed by this call; a retry is safe. Two loaders that need each other's rows fail so each time.
+    #[error(
+        "the row of table {table:?} with the key {key} is being computed by another caller, which has not ended in {} s",
+        waited.as_secs()
+    )]
+    LoadTooLong {
+        /// The table.
+        table: String,
+        /// The row's key.
+        key: String,
+        /// How long was waited.
+        waited: Duration,
+    },
     /// What a row would put into an index is longer than an entry may be. Nothing changed; a shorter value passes.
     #[error(
         "table {table:?}, key {key}: the indexed values are too long, an index entry has at most {KEY_BYTES_MAX} bytes"
@@ -338,6 +361,7 @@ impl Error {
             self,
             Error::Conflict { .. }
                 | Error::DeadlineExceeded
+                | Error::LoadTooLong { .. }
                 | Error::Unavailable { .. }
                 | Error::NotReady { .. }
                 | Error::Overloaded { .. }

@@ -140,9 +140,6 @@ pub const SWEEP_EVERY: Duration = Duration::from_millis(50);
 /// Rows that one transaction deletes to make room: whoever filled the table waits for that.
 pub const EVICTED_ROWS: usize = 64;
 
-/// How often who waits for a row that another one computes looks whether that one is still there.
-pub const LOAD_LOOK: Duration = Duration::from_secs(1);
-
 /// How long the removal of expired rows may take before it is tried anew.
 pub const SWEEP_DEADLINE: Duration = Duration::from_secs(5);
 

@@ -1,8 +1,14 @@
 //! Rows that are being computed because somebody asked for them and they were not there. Whoever asks first computes; all
 //! others of this node wait for that one and share what came of it, the row or the error.
+//!
+//! A computation that asks for its own row would wait for itself: it is refused at once, wherever it asks on the thread on
+//! which it runs. One that has others ask for it, or two that need each other's rows on different threads, are not seen
+//! through: for them every wait has a deadline.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Instant;
@@ -11,8 +17,13 @@ use hypermnesia_store::{Key, Row, TableId};
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::limits::LOAD_LOOK;
-use crate::wait::Parker;
+use crate::wait::{Alarms, Parker};
+
+thread_local! {
+    /// What is being computed on this thread, the outermost first: at which node (an address, which is never followed), in
+    /// which table, under which key.
+    static INSIDE: RefCell<Vec<(usize, TableId, Key)>> = const { RefCell::new(Vec::new()) };
+}
 
 /// What is being computed on a node.
 #[derive(Default)]
@@ -43,6 +54,18 @@ pub(crate) enum Asked<'a> {
     First(Computing<'a>),
     /// Waits.
     Other(Arc<Load>),
+    /// Is the one who computes it, and would wait for itself.
+    Itself,
+}
+
+/// How a wait ended.
+pub(crate) enum Waited {
+    /// With what came of the computation.
+    Ended(Result<Row>),
+    /// Nobody computes it any more: somebody else has to.
+    Abandoned,
+    /// At the deadline.
+    TooLong,
 }
 
 /// The right and duty to compute. Dropped without a word, it passes to somebody else.
@@ -58,15 +81,51 @@ impl Loads {
         let place = (table, key.clone());
         let mut running = self.running.lock();
         if let Some(load) = running.get(&place) {
-            return Asked::Other(Arc::clone(load));
+            let here = |inside: &Vec<_>| {
+                inside.iter().any(|(node, t, k)| (*node, *t, k) == (self.address(), table, key))
+            };
+            return if INSIDE.with_borrow(here) { Asked::Itself } else { Asked::Other(Arc::clone(load)) };
         }
         let load = Arc::new(Load::default());
         running.insert(place.clone(), Arc::clone(&load));
         Asked::First(Computing { loads: self, place, load, end: End::Abandoned })
     }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self) as usize
+    }
+}
+
+/// A computation that is on this thread until this is dropped.
+struct Inside(());
+
+impl Inside {
+    fn enter(computing: &Computing<'_>) -> Inside {
+        let (table, key) = computing.place.clone();
+        INSIDE.with_borrow_mut(|inside| inside.push((computing.loads.address(), table, key)));
+        Inside(())
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.with_borrow_mut(|inside| drop(inside.pop()));
+    }
 }
 
 impl Computing<'_> {
+    /// Runs what computes the row.
+    pub(crate) fn run<T>(&self, load: impl FnOnce() -> T) -> T {
+        let _inside = Inside::enter(self);
+        load()
+    }
+
+    /// The same for a task. It may go on on another thread each time.
+    pub(crate) async fn polled<F: Future>(&self, load: impl FnOnce() -> F) -> F::Output {
+        let mut load = pin!(self.run(load));
+        poll_fn(|context| self.run(|| load.as_mut().poll(context))).await
+    }
+
     /// Tells all who wait.
     pub(crate) fn ended(mut self, outcome: &Result<Row>) {
         self.end = match outcome {
@@ -90,12 +149,12 @@ impl Drop for Computing<'_> {
 }
 
 impl Load {
-    fn poll(&self, waker: &Waker) -> Option<Option<Result<Row>>> {
+    fn poll(&self, waker: &Waker) -> Option<Waited> {
         let mut state = self.state.lock();
         match &state.0 {
-            Some(End::Row(row)) => Some(Some(Ok(row.clone()))),
-            Some(End::Failed(error)) => Some(Some(Err(error.clone()))),
-            Some(End::Abandoned) => Some(None),
+            Some(End::Row(row)) => Some(Waited::Ended(Ok(row.clone()))),
+            Some(End::Failed(error)) => Some(Waited::Ended(Err(error.clone()))),
+            Some(End::Abandoned) => Some(Waited::Abandoned),
             None => {
                 if !state.1.iter().any(|known| known.will_wake(waker)) {
                     state.1.push(waker.clone());
@@ -105,19 +164,60 @@ impl Load {
         }
     }
 
-    /// Parks the thread until it has ended; `None` when somebody else has to compute.
-    pub(crate) fn wait(&self) -> Option<Result<Row>> {
+    /// Parks the thread until it has ended, or until the deadline.
+    pub(crate) fn wait(&self, until: Instant) -> Waited {
         let parker = Parker::current();
         loop {
             if let Some(end) = self.poll(parker.waker()) {
                 return end;
             }
-            parker.park_until(Instant::now() + LOAD_LOOK);
+            if !parker.park_until(until) {
+                return self.poll(parker.waker()).unwrap_or(Waited::TooLong);
+            }
         }
     }
 
     /// The same for a task.
-    pub(crate) async fn heard(&self) -> Option<Result<Row>> {
-        poll_fn(|context| self.poll(context.waker()).map_or(Poll::Pending, Poll::Ready)).await
+    pub(crate) async fn heard(&self, alarms: &Alarms, until: Instant) -> Waited {
+        let mut alarm = alarms.at(until);
+        poll_fn(|context| match self.poll(context.waker()) {
+            Some(end) => Poll::Ready(end),
+            None if Instant::now() >= until => Poll::Ready(Waited::TooLong),
+            None => {
+                alarm.wake(context.waker());
+                Poll::Pending
+            }
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hypermnesia_store::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_wait_ends_at_its_deadline() {
+        // Aim: two computations that need each other's rows do not wait for good. Method: somebody computes and never ends;
+        // a thread and a task wait for it.
+        let (loads, alarms) = (Loads::default(), Alarms::default());
+        let key = Key::encode(&[Value::Int(1)]).expect("small");
+        let Asked::First(computing) = loads.ask(TableId(7), &key) else { panic!("nobody computes yet") };
+        let Asked::Other(other) = loads.ask(TableId(7), &key) else { panic!("somebody does") };
+        assert!(matches!(other.wait(Instant::now() + Duration::from_millis(5)), Waited::TooLong));
+        let parker = Parker::current();
+        let mut context = std::task::Context::from_waker(parker.waker());
+        let until = Instant::now() + Duration::from_millis(5);
+        let mut heard = pin!(other.heard(&alarms, until));
+        while heard.as_mut().poll(&mut context).is_pending() {
+            parker.park_until(until);
+            alarms.ring(Instant::now());
+        }
+        drop(computing);
+        assert!(matches!(other.wait(Instant::now()), Waited::Abandoned));
     }
 }

@@ -2,26 +2,33 @@
 //! [`crate::load`].
 
 use std::borrow::Borrow;
+use std::sync::Arc;
 
 use hypermnesia_store::{Key, Row};
 
 use super::Table;
 use crate::async_transaction::{self, AsyncTransaction};
 use crate::error::{Error, Result};
-use crate::load::Asked;
+use crate::limits::DEADLINE_DEFAULT;
+use crate::load::{Asked, Computing, Load, Waited};
 use crate::options::TxOptions;
 use crate::shape::{Shape, ShapeKey};
+use crate::wait::deadline_in;
 
 /// What somebody finds who asks for a row.
 enum Look<'a, R> {
     There(R),
-    Ask(Asked<'a>),
+    First(Computing<'a>),
+    Other(Arc<Load>),
 }
 
 impl<S: Shape> Table<S> {
     /// The row of a key, computed if it is not there: `load` runs once on this node however many ask at the same time, and
     /// all share the row it gives, which is inserted, or its error, which is kept nowhere. If another member inserts a row
     /// meanwhile, that one counts.
+    ///
+    /// `load` may ask for other rows in the same way, but not for its own one. Who waits for another caller's `load` does so
+    /// for ten seconds ([`DEADLINE_DEFAULT`]) at most; that one goes on.
     ///
     /// ```
     /// use hypermnesia::{Node, TableDef, Type, Value};
@@ -37,7 +44,8 @@ impl<S: Shape> Table<S> {
     ///
     /// # Errors
     /// What `load` fails with; otherwise as [`Table::get`] and [`Table::insert`]; [`Error::Aborted`] when the loaded row has
-    /// another key.
+    /// another key; [`Error::LoadsItself`] where `load` asks for this row, at once; [`Error::LoadTooLong`] behind a wait of
+    /// ten seconds.
     pub fn get_or_insert_with<Q: ?Sized, B>(
         &self,
         key: &Q,
@@ -49,23 +57,25 @@ impl<S: Shape> Table<S> {
     {
         let open = self.readable()?;
         let encoded = S::encode_key(open.def(), key)?;
-        let mut load = Some(load);
+        let (mut load, until) = (Some(load), deadline_in(DEADLINE_DEFAULT));
         loop {
             let computing = match self.look(key, &encoded)? {
                 Look::There(row) => return Ok(row),
-                Look::Ask(Asked::First(computing)) => computing,
-                Look::Ask(Asked::Other(other)) => match other.wait() {
-                    Some(row) => return S::decode(open.def(), &row?),
-                    None => continue,
+                Look::First(computing) => computing,
+                Look::Other(other) => match other.wait(until) {
+                    Waited::Ended(row) => return S::decode(open.def(), &row?),
+                    Waited::Abandoned => continue,
+                    Waited::TooLong => return Err(self.too_long(&encoded)),
                 },
             };
             let load = load.take().expect("only the first one computes, and then returns");
-            let row = load().and_then(|row| self.checked(&encoded, row.borrow())).and_then(|row| match self
-                .run(|tx| tx.insert_row_new(self, &row))?
-            {
-                true => Ok(row),
-                false => Ok(self.view(key, Row::clone)?.unwrap_or(row)),
-            });
+            let row =
+                computing.run(load).and_then(|row| self.checked(&encoded, row.borrow())).and_then(|row| {
+                    match self.run(|tx| tx.insert_row_new(self, &row))? {
+                        true => Ok(row),
+                        false => Ok(self.view(key, Row::clone)?.unwrap_or(row)),
+                    }
+                });
             computing.ended(&row);
             return S::decode(open.def(), &row?);
         }
@@ -87,18 +97,20 @@ impl<S: Shape> Table<S> {
     {
         let open = self.readable()?;
         let encoded = S::encode_key(open.def(), key)?;
-        let mut load = Some(load);
+        let (mut load, until) = (Some(load), deadline_in(DEADLINE_DEFAULT));
         loop {
             let computing = match self.look(key, &encoded)? {
                 Look::There(row) => return Ok(row),
-                Look::Ask(Asked::First(computing)) => computing,
-                Look::Ask(Asked::Other(other)) => match other.heard().await {
-                    Some(row) => return S::decode(open.def(), &row?),
-                    None => continue,
+                Look::First(computing) => computing,
+                Look::Other(other) => match other.heard(&self.core.alarms, until).await {
+                    Waited::Ended(row) => return S::decode(open.def(), &row?),
+                    Waited::Abandoned => continue,
+                    Waited::TooLong => return Err(self.too_long(&encoded)),
                 },
             };
             let load = load.take().expect("only the first one computes, and then returns");
-            let row = match load().await.and_then(|row| self.checked(&encoded, row.borrow())) {
+            let row = match computing.polled(load).await.and_then(|row| self.checked(&encoded, row.borrow()))
+            {
                 Ok(row) => self.insert_loaded(key, row).await,
                 Err(error) => Err(error),
             };
@@ -116,10 +128,18 @@ impl<S: Shape> Table<S> {
             return Ok(Look::There(row));
         }
         let asked = self.core.loads.ask(self.id(), encoded);
-        match (&asked, self.get(key)?) {
-            (Asked::First(_), Some(row)) => Ok(Look::There(row)),
-            _ => Ok(Look::Ask(asked)),
-        }
+        let computing = match asked {
+            Asked::First(computing) => computing,
+            Asked::Other(other) => return Ok(Look::Other(other)),
+            Asked::Itself => {
+                return Err(Error::LoadsItself { table: self.name().to_owned(), key: encoded.to_string() });
+            }
+        };
+        Ok(self.get(key)?.map_or(Look::First(computing), Look::There))
+    }
+
+    fn too_long(&self, key: &Key) -> Error {
+        Error::LoadTooLong { table: self.name().to_owned(), key: key.to_string(), waited: DEADLINE_DEFAULT }
     }
 
     async fn insert_loaded<Q: ?Sized>(&self, key: &Q, row: Row) -> Result<Row>

@@ -167,6 +167,35 @@ fn a_row_is_computed_once_however_many_ask() {
 }
 
 #[test]
+fn a_loader_that_asks_for_its_own_row_is_refused_at_once() {
+    // Aim: it does not wait for itself. Method: directly, through the loader of another row, and in a task; rows that
+    // loaders ask for otherwise are loaded, and the key is free behind it.
+    let node = node();
+    let t = cache(&node, 100);
+    let itself = |refused: hypermnesia::Result<Vec<Value>>| {
+        let named = matches!(&refused, Err(Error::LoadsItself { table, key }) if table == "t" && key == "1");
+        assert!(named, "{refused:?}");
+    };
+    let plain = |id| move || Ok(row(id, 0).to_vec());
+    itself(t.get_or_insert_with(&key(1), || t.get_or_insert_with(&key(1), plain(1))));
+    itself(t.get_or_insert_with(&key(1), || {
+        t.get_or_insert_with(&key(2), || t.get_or_insert_with(&key(1), plain(1)))
+    }));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let inner = || async { Ok(row(1, 0).to_vec()) };
+    itself(runtime.block_on(t.get_or_insert_async(&key(1), || async {
+        tokio::task::yield_now().await;
+        t.get_or_insert_async(&key(1), inner).await
+    })));
+    assert!(t.is_empty().expect("read"));
+    let loaded = t.get_or_insert_with(&key(1), || {
+        t.get_or_insert_with(&key(2), plain(2))?;
+        plain(1)()
+    });
+    assert_eq!((loaded, t.len()), (Ok(row(1, 0).to_vec()), Ok(2)));
+}
+
+#[test]
 fn hits_misses_and_expirations_are_counted() {
     // Aim: counters tell what happened. Method: known reads of a table with a time to live.
     let node = node();

@@ -69,12 +69,13 @@ fn kind_of(error: &NodeError) -> ErrorKind {
         | NodeError::WrongKind { .. }
         | NodeError::NoDataDirectory { .. }
         | NodeError::BlockedByOuter { .. }
+        | NodeError::LoadsItself { .. }
         | NodeError::Aborted { .. } => ErrorKind::Refused,
         NodeError::Unavailable { .. }
         | NodeError::NotReady { .. }
         | NodeError::Replaced { .. }
         | NodeError::Closed => ErrorKind::Unavailable,
-        NodeError::DeadlineExceeded => ErrorKind::Deadline,
+        NodeError::DeadlineExceeded | NodeError::LoadTooLong { .. } => ErrorKind::Deadline,
         NodeError::Unknown { .. } => ErrorKind::OutcomeUnknown,
         NodeError::InDoubt { .. } => ErrorKind::InDoubt,
         NodeError::Ended | NodeError::Expired { .. } | NodeError::EventsGone { .. } => ErrorKind::Expired,
