@@ -518,6 +518,7 @@ pub(crate) fn lost_by(conflict: &Conflict) -> Option<Lost> {
         Conflict::Unique { .. }
         | Conflict::Unfit { .. }
         | Conflict::Full { .. }
+        | Conflict::Oversized { .. }
         | Conflict::Unreadable { .. } => None,
         Conflict::Locked { holder, .. } => Some(Lost::Conflict(Some(*holder))),
         Conflict::Read { .. } | Conflict::Range { .. } | Conflict::Aborted | Conflict::NotNow { .. } => {

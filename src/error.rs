@@ -212,6 +212,21 @@ pub enum Error {
         /// The table.
         table: String,
     },
+    /// The table pushes rows out when it is full, and this one is so large that it would push out all others and itself.
+    /// Nothing changed; the same row will not fit next time.
+    #[error(
+        "table {table:?}, key {key}: a row of {bytes} bytes is too large for a table that evicts, its bound in bytes takes rows of at most {bound} bytes"
+    )]
+    RowTooLarge {
+        /// The table.
+        table: String,
+        /// The row's key.
+        key: String,
+        /// Of key and row.
+        bytes: u64,
+        /// Most bytes of one row and its key: 31/32 of the bound.
+        bound: u64,
+    },
     /// The loader of [`Table::get_or_insert_with`](crate::Table::get_or_insert_with) asks for the row that it is to compute, and
     /// would wait for itself. Nothing changed; the same loader will fail alike.
     #[error("the loader of the row of table {table:?} with the key {key} asks for that row itself")]

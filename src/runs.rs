@@ -185,8 +185,15 @@ impl Runs {
             }
             Conflict::Unreadable { table } => self.core.not_prepared(*table),
             Conflict::Full { table } => Error::TableFull { table: self.core.table_name(*table) },
+            Conflict::Oversized { table, key, bytes } => self.oversized(*table, key, *bytes),
             other => Error::abort(other.to_string()),
         }
+    }
+
+    fn oversized(&self, table: TableId, key: &Key, bytes: u64) -> Error {
+        let bound = self.core.store.table(table).and_then(|table| table.def().retention.row_bytes_max());
+        let bound = bound.unwrap_or_default();
+        Error::RowTooLarge { table: self.core.table_name(table), key: key.to_string(), bytes, bound }
     }
 
     /// When a caller gives up waiting for the word of the protocol.

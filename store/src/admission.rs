@@ -1,4 +1,4 @@
-//! What a change of one key must pass beside locks: its index entries fit, its table has room, and it lies in no range that
+//! What a change of one key must pass beside locks: its index entries fit, its row can be kept, its table has room, and it lies in no range that
 //! another transaction has read. Used by transactions (`prepare`) and by single operations (`single`).
 
 use crate::index::Index;
@@ -34,6 +34,13 @@ impl Table {
     pub(crate) fn fits(&self, new: Option<&Body>) -> bool {
         let rows = || new.map_or(&[][..], Body::rows).iter();
         self.def.indexes.iter().all(|index| rows().all(|row| self.def.index_keys(index, row).is_ok()))
+    }
+
+    /// How many bytes too large this is to be kept among others where rows are pushed out; nothing where it is not.
+    #[inline]
+    pub(crate) fn oversized(&self, key: &Key, new: Option<&Body>) -> Option<u64> {
+        let bytes = new.map_or(0, |body| (body.bytes() + key.len()) as u64);
+        (bytes > self.row_bytes_max).then_some(bytes)
     }
 
     /// Whether it may grow by this much. What shrinks it is never refused.

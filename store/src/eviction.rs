@@ -14,7 +14,7 @@ use quick_cache::sync::Cache;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
 use crate::key::Key;
-use crate::limits::{EVICTION_ESTIMATE_ROWS, EVICTION_SHARDS};
+use crate::limits::{EVICTION_ESTIMATE_ROWS, EVICTION_SHARDS, KEY_BYTES_MAX, ROW_BYTES_MAX};
 use crate::memory::QUEUED_BYTES;
 use crate::schema::Retention;
 
@@ -45,10 +45,29 @@ struct Scale {
     bytes_max: Option<u64>,
 }
 
+/// Bytes of the bound for each part of the order: a part takes no row that is longer than 97 % of it.
+const PART_BYTES_MIN: u64 = (ROW_BYTES_MAX + KEY_BYTES_MAX) as u64 / 31 * 32 + 32;
+
 /// What is left of 2^40 parts when rows and bytes are both bounded.
 const PARTS: u64 = 1 << 40;
 
 impl Scale {
+    fn of(retention: &Retention) -> Scale {
+        let bound = |bound: Option<u64>| bound.filter(|_| retention.evict);
+        match (bound(retention.rows_max), bound(retention.bytes_max)) {
+            // One row passes no bound in bytes that it was let in by.
+            (Some(1), _) => Scale { rows_max: Some(1), bytes_max: None },
+            (rows_max, bytes_max) => Scale { rows_max, bytes_max },
+        }
+    }
+
+    /// Parts of the order, a power of two: each must have room for the longest row that there is, or for all there is.
+    fn shards(self) -> usize {
+        let most = EVICTION_SHARDS as u64;
+        let room = self.bytes_max.map_or(most, |bytes| bytes / PART_BYTES_MIN);
+        1 << room.clamp(1, most).ilog2()
+    }
+
     fn capacity(self) -> u64 {
         match (self.rows_max, self.bytes_max) {
             (None, None) => u64::MAX >> 8,
@@ -99,11 +118,10 @@ impl Eviction {
         if !retention.evict && retention.idle_ms.is_none() {
             return None;
         }
-        let bound = |bound: Option<u64>| bound.filter(|_| retention.evict);
-        let scale = Scale { rows_max: bound(retention.rows_max), bytes_max: bound(retention.bytes_max) };
+        let scale = Scale::of(retention);
         let rows = scale.rows_max.unwrap_or(u64::MAX).min(EVICTION_ESTIMATE_ROWS);
         let options = OptionsBuilder::new()
-            .shards(EVICTION_SHARDS)
+            .shards(scale.shards())
             .estimated_items_capacity(rows as usize)
             .weight_capacity(scale.capacity())
             .build()
@@ -249,6 +267,29 @@ mod tests {
             (0..1_000).for_each(|k| eviction.written(&key(k), bytes, 0));
             let left = 1_000 - eviction.victims(0, 10_000).len();
             assert!(left <= 100 && left * bytes <= 10_000 && left >= 3, "{left} of {bytes} bytes are left");
+        }
+    }
+
+    #[test]
+    fn the_largest_row_that_is_let_in_stays() {
+        // Aim: no row vanishes as it is written. Method: bounds around those of parts, with and without one in rows; one
+        // largest row each, alone and with others there.
+        let mb = 1 << 20;
+        for bytes_max in [100, 1_000, 1_033, mb, 16 * mb, 17 * mb, 40 * mb, 150 * mb, 1 << 34] {
+            for rows_max in [None, Some(1), Some(2), Some(50), Some(1_000_000)] {
+                let retention =
+                    Retention { rows_max, bytes_max: Some(bytes_max), evict: true, ..Retention::default() };
+                let let_in = retention.row_bytes_max().expect("it has one");
+                let bytes = let_in.min((ROW_BYTES_MAX + KEY_BYTES_MAX) as u64) as usize;
+                for others in [0, 1_000] {
+                    let eviction = Eviction::of(&retention).expect("on");
+                    (1..=others).for_each(|k| eviction.written(&key(k), 50, 0));
+                    eviction.victims(0, 10_000);
+                    eviction.written(&key(0), bytes, 0);
+                    let gone = eviction.victims(0, 10_000);
+                    assert!(!gone.contains(&key(0)), "{bytes} of {bytes_max}, {rows_max:?} rows");
+                }
+            }
         }
     }
 

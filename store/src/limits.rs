@@ -74,7 +74,7 @@ pub const STRETCHED_KEPT: usize = 256;
 /// Rows for which the order of eviction makes room at once; it grows with the table.
 pub const EVICTION_ESTIMATE_ROWS: u64 = 16 * 1024;
 
-/// Parts of that order, each under a lock of its own, at most.
+/// Parts of that order, each under a lock of its own, at most. A bound in bytes has as many as can each take the longest row.
 pub const EVICTION_SHARDS: usize = 16;
 
 /// Events kept for the subscribers of a table; past it the oldest are dropped, and who had not taken them is told how many.

@@ -180,6 +180,9 @@ impl<'a> Steps<'a> {
             if !table.fits(new.as_ref()) {
                 return Err(Conflict::Unfit { table: table.id(), key: key.clone() });
             }
+            if let Some(bytes) = table.oversized(key, new.as_ref()) {
+                return Err(Conflict::Oversized { table: table.id(), key: key.clone(), bytes });
+            }
             changes.push(Change { table, key, cell, old, new });
         }
         Ok(changes)

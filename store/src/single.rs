@@ -129,7 +129,8 @@ impl Store {
         let new = changed(table.def.kind, old.as_deref(), op);
         let Some(mut new) = new else { return Some(Ok(Ended::Done(answer))) };
         let full = || !table.has_room(Growth::of(key, old.as_deref(), new.as_ref()));
-        if !table.fits(new.as_ref()) || (table.def.retention.refuses() && full()) {
+        let misfit = || !table.fits(new.as_ref()) || table.oversized(key, new.as_ref()).is_some();
+        if misfit() || (table.def.retention.refuses() && full()) {
             return None;
         }
         if let (Some(cell), Some(Body::Row(row))) = (&known, &mut new)

@@ -43,6 +43,8 @@ pub struct Table {
     pub(crate) form: Form,
     /// Its rows may change in place, as it is defined.
     shifting: bool,
+    /// Most bytes of one key with its row; no bound of its own where that is the largest number.
+    pub(crate) row_bytes_max: u64,
     /// Keeps alive what rows are made of, for handles that outlive the store.
     pub(crate) heap: Arc<Heap>,
 }
@@ -69,6 +71,7 @@ impl Table {
                 && rows.eviction.is_none()
                 && rows.backing.is_none()
                 && !def.is_system(),
+            row_bytes_max: def.retention.row_bytes_max().unwrap_or(u64::MAX),
             def,
             rows,
             indexes,

@@ -174,6 +174,16 @@ pub enum Conflict {
         /// Where.
         table: TableId,
     },
+    /// The table pushes rows out, and this one is larger than what it can keep: see [`crate::Retention::row_bytes_max`].
+    #[error("a row of {bytes} bytes is too large for {table}")]
+    Oversized {
+        /// Where.
+        table: TableId,
+        /// Which key.
+        key: Key,
+        /// Its bytes, with the key's.
+        bytes: u64,
+    },
 }
 
 /// How a lock excludes others: readers share, a writer is alone.

@@ -67,6 +67,43 @@ fn a_bounded_cache_makes_room() {
 }
 
 #[test]
+fn a_row_too_large_for_a_cache_is_refused_and_pushes_nothing_out() {
+    // Aim: no write is answered with yes whose row is gone at once. Method: rows around the largest one that fits, alone, in
+    // a transaction, many at a time, and grown in place; small rows are still there.
+    let node = node();
+    let def = TableDef::builder("t").attribute("id", Type::Int).attribute("text", Type::Text);
+    let t = node.create_table(def.local().bytes_max(64 << 10).evict()).expect("new");
+    let of = |id: i64, bytes: usize| [Value::Int(id), Value::Text("x".repeat(bytes))];
+    (0..10).for_each(|id| t.insert(&of(id, 10)).expect("room"));
+    let refused = |ended: hypermnesia::Result<()>| match ended {
+        Err(Error::RowTooLarge { table, key, bytes, bound }) => {
+            assert_eq!((&*table, &*key, bound), ("t", "20", 62 << 10));
+            assert!(bytes > bound && bytes < 71_000, "{bytes}");
+        }
+        other => panic!("{other:?}"),
+    };
+    let large = of(20, 70_000);
+    refused(t.insert(&large));
+    refused(t.insert_new(&large).map(drop));
+    refused(t.insert_many([&of(21, 1)[..], &large]));
+    refused(node.transaction(|tx| {
+        tx.insert(&t, &of(21, 1))?;
+        tx.insert(&t, &large)
+    }));
+    t.insert(&of(20, 1)).expect("room");
+    refused(t.update_attributes(&key(20), &[("text", large[1].clone())]).map(drop));
+    assert_eq!((t.len(), t.contains(&key(21))), (Ok(11), Ok(false)));
+    assert_eq!(t.statistics().expect("read").evictions, 0);
+    // Larger than a sixteenth of the bound, and the largest of all.
+    for bytes in [10_000, 63_400] {
+        let row = of(30, bytes);
+        t.insert(&row).expect("it fits");
+        assert_eq!(t.get(&key(30)), Ok(Some(row.to_vec())));
+    }
+    assert!(t.bytes().expect("read") <= 64 << 10);
+}
+
+#[test]
 fn threads_fill_a_cache_and_it_stays_bounded() {
     // Aim: eviction keeps up with concurrent writers. Method: four threads, rows and bytes bounded, then look at the sums.
     let node = node();

@@ -82,6 +82,7 @@ fn kind_of(error: &NodeError) -> ErrorKind {
         NodeError::Overloaded { .. }
         | NodeError::TooLarge { .. }
         | NodeError::TableFull { .. }
+        | NodeError::RowTooLarge { .. }
         | NodeError::SequenceExhausted { .. }
         | NodeError::IndexEntryTooLong { .. } => ErrorKind::Limit,
         NodeError::Damaged { .. } | NodeError::Disc(_) => ErrorKind::Storage,

@@ -32,6 +32,13 @@ impl Retention {
         !self.evict && (self.rows_max.is_some() || self.bytes_max.is_some())
     }
 
+    /// Most bytes of one key with its row, where the table evicts: a row that fills the bound would push out all others, and
+    /// itself, for the order in which rows go keeps a little of it for those that are new.
+    pub fn row_bytes_max(&self) -> Option<u64> {
+        let bound = self.bytes_max.filter(|_| self.evict)?;
+        Some(if self.rows_max == Some(1) { bound } else { bound - bound.div_ceil(32) })
+    }
+
     /// Whether it is used as a cache: then it counts hits and misses.
     #[inline]
     pub fn is_cache(&self) -> bool {
