@@ -134,7 +134,7 @@ impl Continuations {
 }
 
 impl<S: Shape> Table<S> {
-    /// The rows of a pattern in chunks of so many, all of one snapshot, taken now.
+    /// The rows of a pattern in chunks of so many (0 counts as 1), all of one snapshot, taken now.
     ///
     /// # Errors
     /// As [`Table::matching`]; [`Error::Overloaded`] when as many are open on this node as may be.

@@ -30,8 +30,8 @@ impl<S: Shape> Table<S> {
         Ok(rows)
     }
 
-    /// Gives every row that was written before the table had its present attributes a new form, `batch` rows in a
-    /// transaction; says how many it rewrote. The function is given the row with the defaults of what was added, may be
+    /// Gives every row that was written before the table had its present attributes a new form, `batch` rows (0
+    /// counts as 1) in a transaction; says how many it rewrote. The function is given the row with the defaults of what was added, may be
     /// called more than once for a row, and must not change its key. Rows that were written since are left alone.
     ///
     /// Each batch is done or not; when it is interrupted, calling it again goes on with the rows that are left, on any

@@ -22,7 +22,7 @@ use crate::wait::deadline_in;
 type Change<'c> = dyn FnMut(&mut Attempt, &Arc<Open>, &Key, &Row) -> Step<()> + 'c;
 
 impl<S: Shape> Table<S> {
-    /// As [`Table::delete_matching`], for any number of rows, in transactions of so many rows each. Each chunk is atomic, all
+    /// As [`Table::delete_matching`], for any number of rows, in transactions of so many rows each (0 counts as 1). Each chunk is atomic, all
     /// of them together are not: readers see it happen, and after an error the chunks before it stay deleted. Calling it
     /// again goes on.
     ///

@@ -239,6 +239,16 @@ fn a_rewrite_goes_on_where_it_was() {
     assert_eq!(t.rewrite(10, |row| Ok(doubled(row))), Ok(0));
 }
 
+#[test]
+fn a_rewrite_in_batches_of_nothing_is_one_row_by_row() {
+    // Aim: no panic and no endless loop. Method: a batch of 0.
+    let node = node();
+    let t = table(&node, Kind::Set);
+    (0..3).for_each(|id| t.insert(&row(id, id)).expect("written"));
+    node.add_attributes("t", &[attribute("more", Type::Int, Some(0.into()))]).expect("added");
+    assert_eq!((t.rewrite(0, |row: Vec<Value>| Ok(row)), t.outdated()), (Ok(3), Ok(0)));
+}
+
 fn kept(node: &Node, name: &str, kind: Kind) -> DynTable {
     let definition = TableDef::builder(name).kind(kind).copy(NodeId::of_name("n"), Storage::Disc);
     let definition = definition.attribute("id", Type::Int).attribute("n", Type::Int).index("by_n", ["n"]);

@@ -415,6 +415,20 @@ fn a_change_that_is_too_large_changes_nothing_and_chunks_get_it_done() {
 }
 
 #[test]
+fn chunks_of_nothing_are_of_one_row() {
+    // Aim: no endless loop, and nothing is left out. Method: chunks of 0 of each operation that has them.
+    let node = node();
+    let t = table(&node, Kind::Set);
+    (0..3).for_each(|id| t.insert(&row(id, 0)).expect("written"));
+    let mut open = t.chunks(Filter::everything(), 0).expect("opens");
+    let chunks = std::iter::from_fn(|| open.next_chunk().expect("read")).map(|chunk| chunk.len());
+    assert_eq!(chunks.take(10).collect::<Vec<_>>(), [1, 1, 1]);
+    assert_eq!(t.update_matching_in_chunks(Filter::everything(), &[("n", 1.into())], 0), Ok(3));
+    assert_eq!(t.delete_matching_in_chunks(Filter::equal("n", 1), 0), Ok(3));
+    assert!(t.is_empty().expect("read"));
+}
+
+#[test]
 fn sql_looks_into_lists_through_the_index_of_the_engine() {
     // Aim: what EXPLAIN promises holds over snapshots and transactions, own writes included, each row once. Method: the same
     // condition with the index and behind a function that hides it.
