@@ -519,6 +519,7 @@ pub(crate) fn lost_by(conflict: &Conflict) -> Option<Lost> {
         | Conflict::Unfit { .. }
         | Conflict::Full { .. }
         | Conflict::Oversized { .. }
+        | Conflict::OutOfMemory { .. }
         | Conflict::Unreadable { .. } => None,
         Conflict::Locked { holder, .. } => Some(Lost::Conflict(Some(*holder))),
         Conflict::Read { .. } | Conflict::Range { .. } | Conflict::Aborted | Conflict::NotNow { .. } => {

@@ -43,6 +43,7 @@ pub struct NodeBuilder {
     pub(crate) listen: Option<String>,
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) disc: DiscOptions,
+    pub(crate) memory_max: u64,
 }
 
 /// What was checked.
@@ -54,6 +55,7 @@ pub(crate) struct Plan {
     pub(crate) members: Vec<(NodeId, String, String)>,
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) disc: DiscOptions,
+    pub(crate) memory_max: u64,
     /// Bound, when there are peers.
     pub(crate) listener: Option<std::net::TcpListener>,
     pub(crate) address: Option<SocketAddr>,
@@ -117,6 +119,17 @@ impl NodeBuilder {
         self
     }
 
+    /// Bounds the bytes of memory that all its tables may hold here ([`Status::memory_bytes`](crate::Status::memory_bytes)); 0,
+    /// the default, is no bound. Past it transactions that would grow a table with a copy here are refused
+    /// ([`Error::MemoryFull`]), on whichever member they begin; reads, deletions, replacements of rows by none that are larger
+    /// and changes of the schema go on, and tables that evict make room instead. What members have agreed on is always
+    /// taken, a start and a catch-up included. It may be passed by a sixty-fourth (16 MiB at most) and what transactions that
+    /// prepare at the same moment add; leave room for that, and for what the process needs beside its tables.
+    pub fn memory_max(mut self, bytes: u64) -> NodeBuilder {
+        self.memory_max = bytes;
+        self
+    }
+
     /// Starts the node. An embedded one is ready at once; a member serves once all members have met and its tables are
     /// loaded ([`Node::wait_for_tables`]).
     ///
@@ -162,9 +175,9 @@ impl NodeBuilder {
         };
         let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let members = members.into_iter().map(|(id, (name, address))| (id, name, address)).collect();
-        let disc = self.disc;
+        let (disc, memory_max) = (self.disc, self.memory_max);
         disc.check()?;
-        Ok(Plan { name, cluster, me, members, data_dir: self.data_dir, disc, listener, address })
+        Ok(Plan { name, cluster, me, members, data_dir: self.data_dir, disc, memory_max, listener, address })
     }
 }
 

@@ -212,6 +212,20 @@ pub enum Error {
         /// The table.
         table: String,
     },
+    /// The tables of a member that keeps a copy hold as much memory as they may
+    /// ([`NodeBuilder::memory_max`](crate::NodeBuilder::memory_max)), and the transaction would grow one of them. Nothing
+    /// changed; a retry may succeed when rows have gone.
+    #[error(
+        "the tables of member {member} hold {held} bytes of memory and may hold {bound}: delete rows, or start it with a larger bound"
+    )]
+    MemoryFull {
+        /// Its name.
+        member: String,
+        /// What they hold.
+        held: u64,
+        /// What they may hold.
+        bound: u64,
+    },
     /// The table pushes rows out when it is full, and this one is so large that it would push out all others and itself.
     /// Nothing changed; the same row will not fit next time.
     #[error(

@@ -81,6 +81,9 @@ impl Node {
         if let Some(disc) = &disc {
             disc.begin(incarnation)?;
         }
+        if plan.memory_max > 0 {
+            store.bound_memory(plan.me, plan.memory_max);
+        }
         let config = ReplicaConfig {
             node: plan.me,
             incarnation: me.incarnation,

@@ -185,6 +185,9 @@ impl Runs {
             }
             Conflict::Unreadable { table } => self.core.not_prepared(*table),
             Conflict::Full { table } => Error::TableFull { table: self.core.table_name(*table) },
+            Conflict::OutOfMemory { member, held, most } => {
+                Error::MemoryFull { member: self.core.member_name(*member), held: *held, bound: *most }
+            }
             Conflict::Oversized { table, key, bytes } => self.oversized(*table, key, *bytes),
             other => Error::abort(other.to_string()),
         }

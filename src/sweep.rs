@@ -48,6 +48,7 @@ impl Sweep {
         let under_way = std::mem::take(&mut *self.under_way.lock());
         under_way.into_iter().for_each(|removal| self.settle(removal));
         core.store.let_rest(now.wall_ms);
+        core.store.weigh(now.mono_ns / 1_000_000);
         for table in core.store.tables_to_sweep() {
             if core.replica.sweeps(table.id()) && !self.removes_expired(&table) {
                 self.expire(core, &table, now.wall_ms);

@@ -7,6 +7,11 @@ use crate::range_lock::RangeLocks;
 use crate::row::Body;
 use crate::table::Table;
 
+/// Bytes of a key with its rows; nothing where it has none.
+pub(crate) fn size(key: &Key, body: Option<&Body>) -> u64 {
+    body.map_or(0, |body| (body.bytes() + key.len()) as u64)
+}
+
 /// How much a change adds, less what it takes away.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Growth {
@@ -18,8 +23,18 @@ impl Growth {
     /// Of a key that changes from one body to another.
     pub(crate) fn of(key: &Key, old: Option<&Body>, new: Option<&Body>) -> Growth {
         let rows = |body: Option<&Body>| body.map_or(0, |body| body.rows().len() as i64);
-        let bytes = |body: Option<&Body>| body.map_or(0, |body| (body.bytes() + key.len()) as i64);
+        let bytes = |body: Option<&Body>| size(key, body) as i64;
         Growth { rows: rows(new) - rows(old), bytes: bytes(new) - bytes(old) }
+    }
+}
+
+impl Growth {
+    pub(crate) fn rows(self) -> i64 {
+        self.rows
+    }
+
+    pub(crate) fn bytes(self) -> i64 {
+        self.bytes
     }
 }
 
@@ -39,7 +54,7 @@ impl Table {
     /// How many bytes too large this is to be kept among others where rows are pushed out; nothing where it is not.
     #[inline]
     pub(crate) fn oversized(&self, key: &Key, new: Option<&Body>) -> Option<u64> {
-        let bytes = new.map_or(0, |body| (body.bytes() + key.len()) as u64);
+        let bytes = size(key, new);
         (bytes > self.row_bytes_max).then_some(bytes)
     }
 

@@ -4,6 +4,7 @@
 //! The order is quick_cache's: Clock-PRO with the small first queue and the ghosts of S3-FIFO (Yang et al., SOSP 2023), so
 //! that a scan of keys that are asked for once does not push out those that are asked for often.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +28,11 @@ struct Seat {
     queued_ms: AtomicU64,
 }
 
+thread_local! {
+    /// Who is pushed out while this thread makes an order smaller: the cache does not tell otherwise.
+    static SQUEEZED: RefCell<Option<Vec<Key>>> = const { RefCell::new(None) };
+}
+
 /// The rows of one table in the order in which they may go.
 pub(crate) struct Eviction {
     seats: Cache<Key, Arc<Seat>, ByWeight, FixedState, Victims>,
@@ -36,6 +42,8 @@ pub(crate) struct Eviction {
     idle: Mutex<BTreeSet<(u64, Key)>>,
     /// Named and not yet deleted. A leaf lock.
     victims: Mutex<Vec<Key>>,
+    /// Most that one row may weigh while the order is smaller than it is defined; else the largest number.
+    weight_max: AtomicU64,
 }
 
 /// What a row weighs, so that one bound serves for both.
@@ -43,7 +51,13 @@ pub(crate) struct Eviction {
 struct Scale {
     rows_max: Option<u64>,
     bytes_max: Option<u64>,
+    /// By how many bits rows or bytes are finer than they are: so that the order may become smaller and larger again very
+    /// often before its parts, which are rounded down each time, have lost anything.
+    finer: u32,
 }
+
+/// An order that is squeezed lets go of one of so many parts.
+const SQUEEZED_PARTS: u64 = 16;
 
 /// Bytes of the bound for each part of the order: a part takes no row that is longer than 97 % of it.
 const PART_BYTES_MIN: u64 = (ROW_BYTES_MAX + KEY_BYTES_MAX) as u64 / 31 * 32 + 32;
@@ -55,9 +69,12 @@ impl Scale {
     fn of(retention: &Retention) -> Scale {
         let bound = |bound: Option<u64>| bound.filter(|_| retention.evict);
         match (bound(retention.rows_max), bound(retention.bytes_max)) {
-            // One row passes no bound in bytes that it was let in by.
-            (Some(1), _) => Scale { rows_max: Some(1), bytes_max: None },
-            (rows_max, bytes_max) => Scale { rows_max, bytes_max },
+            // One row passes no bound in bytes that it was let in by, and fills what is kept for new ones.
+            (Some(1), _) => Scale { rows_max: Some(1), bytes_max: None, finer: 0 },
+            (rows_max, bytes_max) => {
+                let finer = rows_max.or(bytes_max).map_or(0, |most| PARTS.checked_div(most).unwrap_or(0));
+                Scale { rows_max, bytes_max, finer: finer.checked_ilog2().unwrap_or(0) }
+            }
         }
     }
 
@@ -71,8 +88,8 @@ impl Scale {
     fn capacity(self) -> u64 {
         match (self.rows_max, self.bytes_max) {
             (None, None) => u64::MAX >> 8,
-            (Some(rows), None) => rows,
-            (None, Some(bytes)) => bytes,
+            (Some(rows), None) => rows << self.finer,
+            (None, Some(bytes)) => bytes << self.finer,
             (Some(_), Some(_)) => PARTS,
         }
     }
@@ -80,8 +97,8 @@ impl Scale {
     /// With both bounds a row weighs its share of the tighter one, rounded up: neither is passed.
     fn weight(self, bytes: u64) -> u64 {
         match (self.rows_max, self.bytes_max) {
-            (None, None) | (Some(_), None) => 1,
-            (None, Some(_)) => bytes.max(1),
+            (None, None) | (Some(_), None) => 1 << self.finer,
+            (None, Some(_)) => bytes.max(1) << self.finer,
             (Some(rows), Some(most)) => {
                 let share = |part: u64, whole: u64| part.saturating_mul(PARTS).div_ceil(whole.max(1));
                 share(1, rows)
@@ -108,7 +125,10 @@ impl Lifecycle<Key, Arc<Seat>> for Victims {
     type RequestState = Vec<(Key, Arc<Seat>)>;
 
     fn on_evict(&self, out: &mut Self::RequestState, key: Key, seat: Arc<Seat>) {
-        out.push((key, seat));
+        SQUEEZED.with_borrow_mut(|squeezed| match squeezed {
+            Some(squeezed) => squeezed.push(key),
+            None => out.push((key, seat)),
+        });
     }
 }
 
@@ -132,6 +152,7 @@ impl Eviction {
             idle_ms: retention.idle_ms,
             idle: Mutex::default(),
             victims: Mutex::default(),
+            weight_max: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -153,6 +174,33 @@ impl Eviction {
         if !out.is_empty() {
             self.victims.lock().extend(out.into_iter().map(|(key, _)| key));
         }
+    }
+
+    /// Lets go of a sixteenth of what it holds, and takes no more than the rest until it is relaxed.
+    pub(crate) fn squeeze(&self) {
+        let held = self.seats.weight();
+        self.resize(held - held.div_ceil(SQUEEZED_PARTS));
+        let part = self.seats.shard_capacity();
+        self.weight_max.store(part - part.div_ceil(32), Ordering::Relaxed);
+    }
+
+    /// May fill up again.
+    pub(crate) fn relax(&self) {
+        self.resize(self.scale.capacity());
+        self.weight_max.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    fn resize(&self, capacity: u64) {
+        SQUEEZED.set(Some(Vec::new()));
+        self.seats.set_capacity(capacity.max(1));
+        let gone = SQUEEZED.take().unwrap_or_default();
+        self.victims.lock().extend(gone);
+    }
+
+    /// Whether a row of so many bytes finds a place by pushing others out; nothing where none are pushed out.
+    pub(crate) fn takes(&self, bytes: u64) -> Option<bool> {
+        let bounded = self.scale.rows_max.is_some() || self.scale.bytes_max.is_some();
+        bounded.then(|| self.scale.weight(bytes) <= self.weight_max.load(Ordering::Relaxed))
     }
 
     /// A row was read.

@@ -13,6 +13,7 @@ use crate::backing::Attached;
 use crate::clock::Clock;
 use crate::flight::Flight;
 use crate::limits::RETIRED_AT_ONCE;
+use crate::memory_bound::MemoryBound;
 
 pub(crate) struct Heap {
     pub(crate) clock: Arc<Clock>,
@@ -20,6 +21,8 @@ pub(crate) struct Heap {
     pub(crate) flight: Flight,
     /// What tables on disc alone are read from; without it they are tables in memory.
     pub(crate) attached: OnceLock<Attached>,
+    /// Of what all tables hold together.
+    pub(crate) memory: MemoryBound,
 }
 
 impl Heap {
@@ -29,6 +32,7 @@ impl Heap {
             collector: Arc::new(Collector::new().batch_size(RETIRED_AT_ONCE)),
             flight: Flight::default(),
             attached: OnceLock::new(),
+            memory: MemoryBound::default(),
         }
     }
 }

@@ -52,6 +52,7 @@ pub mod limits;
 pub mod load;
 mod lock;
 mod memory;
+mod memory_bound;
 pub mod order;
 mod prefetch;
 mod prepare;

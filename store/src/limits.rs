@@ -55,6 +55,13 @@ pub const LOCK_SHARDS: usize = 64;
 /// Stripes of a table's counters and queues: more than the threads that write at a time on the machines meant here.
 pub const STRIPES: usize = 16;
 
+/// Bytes that one writer may add before it is measured what all tables hold, where that is bounded: with all stripes 16 MiB
+/// that nobody knows of.
+pub(crate) const MEMORY_STEP_BYTES_MAX: u64 = 1 << 20;
+
+/// The same where the bound is small: a measure takes some microseconds.
+pub(crate) const MEMORY_STEP_BYTES_MIN: u64 = 16 << 10;
+
 /// How long a deletion (and an index entry that no row has any more) stays findable after its commit, in milliseconds, so
 /// that a transaction which read the range before can be told. One that took longer to prepare is refused in that range.
 pub const DELETION_KEPT_MS: u64 = 2_000;

@@ -2,9 +2,12 @@
 //! on the way of a read. Blocks, cells, the hash's groups, the nodes of trees and the queues are known to the byte; what lies
 //! in the nodes of the queue of deadlines and in the keys of rows that are gone is taken as on the average.
 
+use std::sync::Arc;
+
 use seize::LocalGuard;
 
 use crate::cell::Cell;
+use crate::index::Index;
 use crate::row::{Body, Head, Row};
 use crate::table::Table;
 use crate::tree::Tree;
@@ -89,6 +92,20 @@ impl Table {
             + rows.backing.as_ref().map_or(0, |backing| backing.bytes())
             + rows.fixed_bytes();
         all as u64
+    }
+
+    /// Bytes of what has been deleted and is kept a little longer: keys, and entries of indexes that have one for each row.
+    pub(crate) fn leaving_bytes(&self) -> u64 {
+        let guard = self.pin();
+        let counted = self.rows.counted();
+        let (cells, keys) = (self.rows.cells.len(), counted.keys.max(0) as usize);
+        let deleted = cells.saturating_sub(keys) * (CELL_BYTES + HEAD_BYTES + self.key_heap_bytes(&guard));
+        let vanished = |index: &Arc<Index>| {
+            let (entries, rows) = (index.len(), counted.rows.max(0) as u64);
+            index.bytes() as u64 * entries.saturating_sub(rows) / entries.max(1)
+        };
+        let plain = self.indexes.iter().filter(|index| !index.def.multi);
+        deleted as u64 + plain.map(vanished).sum::<u64>()
     }
 
     /// Its indexes by name, each with its entries: those of rows, and those that no row has any more and that are kept a

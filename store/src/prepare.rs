@@ -15,7 +15,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
-use crate::admission::Growth;
+use seize::Guard as _;
+
+use crate::admission::{Growth, size};
 use crate::catalog::{SCHEMA_TABLE, table_of_schema_key};
 use crate::cell::{Cell, CellAt, CellRef};
 use crate::change::changed;
@@ -113,7 +115,7 @@ impl<'a> Steps<'a> {
         let mut order: Vec<&Write> = self.work.writes.iter().collect();
         order.sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
         let mut changes = self.changes(&order)?;
-        changes.chunk_by(|a, b| a.table.id() == b.table.id()).try_for_each(check_room)?;
+        changes.chunk_by(|a, b| a.table.id() == b.table.id()).try_for_each(|same| self.check_room(same))?;
         self.lock_unique_values(&changes)?;
         self.place_marks(&mut changes, progress)?;
         self.announce_ranges(progress)?;
@@ -186,6 +188,24 @@ impl<'a> Steps<'a> {
             changes.push(Change { table, key, cell, old, new });
         }
         Ok(changes)
+    }
+
+    /// The changes of one table do not grow it past its bounds, nor all tables past theirs.
+    fn check_room(&self, changes: &[Change<'_>]) -> Result<(), Conflict> {
+        let (table, bounded) = (changes[0].table, self.store.memory_is_bounded());
+        let growth = |change: &Change<'_>| Growth::of(change.key, change.old.as_ref(), change.new.as_ref());
+        if !table.def.retention.refuses() && !bounded {
+            return Ok(());
+        }
+        let growth = changes.iter().map(growth).sum();
+        if !table.has_room(growth) {
+            return Err(Conflict::Full { table: table.id() });
+        }
+        if !bounded {
+            return Ok(());
+        }
+        let largest = changes.iter().map(|change| size(change.key, change.new.as_ref())).max().unwrap_or(0);
+        self.store.let_in(table, growth, largest, self.guard.thread_id())
     }
 
     fn lock_unique_values(&self, changes: &[Change<'_>]) -> Result<(), Stop> {
@@ -394,16 +414,6 @@ impl<'a> Steps<'a> {
             true => Err(Conflict::Range { table: change.table.id() }),
             false => Ok(()),
         }
-    }
-}
-
-/// The changes of one table do not grow it past its bounds.
-fn check_room(changes: &[Change<'_>]) -> Result<(), Conflict> {
-    let table = changes[0].table;
-    let growth = |change: &Change<'_>| Growth::of(change.key, change.old.as_ref(), change.new.as_ref());
-    match table.has_room(changes.iter().map(growth).sum()) {
-        true => Ok(()),
-        false => Err(Conflict::Full { table: table.id() }),
     }
 }
 

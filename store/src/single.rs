@@ -18,7 +18,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use seize::{Guard as _, LocalGuard};
 
-use crate::admission::Growth;
+use crate::admission::{Growth, size};
 use crate::cell::CellRef;
 use crate::change;
 use crate::commit::TIDY_PER_MARK;
@@ -128,9 +128,10 @@ impl Store {
         };
         let new = changed(table.def.kind, old.as_deref(), op);
         let Some(mut new) = new else { return Some(Ok(Ended::Done(answer))) };
-        let full = || !table.has_room(Growth::of(key, old.as_deref(), new.as_ref()));
-        let misfit = || !table.fits(new.as_ref()) || table.oversized(key, new.as_ref()).is_some();
-        if misfit() || (table.def.retention.refuses() && full()) {
+        let misfit = !table.fits(new.as_ref()) || table.oversized(key, new.as_ref()).is_some();
+        if misfit
+            || (self.may_refuse(table) && !self.has_room(table, key, old.as_deref(), new.as_ref(), guard))
+        {
             return None;
         }
         if let (Some(cell), Some(Body::Row(row))) = (&known, &mut new)
@@ -156,6 +157,26 @@ impl Store {
         let oldest = if fresh { at } else { self.snapshots.oldest() };
         let left = self.follow_commit(table, &cell, old.as_deref(), new.as_deref(), at, oldest, guard);
         Some(Ok(if left { Ended::Untidy(answer) } else { Ended::Done(answer) }))
+    }
+}
+
+impl Store {
+    fn may_refuse(&self, table: &Table) -> bool {
+        table.def.retention.refuses() || self.memory_is_bounded()
+    }
+
+    #[cold]
+    fn has_room(
+        &self,
+        table: &Table,
+        key: &Key,
+        old: Option<&Body>,
+        new: Option<&Body>,
+        guard: &LocalGuard<'_>,
+    ) -> bool {
+        let growth = Growth::of(key, old, new);
+        let let_in = || self.let_in(table, growth, size(key, new), guard.thread_id()).is_ok();
+        table.has_room(growth) && (!self.memory_is_bounded() || let_in())
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::disc::DiscError;
-use crate::ids::{IndexId, SchemaVersion, TableId, TxId};
+use crate::ids::{IndexId, NodeId, SchemaVersion, TableId, TxId};
 use crate::key::{Key, KeyRange};
 use crate::row::Row;
 use crate::schema::TableDef;
@@ -183,6 +183,16 @@ pub enum Conflict {
         key: Key,
         /// Its bytes, with the key's.
         bytes: u64,
+    },
+    /// A member's tables hold as much memory as they may. Nothing was changed; it may succeed when rows have gone.
+    #[error("the tables of {member} hold {held} bytes of memory, and may hold {most}")]
+    OutOfMemory {
+        /// Whose.
+        member: NodeId,
+        /// What they hold.
+        held: u64,
+        /// What they may.
+        most: u64,
     },
 }
 

@@ -2,6 +2,7 @@
 
 mod agree;
 mod backups;
+mod bounds;
 mod disc;
 mod disc_only;
 mod evolution;

@@ -12,6 +12,7 @@ mod hard_stop;
 mod isolation;
 mod lifetimes;
 mod listen;
+mod memory;
 mod orders;
 mod patterns;
 mod readers;

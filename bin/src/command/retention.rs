@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use hypermnesia::{calendar, size};
 use hypermnesia_rpc::client::{Lifetime, TableDefinition, TableSpec};
+use serde::Deserialize;
 
 use crate::output::many;
 
@@ -26,7 +27,8 @@ impl FromStr for Length {
 }
 
 /// A number of bytes: `64MiB`, `2GiB`, `4194304`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub(crate) struct Size(pub(crate) u64);
 
 impl FromStr for Size {
@@ -35,6 +37,14 @@ impl FromStr for Size {
     fn from_str(text: &str) -> Result<Size, String> {
         let wrong = || format!("{text:?} is no size; one looks like 64MiB, 2GiB or 4194304");
         size::size(text).filter(|bytes| *bytes > 0).map(Size).ok_or_else(wrong)
+    }
+}
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Size, String> {
+        text.parse()
     }
 }
 

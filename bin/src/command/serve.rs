@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::has_host_and_port;
+use crate::command::retention::Size;
 use crate::{child, descriptors, metrics, output};
 
 /// How long the threads of a node that has failed may take to end.
@@ -37,6 +38,9 @@ pub(crate) struct ServeArgs {
     /// All members with the addresses at which they reach each other. Default: this one alone.
     #[arg(long, value_delimiter = ',', value_name = "NAME=PEER_ADDR,...")]
     members: Vec<String>,
+    /// Most memory that all its tables may hold (64MiB, 2GiB); what would grow them past it is refused. Default: no bound.
+    #[arg(long, value_name = "SIZE")]
+    memory_max: Option<Size>,
     /// The cluster's name; members of different clusters refuse each other.
     #[arg(long)]
     cluster: Option<String>,
@@ -64,6 +68,7 @@ struct Settings {
     peer: Option<String>,
     #[serde(default)]
     members: BTreeMap<String, String>,
+    memory_max: Option<Size>,
     cluster: Option<String>,
     metrics: Option<SocketAddr>,
     #[serde(default)]
@@ -138,6 +143,9 @@ fn builder(settings: &Settings) -> NodeBuilder {
     if let Some(cluster) = &settings.cluster {
         builder = builder.cluster(cluster);
     }
+    if let Some(Size(bytes)) = settings.memory_max {
+        builder = builder.memory_max(bytes);
+    }
     if let Some(peer) = &settings.peer {
         builder = builder.peer_addr(peer);
     }
@@ -168,6 +176,7 @@ fn settings(args: ServeArgs) -> Result<Settings> {
     settings.data = args.data.or(settings.data);
     settings.client = args.client.or(settings.client);
     settings.peer = args.peer.or(settings.peer);
+    settings.memory_max = args.memory_max.or(settings.memory_max);
     settings.cluster = args.cluster.or(settings.cluster);
     settings.metrics = args.metrics.or(settings.metrics);
     settings.insecure |= args.insecure;
@@ -252,10 +261,12 @@ mod tests {
         // Aim: one way to read settings. Method: a file with everything, options over it, then a misspelt key.
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("n1.toml");
-        std::fs::write(&path, "name = 'n1'\nclient = '127.0.0.1:1'\n[members]\nn1 = 'a:1'\n").unwrap();
+        let text = "name = 'n1'\nclient = '127.0.0.1:1'\nmemory_max = '2GiB'\n[members]\nn1 = 'a:1'\n";
+        std::fs::write(&path, text).unwrap();
         let args = ServeArgs { config: Some(path.clone()), name: Some("n2".into()), ..ServeArgs::default() };
         let read = settings(args).unwrap();
         assert_eq!((read.name.as_deref(), read.members.len()), (Some("n2"), 1));
+        assert_eq!(read.memory_max, Some(Size(2 << 30)));
         std::fs::write(&path, "nam = 'n1'").unwrap();
         let wrong = settings(ServeArgs { config: Some(path), ..ServeArgs::default() }).unwrap_err();
         assert!(format!("{wrong:#}").contains("nam"), "{wrong:#}");

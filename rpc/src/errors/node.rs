@@ -83,6 +83,7 @@ fn kind_of(error: &NodeError) -> ErrorKind {
         | NodeError::TooLarge { .. }
         | NodeError::TableFull { .. }
         | NodeError::RowTooLarge { .. }
+        | NodeError::MemoryFull { .. }
         | NodeError::SequenceExhausted { .. }
         | NodeError::IndexEntryTooLong { .. } => ErrorKind::Limit,
         NodeError::Damaged { .. } | NodeError::Disc(_) => ErrorKind::Storage,
