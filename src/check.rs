@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use hypermnesia_store::disc::{self, CheckedTable, DiscError, IMAGE_NAME, RealDisc};
+use hypermnesia_store::disc::{self, CheckedFile, CheckedTable, Disc, DiscError, IMAGE_NAME, RealDisc};
 
 use crate::error::{Error, Result};
+use crate::machine;
 
 /// Says what was given, and which directories below it may have been meant.
 fn no_data_directory(given: &Path) -> String {
@@ -22,8 +23,7 @@ fn no_data_directory(given: &Path) -> String {
 /// directory open; nothing is changed but pages of the image's own book-keeping: those that can be mended, and those that say
 /// that it was open.
 ///
-/// The log is not read: rows that no checkpoint has taken yet are not counted. It is checked as a whole whenever a node opens
-/// the directory, which refuses what is damaged there.
+/// Rows that no checkpoint has taken yet are in the log alone, which [`check_log`] reads.
 ///
 /// # Errors
 /// [`Error::Disc`]: the directory is in use, is none, or is damaged beyond telling tables apart.
@@ -37,13 +37,29 @@ fn no_data_directory(given: &Path) -> String {
 /// # Ok::<(), hypermnesia::Error>(())
 /// ```
 pub fn check_directory(directory: impl AsRef<Path>) -> Result<Vec<CheckedTable>> {
-    let told = |error: DiscError| Error::Disc(error.to_string());
-    let directory = directory.as_ref();
+    disc::check(&opened(directory.as_ref())?).map_err(told)
+}
+
+/// Reads the identity of a data directory and every record of its log, and says of each file what is wrong with it, if
+/// anything: what a node would refuse to start with. It goes on behind what is damaged. No node may have the directory open;
+/// nothing is changed but what says that the image was open.
+///
+/// # Errors
+/// [`Error::Disc`]: the directory is in use, is none, or cannot be read.
+pub fn check_log(directory: impl AsRef<Path>) -> Result<Vec<CheckedFile>> {
+    disc::check_log(&opened(directory.as_ref())?, machine::boot()).map_err(told)
+}
+
+fn told(error: DiscError) -> Error {
+    Error::Disc(error.to_string())
+}
+
+fn opened(directory: &Path) -> Result<Arc<dyn Disc>> {
     if !directory.is_dir() {
         return Err(Error::Disc(format!("{} is no directory", directory.display())));
     }
     if !directory.join(IMAGE_NAME).exists() {
         return Err(Error::Disc(no_data_directory(directory)));
     }
-    disc::check(&(Arc::new(RealDisc::open(directory).map_err(told)?) as _)).map_err(told)
+    Ok(Arc::new(RealDisc::open(directory).map_err(told)?))
 }

@@ -90,7 +90,7 @@ mod within;
 
 pub use async_transaction::{AsyncTransaction, Mark};
 pub use builder::NodeBuilder;
-pub use check::check_directory;
+pub use check::{check_directory, check_log};
 pub use continuation::Continuation;
 pub use error::{Error, Result};
 pub use event::{
@@ -99,7 +99,7 @@ pub use event::{
 pub use hypermnesia_query as sql;
 pub use hypermnesia_query::{Column, ErrorKind as QueryErrorKind, Filter, Pattern, QueryError, Sink};
 pub use hypermnesia_replication::{Event as ClusterEvent, Outcome};
-pub use hypermnesia_store::disc::CheckedTable;
+pub use hypermnesia_store::disc::{CheckedFile, CheckedTable};
 pub use hypermnesia_store::work::LockMode;
 pub use hypermnesia_store::{
     Ack, Attribute, Body, IndexDef, Key, KeyRange, Kind, NodeId, Retention, Row, RowError, SchemaError,

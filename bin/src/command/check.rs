@@ -4,34 +4,69 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use hypermnesia::CheckedFile;
 use hypermnesia_rpc::Value;
 
 use crate::args::Global;
 use crate::output;
 
-/// Read every row in the image of a data directory and say what is damaged. The log is checked by a start of the member.
+/// The file in which the tables are.
+const IMAGE_NAME: &str = "image.redb";
+
+/// Read identity, log and image of a data directory, every record and every row, and say what is damaged.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
     /// The data directory of a member that does not run.
     directory: PathBuf,
 }
 
-/// Prints what was found of each table; fails when anything is damaged.
+/// Prints what was found of each file and each table; fails when anything is damaged.
 pub(crate) async fn run(global: &Global, args: CheckArgs) -> Result<()> {
     let directory = args.directory.clone();
-    let tables = tokio::task::spawn_blocking(move || hypermnesia::check_directory(directory)).await??;
-    let mut out = output::stdout(global.format, &["table", "keys", "damage"])?;
-    for table in &tables {
-        let damage = table.damage.as_ref().map_or(Value::Null, |damage| Value::from(damage.to_string()));
+    let look = move || {
+        Ok::<_, hypermnesia::Error>((
+            hypermnesia::check_log(&directory)?,
+            hypermnesia::check_directory(&directory),
+        ))
+    };
+    let (files, tables) = tokio::task::spawn_blocking(look).await??;
+    let mut out = output::stdout(global.format, &["file", "records", "table", "keys", "damage"])?;
+    let told = |damage: Option<String>| damage.map_or(Value::Null, Value::from);
+    for file in &files {
+        let name = file.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let damage = file.damage.as_ref().map(ToString::to_string);
+        out.row(&[name.into(), file.records.into(), Value::Null, Value::Null, told(damage)])?;
+    }
+    for table in tables.as_deref().unwrap_or_default() {
         let name = table.name.clone().unwrap_or_else(|| table.table.to_string());
-        out.row(&[name.into(), table.keys.into(), damage])?;
+        let damage = table.damage.as_ref().map(ToString::to_string);
+        out.row(&[IMAGE_NAME.into(), Value::Null, name.into(), table.keys.into(), told(damage)])?;
     }
     out.finish()?;
-    output::note(
-        "keys are those in the image: what only the log has yet is not among them; a start of the member checks the log",
-    );
-    match tables.iter().filter(|table| table.damage.is_some()).count() {
-        0 => Ok(()),
-        count => bail!("{count} of {} tables in {} are damaged", tables.len(), args.directory.display()),
+    files.iter().for_each(tell_torn);
+    output::note("keys are those in the image: what only the log has yet is not among them");
+    let damaged = files.iter().filter(|file| file.damage.is_some()).count();
+    let (tables, damaged) = match tables {
+        Ok(tables) => (tables.len(), damaged + tables.iter().filter(|table| table.damage.is_some()).count()),
+        Err(image) if damaged == 0 => return Err(image.into()),
+        Err(image) => bail!("{image}; {damaged} other files in {} are damaged", args.directory.display()),
+    };
+    if damaged == 0 {
+        return Ok(());
+    }
+    bail!(
+        "{damaged} of {} files and {tables} tables in {} are damaged",
+        files.len(),
+        args.directory.display()
+    )
+}
+
+fn tell_torn(file: &CheckedFile) {
+    if let Some((offset, bytes)) = file.torn {
+        output::note(format!(
+            "{} ends torn at byte {offset}, as an end by force may leave it: a start cuts off the {bytes} bytes behind that and \
+             keeps them aside",
+            file.file.display()
+        ));
     }
 }

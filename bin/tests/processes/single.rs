@@ -114,6 +114,43 @@ fn check_counts_what_a_stop_has_left_and_finds_one_flipped_bit() {
 }
 
 #[test]
+fn check_finds_a_flipped_bit_in_the_log_and_in_the_identity() {
+    // Aim: the exit code is the answer for the whole directory, and the file is named with the place. Method: a bit in each
+    // file but the image of a directory that was stopped, one at a time; and none.
+    let home = tempfile::tempdir().expect("the test holds this");
+    let data = home.path().to_str().expect("a name");
+    let server = Server::start(&["--data", data]);
+    server.says(&["table", "create", "t", "-a", "id:int", "--storage", "disc"]);
+    (0..20).for_each(|id| drop(server.says(&["put", "t", &id.to_string()])));
+    server.stop();
+    let checked = said(hmn(&["check", data, "--format", "json"], ""));
+    let files =
+        checked.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("an object"));
+    let records =
+        files.filter(|line| line["file"] == "log-000000000001.seg").map(|line| line["records"].as_u64());
+    assert!(records.sum::<Option<u64>>() > Some(20), "{checked}");
+    for name in ["log-000000000001.seg", "IDENTITY"] {
+        let file = home.path().join(name);
+        let whole = std::fs::read(&file).expect("it is there");
+        let used = whole.iter().rposition(|byte| *byte != 0).expect("something");
+        let mut bytes = whole.clone();
+        bytes[used / 2] ^= 1;
+        std::fs::write(&file, &bytes).expect("the test holds this");
+        let damaged = hmn(&["check", data, "--format", "json"], "");
+        assert_eq!(damaged.status.code(), Some(1), "{damaged:?}");
+        let lines = String::from_utf8_lossy(&damaged.stdout).into_owned();
+        let lines =
+            lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("an object"));
+        let hit: Vec<_> = lines.filter(|line| !line["damage"].is_null()).collect();
+        assert_eq!(hit.len(), 1, "{hit:?}");
+        assert_eq!(hit[0]["file"], name);
+        let place = hit[0]["damage"].as_str().expect("a text");
+        assert!(place.contains("is damaged") && (name == "IDENTITY" || place.contains("at byte")), "{place}");
+        std::fs::write(&file, &whole).expect("the test holds this");
+    }
+}
+
+#[test]
 fn transactions_as_json_lines() {
     // Aim: each kind of line is one transaction with the right end. Method: lines in, all answers out.
     let server = Server::start(&[]);

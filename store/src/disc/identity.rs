@@ -95,6 +95,13 @@ impl Identity {
 
     /// Reads it, if there is one, and lets nobody but its owner pass.
     pub(crate) fn find(disc: &dyn Disc, opener: &Opener) -> Result<Option<Identity>> {
+        let identity = Identity::read(disc)?;
+        identity.iter().try_for_each(|identity| identity.admit(disc, opener))?;
+        Ok(identity)
+    }
+
+    /// Reads it, if there is one, whoever's it is.
+    pub(crate) fn read(disc: &dyn Disc) -> Result<Option<Identity>> {
         let path = disc.path(IDENTITY_NAME);
         let file = match disc.open(IDENTITY_NAME) {
             Ok(file) => file,
@@ -107,9 +114,7 @@ impl Identity {
             Ok(bytes)
         };
         let bytes = read().map_err(|error| DiscError::io(&path, "reading", error))?;
-        let identity = Identity::decode(&bytes, &path)?;
-        identity.admit(disc, opener)?;
-        Ok(Some(identity))
+        Identity::decode(&bytes, &path).map(Some)
     }
 
     fn decode(bytes: &[u8], path: &PathBuf) -> Result<Identity> {

@@ -152,7 +152,12 @@ fn admit(
 
 /// An image without its log, or a log whose beginning went into an image that is not there, is no data directory; nor is
 /// one without both whose identity says that there was a log.
-fn check_pair(disc: &dyn Disc, names: &[String], indexes: &[u64], known: Option<&Identity>) -> Result<()> {
+pub(super) fn check_pair(
+    disc: &dyn Disc,
+    names: &[String],
+    indexes: &[u64],
+    known: Option<&Identity>,
+) -> Result<()> {
     let image = names.iter().any(|name| name == IMAGE_NAME);
     let no_log = |what| Err(DiscError::corrupt(disc.path(&segment_name(1)), 0, what));
     match (image, indexes.first()) {
@@ -179,7 +184,7 @@ fn check_pair(disc: &dyn Disc, names: &[String], indexes: &[u64], known: Option<
 
 /// Segments that the image has whole, to be removed at the next trimming, and the others. Of those that were being removed
 /// when the machine stopped any may be left, so nothing more is asked of them.
-fn leftovers(headers: &[Header], applied: Position) -> (VecDeque<Closed>, &[Header]) {
+pub(super) fn leftovers(headers: &[Header], applied: Position) -> (VecDeque<Closed>, &[Header]) {
     let first = headers.iter().rposition(|header| header.start <= applied).unwrap_or(0);
     let (whole, rest) = headers.split_at(first);
     let closed = |header: &Header| Closed { index: header.index, end: header.start, bytes: header.capacity };

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-use hypermnesia_store::disc::{Crash, Disc, DiscError, MemDisc, Position, Warning};
+use hypermnesia_store::disc::{BootId, Crash, Disc, DiscError, MemDisc, Position, Warning, check_log};
 use hypermnesia_store::{Kind, Storage, TableDef};
 
 use crate::session::{BAG, Promised, RAM, Session, T, TRANSACTIONS, check, def, held, model, opener};
@@ -312,6 +313,61 @@ fn a_hole_behind_a_power_cut_ends_the_log_and_the_rest_is_kept_aside() {
             assert!(again.warnings.is_empty(), "byte {at}: {:?}", again.warnings);
         }
     }
+}
+
+/// The damage that a look through the log finds, in words, and whether it says that the log ends torn.
+fn looked_through(disc: &MemDisc) -> (Vec<String>, bool) {
+    let (found, boot) = (disc.crash(Crash::Kill), Some(BootId([disc.boots() as u8; 16])));
+    let files = check_log(&(Arc::new(found) as _), boot).expect("nobody has it open");
+    let damage = files.iter().filter_map(|file| file.damage.as_ref());
+    (damage.map(ToString::to_string).collect(), files.iter().any(|file| file.torn.is_some()))
+}
+
+#[test]
+fn a_look_through_the_log_finds_what_a_start_refuses() {
+    // Aim: `check` says of identity and log what a start would say, whose every error it has among its own, and of a log that
+    // opens nothing but that it ends torn. Method: flip bytes, cut and take away each file, stopped cleanly, killed, and
+    // with the power cut; open, and look through a copy.
+    let (killed, cut) = (unsynced().0.crash(Crash::Kill), unsynced().0.crash(Crash::KeepUnsynced));
+    let (mut refused, mut torn) = (0, 0);
+    for disc in [stopped(), killed, cut] {
+        for file in disc.list().expect("no fault is planted") {
+            if file.ends_with(".redb") {
+                continue;
+            }
+            let bytes = disc.bytes(&file).expect("it is there");
+            let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            let flips = (0..used).step_by(used.div_ceil(40).max(1)).map(|at| {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= 0x41;
+                Some(bytes)
+            });
+            let cuts =
+                [0, 1, 64, bytes.len() - 1].map(|length| Some(bytes[..length.min(bytes.len())].to_vec()));
+            for bytes in flips.chain(cuts).chain([None]) {
+                let changed = disc.crash(Crash::Kill);
+                match bytes {
+                    Some(bytes) => changed.overwrite(&file, bytes),
+                    None => changed.remove(&file).expect("it is there"),
+                }
+                let (damage, is_torn) = looked_through(&changed);
+                match Session::open(&changed) {
+                    Ok(session) => {
+                        assert_eq!(damage, [""; 0], "{file}");
+                        let said =
+                            session.warnings.iter().any(|warning| matches!(warning, Warning::Cut { .. }));
+                        assert_eq!(is_torn, said, "{file}");
+                        torn += u32::from(said);
+                    }
+                    Err(error) => {
+                        assert!(damage.contains(&error.to_string()), "{file}: {error}, and not {damage:?}");
+                        refused += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(refused > 100 && torn > 10, "{refused} were refused, {torn} were torn");
 }
 
 #[test]
