@@ -54,11 +54,8 @@ pub(crate) async fn run(global: &Global, args: CheckArgs) -> Result<()> {
     if damaged == 0 {
         return Ok(());
     }
-    bail!(
-        "{damaged} of {} files and {tables} tables in {} are damaged",
-        files.len(),
-        args.directory.display()
-    )
+    let all = files.len() + tables;
+    bail!("{damaged} of {all} files and tables in {} are damaged", args.directory.display())
 }
 
 fn tell_torn(file: &CheckedFile) {

@@ -101,7 +101,8 @@ fn check_counts_what_a_stop_has_left_and_finds_one_flipped_bit() {
     assert!((1..=18).contains(&keys("large")));
     assert!(keys("_schema") >= 2, "the definitions are a table too, and have its name");
     let image = home.path().join("n1/image.redb");
-    let mut bytes = std::fs::read(&image).expect("it is there");
+    let whole = std::fs::read(&image).expect("it is there");
+    let mut bytes = whole.clone();
     let row = b"row number 7";
     let found: Vec<_> = bytes.windows(row.len()).enumerate().filter(|(_, found)| found == row).collect();
     let places: Vec<_> = found.into_iter().map(|(at, _)| at).collect();
@@ -111,6 +112,16 @@ fn check_counts_what_a_stop_has_left_and_finds_one_flipped_bit() {
     let damaged = hmn(&["check", &data], "");
     assert_eq!(damaged.status.code(), Some(1), "{damaged:?}");
     assert!(String::from_utf8_lossy(&damaged.stderr).contains("damaged"), "{damaged:?}");
+    // What redb meets as a fault of its own is told as damage, and not as a fault of the program before.
+    for page in 1..=4 {
+        let mut bytes = whole.clone();
+        bytes[page * 4096 + 2] ^= 0x41;
+        std::fs::write(&image, bytes).expect("the test holds this");
+        let damaged = hmn(&["check", &data], "");
+        let said = String::from_utf8_lossy(&damaged.stderr).into_owned();
+        assert_eq!(damaged.status.code(), Some(1), "{said}");
+        assert!(!said.contains("panicked") && said.contains("damaged"), "{said}");
+    }
 }
 
 #[test]

@@ -1,11 +1,17 @@
 //! redb as the image uses it: its errors in our words, its panics as damage, and the database closed under guard whichever way
 //! it goes, so that an opening that finds damage closes the file too.
+//!
+//! A panic that is caught here is told as an error, so it is not printed as a fault of the program before: the hook of the
+//! process is wrapped once, in one that is silent on a thread inside such a call and passes everything else on.
 
+use std::any::Any;
+use std::cell::Cell;
 use std::io::ErrorKind;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::Once;
 
 use redb::Database;
 
@@ -40,7 +46,7 @@ impl Drop for OpenDatabase {
         // SAFETY: it is not used again: this is the only place that takes it, and it runs once.
         let database = unsafe { ManuallyDrop::take(&mut self.0) };
         // What goes wrong here is found at the next opening.
-        drop(catch_unwind(AssertUnwindSafe(|| drop(database))));
+        drop(caught(|| drop(database)));
     }
 }
 
@@ -65,6 +71,40 @@ pub(super) fn told(path: &PathBuf, doing: &'static str, error: impl Into<redb::E
 
 /// redb asserts on pages that are not what they should be: that is damage, and no end of the process.
 pub(super) fn guarded<T>(path: &PathBuf, read: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(DiscError::corrupt(path, 0, "a page of the image is not what it should be")))
+    caught(read).unwrap_or_else(|panic| {
+        let what = format!("a page of the image is not what it should be ({})", words(&*panic));
+        Err(DiscError::corrupt(path, 0, what))
+    })
+}
+
+/// What a panic said.
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a check of redb failed")
+}
+
+thread_local! {
+    /// Calls that this thread is in whose panics are caught.
+    static CAUGHT: Cell<u32> = const { Cell::new(0) };
+}
+
+static WRAPPED: Once = Once::new();
+
+/// As `catch_unwind`, without a word of the panic elsewhere.
+fn caught<T>(call: impl FnOnce() -> T) -> std::thread::Result<T> {
+    // The hook cannot be changed by a thread that panics, as one may that closes a database. Then a second panic is told.
+    if !std::thread::panicking() {
+        WRAPPED.call_once(|| {
+            let before = panic::take_hook();
+            panic::set_hook(Box::new(move |info| {
+                if CAUGHT.get() == 0 {
+                    before(info);
+                }
+            }));
+        });
+    }
+    CAUGHT.set(CAUGHT.get() + 1);
+    let ended = catch_unwind(AssertUnwindSafe(call));
+    CAUGHT.set(CAUGHT.get() - 1);
+    ended
 }
