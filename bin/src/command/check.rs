@@ -61,8 +61,8 @@ pub(crate) async fn run(global: &Global, args: CheckArgs) -> Result<()> {
 fn tell_torn(file: &CheckedFile) {
     if let Some((offset, bytes)) = file.torn {
         output::note(format!(
-            "{} ends torn at byte {offset}, as an end by force may leave it: a start cuts off the {bytes} bytes behind that and \
-             keeps them aside",
+            "the log ends at byte {offset} of {}, and what stands behind it is no whole record, as a power cut or an end by force \
+             leaves it: a start cuts off {bytes} bytes and keeps them aside",
             file.file.display()
         ));
     }

@@ -1,6 +1,10 @@
 //! What stands behind the end of the log after a power cut: parts of records that nobody was promised. It is cut off, so that
 //! it never looks like a record later, and kept in a file beside the log: nothing goes unsaid.
 //!
+//! Bytes there that are no part of a record are cut off alike. As long as the machine runs in which the log was written, a
+//! record that was not written to its end has its beginning at the end of the log: where there are zeros, what comes later
+//! has changed on the disc, and nobody's record is missing. In another boot the beginning may be what was lost.
+//!
 //! Order: the file is written and synced under its name before the first byte is cleared. A crash between leaves one file more.
 
 use std::fmt;
@@ -10,12 +14,12 @@ use std::path::PathBuf;
 use super::error::{DiscError, Result};
 use super::file::{Disc, File};
 use super::limits::{CUT_BYTES_MAX, CUT_FILES_MAX};
-use super::segment::{segment_name, used_bytes};
+use super::segment::{FRAME_HEADER_BYTES, segment_name, used_bytes};
 
 /// Something that whoever runs the node should hear of. The directory was opened all the same.
 #[derive(Debug, Clone)]
 pub enum Warning {
-    /// The end of the log was cut off: it was torn.
+    /// What stands behind the end of the log is no whole record, and was cut off: torn, in all likelihood.
     Cut {
         /// The segment.
         file: PathBuf,
@@ -27,6 +31,17 @@ pub enum Warning {
         saved: PathBuf,
         /// The oldest file of that kind, which was removed for this one.
         removed: Option<PathBuf>,
+    },
+    /// Behind the end of the log, where nothing was written, bytes are not zero. They were cleared; no record is missing.
+    Strayed {
+        /// The segment.
+        file: PathBuf,
+        /// The first of these bytes.
+        offset: u64,
+        /// Where the log ends.
+        end: u64,
+        /// Where all is kept that stood behind the end.
+        saved: PathBuf,
     },
     /// A directory that belonged to nobody now belongs to the node that opened it.
     TakenOver {
@@ -47,8 +62,9 @@ impl fmt::Display for Warning {
                 let (file, saved) = (file.display(), saved.display());
                 write!(
                     f,
-                    "the log ends torn at byte {offset} of {file}, as after a power cut: {bytes} bytes behind it were "
+                    "the log ends at byte {offset} of {file}: what stands behind it is no whole record, as a power cut or an end by "
                 )?;
+                write!(f, "force leaves it, or has changed on the disc: {bytes} bytes were ")?;
                 write!(f, "cut off and are kept in {saved}, up to {CUT_BYTES_MAX} of them")?;
                 match removed {
                     Some(removed) => {
@@ -56,6 +72,18 @@ impl fmt::Display for Warning {
                     }
                     None => Ok(()),
                 }
+            }
+            Warning::Strayed { file, offset, end, saved } => {
+                let (file, saved) = (file.display(), saved.display());
+                write!(
+                    f,
+                    "byte {offset} of {file} has changed on the disc, behind the end of the log at byte {end}, "
+                )?;
+                write!(
+                    f,
+                    "where nothing was written. No record is missing; what stood there was cleared and is kept in "
+                )?;
+                write!(f, "{saved}, up to {CUT_BYTES_MAX} bytes from the end on. Look at the disc")
             }
             Warning::TakenOver { path } => {
                 write!(
@@ -75,13 +103,14 @@ impl fmt::Display for Warning {
 }
 
 /// Ends the log here: what stands behind is saved and cleared. Synced in any case, so that everything before the end
-/// survives a power cut.
+/// survives a power cut. `unbroken` says that no power was cut since the log was written.
 pub(super) fn end_log(
     disc: &dyn Disc,
     index: u64,
     file: &dyn File,
     bytes: &[u8],
     from: u64,
+    unbroken: bool,
 ) -> Result<Option<Warning>> {
     let path = disc.path(&segment_name(index));
     let tail = &bytes[(from as usize).min(bytes.len())..];
@@ -90,7 +119,11 @@ pub(super) fn end_log(
     if !tail.is_empty() {
         let (saved, removed) = save(disc, index, tail)?;
         let (file, bytes) = (path.clone(), tail.len() as u64);
-        warning = Some(Warning::Cut { file, offset: from, bytes, saved, removed });
+        let first = tail.iter().position(|byte| *byte != 0).unwrap_or(0) as u64;
+        warning = Some(match unbroken && first >= FRAME_HEADER_BYTES {
+            true => Warning::Strayed { file, offset: from + first, end: from, saved },
+            false => Warning::Cut { file, offset: from, bytes, saved, removed },
+        });
     }
     let clear = || {
         if !tail.is_empty() {

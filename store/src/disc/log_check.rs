@@ -20,7 +20,8 @@ pub struct CheckedFile {
     pub records: u64,
     /// What is wrong with it, the first thing only.
     pub damage: Option<DiscError>,
-    /// Where the log ends torn, as a power cut or a kill leaves it, and how many bytes a start would cut off there and keep aside.
+    /// Where the log ends although bytes behind that are not zero, as a power cut or a kill leaves it, and how many of them a start
+    /// would cut off and keep aside.
     pub torn: Option<(u64, u64)>,
 }
 

@@ -340,7 +340,8 @@ impl Reader<'_> {
         let (end, bytes) = self.segment(disc, &header, applied, past)?;
         let name = segment_name(header.index);
         let file = disc.open(&name).map_err(|error| DiscError::io(disc.path(&name), "opening", error))?;
-        warnings.extend(end_log(disc, header.index, &*file, &bytes, offset_at(end, header.start))?);
+        let from = offset_at(end, header.start);
+        warnings.extend(end_log(disc, header.index, &*file, &bytes, from, past.unbroken)?);
         Ok(Tip { closed, current: Current { header, file }, end })
     }
 

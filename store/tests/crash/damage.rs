@@ -354,8 +354,10 @@ fn a_look_through_the_log_finds_what_a_start_refuses() {
                 match Session::open(&changed) {
                     Ok(session) => {
                         assert_eq!(damage, [""; 0], "{file}");
-                        let said =
-                            session.warnings.iter().any(|warning| matches!(warning, Warning::Cut { .. }));
+                        let said = session
+                            .warnings
+                            .iter()
+                            .any(|warning| matches!(warning, Warning::Cut { .. } | Warning::Strayed { .. }));
                         assert_eq!(is_torn, said, "{file}");
                         torn += u32::from(said);
                     }
@@ -368,6 +370,39 @@ fn a_look_through_the_log_finds_what_a_start_refuses() {
         }
     }
     assert!(refused > 100 && torn > 10, "{refused} were refused, {torn} were torn");
+}
+
+#[test]
+fn bytes_changed_behind_the_end_are_told_as_what_they_are() {
+    // Aim: a flipped zero behind the last record loses nothing, and is no power cut where there was none. Method: flip one right
+    // behind the end, one in the first header that would come, two further behind; killed, and in another boot.
+    let (disc, ends) = unsynced();
+    let killed = disc.crash(Crash::Kill);
+    for crash in [Crash::Kill, Crash::KeepUnsynced] {
+        for behind in [0, 20, 24, 700] {
+            let changed = flipped(&killed, crash, ends[10] + behind);
+            let session = Session::open(&changed).expect("all of it is there");
+            assert_eq!(held(&session.store), model(10), "{behind} bytes behind the end");
+            let said = session.warnings[0].to_string();
+            match (&session.warnings[..], crash) {
+                ([Warning::Strayed { offset, end, .. }], Crash::Kill) if behind >= 24 => {
+                    assert_eq!((*offset, *end), ((ends[10] + behind) as u64, ends[10] as u64));
+                    assert!(said.contains("No record is missing") && !said.contains("power cut"), "{said}");
+                }
+                ([Warning::Cut { offset, .. }], _) if behind < 24 || !matches!(crash, Crash::Kill) => {
+                    assert_eq!(*offset, ends[10] as u64);
+                    assert!(
+                        said.contains("no whole record") && said.contains("has changed on the disc"),
+                        "{said}"
+                    );
+                }
+                (warnings, _) => panic!("{behind} bytes behind the end: {warnings:?}"),
+            }
+            drop(session);
+            let again = Session::open(&changed).expect("no fault is planted");
+            assert!(again.warnings.is_empty(), "{:?}", again.warnings);
+        }
+    }
 }
 
 #[test]
