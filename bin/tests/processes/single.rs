@@ -125,6 +125,24 @@ fn check_counts_what_a_stop_has_left_and_finds_one_flipped_bit() {
 }
 
 #[test]
+fn a_member_with_a_bound_of_memory_refuses_and_serves_on() {
+    // Aim: the option reaches the node, and its refusal the caller. Method: import more than the bound, delete,
+    // and put a row.
+    let server = Server::start(&["--memory-max", "2MiB"]);
+    let dir = tempfile::tempdir().expect("the test holds this");
+    let file = dir.path().join("large.csv");
+    let rows: String = (0..4_000).map(|n| format!("{n},{n:01000}\n")).collect();
+    std::fs::write(&file, format!("id,v\n{rows}")).expect("the test holds this");
+    let path = file.to_str().expect("a name");
+    server.says(&["table", "create", "large", "-a", "id:int", "-a", "v:text"]);
+    let refused = server.hmn(&["import", "large", path]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("n1") && said.contains("may hold 2097152"), "{said}");
+    server.says(&["query", "DELETE FROM large"]);
+    server.says(&["put", "large", "1", "small"]);
+}
+
+#[test]
 fn check_finds_a_flipped_bit_in_the_log_and_in_the_identity() {
     // Aim: the exit code is the answer for the whole directory, and the file is named with the place. Method: a bit in each
     // file but the image of a directory that was stopped, one at a time; and none.
