@@ -27,6 +27,9 @@ use crate::table::{DynTable, Table};
 use crate::transaction::{self, Transaction};
 
 mod rewrite;
+mod statement;
+
+pub(crate) use statement::by_statement;
 
 /// Changes of whole tables.
 impl Node {
@@ -44,15 +47,7 @@ impl Node {
     /// # Errors
     /// As there.
     pub fn rename_table_within(&self, name: &str, to: &str, time: Duration) -> Result<()> {
-        check_table_name(to)?;
-        redefine(&self.core, name, time, |_, _, mut def| {
-            if self.core.store.table_named(to).is_some() {
-                return Err(Error::TableExists { name: to.to_owned() });
-            }
-            to.clone_into(&mut def.name);
-            def.version = def.version.next();
-            Ok(def)
-        })
+        redefine(&self.core, name, time, |_, _, def| renamed(&self.core, def, to))
     }
 
     /// Clears a table: see [`Table::clear`].
@@ -195,23 +190,42 @@ impl Node {
         form: &dyn Fn(&Row, &TableDef) -> Result<Row>,
     ) -> Result<()> {
         redefine(&self.core, table, SCHEMA_DEADLINE_DEFAULT, |tx, open, old| {
-            if wanted.kind != old.kind {
-                let kind = crate::operation::kind_name(old.kind);
-                return Err(Error::WrongKind {
-                    table: old.name,
-                    operation: "a transform to another kind",
-                    kind,
-                });
-            }
-            let mut def = old.clone();
-            (def.attributes, def.key) = (wanted.attributes.clone(), wanted.key.clone());
-            def.indexes = numbered(&old, wanted);
-            def.version = old.version.next();
-            // No row of before is left.
-            def.layouts = vec![Layout { since: def.version, record: wanted.layout().record }];
-            rewritten(&self.core, tx, open, def, form)
+            reformed(&self.core, tx, open, old, wanted, form)
         })
     }
+}
+
+/// The definition under another name.
+fn renamed(core: &Core, mut def: TableDef, to: &str) -> Result<TableDef> {
+    check_table_name(to)?;
+    if core.store.table_named(to).is_some() {
+        return Err(Error::TableExists { name: to.to_owned() });
+    }
+    to.clone_into(&mut def.name);
+    def.version = def.version.next();
+    Ok(def)
+}
+
+/// The definition with the attributes, key and indexes of the wanted one, and every row in its new form.
+fn reformed(
+    core: &Arc<Core>,
+    tx: &mut Transaction,
+    open: &Arc<Open>,
+    old: TableDef,
+    wanted: &TableDef,
+    form: &dyn Fn(&Row, &TableDef) -> Result<Row>,
+) -> Result<TableDef> {
+    if wanted.kind != old.kind {
+        let kind = crate::operation::kind_name(old.kind);
+        return Err(Error::WrongKind { table: old.name, operation: "a transform to another kind", kind });
+    }
+    let mut def = old.clone();
+    (def.attributes, def.key) = (wanted.attributes.clone(), wanted.key.clone());
+    def.indexes = numbered(&old, wanted);
+    def.version = old.version.next();
+    // No row of before is left.
+    def.layouts = vec![Layout { since: def.version, record: wanted.layout().record }];
+    rewritten(core, tx, open, def, form)
 }
 
 /// Clears a table in one step.

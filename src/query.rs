@@ -15,6 +15,7 @@ use hypermnesia_store::{
     Body, IndexDef, Key, KeyRange, NodeId, Row, Storage, Table as Open, TableDef, Value,
 };
 
+use crate::alter;
 use crate::core::Core;
 use crate::decision::timed;
 use crate::error::{Error, Result};
@@ -57,8 +58,12 @@ pub(crate) fn run(
             transaction::run(core, &options, |tx| execute(tx, &statement, parameters, &mut Rows::default()))
         }
         StatementKind::Schema => {
-            let change = statement.schema_change().expect("a statement of this kind has one");
-            alter(core, change, within(SCHEMA_DEADLINE_DEFAULT)).map(|()| 0)
+            let time = within(SCHEMA_DEADLINE_DEFAULT);
+            let done = match statement.schema_change() {
+                Some(change) => change_schema(core, change, time),
+                None => alter::by_statement(core, &statement, time),
+            };
+            done.map(|()| 0)
         }
     }
 }
@@ -88,7 +93,7 @@ fn told(stop: Stop<Error>) -> Error {
     }
 }
 
-fn alter(core: &Arc<Core>, change: &SchemaChange, time: Duration) -> Result<()> {
+fn change_schema(core: &Arc<Core>, change: &SchemaChange, time: Duration) -> Result<()> {
     let pass = |result: Result<()>, ignore: bool, expected: fn(&Error) -> bool| match result {
         Err(error) if ignore && expected(&error) => Ok(()),
         other => other,
@@ -199,7 +204,8 @@ fn named(core: &Core, name: &str) -> Option<Arc<TableDef>> {
     core.store.table_named(name).map(|open| Arc::new(open.def().clone()))
 }
 
-fn all(core: &Core) -> Vec<Arc<TableDef>> {
+/// The tables that are not the system's.
+pub(crate) fn all(core: &Core) -> Vec<Arc<TableDef>> {
     let tables = core.store.tables();
     tables.iter().filter(|open| !open.def().is_system()).map(|open| Arc::new(open.def().clone())).collect()
 }

@@ -30,13 +30,21 @@ impl<A: Access> Scope<'_, A> {
             return Ok(def);
         }
         let all = self.access.tables().map_err(Stop::Access)?;
-        let mut alike = all.iter().filter(|def| !name.quoted && def.name.eq_ignore_ascii_case(&name.text));
-        if let (Some(only), None) = (alike.next(), alike.next()) {
-            return Ok(only.clone());
-        }
-        let fault = Fault::new(ErrorKind::Name, name.span, format!("there is no table {:?}", name.text));
-        Err(with_suggestion(fault, &name.text, all.iter().map(|def| def.name.as_str())).into())
+        Ok(table_among(&all, name)?)
     }
+}
+
+/// The table of this name among all that there are, by the rule of [`Scope::table`].
+pub(crate) fn table_among(all: &[Arc<TableDef>], name: &Name) -> Result<Arc<TableDef>, Fault> {
+    if let Some(def) = all.iter().find(|def| def.name == name.text) {
+        return Ok(def.clone());
+    }
+    let mut alike = all.iter().filter(|def| !name.quoted && def.name.eq_ignore_ascii_case(&name.text));
+    if let (Some(only), None) = (alike.next(), alike.next()) {
+        return Ok(only.clone());
+    }
+    let fault = Fault::new(ErrorKind::Name, name.span, format!("there is no table {:?}", name.text));
+    Err(with_suggestion(fault, &name.text, all.iter().map(|def| def.name.as_str())))
 }
 
 /// A table of FROM.

@@ -36,6 +36,10 @@ impl Dialect for HypermnesiaDialect {
         false
     }
 
+    fn supports_alter_column_type_using(&self) -> bool {
+        true
+    }
+
     fn supports_array_typedef_without_element_type(&self) -> bool {
         true
     }

@@ -4,6 +4,7 @@
 //! depth, joins and the memory of held rows are bounded in [`limits`]. What the language can do is said in `docs/sql.md`.
 
 pub mod access;
+pub mod alter;
 mod bind;
 mod dialect;
 pub mod error;
@@ -25,6 +26,7 @@ mod syntax;
 mod write;
 
 pub use access::{Access, Direction, Visit};
+pub use alter::{Alteration, Change, Reform};
 pub use error::{Error, ErrorKind, QueryError};
 pub use filter::Filter;
 pub use limits::Limits;

@@ -10,6 +10,7 @@ use crate::error::{ErrorKind, Fault, Position, QueryError, Span};
 use crate::limits::{PARSE_DEPTH_MAX, TEXT_BYTES_MAX};
 use crate::syntax::{Expr, Name, Statement};
 
+mod alter;
 mod change;
 mod expression;
 mod place;
@@ -74,6 +75,8 @@ fn parse(sql: &str) -> Parsed<(Statement, usize)> {
     let (mut tokens, parameters) = read_tokens(sql)?;
     tokens::check_column_options(&tokens)?;
     let ends = Ends::of(&tokens);
+    let optional = tokens::take_if_not_exists(&mut tokens);
+    let parameter = tokens::first_parameter(&tokens);
     let replace = tokens::replace_as_insert(&mut tokens);
     let mut parser = parser(tokens);
     let parsed = parser.parse_statement().map_err(|error| syntax_fault(error, ends.last))?;
@@ -86,6 +89,15 @@ fn parse(sql: &str) -> Parsed<(Statement, usize)> {
     let mut statement = convert(parsed).map_err(|fault| place::find(fault, sql, ends.first))?;
     if let (true, Statement::Insert(insert)) = (replace, &mut statement) {
         insert.on_conflict = crate::syntax::OnConflict::Replace;
+    }
+    if let Statement::Alter(alter) = &mut statement {
+        alter::optional(alter, &optional);
+    }
+    if let (Statement::Schema(_) | Statement::Alter(_), Some(place)) = (&statement, parameter) {
+        let message = "a change of the schema takes no parameters";
+        return Err(
+            Fault::new(ErrorKind::Parameters, place, message).hint("write the value into the statement")
+        );
     }
     Ok((statement, parameters))
 }
@@ -129,7 +141,7 @@ fn convert(parsed: ast::Statement) -> Parsed<Statement> {
             | Statement::Update(_)
             | Statement::Delete(_)) => Ok(Statement::Explain(Box::new(inner))),
             _ => Err(unsupported(Span::NONE, "EXPLAIN of this statement")
-                .behind(&["CREATE", "DROP", "SHOW", "DESCRIBE"])),
+                .behind(&["CREATE", "DROP", "ALTER", "SHOW", "DESCRIBE"])),
         },
         S::ExplainTable { hive_format: None, table_name, .. } => Ok(Statement::Describe(name(table_name)?)),
         S::ShowTables {
@@ -150,11 +162,12 @@ fn convert(parsed: ast::Statement) -> Parsed<Statement> {
         S::CreateTable(table) => schema::create_table(table).map(Statement::Schema),
         S::CreateIndex(index) => schema::create_index(index).map(Statement::Schema),
         S::Drop { .. } => schema::drop(parsed).map(Statement::Schema),
+        S::AlterTable(table) => alter::alter_table(table).map(Statement::Alter),
         other => {
             let text = other.to_string();
             let word: String = text.chars().take_while(|c| c.is_alphabetic()).collect();
             Err(unsupported(Span::NONE, &format!("{word} in this form"))
-                .hint("there are SELECT, INSERT, UPDATE, DELETE, EXPLAIN, SHOW TABLES, DESCRIBE, CREATE and DROP of TABLE and INDEX"))
+                .hint("there are SELECT, INSERT, UPDATE, DELETE, EXPLAIN, SHOW TABLES, DESCRIBE, CREATE and DROP of TABLE and INDEX, ALTER TABLE"))
         }
     }
 }

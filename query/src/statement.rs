@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use hypermnesia_store::Value;
+use hypermnesia_store::{TableDef, Value};
 
 use crate::access::Access;
+use crate::alter::{self, Alteration};
 use crate::bind::Scope;
 use crate::error::{Error, ErrorKind, Fault, QueryError};
 use crate::limits::Limits;
@@ -20,7 +21,8 @@ pub enum StatementKind {
     Read,
     /// Writes rows: needs a transaction. INSERT, UPDATE, DELETE.
     Write,
-    /// Changes the schema: the caller takes [`Statement::schema_change`] and executes it itself.
+    /// Changes the schema: the caller takes [`Statement::schema_change`], or [`Statement::alteration`] where there is none,
+    /// and executes it itself.
     Schema,
 }
 
@@ -63,7 +65,7 @@ impl Statement {
             syntax::Statement::Insert(_) | syntax::Statement::Update(_) | syntax::Statement::Delete(_) => {
                 StatementKind::Write
             }
-            syntax::Statement::Schema(_) => StatementKind::Schema,
+            syntax::Statement::Schema(_) | syntax::Statement::Alter(_) => StatementKind::Schema,
             _ => StatementKind::Read,
         }
     }
@@ -73,12 +75,23 @@ impl Statement {
         self.0.parameters
     }
 
-    /// The change it asks for, if its kind is [`StatementKind::Schema`].
+    /// The change it asks for, if its kind is [`StatementKind::Schema`] and it is not ALTER TABLE.
     pub fn schema_change(&self) -> Option<&SchemaChange> {
         match &self.0.statement {
             syntax::Statement::Schema(change) => Some(change),
             _ => None,
         }
+    }
+
+    /// What ALTER TABLE makes of its table, which is one of these. `None` when nothing is to be done (IF EXISTS, IF NOT
+    /// EXISTS), and for every other statement. Whoever carries it out asks once more under the schema's lock: it is made
+    /// for exactly these definitions.
+    ///
+    /// # Errors
+    /// [`QueryError`] for what the table does not have, or cannot become.
+    pub fn alteration(&self, tables: &[Arc<TableDef>]) -> Result<Option<Alteration>, QueryError> {
+        let syntax::Statement::Alter(asked) = &self.0.statement else { return Ok(None) };
+        alter::alteration(asked, tables, self.text()).map_err(|fault| fault.in_text(self.text()))
     }
 
     /// The columns of its result: none for a write or a change of the schema. Parameters count as of any type.
@@ -124,7 +137,7 @@ impl Statement {
             syntax::Statement::Explain(inner) => explain::explain(&scope, inner, sink),
             syntax::Statement::ShowTables => explain::show_tables(&scope, sink),
             syntax::Statement::Describe(name) => explain::describe(&scope, name, sink),
-            syntax::Statement::Schema(_) => Err(Stop::Fault(Fault::new(
+            syntax::Statement::Schema(_) | syntax::Statement::Alter(_) => Err(Stop::Fault(Fault::new(
                 ErrorKind::Unsupported,
                 crate::error::Span::NONE,
                 "a change of the schema cannot run inside a query or a transaction of rows",

@@ -1,7 +1,7 @@
 //! The syntax tree of the SQL we execute: what is left of sqlparser's after everything else was refused. Every
 //! expression knows its place in the text.
 
-use hypermnesia_store::{Type, Value};
+use hypermnesia_store::{Attribute, Type, Value};
 
 use crate::error::Span;
 use crate::schema::SchemaChange;
@@ -24,6 +24,38 @@ pub(crate) enum Statement {
     ShowTables,
     Describe(Name),
     Schema(SchemaChange),
+    Alter(Alter),
+}
+
+/// ALTER TABLE.
+#[derive(Debug)]
+pub(crate) struct Alter {
+    pub(crate) table: Name,
+    /// A missing table is no error.
+    pub(crate) if_exists: bool,
+    /// In their order; a change of the table's name stands alone.
+    pub(crate) operations: Vec<Alteration>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Alteration {
+    RenameTable(Name),
+    AddColumn { column: Name, attribute: Attribute, if_not_exists: bool },
+    DropColumn { column: Name, if_exists: bool },
+    RenameColumn { column: Name, to: Name },
+    AlterColumn { column: Name, change: AlterColumn },
+}
+
+#[derive(Debug)]
+pub(crate) enum AlterColumn {
+    /// Without USING by a cast.
+    Type {
+        ty: Type,
+        using: Option<Expr>,
+    },
+    NotNull,
+    Nullable,
+    Default(Option<Expr>),
 }
 
 #[derive(Debug)]

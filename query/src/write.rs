@@ -136,7 +136,7 @@ pub(crate) fn constant(expr: &crate::syntax::Expr, wanted: Type) -> Result<Value
 }
 
 /// Whether the value fits its attribute, said where it stands rather than of the row.
-fn fits(def: &TableDef, position: usize, value: &Value, span: Span) -> Result<(), Fault> {
+pub(crate) fn fits(def: &TableDef, position: usize, value: &Value, span: Span) -> Result<(), Fault> {
     let attribute = &def.attributes[position];
     if value.is_null() && !attribute.nullable {
         let message = format!("column {:?} of table {:?} cannot be null", attribute.name, def.name);

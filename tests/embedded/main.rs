@@ -1,5 +1,6 @@
 //! One node without a network: what tables and transactions promise. One file per group of promises of `docs/contract.md`.
 
+mod alter;
 mod backup_chains;
 mod backup_sequences;
 mod backups;

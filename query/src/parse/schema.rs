@@ -25,18 +25,7 @@ pub(super) fn create_table(table: ast::CreateTable) -> Parsed<SchemaChange> {
     refuse_at(copied, span, &["AS", "LIKE", "CLONE"], "CREATE TABLE from another table")?;
     refuse_at(table.partition_by.is_some(), span, &["PARTITION BY"], form)?;
     refuse_at(table.inherits.is_some(), span, &["INHERITS"], form)?;
-    let mut create = CreateTable {
-        name: table_name.text.clone(),
-        if_not_exists: table.if_not_exists,
-        kind: Kind::Set,
-        attributes: Vec::new(),
-        key: Vec::new(),
-        indexes: Vec::new(),
-        storage: None,
-        ack: None,
-        copies: None,
-        ttl: None,
-    };
+    let mut create = empty(table_name.text.clone(), table.if_not_exists);
     for column in table.columns {
         add_column(&mut create, column)?;
     }
@@ -68,6 +57,34 @@ pub(super) fn create_table(table: ast::CreateTable) -> Parsed<SchemaChange> {
     Ok(SchemaChange::CreateTable(create))
 }
 
+fn empty(name: String, if_not_exists: bool) -> CreateTable {
+    CreateTable {
+        name,
+        if_not_exists,
+        kind: Kind::Set,
+        attributes: Vec::new(),
+        key: Vec::new(),
+        indexes: Vec::new(),
+        storage: None,
+        ack: None,
+        copies: None,
+        ttl: None,
+    }
+}
+
+/// A column that is added to a table that is there.
+pub(super) fn attribute_of(column: ast::ColumnDef) -> Parsed<Attribute> {
+    let span: Span = column.name.span.into();
+    let mut alone = empty(String::new(), false);
+    add_column(&mut alone, column)?;
+    refuse_at(!alone.key.is_empty(), span, &["PRIMARY KEY"], "a key for a table that has one")?;
+    if !alone.indexes.is_empty() {
+        let fault = unsupported(span, "UNIQUE of a column that is added").behind(&["UNIQUE"]);
+        return Err(fault.hint("CREATE UNIQUE INDEX adds an index to a table that is there"));
+    }
+    Ok(alone.attributes.remove(0))
+}
+
 fn add_column(create: &mut CreateTable, column: ast::ColumnDef) -> Parsed<()> {
     let column_name = ident(column.name);
     let span = column_name.span;
@@ -78,12 +95,7 @@ fn add_column(create: &mut CreateTable, column: ast::ColumnDef) -> Parsed<()> {
             format!("two columns are called {:?}", column_name.text),
         ));
     }
-    let ty = type_of(&column.data_type).ok_or_else(|| {
-        let name = column.data_type.to_string();
-        unsupported(span, &format!("the type {name}"))
-            .behind(&[first_of(&name)])
-            .hint("there are any, bool, int, float, text, bytes, timestamp, list, map")
-    })?;
+    let ty = type_of(&column.data_type).ok_or_else(|| no_type(&column.data_type, span))?;
     let (mut nullable, mut default) = (true, None);
     for option in column.options {
         match option.option {
@@ -104,6 +116,14 @@ fn add_column(create: &mut CreateTable, column: ast::ColumnDef) -> Parsed<()> {
     }
     create.attributes.push(Attribute { name: column_name.text, ty, nullable, default });
     Ok(())
+}
+
+/// What is said of a type that there is not, somewhere behind this place.
+pub(super) fn no_type(data_type: &ast::DataType, near: Span) -> Fault {
+    let name = data_type.to_string();
+    unsupported(near, &format!("the type {name}"))
+        .behind(&[first_of(&name)])
+        .hint("there are any, bool, int, float, text, bytes, timestamp, list, map")
 }
 
 fn add_constraint(create: &mut CreateTable, constraint: ast::TableConstraint, span: Span) -> Parsed<()> {

@@ -23,10 +23,15 @@ fn keyword(token: &Token) -> Keyword {
 /// over in silence.
 pub(super) fn check_column_options(tokens: &[TokenWithSpan]) -> Parsed<()> {
     use Keyword as K;
-    if !words(tokens).map(|token| keyword(&token.token)).take(2).eq([K::CREATE, K::TABLE]) {
-        return Ok(());
-    }
-    // At the depth of columns; a column's name stands behind a parenthesis or a comma.
+    let begins = |with: [Keyword; 2]| words(tokens).map(|token| keyword(&token.token)).take(2).eq(with);
+    // At the depth of columns; a column's name stands behind a parenthesis or a comma, or one of some words.
+    let (columns, before_names): (usize, &[Keyword]) = match () {
+        () if begins([K::CREATE, K::TABLE]) => (1, &[]),
+        () if begins([K::ALTER, K::TABLE]) => {
+            (0, &[K::TABLE, K::ADD, K::COLUMN, K::EXISTS, K::DROP, K::RENAME, K::TO, K::ALTER])
+        }
+        () => return Ok(()),
+    };
     let (mut depth, mut names) = (0_usize, true);
     for token in words(tokens) {
         match token.token {
@@ -38,12 +43,42 @@ pub(super) fn check_column_options(tokens: &[TokenWithSpan]) -> Parsed<()> {
             keyword(&token.token),
             K::AUTO_INCREMENT | K::AUTOINCREMENT | K::ASC | K::DESC | K::SRID | K::IDENTITY
         );
-        if dropped && depth == 1 && !names {
+        if dropped && depth == columns && !names {
             return Err(unsupported(token.span.into(), &format!("the column option {}", token.token)));
         }
-        names = matches!(token.token, Token::LParen | Token::Comma);
+        names = matches!(token.token, Token::LParen | Token::Comma)
+            || before_names.contains(&keyword(&token.token));
     }
     Ok(())
+}
+
+/// sqlparser reads IF NOT EXISTS behind ADD and drops it unless its dialect is another's, so it is taken out before. The
+/// places of the columns that it stands before.
+pub(super) fn take_if_not_exists(tokens: &mut Vec<TokenWithSpan>) -> Vec<Span> {
+    use Keyword as K;
+    if words(tokens).next().is_none_or(|first| keyword(&first.token) != K::ALTER) {
+        return Vec::new();
+    }
+    tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
+    let (mut columns, mut at) = (Vec::new(), 0);
+    while at < tokens.len() {
+        let is =
+            |place: usize, wanted| tokens.get(place).is_some_and(|token| keyword(&token.token) == wanted);
+        // ADD COLUMN IF NOT EXISTS, or ADD IF NOT EXISTS COLUMN; COLUMN may be left out.
+        let first = at + 1 + usize::from(is(at + 1, K::COLUMN));
+        if is(at, K::ADD) && is(first, K::IF) && is(first + 1, K::NOT) && is(first + 2, K::EXISTS) {
+            let name = first + 3 + usize::from(is(first + 3, K::COLUMN));
+            columns.extend(tokens.get(name).map(|token| Span::from(token.span)));
+            tokens.drain(first..first + 3);
+        }
+        at += 1;
+    }
+    columns
+}
+
+/// Where the first parameter stands.
+pub(super) fn first_parameter(tokens: &[TokenWithSpan]) -> Option<Span> {
+    tokens.iter().find(|token| matches!(token.token, Token::Placeholder(_))).map(|token| token.span.into())
 }
 
 /// Lets the place of a number begin at its sign, which the tree has no place for.

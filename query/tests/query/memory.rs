@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use hypermnesia_query::{
-    Access, CreateTable, Direction, Error, Limits, NewIndex, Outcome, Rows, SchemaChange, Statement,
-    StatementKind, Visit,
+    Access, Alteration, Change, CreateTable, Direction, Error, Limits, NewIndex, Outcome, QueryError, Reform,
+    Rows, SchemaChange, Statement, StatementKind, Visit,
 };
 use hypermnesia_store::{IndexDef, IndexId, Key, KeyRange, Kind, Row, TableDef, TableId, Value};
 
@@ -52,7 +52,10 @@ impl Memory {
         let statement = Statement::parse(sql).map_err(Error::Query)?;
         let mut rows = Rows::default();
         if statement.kind() == StatementKind::Schema {
-            self.change(statement.schema_change().expect("its kind says so"));
+            match statement.schema_change() {
+                Some(change) => self.change(change),
+                None => self.alter(&statement).map_err(Error::Query)?,
+            }
             return Ok((rows, Outcome { rows: 0 }));
         }
         let outcome = statement.execute(self, parameters, limits, &mut rows)?;
@@ -92,6 +95,30 @@ impl Memory {
         }
     }
 
+    fn alter(&self, statement: &Statement) -> Result<(), QueryError> {
+        let all: Vec<_> = self.tables.borrow().values().map(|table| table.def.clone()).collect();
+        let Some(Alteration { table, change }) = statement.alteration(&all)? else { return Ok(()) };
+        let mut tables = self.tables.borrow_mut();
+        let Table { mut def, mut rows } = tables.remove(&table.name).expect("one of all");
+        let mut failed = None;
+        match change {
+            Change::Rename(to) => Arc::make_mut(&mut def).name = to,
+            Change::Add(added) => {
+                def = Arc::new(def.with_attributes(&added, 1).expect("it was looked at"));
+                rows = rows
+                    .into_iter()
+                    .map(|(key, body)| (key, body.iter().map(|row| grown(&def, row)).collect()))
+                    .collect();
+            }
+            Change::Reform(reform) => match reformed(&reform, &rows) {
+                Ok(new) => (def, rows) = (Arc::new(reform.definition().clone()), new),
+                Err(error) => failed = Some(error),
+            },
+        }
+        tables.insert(def.name.clone(), Table { def, rows });
+        failed.map_or(Ok(()), Err)
+    }
+
     /// Adds an index with an entry for each value of a list.
     pub(crate) fn index_each(&self, table: &str, name: &str, attribute: &str) {
         let mut tables = self.tables.borrow_mut();
@@ -113,6 +140,18 @@ impl Memory {
     }
 }
 
+fn grown(def: &TableDef, row: &Row) -> Row {
+    let values: Vec<Value> = (0..def.attributes.len()).map(|at| def.value_of(row, at).to_value()).collect();
+    def.encode_row(&values).expect("it was looked at")
+}
+
+fn reformed(reform: &Reform, rows: &BTreeMap<Key, Vec<Row>>) -> Result<BTreeMap<Key, Vec<Row>>, QueryError> {
+    let form = |row: &Row| Ok(reform.definition().encode_row(&reform.row(row)?).expect("short"));
+    rows.iter()
+        .map(|(key, body)| Ok((key.clone(), body.iter().map(form).collect::<Result<_, QueryError>>()?)))
+        .collect()
+}
+
 fn build(create: &CreateTable) -> TableDef {
     let mut builder =
         TableDef::builder(create.name.clone()).kind(create.kind).key(create.key.iter().cloned());
@@ -121,6 +160,11 @@ fn build(create: &CreateTable) -> TableDef {
             true => builder.nullable(attribute.name.clone(), attribute.ty),
             false => builder.attribute(attribute.name.clone(), attribute.ty),
         };
+    }
+    for attribute in &create.attributes {
+        if let Some(default) = &attribute.default {
+            builder = builder.default(attribute.name.clone(), default.clone());
+        }
     }
     for index in &create.indexes {
         builder = match index.unique {

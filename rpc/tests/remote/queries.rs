@@ -30,6 +30,31 @@ async fn statements_read_and_change_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_table_gets_other_columns_by_a_statement() {
+    // Aim: transforms reach a table over the wire, wholly or not at all. Method: a cast that one row refuses, then one that
+    // all take, with a column that goes and one that comes.
+    let served = Served::with_accounts().await;
+    let client = &served.client;
+    let run = async |text: &str| client.query(text, ()).await?.finish().await;
+    run("ALTER TABLE accounts ADD COLUMN note TEXT NOT NULL DEFAULT '7'").await.expect("added");
+    client.table("accounts").put(("carol", 3, "x")).await.expect("it fits");
+    let error = run("ALTER TABLE accounts\nALTER COLUMN note TYPE INT").await.expect_err("x is no number");
+    assert_eq!((error.kind(), error.changed_nothing()), (ErrorKind::Invalid, true));
+    assert_eq!(error.position(), Some((2, 14)));
+    assert!(error.message().contains("'carol'"), "{error}");
+    let bob = client.table("accounts").get_one("bob").await.expect("read");
+    assert_eq!(bob, Some(vec!["bob".into(), 0.into(), "7".into()]));
+    let text = "ALTER TABLE accounts ALTER COLUMN note TYPE INT USING balance + length(note), RENAME note TO sum, \
+                ADD COLUMN on BOOL DEFAULT TRUE";
+    run(text).await.expect("altered");
+    let carol = client.table("accounts").get_one("carol").await.expect("read");
+    assert_eq!(carol, Some(vec!["carol".into(), 3.into(), 4.into(), true.into()]));
+    run("ALTER TABLE accounts RENAME TO people").await.expect("renamed");
+    assert_eq!(client.describe_table("people").await.expect("there").rows, 3);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_statement_shows_its_place() {
     let served = Served::with_accounts().await;
     let error = match served.client.query("SELECT id FROM accounts\nWHERE colour = 1", ()).await {
