@@ -246,10 +246,18 @@ impl Node {
     /// Adds an index to a table; when it returns, every member has it filled.
     ///
     /// # Errors
-    /// [`Error::NoSuchTable`], [`Error::NoSuchAttribute`], [`Error::IndexExists`], [`Error::Unique`] when rows that are
-    /// there have the same values; otherwise as [`Node::transaction`].
+    /// [`Error::NoSuchTable`], [`Error::NoSuchAttribute`], [`Error::IndexExists`], [`Error::Schema`], [`Error::Unique`] when
+    /// rows that are there have the same values; otherwise as [`Node::transaction`].
     pub fn add_index(&self, table: &str, index: &str, attributes: &[&str], unique: bool) -> Result<()> {
         self.add_index_within(table, index, attributes, unique, SCHEMA_DEADLINE_DEFAULT)
+    }
+
+    /// Adds an index with an entry for each value of a list; when it returns, every member has it filled.
+    ///
+    /// # Errors
+    /// As [`Node::add_index`]; [`Error::Schema`] for an attribute that is no list.
+    pub fn add_multi_index(&self, table: &str, index: &str, attribute: &str, unique: bool) -> Result<()> {
+        self.add_multi_index_within(table, index, attribute, unique, SCHEMA_DEADLINE_DEFAULT)
     }
 
     /// Drops an index.

@@ -109,8 +109,9 @@ fn change_schema(core: &Arc<Core>, change: &SchemaChange, time: Duration) -> Res
         }
         SchemaChange::CreateIndex(create) => {
             let attributes: Vec<&str> = create.index.attributes.iter().map(String::as_str).collect();
-            let (name, unique) = (&create.index.name, create.index.unique);
-            let added = schema::add_index(core, &create.table, name, &attributes, unique, time);
+            let hypermnesia_query::NewIndex { name, unique, multi, .. } = &create.index;
+            let index = schema::NewIndex { name, attributes: &attributes, unique: *unique, multi: *multi };
+            let added = schema::add_index(core, &create.table, &index, time);
             pass(added, create.if_not_exists, |error| matches!(error, Error::IndexExists { .. }))
         }
         SchemaChange::DropIndex { name, table, if_exists } => {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use hypermnesia_store::work::{LockMode, Op, Write};
 use hypermnesia_store::{
-    IndexDef, IndexId, Row, SCHEMA_TABLE, SchemaVersion, Storage, Table as Open, TableCopy, TableDef,
-    TableId, Value, define, schema_key, undefine,
+    IndexDef, IndexId, Row, SCHEMA_TABLE, SchemaError, SchemaVersion, Storage, Table as Open, TableCopy,
+    TableDef, TableId, Value, define, schema_key, undefine,
 };
 
 use crate::core::Core;
@@ -67,32 +67,24 @@ pub(crate) fn drop_table(core: &Arc<Core>, name: &str, time: Duration) -> Result
     })
 }
 
-pub(crate) fn add_index(
-    core: &Arc<Core>,
-    table: &str,
-    index: &str,
-    attributes: &[&str],
-    unique: bool,
-    time: Duration,
-) -> Result<()> {
+/// An index that is to be added.
+pub(crate) struct NewIndex<'a> {
+    pub(crate) name: &'a str,
+    /// Names, in the order of the index.
+    pub(crate) attributes: &'a [&'a str],
+    pub(crate) unique: bool,
+    /// An entry for each value of a list.
+    pub(crate) multi: bool,
+}
+
+pub(crate) fn add_index(core: &Arc<Core>, table: &str, index: &NewIndex<'_>, time: Duration) -> Result<()> {
     change(core, time, |tx, schema, next| {
         let mut def = existing(core, table)?;
-        if def.index_named(index).is_some() {
-            return Err(Error::IndexExists { table: table.to_owned(), index: index.to_owned() });
+        if def.index_named(index.name).is_some() {
+            return Err(Error::IndexExists { table: table.to_owned(), index: index.name.to_owned() });
         }
-        let position = |name: &&str| {
-            let missing =
-                || Error::NoSuchAttribute { table: table.to_owned(), attribute: (*name).to_owned() };
-            def.position(name).ok_or_else(missing)
-        };
-        let attributes = attributes.iter().map(position).collect::<Result<Vec<usize>>>()?;
-        if attributes.is_empty() {
-            return Err(Error::Config(format!("index {index:?} of table {table:?} has no attributes")));
-        }
-        // Ids of dropped indexes are not used again while a later one exists; a new definition replaces the whole table.
-        let id = def.indexes.iter().map(|index| index.id.0 + 1).max().unwrap_or(1);
-        let new = IndexDef { id: IndexId(id), name: index.to_owned(), attributes, unique, multi: false };
-        if unique {
+        let new = defined(&def, index)?;
+        if new.unique {
             // Locked until the commit: every write is prepared here too, so none comes between the look and the index.
             let open =
                 core.store.table(def.id).ok_or_else(|| Error::NoSuchTable { name: table.to_owned() })?;
@@ -104,6 +96,38 @@ pub(crate) fn add_index(
         write(tx, schema, define(&def))?;
         Ok(next)
     })
+}
+
+/// The index as one of a table of this definition, by the rules of definitions.
+fn defined(def: &TableDef, index: &NewIndex<'_>) -> Result<IndexDef> {
+    if let Some(name) = index.attributes.iter().find(|name| def.position(name).is_none()) {
+        return Err(Error::NoSuchAttribute { table: def.name.clone(), attribute: (*name).to_owned() });
+    }
+    let names = |positions: &[usize]| -> Vec<&str> {
+        positions.iter().map(|&position| def.attributes[position].name.as_str()).collect()
+    };
+    let mut builder = TableDef::builder(&def.name);
+    for attribute in &def.attributes {
+        builder = builder.nullable(&attribute.name, attribute.ty);
+    }
+    // That there are not too many depends on those that are there.
+    for known in &def.indexes {
+        builder = builder.index(&known.name, names(&known.attributes));
+    }
+    builder = match (index.multi, index.unique, index.attributes) {
+        (true, false, [only]) => builder.multi_index(index.name, *only),
+        (true, true, [only]) => builder.unique_multi_index(index.name, *only),
+        (true, ..) => {
+            let (table, index) = (def.name.clone(), index.name.to_owned());
+            return Err(SchemaError::BadMulti { table, index }.into());
+        }
+        (false, true, _) => builder.unique_index(index.name, index.attributes.iter().copied()),
+        (false, false, _) => builder.index(index.name, index.attributes.iter().copied()),
+    };
+    let new = builder.build()?.indexes.pop().expect("it was added last");
+    // Ids of dropped indexes are not used again while a later one exists; a new definition replaces the whole table.
+    let id = def.indexes.iter().map(|index| index.id.0 + 1).max().unwrap_or(1);
+    Ok(IndexDef { id: IndexId(id), ..new })
 }
 
 pub(crate) fn drop_index(core: &Arc<Core>, table: &str, index: &str, time: Duration) -> Result<()> {

@@ -7,7 +7,7 @@ use hypermnesia_store::TableBuilder;
 
 use crate::error::Result;
 use crate::node::Node;
-use crate::schema;
+use crate::schema::{self, NewIndex};
 use crate::snapshot::Snapshot;
 use crate::table::DynTable;
 
@@ -48,7 +48,24 @@ impl Node {
         unique: bool,
         time: Duration,
     ) -> Result<()> {
-        schema::add_index(&self.core, table, index, attributes, unique, time)
+        let index = NewIndex { name: index, attributes, unique, multi: false };
+        schema::add_index(&self.core, table, &index, time)
+    }
+
+    /// As [`Node::add_multi_index`], within this time.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn add_multi_index_within(
+        &self,
+        table: &str,
+        index: &str,
+        attribute: &str,
+        unique: bool,
+        time: Duration,
+    ) -> Result<()> {
+        let index = NewIndex { name: index, attributes: &[attribute], unique, multi: true };
+        schema::add_index(&self.core, table, &index, time)
     }
 
     /// As [`Node::drop_index`], within this time.

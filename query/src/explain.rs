@@ -288,9 +288,10 @@ pub(crate) fn describe<A: Access>(
         let indexes: Vec<String> = indexes
             .map(|index| {
                 format!(
-                    "{}{} ({})",
+                    "{}{} ({}{})",
                     if index.unique { "unique " } else { "" },
                     index.name,
+                    if index.multi { "each " } else { "" },
                     names_of(&def, &index.attributes)
                 )
             })

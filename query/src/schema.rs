@@ -64,6 +64,8 @@ pub struct NewIndex {
     pub attributes: Vec<String>,
     /// Whether no two rows may have the same values.
     pub unique: bool,
+    /// Whether its one attribute is a list, and a row has an entry for each value of it.
+    pub multi: bool,
 }
 
 /// An index to be created on a table that is there.

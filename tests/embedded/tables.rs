@@ -80,6 +80,55 @@ fn indexes_come_and_go_and_hold() {
 }
 
 #[test]
+fn an_index_over_the_values_of_a_list_comes_to_a_table_with_rows() {
+    // Aim: the same index by definition, by call and by statement; a unique one lets no two rows share a value. Method: each
+    // on rows that are there, read through the index; what is no list is refused.
+    let node = node();
+    let definition = TableDef::builder("posts").attribute("id", Type::Int).attribute("tags", Type::List);
+    let posts = node.create_table(definition.multi_index("defined", "tags")).expect("new");
+    let tags = |tags: &[&str]| Value::List(tags.iter().map(|&tag| tag.into()).collect());
+    for (id, list) in [(1, ["a", "b"]), (2, ["b", "c"])] {
+        posts.insert(&[id.into(), tags(&list)]).expect("it fits");
+    }
+    node.add_multi_index("posts", "called", "tags", false).expect("added");
+    node.query("CREATE INDEX stated ON posts (EACH tags)", &[]).expect("added");
+    posts.insert(&[3.into(), tags(&["c"])]).expect("it fits");
+    for index in ["defined", "called", "stated"] {
+        for (tag, ids) in [("a", &[1][..]), ("b", &[1, 2]), ("c", &[2, 3]), ("d", &[])] {
+            let found = posts.index_read(index, &[tag.into()]).expect("an index");
+            let found: Vec<Value> = found.into_iter().map(|mut row| row.remove(0)).collect();
+            assert_eq!(found, ids.iter().map(|&id: &i64| id.into()).collect::<Vec<Value>>(), "{index} {tag}");
+        }
+    }
+    let twice = node.query("CREATE UNIQUE INDEX once ON posts (EACH tags)", &[]);
+    assert!(matches!(twice, Err(Error::Unique { .. })), "{twice:?}");
+    posts.delete(&key(2)).expect("there");
+    node.query("CREATE UNIQUE INDEX once ON posts (EACH tags)", &[]).expect("all differ");
+    let shared = posts.insert(&[4.into(), tags(&["x", "a"])]);
+    assert!(matches!(shared, Err(Error::Unique { .. })), "{shared:?}");
+    for wrong in [
+        node.add_multi_index("posts", "wrong", "id", false),
+        node.query("CREATE INDEX wrong ON posts (EACH id)", &[]).map(drop),
+    ] {
+        assert!(matches!(wrong, Err(Error::Schema(_))), "{wrong:?}");
+    }
+}
+
+#[test]
+fn an_index_that_is_added_keeps_to_the_rules_of_definitions() {
+    // Aim: what a definition cannot have cannot be added to one. Method: names, columns twice, none, and one index too many.
+    let node = node();
+    table(&node, Kind::Set);
+    for (name, attributes) in [("", &["n"][..]), ("a\nb", &["n"]), ("twice", &["n", "n"]), ("none", &[])] {
+        let wrong = node.add_index("t", name, attributes, false);
+        assert!(matches!(wrong, Err(Error::Schema(_))), "{name:?}: {wrong:?}");
+    }
+    let mut added = (1..100).map(|n| node.add_index("t", &format!("i{n}"), &["n"], false));
+    let refused = added.find_map(Result::err);
+    assert!(matches!(refused, Some(Error::Schema(_))), "{refused:?}");
+}
+
+#[test]
 fn a_unique_value_refuses_a_second_row() {
     // Aim: the violation names table, index and value and aborts all. Method: two writes in one transaction.
     let node = node();

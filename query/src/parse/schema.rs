@@ -156,12 +156,17 @@ fn set_key(create: &mut CreateTable, names: Vec<String>, span: Span) -> Parsed<(
 
 fn add_unique(create: &mut CreateTable, name: Option<String>, attributes: Vec<String>) {
     let name = name.unwrap_or_else(|| format!("{}_{}_key", create.name, attributes.join("_")));
-    create.indexes.push(NewIndex { name, attributes, unique: true });
+    create.indexes.push(NewIndex { name, attributes, unique: true, multi: false });
 }
 
 /// Names of columns that the table has.
 fn columns(create: &CreateTable, columns: Vec<ast::IndexColumn>, span: Span) -> Parsed<Vec<String>> {
-    let names = columns.into_iter().map(|column| index_column(column, span)).collect::<Parsed<Vec<_>>>()?;
+    let columns = columns.into_iter().map(|column| index_column(column, span)).collect::<Parsed<Vec<_>>>()?;
+    if let Some(each) = columns.iter().find(|column| column.each) {
+        let fault = unsupported(each.name.span, "EACH in a constraint").before(&["EACH"]);
+        return Err(fault.hint("CREATE UNIQUE INDEX name ON table (EACH column)"));
+    }
+    let names: Vec<Name> = columns.into_iter().map(|column| column.name).collect();
     for name in &names {
         if !create.attributes.iter().any(|attribute| attribute.name == name.text) {
             let known = create.attributes.iter().map(|attribute| attribute.name.as_str());
@@ -173,13 +178,30 @@ fn columns(create: &CreateTable, columns: Vec<ast::IndexColumn>, span: Span) -> 
     Ok(names.into_iter().map(|name| name.text).collect())
 }
 
-fn index_column(column: ast::IndexColumn, span: Span) -> Parsed<Name> {
+/// A column of an index.
+struct IndexColumn {
+    name: Name,
+    /// EACH: the values of the list that it is.
+    each: bool,
+}
+
+fn index_column(column: ast::IndexColumn, span: Span) -> Parsed<IndexColumn> {
     let options = &column.column.options;
     let ordered = options.sort.is_some() || options.nulls_first.is_some();
     let near = leftmost(&column.column.expr).or(span);
     refuse_at(ordered, near, &["ASC", "DESC", "NULLS", "USING"], "ASC or DESC in an index")?;
-    match column.column.expr {
-        ast::Expr::Identifier(name) if column.operator_class.is_none() => Ok(ident(name)),
+    match (column.column.expr, column.operator_class) {
+        (ast::Expr::Identifier(column), None) => Ok(IndexColumn { name: ident(column), each: false }),
+        // sqlparser takes the second word for an operator class.
+        (ast::Expr::Identifier(word), Some(column))
+            if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("each") =>
+        {
+            Ok(IndexColumn { name: name(column)?, each: true })
+        }
+        (ast::Expr::Identifier(_), Some(word)) => {
+            let fault = unsupported(name(word)?.span, "a word behind the column of an index");
+            Err(fault.hint("EACH before a list indexes its values: (EACH tags)"))
+        }
         _ => Err(unsupported(near, "an index over an expression")),
     }
 }
@@ -282,7 +304,14 @@ pub(super) fn create_index(index: ast::CreateIndex) -> Parsed<SchemaChange> {
     refuse_at(index.concurrently, start, &["CONCURRENTLY"], form)?;
     refuse_at(index.nulls_distinct.is_some(), span, &["NULLS"], form)?;
     let columns = index.columns.into_iter().map(|column| index_column(column, span));
-    let attributes: Vec<String> = columns.map(|name| Ok(name?.text)).collect::<Parsed<_>>()?;
+    let columns: Vec<IndexColumn> = columns.collect::<Parsed<_>>()?;
+    let each = columns.iter().find(|column| column.each);
+    if let (Some(each), 2..) = (each, columns.len()) {
+        let message = "an index over the values of a list has no other column";
+        return Err(Fault::new(ErrorKind::Unsupported, each.name.span, message));
+    }
+    let multi = each.is_some();
+    let attributes: Vec<String> = columns.into_iter().map(|column| column.name.text).collect();
     let index_name = match index.name {
         Some(given) => name(given)?.text,
         None => format!("{}_{}_idx", table.text, attributes.join("_")),
@@ -290,7 +319,7 @@ pub(super) fn create_index(index: ast::CreateIndex) -> Parsed<SchemaChange> {
     Ok(SchemaChange::CreateIndex(CreateIndex {
         table: table.text,
         if_not_exists: index.if_not_exists,
-        index: NewIndex { name: index_name, attributes, unique: index.unique },
+        index: NewIndex { name: index_name, attributes, unique: index.unique, multi },
     }))
 }
 

@@ -1,7 +1,6 @@
 //! Golden cases. A file of `tests/cases` is a script over its own empty tables: a statement after `> ` (more lines after
 //! `. `), then what it gives: the rows, one per line, the count of a write, or the error. `? ` before the statement
-//! lists parameters; `! each t i c` adds the index i over the values of the list c of table t, which SQL cannot create.
-//! `CASES_WRITE=1` writes what comes out into the files, to be read before it is believed.
+//! lists parameters. `CASES_WRITE=1` writes what comes out into the files, to be read before it is believed.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -46,14 +45,10 @@ fn replay(script: &str) -> String {
     let (mut out, mut parameters, mut sql) = (String::new(), Vec::new(), String::new());
     let mut lines = script.lines().peekable();
     while let Some(line) = lines.next() {
-        if line.starts_with('#') || ["? ", "! ", "> ", ". "].iter().any(|sign| line.starts_with(sign)) {
+        if line.starts_with('#') || ["? ", "> ", ". "].iter().any(|sign| line.starts_with(sign)) {
             let _ = writeln!(out, "{line}");
         }
-        if let Some(index) = line.strip_prefix("! each ") {
-            let names: Vec<&str> = index.split(' ').collect();
-            memory.index_each(names[0], names[1], names[2]);
-            out.push('\n');
-        } else if let Some(list) = line.strip_prefix("? ") {
+        if let Some(list) = line.strip_prefix("? ") {
             parameters = memory.rows(&format!("SELECT {list}")).remove(0);
         } else if let Some(text) = line.strip_prefix("> ").or_else(|| line.strip_prefix(". ")) {
             let between = if sql.is_empty() { "" } else { "\n" };

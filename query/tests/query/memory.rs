@@ -78,10 +78,10 @@ impl Memory {
                 let table = tables.get_mut(&create.table).expect("the table of the index is there");
                 let mut def = TableDef::clone(&table.def);
                 let id = IndexId(def.indexes.len() as u32 + 1);
-                let NewIndex { name, attributes, unique } = create.index.clone();
+                let NewIndex { name, attributes, unique, multi } = create.index.clone();
                 let attributes =
                     attributes.iter().map(|a| def.position(a).expect("the column is there")).collect();
-                def.indexes.push(IndexDef { id, name, attributes, unique, multi: false });
+                def.indexes.push(IndexDef { id, name, attributes, unique, multi });
                 table.def = Arc::new(def);
             }
             SchemaChange::DropTable { name, .. } => drop(tables.remove(name)),
@@ -117,17 +117,6 @@ impl Memory {
         }
         tables.insert(def.name.clone(), Table { def, rows });
         failed.map_or(Ok(()), Err)
-    }
-
-    /// Adds an index with an entry for each value of a list.
-    pub(crate) fn index_each(&self, table: &str, name: &str, attribute: &str) {
-        let mut tables = self.tables.borrow_mut();
-        let table = tables.get_mut(table).expect("the table of the index is there");
-        let mut def = TableDef::clone(&table.def);
-        let id = IndexId(def.indexes.len() as u32 + 1);
-        let attributes = vec![def.position(attribute).expect("the column is there")];
-        def.indexes.push(IndexDef { id, name: name.to_owned(), attributes, unique: false, multi: true });
-        table.def = Arc::new(def);
     }
 
     fn show<'r>(&self, rows: impl Iterator<Item = &'r Row>, visit: &mut Visit<'_>) {

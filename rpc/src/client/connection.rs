@@ -102,6 +102,20 @@ impl Client {
         Ok(self.tables_client().add_index(request).await?.into_inner().table.unwrap_or_default())
     }
 
+    /// Adds an index with an entry for each value of a list; returns when it can be used.
+    pub async fn add_multi_index(
+        &self,
+        table: impl Into<String>,
+        index: impl Into<String>,
+        attribute: impl Into<String>,
+        unique: bool,
+    ) -> Result<TableDefinition, Error> {
+        let attributes = vec![attribute.into()];
+        let index = proto::Index { name: index.into(), attributes, unique, multi: true };
+        let request = proto::AddIndexRequest { table: table.into(), index: Some(index) };
+        Ok(self.tables_client().add_index(request).await?.into_inner().table.unwrap_or_default())
+    }
+
     /// Gives a table another name.
     pub async fn rename_table(
         &self,

@@ -239,10 +239,16 @@ impl Door {
         by: Deadline,
     ) -> Result<proto::AddIndexResponse, Error> {
         let index = request.index.ok_or_else(|| Error::invalid("index", "is required"))?;
+        if index.multi && index.attributes.len() != 1 {
+            return Err(Error::invalid("index.attributes", "a multi-value index is over one attribute"));
+        }
         let table = request.table.clone();
         self.change_schema(by, request.table, move |node, time| {
             let attributes: Vec<_> = index.attributes.iter().map(String::as_str).collect();
-            node.add_index_within(&table, &index.name, &attributes, index.unique, time)
+            match (index.multi, &attributes[..]) {
+                (true, [only]) => node.add_multi_index_within(&table, &index.name, only, index.unique, time),
+                _ => node.add_index_within(&table, &index.name, &attributes, index.unique, time),
+            }
         })
         .await
         .map(|table| proto::AddIndexResponse { table: Some(table) })

@@ -289,3 +289,31 @@ async fn tables_are_renamed_cleared_and_given_attributes() {
     assert_eq!(client.clear_table("accounts").await.expect_err("gone").kind(), ErrorKind::NotFound);
     served.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_over_the_values_of_a_list_is_added_to_a_table() {
+    // Aim: what the request says of an index is what the table gets. Method: one over each value and a plain one on the same
+    // attribute, by the client; over two attributes, by the request itself.
+    let served = Served::start().await;
+    let client = &served.client;
+    let spec =
+        TableSpec::set("posts").attribute("id", AttributeType::Int).attribute("tags", AttributeType::List);
+    client.create_table(spec).await.expect("new");
+    let tags = |tags: &[&str]| Value::List(tags.iter().map(|&tag| tag.into()).collect());
+    let posts = client.table("posts");
+    posts.put_many([(1, tags(&["a", "b"])), (2, tags(&["b"]))]).await.expect("rows fit");
+    client.add_index("posts", "whole", ["tags"], false).await.expect("added");
+    let defined = client.add_multi_index("posts", "each", "tags", false).await.expect("added");
+    let multi: Vec<_> = defined.indexes.iter().map(|index| (index.name.as_str(), index.multi)).collect();
+    assert_eq!(multi, [("whole", false), ("each", true)]);
+    let text = "EXPLAIN SELECT id FROM posts WHERE contains(tags, 'b')";
+    let plan = client.query(text, ()).await.expect("valid").collect().await.expect("a plan");
+    assert!(format!("{plan:?}").contains("each"), "{plan:?}");
+    let attributes = vec!["tags".into(), "id".into()];
+    let index = Some(proto::Index { name: "both".into(), attributes, unique: false, multi: true });
+    let mut raw = proto::tables_client::TablesClient::new(client.channel());
+    let status =
+        raw.add_index(proto::AddIndexRequest { table: "posts".into(), index }).await.expect_err("two");
+    assert_eq!(hypermnesia_rpc::Error::from(status).field(), Some("index.attributes"));
+    served.stop().await;
+}
