@@ -12,7 +12,7 @@ use hypermnesia_query::{
 };
 use hypermnesia_store::work::Op;
 use hypermnesia_store::{
-    Body, IndexDef, Key, KeyRange, NodeId, Row, Storage, Table as Open, TableDef, Value,
+    Body, IndexDef, Key, KeyRange, NodeId, Row, Storage, Table as Open, TableBuilder, TableDef, Value,
 };
 
 use crate::alter;
@@ -159,9 +159,7 @@ fn definition(core: &Core, table: &CreateTable) -> Result<TableDef> {
             builder = builder.default(&attribute.name, value.clone());
         }
     }
-    if let Some(ttl) = table.ttl {
-        builder = builder.ttl(ttl);
-    }
+    builder = retained(builder, table);
     if let Some(ack) = table.ack {
         builder = builder.ack(ack);
     }
@@ -175,6 +173,17 @@ fn definition(core: &Core, table: &CreateTable) -> Result<TableDef> {
         builder = builder.copy(node, storage);
     }
     Ok(builder.build()?)
+}
+
+/// How long its rows stay, how many there may be, and whose they are.
+fn retained(mut builder: TableBuilder, table: &CreateTable) -> TableBuilder {
+    builder = table.ttl.into_iter().fold(builder, TableBuilder::ttl);
+    builder = table.max_idle.into_iter().fold(builder, TableBuilder::max_idle);
+    builder = table.rows_max.into_iter().fold(builder, TableBuilder::rows_max);
+    builder = table.bytes_max.into_iter().fold(builder, TableBuilder::bytes_max);
+    builder = if table.evict { builder.evict() } else { builder };
+    builder = if table.local { builder.local() } else { builder };
+    if table.duplicates { builder.duplicates() } else { builder }
 }
 
 fn member(core: &Core, name: &str) -> Result<NodeId> {

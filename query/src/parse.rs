@@ -13,6 +13,7 @@ use crate::syntax::{Expr, Name, Statement};
 mod alter;
 mod change;
 mod expression;
+mod options;
 mod place;
 mod schema;
 mod select;

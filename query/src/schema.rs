@@ -51,8 +51,20 @@ pub struct CreateTable {
     pub ack: Option<Ack>,
     /// From `WITH (copies = 'n1,n2')`: names of members; all of them without it.
     pub copies: Option<Vec<String>>,
+    /// From `WITH (local = true)`: each member has rows of its own.
+    pub local: bool,
+    /// From `WITH (duplicates = true)`: a local bag keeps a row that is put again as another one.
+    pub duplicates: bool,
     /// From `WITH (ttl = '90s')`: how long a row lives after it was put.
     pub ttl: Option<Duration>,
+    /// From `WITH (max_idle = '1h')`: how long a row stays that nobody reads or writes.
+    pub max_idle: Option<Duration>,
+    /// From `WITH (rows_max = 10000)`.
+    pub rows_max: Option<u64>,
+    /// From `WITH (bytes_max = '64MiB')`: bytes of keys and rows.
+    pub bytes_max: Option<u64>,
+    /// From `WITH (evict = true)`: a full table lets rows go instead of refusing more.
+    pub evict: bool,
 }
 
 /// An index to be created with its table.

@@ -246,3 +246,35 @@ fn hits_misses_and_expirations_are_counted() {
     let counted = t.statistics().expect("read");
     assert_eq!((counted.hits, counted.misses, counted.expirations, counted.deadlines), (2, 2, 1, 1));
 }
+
+#[test]
+fn a_statement_says_of_a_table_all_that_a_definition_says() {
+    // Aim: options of CREATE TABLE arrive. Method: the definitions of tables that were made both ways; what the statement
+    // does not look at itself is refused as by a definition.
+    let node = Node::builder().build().expect("an embedded node needs nothing");
+    let plain = || TableDef::builder("t").attribute("id", Type::Int);
+    let day = Duration::from_secs(86_400);
+    for (options, builder) in [
+        ("ttl = '1d', rows_max = 10", plain().ttl(day).rows_max(10)),
+        ("bytes_max = '1MiB', kind = 'bag'", plain().bytes_max(1 << 20).kind(Kind::Bag)),
+        ("local = true, max_idle = '1d'", plain().local().max_idle(day)),
+        ("rows_max = 5, evict = true, local = true", plain().rows_max(5).evict().local()),
+        ("kind = bag, local = true, duplicates = true", plain().kind(Kind::Bag).local().duplicates()),
+    ] {
+        let [stated, built] = [true, false].map(|by_statement| {
+            match by_statement {
+                true => drop(
+                    node.query(&format!("CREATE TABLE t (id INT) WITH ({options})"), &[]).expect(options),
+                ),
+                false => drop(node.create_table(builder.clone()).expect(options)),
+            }
+            let mut def = node.dyn_table("t").expect("there").definition().expect("there");
+            node.drop_table("t").expect("there");
+            def.id = hypermnesia::TableId(0);
+            def
+        });
+        assert_eq!(stated, built, "{options}");
+    }
+    let refused = node.query("CREATE TABLE t (id INT) WITH (kind = bag, ttl = '1d')", &[]);
+    assert!(matches!(refused, Err(Error::Schema(SchemaError::BadRetention { .. }))), "{refused:?}");
+}

@@ -1,10 +1,6 @@
 //! CREATE and DROP, to the data of [`crate::schema`].
 
-use std::time::Duration;
-
-use hypermnesia_store::calendar::length;
-use hypermnesia_store::size::size;
-use hypermnesia_store::{Ack, Attribute, Kind, Storage, Type, Value};
+use hypermnesia_store::{Attribute, Kind, Type, Value};
 use sqlparser::ast;
 
 use super::expression::type_of;
@@ -44,9 +40,7 @@ pub(super) fn create_table(table: ast::CreateTable) -> Parsed<SchemaChange> {
     match table.table_options {
         ast::CreateTableOptions::None => {}
         ast::CreateTableOptions::With(options) => {
-            let mut cache = None;
-            options.into_iter().try_for_each(|each| option(&mut create, &mut cache, each))?;
-            cache.map_or(Ok(()), |(bytes, span)| set_cache(&mut create, bytes, span))?
+            super::options::read(&mut create, options)?;
         }
         options => {
             let written = options.to_string();
@@ -68,7 +62,13 @@ fn empty(name: String, if_not_exists: bool) -> CreateTable {
         storage: None,
         ack: None,
         copies: None,
+        local: false,
+        duplicates: false,
         ttl: None,
+        max_idle: None,
+        rows_max: None,
+        bytes_max: None,
+        evict: false,
     }
 }
 
@@ -203,87 +203,6 @@ fn index_column(column: ast::IndexColumn, span: Span) -> Parsed<IndexColumn> {
             Err(fault.hint("EACH before a list indexes its values: (EACH tags)"))
         }
         _ => Err(unsupported(near, "an index over an expression")),
-    }
-}
-
-/// A cache is one of `disc_only`, whichever of the two was written first.
-fn set_cache(create: &mut CreateTable, cache_bytes: u64, span: Span) -> Parsed<()> {
-    if !create.storage.is_some_and(Storage::is_disc_only) {
-        let fault =
-            Fault::new(ErrorKind::Value, span, "only tables that are kept on disc alone have a cache");
-        return Err(fault.hint("add storage = 'disc_only'"));
-    }
-    create.storage = Some(Storage::DiscOnly { cache_bytes });
-    Ok(())
-}
-
-fn option(create: &mut CreateTable, cache: &mut Option<(u64, Span)>, option: ast::SqlOption) -> Parsed<()> {
-    let ast::SqlOption::KeyValue { key, value } = option else {
-        return Err(unsupported(Span::NONE, "an option without a value").behind(&["WITH"]));
-    };
-    let span: Span = key.span.into();
-    let text = match value {
-        ast::Expr::Value(ast::ValueWithSpan { value: ast::Value::SingleQuotedString(text), .. }) => text,
-        ast::Expr::Identifier(word) => word.value,
-        _ => return Err(Fault::new(ErrorKind::Syntax, span, "the value of an option is a word or a text")),
-    };
-    let wrong = |allowed: &str| {
-        Fault::new(ErrorKind::Value, span, format!("{text:?} is no {}", key.value))
-            .hint(format!("there are {allowed}"))
-    };
-    match key.value.to_ascii_lowercase().as_str() {
-        "kind" => create.kind = kind(&text).ok_or_else(|| wrong("set, ordered_set, bag"))?,
-        "storage" => create.storage = Some(storage(&text).ok_or_else(|| wrong("ram, disc, disc_only"))?),
-        "cache" => {
-            let bytes = size(&text).ok_or_else(|| wrong("sizes such as 64MiB, 2GiB, 4194304"))?;
-            *cache = Some((bytes, span));
-        }
-        "ack" => create.ack = Some(ack(&text).ok_or_else(|| wrong("memory, logged, synced"))?),
-        "ttl" => {
-            create.ttl = Some(
-                length(&text)
-                    .map(Duration::from_millis)
-                    .ok_or_else(|| wrong("lengths of time such as 90s, 15m, 12h, 7d"))?,
-            )
-        }
-        "copies" => create.copies = Some(text.split(',').map(|member| member.trim().to_owned()).collect()),
-        other => {
-            let fault = Fault::new(ErrorKind::Name, span, format!("tables have no option {other:?}"));
-            return Err(crate::suggest::with_suggestion(
-                fault,
-                other,
-                ["kind", "storage", "cache", "ack", "copies", "ttl"],
-            )
-            .hint("there are kind, storage, cache, ack, copies, ttl"));
-        }
-    }
-    Ok(())
-}
-
-fn kind(text: &str) -> Option<Kind> {
-    match text {
-        "set" => Some(Kind::Set),
-        "ordered_set" => Some(Kind::OrderedSet),
-        "bag" => Some(Kind::Bag),
-        _ => None,
-    }
-}
-
-fn storage(text: &str) -> Option<Storage> {
-    match text {
-        "ram" => Some(Storage::Ram),
-        "disc" => Some(Storage::Disc),
-        "disc_only" => Some(Storage::DISC_ONLY),
-        _ => None,
-    }
-}
-
-fn ack(text: &str) -> Option<Ack> {
-    match text {
-        "memory" => Some(Ack::Memory),
-        "logged" => Some(Ack::Logged),
-        "synced" => Some(Ack::Synced),
-        _ => None,
     }
 }
 
