@@ -51,6 +51,9 @@ pub(crate) struct Global {
     /// The address stands on the command line.
     #[arg(skip)]
     pub(crate) addr_given: bool,
+    /// The time does.
+    #[arg(skip)]
+    pub(crate) timeout_given: bool,
     /// The format does.
     #[arg(skip)]
     pub(crate) format_given: bool,
@@ -67,6 +70,7 @@ impl Cli {
             here(&matches) || behind.is_some_and(here)
         };
         (cli.global.addr_given, cli.global.format_given) = (stands("addr"), stands("format"));
+        cli.global.timeout_given = stands("timeout");
         cli
     }
 }
@@ -79,6 +83,7 @@ impl Global {
             format: Format::Table,
             timeout: 10.0,
             addr_given: true,
+            timeout_given: false,
             format_given: false,
         }
     }
@@ -106,13 +111,9 @@ fn command() -> clap::Command {
     command = command.mut_subcommand("backup", |backup| {
         backup.mut_subcommand("show", alone).mut_subcommand("merge", alone)
     });
-    // It measures a cluster of its own unless an address is given, prints JSON unless told otherwise, and waits for nobody.
+    // It measures a cluster of its own unless an address is given, prints JSON and waits for answers unless told otherwise.
     command.mut_subcommand("bench", |bench| {
-        bench.args(
-            shared.iter().map(|arg| {
-                arg.clone().hide_default_value(true).hide_env(true).hide(arg.get_id() == "timeout")
-            }),
-        )
+        bench.args(shared.iter().map(|arg| arg.clone().hide_default_value(true).hide_env(true)))
     })
 }
 

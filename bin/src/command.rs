@@ -30,17 +30,20 @@ use crate::args::Global;
 
 /// A connection to the member that the options name. Each call over it has the time that they name.
 pub(crate) async fn connect(global: &Global) -> Result<Client> {
-    let time = global.deadline();
-    let connected = tokio::time::timeout(time, Client::connect(&global.addr)).await;
+    Ok(reach(global).await?.with_timeout(global.deadline()))
+}
+
+/// The same, for calls that take as long as they take.
+pub(crate) async fn reach(global: &Global) -> Result<Client> {
+    let connected = tokio::time::timeout(global.deadline(), Client::connect(&global.addr)).await;
     let late = |_| anyhow!("there was no connection within {} s, the time of --timeout", global.timeout);
     let connected = connected.map_err(late).and_then(|result| Ok(result?));
-    let client = connected.with_context(|| {
+    connected.with_context(|| {
         format!(
             "no member answers at {} (start one with `hmn serve`, or name another with --addr)",
             global.addr
         )
-    })?;
-    Ok(client.with_timeout(time))
+    })
 }
 
 /// An error for people. One of the connection, which does not know where it leads, gets its address; one of time also the

@@ -14,6 +14,8 @@ use super::cluster::Wanted;
 use super::records::{Indexed, Plain};
 use super::run::{Done, Job, Loop, wall_ms};
 use super::workload::{Choices, Workload};
+use crate::args::Global;
+use crate::command;
 
 /// Connections over which clients are spread: one carries many calls at once, and is one task at the server.
 const CONNECTIONS_MAX: usize = 8;
@@ -39,12 +41,14 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    /// Connects as often as so many clients need.
-    pub(crate) async fn connect(address: &str, clients: usize) -> Result<Remote> {
+    /// Connects as often as so many clients need. Calls take as long as they take, unless somebody says how long.
+    pub(crate) async fn connect(global: &Global, clients: usize) -> Result<Remote> {
         let mut connections = Vec::new();
         for _ in 0..clients.clamp(1, CONNECTIONS_MAX) {
-            let client = Client::connect(address).await;
-            connections.push(client.with_context(|| format!("no member answers at {address}"))?);
+            connections.push(match global.timeout_given {
+                true => command::connect(global).await?,
+                false => command::reach(global).await?,
+            });
         }
         Ok(Remote { connections, made: Vec::new(), round: 0 })
     }

@@ -1,7 +1,7 @@
 //! `bench`: measures workloads on a cluster of its own, or with `--addr` on a running one.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -9,11 +9,11 @@ use clap::Args;
 use hypermnesia::{Ack, Storage};
 use hypermnesia_rpc::client;
 
-use crate::args::Global;
+use crate::args::{Global, Usage};
 use crate::bench::cluster::{Cluster, Placement, Wanted};
 use crate::bench::echo;
 use crate::bench::figure::{Figure, Setting, hundredth};
-use crate::bench::records::Kept;
+use crate::bench::records::{Kept, RECORDS_OF_VALUE};
 use crate::bench::remote::Remote;
 use crate::bench::run::Clients;
 use crate::bench::workload::Workload;
@@ -30,7 +30,8 @@ const ABOUT: &str = "\
 Unless --addr is given it starts a cluster for the time of the run: the first node
 inside this process, where a program that embeds a node has it, the others as
 processes of their own. With --addr it measures that running cluster over gRPC, in
-tables of its own whose names begin with bench_ and which it drops at the end.
+tables of its own whose names begin with bench_ and which it drops at the end;
+HMN_ADDR alone does not count, so that no cluster is put under load by accident.
 
 Prints one JSON line per figure (or a table or CSV at the end, if --format is given):
 operations per second, median and 99th percentile in microseconds, of the median of
@@ -80,7 +81,7 @@ pub(crate) struct BenchArgs {
     /// What clients are. Default: threads up to 2 clients, tasks above.
     #[arg(long, value_enum, value_name = "KIND")]
     clients_as: Option<Clients>,
-    /// Where a cluster of its own keeps its logs. Default: a temporary directory.
+    /// Where a cluster of its own keeps its logs, which stay there. Default: a temporary directory, which goes.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Measure with one client only, alternating with an echo of 128 bytes over a loopback socket, and print the ratio of
@@ -165,8 +166,12 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 /// Measures what is asked for.
 pub(crate) async fn run(global: &Global, args: BenchArgs) -> Result<()> {
+    args.check()?;
     if global.addr_given {
         return on_running_cluster(global, &args).await;
+    }
+    if std::env::var_os("HMN_ADDR").is_some() {
+        output::note("HMN_ADDR is not used: without --addr a cluster of its own is measured");
     }
     let printer = Printer::new(global);
     // Blocks for its whole life, on a thread that runs no tasks.
@@ -177,9 +182,14 @@ pub(crate) async fn run(global: &Global, args: BenchArgs) -> Result<()> {
 
 /// The figures over gRPC. The tables go again also when something fails.
 async fn on_running_cluster(global: &Global, args: &BenchArgs) -> Result<()> {
-    ensure!(!args.echo, "--echo compares with a cluster of its own: leave --addr away");
+    if args.echo {
+        return Err(Usage::error("--echo compares with a cluster of its own: leave --addr away"));
+    }
+    if args.data.is_some() {
+        return Err(Usage::error("--data is for a cluster of its own: leave it or --addr away"));
+    }
     let most = args.clients.iter().copied().max().unwrap_or(1);
-    let mut remote = Remote::connect(&global.addr, most.into()).await?;
+    let mut remote = Remote::connect(global, most.into()).await?;
     let mut printer = Printer::new(global);
     let measured = measure_remote(&mut remote, args, &mut printer).await;
     let cleared = remote.clear().await;
@@ -238,9 +248,12 @@ fn figures(
     printer: &mut Printer,
 ) -> Result<()> {
     let temporary = tempfile::tempdir().context("no temporary directory")?;
-    let data = (storage != StorageArg::Ram)
-        .then(|| args.data.as_ref().map_or(temporary.path(), |data| data.as_path()));
-    let mut cluster = Cluster::start(args.nodes.into(), data)?;
+    let data = match &args.data {
+        _ if storage == StorageArg::Ram => None,
+        None => Some(temporary.path().to_owned()),
+        Some(kept) => Some(fresh(kept, storage, workloads)?),
+    };
+    let mut cluster = Cluster::start(args.nodes.into(), data.as_deref())?;
     for workload in workloads {
         for wanted in args.wanted(*workload) {
             cluster.prepare(&wanted, Kept { storage: storage.own(), ack: args.ack.own() })?;
@@ -268,6 +281,16 @@ fn figures(
     Ok(())
 }
 
+/// Where one cluster keeps its logs below a directory that somebody named. Each has a place of its own there, since none can
+/// begin with what another one left.
+fn fresh(kept: &Path, storage: StorageArg, workloads: &[Workload]) -> Result<PathBuf> {
+    let bank = if workloads.contains(&Workload::Tpcb) { "-tpcb" } else { "" };
+    let data = kept.join(format!("{}{bank}", storage.name()));
+    ensure!(!data.exists(), "{} is there already: remove it, or name another --data", data.display());
+    output::note(format_args!("the logs of this cluster stay in {}", data.display()));
+    Ok(data)
+}
+
 /// One-client medians against the bare socket's, in alternating windows.
 fn against_echo(cluster: &mut Cluster, wanted: &Wanted, setting: Setting) -> Result<serde_json::Value> {
     let (mut echoes, mut ours) = (Vec::new(), Vec::new());
@@ -293,6 +316,17 @@ fn against_echo(cluster: &mut Cluster, wanted: &Wanted, setting: Setting) -> Res
 }
 
 impl BenchArgs {
+    /// What clap cannot tell.
+    fn check(&self) -> Result<()> {
+        if self.records < RECORDS_OF_VALUE && self.workloads().contains(&Workload::IndexRead10Txn) {
+            let message = format!(
+                "index_read10_txn reads {RECORDS_OF_VALUE} records: --records must be as many at least"
+            );
+            return Err(Usage::error(message));
+        }
+        Ok(())
+    }
+
     fn workloads(&self) -> Vec<Workload> {
         if self.workloads.is_empty() {
             return <Workload as clap::ValueEnum>::value_variants().to_vec();

@@ -63,8 +63,9 @@ impl Shell {
             // The first time there is none.
             drop(editor.load_history(file));
         }
-        let mut typed = String::new();
+        let (mut typed, mut lines) = (String::new(), 0_u64);
         loop {
+            lines += 1;
             match editor.readline(if typed.is_empty() { "hmn> " } else { "...> " }) {
                 Ok(line) => {
                     typed.push_str(&line);
@@ -80,6 +81,13 @@ impl Shell {
                         runtime.block_on(self.one(typed.trim()));
                     }
                     break;
+                }
+                // What stands around it may not mean the same without it, so nothing more is run.
+                Err(error) if is_no_text(&error) => {
+                    bail!(
+                        "line {lines} is not UTF-8 text: neither it nor what stands behind it was run{}",
+                        begun(&typed)
+                    )
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -164,6 +172,16 @@ impl Shell {
         }
         Ok(true)
     }
+}
+
+/// A line whose bytes are no text.
+fn is_no_text(error: &ReadlineError) -> bool {
+    matches!(error, ReadlineError::Io(error) if error.kind() == std::io::ErrorKind::InvalidData)
+}
+
+/// What is said of a statement that was not ended when the input was.
+fn begun(typed: &str) -> &'static str {
+    if typed.trim().is_empty() { "" } else { ", nor the statement that it is in" }
 }
 
 fn elapsed(time: Duration) -> String {

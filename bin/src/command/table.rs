@@ -250,6 +250,24 @@ impl Shape {
     }
 }
 
+/// A key is never null, so an attribute of it cannot be declared so.
+fn check_key(attributes: &[AttributeSpec], key: &[String]) -> Result<()> {
+    let first = attributes.first().map(|first| &first.name);
+    let of_key = |spec: &&AttributeSpec| match key {
+        [] => Some(&spec.name) == first,
+        names => names.contains(&spec.name),
+    };
+    match attributes.iter().filter(of_key).find(|spec| spec.nullable) {
+        None => Ok(()),
+        Some(AttributeSpec { name, ty, .. }) => {
+            let ty = type_name(*ty);
+            Err(Usage::error(format!(
+                "{name:?} is of the key, which is never null: write `{name}:{ty}`, not `{name}:{ty}?`"
+            )))
+        }
+    }
+}
+
 pub(crate) fn acknowledge_of(ack: AckArg) -> Acknowledge {
     match ack {
         AckArg::Memory => Acknowledge::Memory,
@@ -273,6 +291,7 @@ pub(crate) async fn run(global: &Global, command: TableCommand) -> Result<()> {
         }
         TableCommand::Create(args) => {
             args.shape.check()?;
+            check_key(&args.attributes, &args.shape.key)?;
             let mut wanted = args.retention.apply(spec(&args.table, &args.attributes, &args.shape));
             for column in &args.multi {
                 wanted = wanted.multi_index(index_name(column), column);
@@ -324,5 +343,19 @@ mod tests {
         assert_eq!("x".parse::<AttributeSpec>().unwrap().ty, AttributeType::Any);
         assert!("x:integer".parse::<AttributeSpec>().unwrap_err().contains("integer"));
         assert!(":int".parse::<AttributeSpec>().is_err());
+    }
+
+    #[test]
+    fn a_key_that_allows_null_is_refused() {
+        // Aim: nobody believes that a key may be null. Method: the key by its place, by name, and attributes beside it.
+        let specs = |texts: &[&str]| -> Vec<AttributeSpec> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let (first, second) = (specs(&["id:int?", "n:int"]), specs(&["id:int", "n:text?"]));
+        let named = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<String>>();
+        assert!(check_key(&first, &[]).unwrap_err().to_string().contains("`id:int`"));
+        assert!(check_key(&first, &named(&["n"])).is_ok());
+        assert!(check_key(&second, &[]).is_ok() && check_key(&second, &named(&["id"])).is_ok());
+        assert!(check_key(&second, &named(&["id", "n"])).unwrap_err().to_string().contains("`n:text`"));
     }
 }

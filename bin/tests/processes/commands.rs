@@ -1,5 +1,7 @@
 //! Commands against one member: formats, the shell by a pipe, configuration files, imports with bad lines, figures.
 
+use std::process::Command;
+
 use crate::program::{Server, hmn, said};
 
 fn table_of_two(server: &Server) {
@@ -68,6 +70,69 @@ fn the_shell_takes_a_script() {
     assert!(out.contains('2'), "it went on: {out}");
     assert!(err.contains('^') && err.contains("nme") && err.contains("\\x"), "{err}");
     assert!(err.contains("2 statements or commands failed"), "a command that is none fails too: {err}");
+}
+
+#[test]
+fn a_script_with_a_line_that_is_no_text_ends_there() {
+    // Aim: what stands around such a line is not run without it, and the line is named. Method: bytes between good
+    // statements, and within one.
+    let server = Server::start(&[]);
+    table_of_two(&server);
+    for (script, line, rows) in [
+        (&b"INSERT INTO t VALUES (3, 'x');\nSELECT '\xff';\nDELETE FROM t;\n"[..], "line 2 ", 3),
+        (b"EXPLAIN\nSELECT '\xff',\n1;\nDELETE FROM t;\n", "line 2 ", 3),
+        (b"\xfe;\n", "line 1 ", 3),
+    ] {
+        let ended = hmn(&["shell", "--addr", &server.addr], script);
+        let told = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{told}");
+        assert!(told.contains(line) && told.contains("UTF-8"), "{told}");
+        let count = server.says(&["query", "SELECT count(*) FROM t", "--format", "csv"]);
+        assert_eq!(count.lines().nth(1), Some(rows.to_string().as_str()), "{told}");
+    }
+}
+
+#[test]
+fn a_bench_says_what_it_needs_and_what_it_leaves() {
+    // Aim: a figure is of what its name says; what stays on disc is told and never measured again; an address in the
+    // environment alone puts nobody under load; --timeout bounds calls. Method: each once, with short windows.
+    let short = [
+        "bench",
+        "write_txn",
+        "--seconds",
+        "0.1",
+        "--reps",
+        "1",
+        "--records",
+        "50",
+        "--nodes",
+        "1",
+        "--clients",
+        "1",
+    ];
+    let few = hmn(&["bench", "index_read10_txn", "--records", "9", "--nodes", "1"], "");
+    let told = String::from_utf8_lossy(&few.stderr);
+    assert!(few.status.code() == Some(2) && told.contains("--records") && told.contains("10"), "{told}");
+    let home = tempfile::tempdir().expect("a directory");
+    let kept = home.path().to_str().expect("a name");
+    let on_disc = [&short[..], &["--storage", "disc", "--data", kept]].concat();
+    let first = hmn(&on_disc, "");
+    let told = String::from_utf8_lossy(&first.stderr);
+    assert!(first.status.success() && told.contains("stay in") && told.contains(kept), "{told}");
+    assert!(home.path().join("disc").join("n1").is_dir());
+    let again = hmn(&on_disc, "");
+    let told = String::from_utf8_lossy(&again.stderr);
+    assert!(again.status.code() == Some(1) && told.contains(kept) && told.contains("--data"), "{told}");
+    let mut elsewhere = Command::new(env!("CARGO_BIN_EXE_hmn"));
+    let own = elsewhere.args(short).env("HMN_ADDR", "127.0.0.1:1").output().expect("it runs");
+    let told = String::from_utf8_lossy(&own.stderr);
+    assert!(own.status.success() && told.contains("HMN_ADDR is not used"), "{told}");
+    // Listens and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let addr = silent.local_addr().expect("it is bound").to_string();
+    let late = hmn(&[&short[..], &["--addr", &addr, "--timeout", "0.2"]].concat(), "");
+    let told = String::from_utf8_lossy(&late.stderr);
+    assert!(late.status.code() == Some(1) && told.contains("--timeout"), "{told}");
 }
 
 #[test]

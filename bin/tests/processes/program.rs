@@ -85,7 +85,7 @@ impl Drop for Server {
 }
 
 /// Runs a command to its end.
-pub(crate) fn hmn(arguments: &[&str], input: &str) -> Output {
+pub(crate) fn hmn(arguments: &[&str], input: impl AsRef<[u8]>) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_hmn"))
         .args(arguments)
         .env_remove("HMN_ADDR")
@@ -95,7 +95,7 @@ pub(crate) fn hmn(arguments: &[&str], input: &str) -> Output {
         .spawn()
         .expect("the test holds this");
     // A command that reads nothing may have ended: its exit code tells the test.
-    drop(child.stdin.take().expect("the test holds this").write_all(input.as_bytes()));
+    drop(child.stdin.take().expect("the test holds this").write_all(input.as_ref()));
     child.wait_with_output().expect("the test holds this")
 }
 
