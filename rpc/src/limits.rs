@@ -6,6 +6,13 @@ use std::time::Duration;
 /// Longest message either side takes, in bytes: the longest row (8 MiB) twice over, for a compare-and-write of it.
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Bytes of messages that are on their way in and not whole yet, of all clients together: sixteen of the longest. Whoever
+/// would pass it is refused; a message that comes in one piece needs none of it.
+pub const HALF_MESSAGES_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Bytes of each message that do not count for that: a frame of HTTP/2, so that short messages always come through.
+pub const HALF_MESSAGE_BYTES_FREE: usize = 16 * 1024;
+
 /// Longest request id, in bytes. A UUID takes 36.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
 

@@ -12,6 +12,7 @@ mod convert;
 mod deadline;
 mod door;
 mod events;
+mod intake;
 mod interactive;
 mod operations;
 mod outlet;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 
 use hypermnesia::Node;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tonic::service::Routes;
 use tonic::transport::Server;
 
@@ -48,6 +49,7 @@ use crate::proto::sequences_server::SequencesServer;
 use crate::proto::tables_server::TablesServer;
 use crate::proto::transactions_server::TransactionsServer;
 use door::Door;
+use intake::Intake;
 
 pub(crate) use convert::transaction_message;
 
@@ -55,6 +57,8 @@ pub(crate) use convert::transaction_message;
 #[derive(Clone)]
 struct Services {
     door: Arc<Door>,
+    /// For messages that are on their way in.
+    room: Arc<Semaphore>,
 }
 
 /// Serves a node on a bound listener until `shutdown` is ready; then takes no more calls and waits up to 5 s for those that
@@ -125,7 +129,7 @@ pub fn router(node: Node) -> Routes {
 
 /// The same; streams that have no end of their own end when the server is told to stop.
 fn routes(node: Node, stopped: watch::Receiver<bool>) -> Routes {
-    let services = Services { door: Arc::new(Door::new(node, stopped)) };
+    let services = Services { door: Arc::new(Door::new(node, stopped)), room: intake::room() };
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(door::report_health(Arc::downgrade(&services.door), reporter));
     let mut routes = Routes::builder();
@@ -139,12 +143,12 @@ fn routes(node: Node, stopped: watch::Receiver<bool>) -> Routes {
         .add_service(sized!(SequencesServer, services))
         .add_service(sized!(EventsServer, services))
         .add_service(sized!(BackupsServer, services))
-        .add_service(health);
+        .add_service(Intake::of(health, &services.room));
     if let Ok(reflection) = reflection().build_v1() {
-        routes.add_service(reflection);
+        routes.add_service(Intake::of(reflection, &services.room));
     }
     if let Ok(reflection) = reflection().build_v1alpha() {
-        routes.add_service(reflection);
+        routes.add_service(Intake::of(reflection, &services.room));
     }
     routes.routes()
 }
@@ -155,12 +159,15 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
-/// A service with the bound on its messages.
+/// A service with the bounds on its messages.
 macro_rules! sized {
     ($server:ident, $services:expr) => {
-        $server::new($services.clone())
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+        Intake::of(
+            $server::new($services.clone())
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
+            &$services.room,
+        )
     };
 }
 use sized;

@@ -1,12 +1,13 @@
 //! What is wrong with a message.
 
-use hypermnesia_rpc::limits::MESSAGE_BYTES_MAX;
+use hypermnesia_rpc::limits::{HALF_MESSAGES_BYTES_MAX, MESSAGE_BYTES_MAX};
 use hypermnesia_rpc::{Value, proto};
 use prost::Message;
 
 use crate::victim::{SERVED_WITHIN, Victim};
 use crate::wire::{
-    DATA, END_HEADERS, END_STREAM, HEADERS, PAYLOAD_MAX, RST_STREAM, Wire, call, envelope, frame,
+    ACK, DATA, END_HEADERS, END_STREAM, HEADERS, PAYLOAD_MAX, RST_STREAM, SETTINGS, WINDOW_UPDATE, Wire,
+    call, envelope, frame,
 };
 
 const BATCH_PUT: &str = "/hypermnesia.v1.Tables/BatchPut";
@@ -100,5 +101,58 @@ async fn a_call_that_is_reset_before_its_end_changes_nothing() {
         wire.say(&frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
     }
     wire.pings(SERVED_WITHIN);
+    victim.unchanged().await;
+}
+
+/// Sends so much of a message of the greatest length, as the server gives room; whether the call was refused meanwhile.
+fn refused_half_way(wire: &mut Wire, stream: u32, most: usize) -> bool {
+    wire.say(&frame(HEADERS, END_HEADERS, stream, &call(BATCH_PUT)));
+    wire.say(&frame(DATA, 0, stream, &envelope(MESSAGE_BYTES_MAX as u32)));
+    // Half of what the server grants at first, so that the beginning of the message fits too.
+    let (mut sent, mut granted) = (0, 1 << 19);
+    while sent < most {
+        while sent < granted {
+            wire.say(&frame(DATA, 0, stream, &[0x1a; PAYLOAD_MAX]));
+            sent += PAYLOAD_MAX;
+        }
+        let frame = wire.hear(SERVED_WITHIN).expect("the connection stays");
+        match frame.kind {
+            WINDOW_UPDATE if frame.stream == stream => {
+                granted += u32::from_be_bytes(frame.payload[..4].try_into().expect("four")) as usize;
+            }
+            HEADERS | RST_STREAM if frame.stream == stream => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_are_never_whole_have_bounded_room() {
+    // Aim: a client that answers pings does not fill the memory with the beginnings of messages, and gives the room back
+    // when it goes. Method: messages of the greatest length, each whole but for its last MiB, until one is refused; again by
+    // another client when the first is gone.
+    let victim = Victim::with_places(8).await;
+    let most = MESSAGE_BYTES_MAX - (1 << 20);
+    let fit = HALF_MESSAGES_BYTES_MAX / most;
+    for _ in 0..2 {
+        let mut wire = Wire::greeting(victim.address());
+        // Its settings come first; behind them it opens the window of the connection.
+        while wire.hear(SERVED_WITHIN).expect("it greets").kind != WINDOW_UPDATE {}
+        wire.say(&frame(SETTINGS, ACK, 0, &[]));
+        let refused = (0..=fit as u32).position(|n| refused_half_way(&mut wire, 2 * n + 1, most));
+        // Frames are not cut to size, so each takes a little more.
+        assert!(refused.is_some_and(|n| n <= fit && n + 2 >= fit), "{refused:?} of {fit} fit");
+        victim.is_served().await;
+        assert!(wire.pings(SERVED_WITHIN), "the connection stays");
+        drop(wire);
+        // Whole messages need room too while they come.
+        let rows: Vec<_> = (0..9_000).map(|n| (format!("{n:0200}"), n)).collect();
+        let deadline = std::time::Instant::now() + 4 * SERVED_WITHIN;
+        while victim.served.client.table("beside").put_many(rows.clone()).await.is_err() {
+            assert!(std::time::Instant::now() < deadline, "the room comes back");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
     victim.unchanged().await;
 }
