@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use hypermnesia_replication::message::{CopyStep, FlushStep, Prepare, Refusal, Vote};
 use hypermnesia_replication::{
-    Effect, Fact, LogToken, Message, NodeSet, Outcome, Peer, Reply, Unavailable, Why,
+    Effect, Fact, LogState, LogToken, Message, NodeSet, Outcome, Peer, Reply, Unavailable, Why,
 };
 use hypermnesia_store::{
     Ack, Blocked, Body, Incarnation, NodeId, Row, SCHEMA_TABLE, SchemaVersion, TxId, Value,
@@ -116,23 +116,23 @@ fn nothing_is_sent_when_a_replica_is_away() {
 }
 
 #[test]
-fn nothing_is_logged_without_space() {
-    // Aim: a member whose log has no space refuses, where the commit begins and as a participant, and says why; it takes part
-    // again once there is some. Method: no space at A, then at B, then everywhere some.
-    let mut trio = Trio::open(3, true);
-    let mut no_space_at = |at: usize| {
-        (0..3).for_each(|node| {
-            trio.nodes[node].set_log(if node == at { LogState::NoSpace } else { LogState::Open })
-        });
-        let (txid, _) = trio.commit(0, 1, 10);
-        trio.carry_all();
-        trio.reply(txid).cloned()
-    };
-    for (at, member) in [(0, NodeId(1)), (1, NodeId(2))] {
-        let why = Unavailable { member, why: Why::NoSpace };
-        assert_eq!(no_space_at(at), Some(Reply::Unavailable(why)));
+fn nothing_is_logged_where_the_log_takes_nothing() {
+    // Aim: a member whose log has no space, or whose disc is too slow for it, refuses, where the commit begins and as a
+    // participant, and says why; it takes part again once that is over. Method: each reason at A, then at B, then nowhere.
+    for (state, why) in [(LogState::NoSpace, Why::NoSpace), (LogState::Slow, Why::SlowDisc)] {
+        let mut trio = Trio::open(3, true);
+        let mut refusing_at = |at: usize| {
+            let of = |node| if node == at { state } else { LogState::Open };
+            (0..3).for_each(|node| trio.nodes[node].set_log(of(node)));
+            let (txid, _) = trio.commit(0, 1, 10);
+            trio.carry_all();
+            trio.reply(txid).cloned()
+        };
+        for (at, member) in [(0, NodeId(1)), (1, NodeId(2))] {
+            assert_eq!(refusing_at(at), Some(Reply::Unavailable(Unavailable { member, why })));
+        }
+        assert!(matches!(refusing_at(3), Some(Reply::Committed(_))));
     }
-    assert!(matches!(no_space_at(3), Some(Reply::Committed(_))));
 }
 
 #[test]
