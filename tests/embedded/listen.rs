@@ -89,7 +89,7 @@ fn a_subscription_goes_on_where_another_one_ended() {
         other => panic!("{other:?}"),
     };
     gone(other.subscribe_from(position, EventDetail::Simple), "another table");
-    let stranger = Node::builder().build().expect("built");
+    let stranger = Node::builder().name("n2").build().expect("built");
     let theirs = stranger.create_table_of::<Visit>().expect("new");
     gone(theirs.subscribe_from(position, EventDetail::Simple), "before this one was started again");
     let unheard = other.subscribe(EventDetail::Simple).expect("served");

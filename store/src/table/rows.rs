@@ -96,7 +96,8 @@ impl Rows {
     pub(crate) fn vanish(&self, clock: &Clock, change: impl FnOnce(Timestamp)) {
         self.gone.store(Timestamp::MAX.0, Ordering::SeqCst);
         change(clock.propose(0));
-        self.gone.store(clock.propose(0).0, Ordering::SeqCst);
+        // Whoever takes one from now on is at this or above it.
+        self.gone.store(clock.propose(0).0 - 1, Ordering::SeqCst);
     }
 
     pub(crate) fn cell<'g>(&self, key: &Key, guard: &'g LocalGuard<'_>) -> Option<CellAt<'g>> {
