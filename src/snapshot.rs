@@ -50,7 +50,10 @@ impl Snapshot {
             Snapshot { core: Arc::clone(core), live: core.store.snapshot(), deadline: deadline_in(time) };
         loop {
             match core.store.settled(snapshot.live.at()) {
-                Ok(()) => return Ok(snapshot),
+                Ok(()) => {
+                    snapshot.live.settle();
+                    return Ok(snapshot);
+                }
                 Err(Blocked::Raise(to)) => snapshot.live.raise(to),
                 Err(blocked) => snapshot.wait(blocked)?,
             }

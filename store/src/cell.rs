@@ -14,6 +14,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::key::Key;
 use crate::prefetch::prefetch;
 use crate::row::{Body, Head};
+use crate::snapshot::Pins;
 use crate::txn::Txn;
 use crate::version::{self, Fate, Seen, Version, folded};
 use crate::work::Blocked;
@@ -180,6 +181,38 @@ impl Cell {
             }
         }
         kept > 1
+    }
+
+    /// Drops versions that nobody reads from between those that somebody does, among the newest `within`. Under the write lock
+    /// or the empty lock shard. A reader that stands on one goes on from it as before, for as long as its guard lives.
+    pub(crate) fn prune(&self, pins: &Pins, within: usize, guard: &LocalGuard<'_>) {
+        let (mut kept, mut followed): (Option<Version<'_>>, Option<Timestamp>) = (None, None);
+        let mut large = false;
+        for version in self.versions(guard).take(within) {
+            let committed = version.committed();
+            match (kept, committed, followed) {
+                (Some(newer), Some(from), Some(to)) if pins.spare(from, to) => {
+                    let block = newer.skip(&version, guard);
+                    // SAFETY: it was linked and we, the only changer, have just taken it out; it is retired once.
+                    large |= unsafe { version::retire(block, guard) };
+                }
+                _ => kept = Some(version),
+            }
+            followed = committed;
+        }
+        if large {
+            guard.flush();
+        }
+    }
+
+    /// When the version behind the newest was committed.
+    pub(crate) fn replaced(&self, guard: &LocalGuard<'_>) -> Option<Timestamp> {
+        self.versions(guard).nth(1).and_then(|version| version.committed())
+    }
+
+    /// Whether it has a version of this time behind its newest.
+    pub(crate) fn has_behind(&self, at: Timestamp, guard: &LocalGuard<'_>) -> bool {
+        self.versions(guard).skip(1).any(|version| version.committed() == Some(at))
     }
 
     /// Whether no version is left at all.

@@ -86,7 +86,7 @@ impl Store {
             self.follow_schema(&mark.cell.key, body.as_deref(), &guard);
         }
         let freed = self.let_go(txn, progress, &marks, &guard);
-        self.tidy_behind(&marks, oldest, &guard);
+        self.tidy_behind(&marks, &guard);
         freed
     }
 
@@ -163,11 +163,25 @@ impl Store {
         if gone {
             rows.history.keep_gone(Gone { at: commit_ts, cell: CellRef::clone(cell), stale }, guard);
         }
-        let more = cell.cut(oldest, CUT_WITHIN, guard);
-        if more {
-            rows.history.keep_old(commit_ts, cell, memory::old_bytes(old, new), guard);
+        let left =
+            cell.cut(oldest, CUT_WITHIN, guard).then(|| self.left_behind(table, cell, guard)).flatten();
+        if let Some(of) = left {
+            rows.history.keep_old(commit_ts, of, cell, memory::old_bytes(old, new), guard);
         }
-        gone || more
+        gone || left.is_some()
+    }
+
+    /// Where a cell has more versions than one, behind a change: drops those that nobody reads, and says of when the one is that
+    /// has just been replaced, if it stays.
+    pub(crate) fn left_behind(
+        &self,
+        table: &Table,
+        cell: &CellRef,
+        guard: &LocalGuard<'_>,
+    ) -> Option<Timestamp> {
+        let replaced = cell.replaced(guard)?;
+        cell.prune(&self.pins_of(table), CUT_WITHIN, guard);
+        cell.has_behind(replaced, guard).then_some(replaced)
     }
 
     pub(crate) fn unmark(&self, table: &Table, cell: &CellRef, guard: &LocalGuard<'_>) {
@@ -201,11 +215,11 @@ impl Store {
         self.locks.release(txn)
     }
 
-    fn tidy_behind(&self, marks: &[Mark], oldest: Timestamp, guard: &Pin<'_>) {
+    fn tidy_behind(&self, marks: &[Mark], guard: &Pin<'_>) {
         let stripe = guard.thread_id() % STRIPES;
         for same in marks.chunk_by(|a, b| a.table == b.table) {
             if let Some(table) = self.catalog.get(same[0].table, guard) {
-                self.tidy_stripe(table, stripe, TIDY_PER_MARK * same.len(), oldest, guard);
+                self.tidy_stripe(table, stripe, TIDY_PER_MARK * same.len(), guard);
             }
         }
     }

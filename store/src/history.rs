@@ -1,6 +1,11 @@
 //! Old versions, deleted keys and index entries without a row: when they go. A commit cuts what no live snapshot needs at
 //! once; what it must leave is queued here and looked at again by later commits and by [`Store::tidy`].
 //!
+//! An old version is queued once, when it is replaced, and waits until every snapshot that is not settled is above its
+//! successor (`old`). If a settled one reads it then, it waits on until all are (`pinned`); else it goes. So a snapshot that is
+//! held keeps one version of a key, however often that is written. What a pinned version alone kept, its index entries and a
+//! deletion behind it, is queued as gone when it goes itself.
+//!
 //! Deletions and vanished index entries stay a little longer (`DELETION_KEPT_MS`) even if no snapshot needs them: another
 //! member may still prepare a transaction that read the range before, and finds out by meeting them. What is forgotten is
 //! remembered as one timestamp per table, and a range read before it is refused.
@@ -21,6 +26,7 @@ use crate::ids::IndexId;
 use crate::key::Key;
 use crate::limits::{DELETION_KEPT_MS, DELETIONS_KEPT_MAX, QUEUE_KEPT_MIN, STRIPES};
 use crate::row::Body;
+use crate::snapshot::Pins;
 use crate::spare;
 use crate::store::Store;
 use crate::table::Table;
@@ -36,11 +42,11 @@ pub(crate) struct History {
 
 #[derive(Default)]
 struct Stripe {
-    /// Cells with more versions than one.
+    /// Replaced versions.
     old: VecDeque<Old>,
+    /// Those of them that a settled snapshot read when they were looked at.
+    pinned: VecDeque<Old>,
     gone: VecDeque<Gone>,
-    /// Of `old`, those that name a version.
-    versions: usize,
     /// What old versions and stale entries hold.
     bytes: usize,
 }
@@ -48,8 +54,10 @@ struct Stripe {
 /// A commit that left an older version behind.
 struct Old {
     at: Timestamp,
+    /// When the older one was committed.
+    of: Timestamp,
     cell: CellRef,
-    /// What the older version holds; 0 when it is looked at again.
+    /// What the older version holds.
     bytes: u32,
 }
 
@@ -84,13 +92,23 @@ impl Default for History {
 }
 
 impl History {
-    /// Queues a cell for another look; the version behind its newest holds this many bytes.
-    pub(crate) fn keep_old(&self, at: Timestamp, cell: &CellRef, bytes: usize, guard: &LocalGuard<'_>) {
-        let old = Old { at, cell: CellRef::clone(cell), bytes: u32::try_from(bytes).unwrap_or(u32::MAX) };
+    /// Queues a version that was replaced by a commit, and holds this many bytes.
+    pub(crate) fn keep_old(
+        &self,
+        at: Timestamp,
+        of: Timestamp,
+        cell: &CellRef,
+        bytes: usize,
+        guard: &LocalGuard<'_>,
+    ) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.put(Old { at, of, cell: CellRef::clone(cell), bytes }, |stripe| &mut stripe.old, guard);
+    }
+
+    fn put(&self, old: Old, queue: impl Fn(&mut Stripe) -> &mut VecDeque<Old>, guard: &LocalGuard<'_>) {
         let mut stripe = self.stripes[guard.thread_id() % STRIPES].lock();
-        stripe.versions += usize::from(old.bytes != 0);
         stripe.bytes += old.bytes as usize;
-        stripe.old.push_back(old);
+        queue(&mut stripe).push_back(old);
         drop(stripe);
         self.wake();
     }
@@ -123,10 +141,10 @@ impl History {
         let mut kept = Kept { bytes: size_of_val(&*self.stripes), ..Kept::default() };
         for stripe in &self.stripes {
             let stripe = stripe.lock();
-            kept.versions += stripe.versions;
+            kept.versions += stripe.old.len() + stripe.pinned.len();
             kept.deletions += stripe.gone.len();
             kept.bytes += stripe.bytes
-                + stripe.old.capacity() * size_of::<Old>()
+                + (stripe.old.capacity() + stripe.pinned.capacity()) * size_of::<Old>()
                 + stripe.gone.capacity() * size_of::<Gone>();
         }
         kept
@@ -140,25 +158,28 @@ impl History {
     /// What waits in a stripe: a round looks at each once, also at what it puts back.
     fn waiting(&self, stripe: usize) -> usize {
         let stripe = self.stripes[stripe].lock();
-        stripe.old.len().max(stripe.gone.len())
+        stripe.old.len().max(stripe.pinned.len()).max(stripe.gone.len())
     }
 
-    fn next_old(&self, stripe: usize, oldest: Timestamp) -> Option<(Timestamp, CellRef)> {
+    fn next_old(
+        &self,
+        stripe: usize,
+        until: Timestamp,
+        queue: impl Fn(&mut Stripe) -> &mut VecDeque<Old>,
+    ) -> Option<Old> {
         let mut stripe = self.stripes[stripe].lock();
-        let old =
-            stripe.old.front().is_some_and(|old| old.at <= oldest).then(|| stripe.old.pop_front())??;
-        stripe.versions -= usize::from(old.bytes != 0);
+        let waiting = queue(&mut stripe);
+        let old = waiting.front().is_some_and(|old| old.at <= until).then(|| waiting.pop_front())??;
+        give_back(waiting);
         stripe.bytes -= old.bytes as usize;
-        give_back(&mut stripe.old);
-        Some((old.at, old.cell))
+        Some(old)
     }
 
-    fn next_gone(&self, stripe: usize, oldest: Timestamp, now: Timestamp) -> Option<Gone> {
+    fn next_gone(&self, stripe: usize, until: Timestamp, now: Timestamp) -> Option<Gone> {
         let mut stripe = self.stripes[stripe].lock();
         let full = stripe.gone.len() > DELETIONS_KEPT_MAX;
-        let due = |gone: &Gone| {
-            gone.at <= oldest && (full || gone.at.wall_ms() + DELETION_KEPT_MS <= now.wall_ms())
-        };
+        let due =
+            |gone: &Gone| gone.at <= until && (full || gone.at.wall_ms() + DELETION_KEPT_MS <= now.wall_ms());
         let gone = stripe.gone.front().is_some_and(due).then(|| stripe.gone.pop_front())??;
         stripe.bytes -= gone.bytes();
         give_back(&mut stripe.gone);
@@ -189,10 +210,9 @@ impl Store {
     /// a little behind themselves, but when the last one has come only this does.
     pub fn tidy(&self, budget: usize) {
         let guard = self.pin();
-        let oldest = self.snapshots.oldest();
         for table in self.catalog.tables.values(&guard.catalog) {
             if table.rows.history.begins() {
-                self.tidy_table(table, budget, oldest, &guard);
+                self.tidy_table(table, budget, &guard);
             }
             table.settle_residents(budget, &guard);
         }
@@ -203,45 +223,82 @@ impl Store {
         spare::give_back();
     }
 
-    fn tidy_table(&self, table: &Table, budget: usize, oldest: Timestamp, guard: &LocalGuard<'_>) {
+    fn tidy_table(&self, table: &Table, budget: usize, guard: &LocalGuard<'_>) {
         let history = &table.rows.history;
         for stripe in 0..STRIPES {
             let budget = budget.div_ceil(STRIPES).min(history.waiting(stripe));
-            self.tidy_stripe(table, stripe, budget, oldest, guard);
+            self.tidy_stripe(table, stripe, budget, guard);
             if history.waiting(stripe) > 0 {
                 history.wake();
             }
         }
     }
 
-    pub(crate) fn tidy_stripe(
-        &self,
-        table: &Table,
-        stripe: usize,
-        budget: usize,
-        oldest: Timestamp,
-        guard: &LocalGuard<'_>,
-    ) {
-        let history = &table.rows.history;
+    /// What live snapshots may read of a table. Rows of tables on disc alone leave memory by another rule: there all that is
+    /// current from the oldest snapshot on stays.
+    pub(crate) fn pins_of(&self, table: &Table) -> Pins {
+        let pins = self.snapshots.pins();
+        if table.rows.backing.is_some() { pins.by_oldest() } else { pins }
+    }
+
+    pub(crate) fn tidy_stripe(&self, table: &Table, stripe: usize, budget: usize, guard: &LocalGuard<'_>) {
+        let (history, pins) = (&table.rows.history, self.pins_of(table));
         for _ in 0..budget {
-            let Some((at, cell)) = history.next_old(stripe, oldest) else { break };
-            // Whoever holds the lock cuts at its commit, or the cell is looked at again.
-            let left = self.locks.alone(table.id(), &cell.key, || cell.cut(oldest, usize::MAX, guard));
-            if left != Some(false) {
-                history.keep_old(at, &cell, 0, guard);
+            let Some(old) = history.next_old(stripe, pins.open, |stripe| &mut stripe.old) else { break };
+            let pinned = self.locks.alone(table.id(), &old.cell.key, || {
+                shorten(&old.cell, &pins, guard);
+                old.cell.has_behind(old.of, guard)
+            });
+            match pinned {
+                Some(false) => {}
+                Some(true) => history.put(old, |stripe| &mut stripe.pinned, guard),
+                // Whoever holds the lock cuts at its commit, or the cell is looked at again.
+                None => history.put(old, |stripe| &mut stripe.old, guard),
+            }
+        }
+        for _ in 0..budget {
+            let Some(old) = history.next_old(stripe, pins.oldest, |stripe| &mut stripe.pinned) else { break };
+            match self.locks.alone(table.id(), &old.cell.key, || release(table, &old.cell, &pins, guard)) {
+                Some(gone) => gone.into_iter().for_each(|gone| history.keep_gone(gone, guard)),
+                None => history.put(old, |stripe| &mut stripe.pinned, guard),
             }
         }
         let now = self.clock.read();
         for _ in 0..budget {
-            let Some(gone) = history.next_gone(stripe, oldest, now) else { break };
+            let Some(gone) = history.next_gone(stripe, pins.open, now) else { break };
             let imaged = ask_image(table, &gone, guard);
             let forgotten =
-                self.locks.alone(table.id(), &gone.cell.key, || forget(table, &gone, imaged, oldest, guard));
+                self.locks.alone(table.id(), &gone.cell.key, || forget(table, &gone, imaged, &pins, guard));
             if forgotten != Some(true) {
                 history.keep_gone(gone, guard);
             }
         }
     }
+}
+
+/// Drops every version of a cell that nobody reads. In the key's lock shard, with nobody in it.
+fn shorten(cell: &Cell, pins: &Pins, guard: &LocalGuard<'_>) {
+    cell.cut(pins.oldest, usize::MAX, guard);
+    cell.prune(pins, usize::MAX, guard);
+}
+
+/// Drops versions that settled snapshots kept, and says what went with them: entries that no version has any more, and a
+/// deletion that nothing stands behind. In the key's lock shard, with nobody in it.
+fn release(table: &Table, cell: &CellRef, pins: &Pins, guard: &LocalGuard<'_>) -> Option<Gone> {
+    let mut stale: Vec<(IndexId, Key)> = Vec::new();
+    for body in cell.versions(guard).skip(1).filter_map(|version| version.body()) {
+        for index in &table.indexes {
+            let entries = index.entries(&table.def, &cell.key, Some(&*body));
+            stale.extend(entries.into_iter().map(|entry| (index.def.id, entry)));
+        }
+    }
+    shorten(cell, pins, guard);
+    stale.retain(|(id, entry)| {
+        table.index(*id).is_some_and(|index| !has_entry(table, index, cell, entry, guard))
+    });
+    let (top, at) = cell.newest(guard)?;
+    let deleted = top.body().is_none() && cell.versions(guard).nth(1).is_none();
+    (deleted || !stale.is_empty()).then(|| Gone { at, cell: CellRef::clone(cell), stale })
 }
 
 /// What the image of a table on disc alone has under a key whose cell has left, and how many cells of the key's stripe had
@@ -263,13 +320,7 @@ fn ask_image(table: &Table, gone: &Gone, guard: &LocalGuard<'_>) -> Option<Image
 }
 
 /// In the key's lock shard, with nobody in it. False when the image has to be asked (again) before.
-fn forget(
-    table: &Table,
-    gone: &Gone,
-    imaged: Option<Imaged>,
-    oldest: Timestamp,
-    guard: &LocalGuard<'_>,
-) -> bool {
+fn forget(table: &Table, gone: &Gone, imaged: Option<Imaged>, pins: &Pins, guard: &LocalGuard<'_>) -> bool {
     let key = &gone.cell.key;
     let now = table.rows.cell(key, guard);
     let away = table.rows.backing.as_ref().filter(|_| now.is_none() && !gone.stale.is_empty());
@@ -279,7 +330,7 @@ fn forget(
     }
     // Raised first: who checks a range looks at cells and then at this.
     table.rows.forgotten.fetch_max(gone.at.0, Ordering::SeqCst);
-    gone.cell.cut(oldest, usize::MAX, guard);
+    shorten(&gone.cell, pins, guard);
     let in_image = imaged.and_then(|imaged| imaged.body);
     for (index, entry) in &gone.stale {
         let Some(index) = table.index(*index) else { continue };

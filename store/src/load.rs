@@ -213,9 +213,11 @@ fn install(
         let gone = crate::history::Gone { at, cell: CellRef::clone(&cell), stale };
         table.rows.history.keep_gone(gone, guard);
     }
-    if cell.cut(oldest, crate::limits::CUT_WITHIN, guard) {
+    if cell.cut(oldest, crate::limits::CUT_WITHIN, guard)
+        && let Some(of) = cell.replaced(guard)
+    {
         let bytes = memory::old_bytes(old.as_ref(), new.as_ref());
-        table.rows.history.keep_old(at, &cell, bytes, guard);
+        table.rows.history.keep_old(at, of, &cell, bytes, guard);
     }
     table.rows.deadlines.moved(key, old.as_ref(), new.as_ref());
     table.rows.follow(key, new.as_ref(), at.wall_ms());

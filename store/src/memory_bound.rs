@@ -116,12 +116,19 @@ impl Store {
         if more == 0 || table.def.is_system() {
             return Ok(());
         }
-        let (most, held) = (bound.most.load(Ordering::Relaxed), bound.held.load(Ordering::Relaxed));
+        let most = bound.most.load(Ordering::Relaxed);
+        let passes = |held: u64| held.saturating_add(more) > most;
         // Who evicts is let in as long as it has others to push out, and not otherwise: the row would push out itself.
         let pushes = table.rows.eviction.as_ref().and_then(|order| order.takes(largest));
-        if pushes == Some(false) || (pushes.is_none() && held.saturating_add(more) > most) {
-            let member = NodeId(bound.member.load(Ordering::Relaxed));
-            return Err(Conflict::OutOfMemory { member, held, most });
+        let full = pushes == Some(false) || (pushes.is_none() && passes(bound.held.load(Ordering::Relaxed)));
+        if full {
+            // Something may have gone since it was measured.
+            let held = self.tables_hold();
+            bound.held.store(held, Ordering::Relaxed);
+            if pushes.is_some() || passes(held) {
+                let member = NodeId(bound.member.load(Ordering::Relaxed));
+                return Err(Conflict::OutOfMemory { member, held, most });
+            }
         }
         let grown = &bound.grown[thread % STRIPES];
         let step = (most / 1024).clamp(MEMORY_STEP_BYTES_MIN, MEMORY_STEP_BYTES_MAX);

@@ -93,7 +93,7 @@ impl Store {
             Ok(Ended::Done(answer)) => Some(Ok(answer)),
             Ok(Ended::Untidy(answer)) => {
                 let stripe = guard.thread_id() % STRIPES;
-                self.tidy_stripe(table, stripe, TIDY_PER_MARK, self.snapshots.oldest(), &guard);
+                self.tidy_stripe(table, stripe, TIDY_PER_MARK, &guard);
                 Some(Ok(answer))
             }
         }

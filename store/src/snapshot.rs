@@ -3,6 +3,10 @@
 //! A snapshot announces a lower bound in a slot, then (after a full fence) loads the clock again and reads at that. The
 //! collector loads the clock, then (after a full fence) looks at the slots. If it missed the announcement, its fence came
 //! first, so the clock it loaded is not above the snapshot's; if it saw it, the bound is. Either way what it keeps is enough.
+//!
+//! A snapshot that will not move any more may say so ([`Snapshot::settle`]): its slot then has the timestamp that it reads at,
+//! marked as such. Of each key it needs one version, and those that came behind it may go as soon as nobody else reads them
+//! ([`Pins`]). The others, those of transactions, are short, and may still move up: what is current from their bound on stays.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +14,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
 use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use crate::clock::{Clock, Timestamp};
 use crate::limits::SNAPSHOT_SLOTS;
@@ -17,6 +22,8 @@ use crate::lock::LockTable;
 use crate::quiet::Quiet;
 
 const FREE: u64 = u64::MAX;
+/// Marks a slot whose timestamp is the one that is read at. No timestamp before the year 2248 has this bit.
+const SETTLED: u64 = 1 << 63;
 
 /// All live snapshots of a node.
 #[derive(Debug)]
@@ -30,6 +37,29 @@ pub(crate) struct Snapshots {
     /// Snapshots that found no slot: bound and how many. Rare; held for a map operation; a leaf lock.
     more: Arc<Mutex<BTreeMap<u64, usize>>>,
     pub(crate) quiet: Quiet,
+}
+
+/// What live snapshots may read.
+#[derive(Debug)]
+pub(crate) struct Pins {
+    /// No live or coming snapshot reads below this.
+    pub(crate) oldest: Timestamp,
+    /// No live or coming snapshot reads below this but those that are settled.
+    pub(crate) open: Timestamp,
+    /// Where the settled ones read. A handful.
+    settled: SmallVec<[Timestamp; 4]>,
+}
+
+impl Pins {
+    /// Whether nobody reads a version that was current from one commit to the next.
+    pub(crate) fn spare(&self, from: Timestamp, to: Timestamp) -> bool {
+        to <= self.open && !self.settled.iter().any(|at| from <= *at && *at < to)
+    }
+
+    /// The same for who keeps all that is current from the oldest on.
+    pub(crate) fn by_oldest(self) -> Pins {
+        Pins { open: self.oldest, settled: SmallVec::new(), ..self }
+    }
 }
 
 type Slot = Arc<CachePadded<AtomicU64>>;
@@ -50,7 +80,7 @@ impl Snapshots {
         let place = self.claim(bound).map_or_else(|| self.overflow(bound), Place::Slot);
         fence(Ordering::SeqCst);
         self.quiet.wake(locks);
-        Snapshot { at: self.clock.read(), place }
+        Snapshot { at: self.clock.read(), settled: false, place }
     }
 
     fn overflow(&self, bound: u64) -> Place {
@@ -83,11 +113,34 @@ impl Snapshots {
         fence(Ordering::SeqCst);
         let used = self.used.load(Ordering::SeqCst);
         let slots = self.slots[..used].iter().map(|slot| slot.load(Ordering::SeqCst));
-        let mut oldest = slots.fold(now, u64::min);
+        let mut oldest = slots.fold(now, |oldest, word| oldest.min(bound_in(word)));
         if used == self.slots.len() {
             oldest = self.more.lock().keys().next().map_or(oldest, |bound| oldest.min(*bound));
         }
         Timestamp(oldest)
+    }
+
+    /// What live and coming snapshots may read. As [`Snapshots::oldest`], told apart.
+    pub(crate) fn pins(&self) -> Pins {
+        let mut open = self.clock.read().0;
+        fence(Ordering::SeqCst);
+        let (mut settled, mut oldest) = (SmallVec::new(), open);
+        let used = self.used.load(Ordering::SeqCst);
+        for slot in &self.slots[..used] {
+            let word = slot.load(Ordering::SeqCst);
+            oldest = oldest.min(bound_in(word));
+            match word {
+                FREE => {}
+                word if word & SETTLED != 0 => settled.push(Timestamp(word & !SETTLED)),
+                bound => open = open.min(bound),
+            }
+        }
+        if used == self.slots.len()
+            && let Some(bound) = self.more.lock().keys().next()
+        {
+            (open, oldest) = (open.min(*bound), oldest.min(*bound));
+        }
+        Pins { oldest: Timestamp(oldest), open: Timestamp(open), settled }
     }
 
     /// Makes the store quiet, if no snapshot is alive. Not within a lock shard.
@@ -109,10 +162,16 @@ impl Snapshots {
     }
 }
 
+/// The bound in a slot's word; above all others in that of a free one.
+fn bound_in(word: u64) -> u64 {
+    if word == FREE { FREE } else { word & !SETTLED }
+}
+
 /// A live snapshot: while it exists every version it may read is kept. Dropping it lets them go.
 #[derive(Debug)]
 pub struct Snapshot {
     at: Timestamp,
+    settled: bool,
     place: Place,
 }
 
@@ -130,8 +189,20 @@ impl Snapshot {
     }
 
     /// Moves it up (never down), as [`crate::work::Blocked::Raise`] asks.
+    ///
+    /// # Panics
+    /// When it is settled: what it would read there may have gone.
     pub fn raise(&mut self, to: Timestamp) {
+        assert!(!self.settled || to <= self.at, "a settled snapshot does not move");
         self.at = self.at.max(to);
+    }
+
+    /// Says that it stays where it is: of each key it then keeps the version that it reads, and none that came behind it.
+    pub fn settle(&mut self) {
+        self.settled = true;
+        if let Place::Slot(slot) = &self.place {
+            slot.store(SETTLED | self.at.0, Ordering::SeqCst);
+        }
     }
 }
 

@@ -161,6 +161,12 @@ impl<'g> Version<'g> {
         next
     }
 
+    /// Takes the version behind it out of the chain, and gives its block. Under the key's write lock.
+    pub(crate) fn skip(&self, next: &Version<'_>, guard: &LocalGuard<'_>) -> *mut Head {
+        self.head().next.store(next.next(guard), Ordering::Release);
+        next.block.as_ptr()
+    }
+
     /// What it says the key holds; nothing when it is a deletion.
     #[inline]
     pub(crate) fn body(&self) -> Option<Seen<'g>> {

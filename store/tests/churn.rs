@@ -221,6 +221,62 @@ fn a_held_snapshot_pins_what_was_written_since_and_no_longer_than_it_lives() {
     }
 }
 
+#[test]
+fn a_settled_snapshot_pins_one_version_of_each_key_it_sees_however_long_it_is_held() {
+    // Aim: memory beside a snapshot that stays where it is is bounded by what the snapshot sees, not by how much is written, also
+    // where transactions come and go beside it, and two are held; what it sees stays; all of it comes back. Method: count
+    // beside it, then again after twice as many operations more; entries of the index and deletions included.
+    const STEPS: usize = 20_000;
+    let _alone = alone();
+    for shape in SHAPES {
+        let mut churn = Churn::new(shape);
+        let before = churn.held_after(WARM_STEPS);
+        let (mut held, mut keys) = (Vec::new(), 0);
+        for _ in 0..2 {
+            // With those that are past their deadline and not removed yet, and those whose deletion is still kept.
+            keys = keys.max(churn.table.cells() as u64);
+            let mut snapshot = churn.store.snapshot();
+            snapshot.settle();
+            let rows = seen(&churn.table, &snapshot).expect("nothing is undecided");
+            held.push((snapshot, rows));
+            (0..500).for_each(|_| churn.step());
+        }
+        let mut sizes = Vec::new();
+        for part in [3 * STEPS, 6 * STEPS] {
+            for _ in 0..part / 100 {
+                // A transaction's, which is not settled: while it lives nothing that comes behind it goes.
+                let short = churn.store.snapshot();
+                (0..50).for_each(|_| churn.step());
+                drop(short);
+                (0..50).for_each(|_| churn.step());
+            }
+            sizes.push(churn.held_after(0));
+        }
+        let figures = churn.table.statistics();
+        println!(
+            "{shape:?}: {before} bytes before, {sizes:?} beside two snapshots of {keys} keys: {figures:?}"
+        );
+        assert!(sizes[1] <= sizes[0] + sizes[0] / 10, "{shape:?}: {sizes:?}");
+        assert!(figures.old_versions <= 2 * keys, "{shape:?}: {figures:?} for {keys} keys");
+        for (snapshot, rows) in &held {
+            assert_eq!(
+                seen(&churn.table, snapshot).as_ref(),
+                Some(rows),
+                "{shape:?}: what is seen has changed"
+            );
+        }
+        drop(held);
+        let behind = churn.held_after(STEPS);
+        let figures = churn.table.statistics();
+        assert!(behind <= before + before / 5, "{shape:?}: {before} bytes became {behind}");
+        assert_eq!(figures.old_versions, 0, "{shape:?}");
+        churn.store.clock().advance(10_000 + churn.steps + 10_000);
+        churn.store.tidy(usize::MAX);
+        let entries = churn.table.index_entries().map(|(_, entries)| entries).sum::<u64>();
+        assert_eq!(entries, churn.table.len(), "{shape:?}: an entry for each row");
+    }
+}
+
 /// What somebody else does meanwhile: looks at each table in turn, at one snapshot.
 fn read(tables: &[(Arc<Store>, Arc<Table>)], stop: &AtomicBool) -> u64 {
     let mut rows = 0;

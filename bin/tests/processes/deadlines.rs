@@ -35,11 +35,11 @@ fn commands_wait_for_a_member_that_is_loading() {
     };
     for command in commands {
         let begin = Instant::now();
-        let failed = run(command, "0.3");
+        let failed = run(command, "1");
         let (waited, text) = (begin.elapsed(), String::from_utf8_lossy(&failed.stderr).into_owned());
         assert_eq!(failed.status.code(), Some(1), "{command:?}: {failed:?}");
         assert!(text.contains("n2"), "{command:?}: {text}");
-        assert!((Duration::from_millis(200)..Duration::from_secs(5)).contains(&waited), "{waited:?}");
+        assert!((Duration::from_millis(800)..Duration::from_secs(20)).contains(&waited), "{waited:?}");
     }
     std::thread::scope(|scope| {
         let run = &run;

@@ -201,7 +201,12 @@ impl Run {
             let kept = std::mem::take(&mut self.kept);
             kept.iter().for_each(|(then, model)| compare(&self.table(), then.at(), model, &mut self.dice));
         } else if self.kept.len() < 6 {
-            self.kept.push((self.store.snapshot(), self.model.clone()));
+            // Those that are settled let go of what comes behind them.
+            let mut snapshot = self.store.snapshot();
+            if self.dice.roll(3) != 0 {
+                snapshot.settle();
+            }
+            self.kept.push((snapshot, self.model.clone()));
         } else {
             let at = self.dice.roll(6) as usize;
             let (snapshot, model) = self.kept.swap_remove(at);
