@@ -85,11 +85,7 @@ impl Page {
         );
         self.one("snapshots", "Live snapshots.", status.snapshots as f64);
         let age = seconds(status.oldest_snapshot_age_ms);
-        self.one(
-            "oldest_snapshot_age_seconds",
-            "What was current since then is kept; 0 without a snapshot.",
-            age,
-        );
+        self.one("oldest_snapshot_age_seconds", "What it reads is kept; 0 without a snapshot.", age);
         self.one("continuations", "Open continuations; each pins a snapshot.", status.continuations as f64);
         self.one("locks_held", "Locks that are held.", status.locks.0 as f64);
         self.one("locks_waited_for", "Requests that wait for a lock.", status.locks.1 as f64);

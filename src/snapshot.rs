@@ -19,7 +19,7 @@ use crate::table::Table;
 use crate::wait::{Parker, deadline_in};
 
 /// One state of all tables: everything that was acknowledged before it was taken, and nothing of what came later. While it
-/// lives the versions it reads are kept, so it should not live long.
+/// lives the versions it reads are kept, one of each key, and the entries of indexes that lead to them.
 ///
 /// ```
 /// use hypermnesia::{Node, Type, Value, TableDef};

@@ -31,8 +31,8 @@ pub struct Status {
     pub waits: Vec<WaitStatus>,
     /// Live snapshots.
     pub snapshots: usize,
-    /// Age of the oldest live snapshot in milliseconds, by the clock of commits; 0 without any. Every version that was
-    /// current since then is kept: see [`TableStatus::old_versions`].
+    /// Age of the oldest live snapshot in milliseconds, by the clock of commits; 0 without any. What it reads is kept, one
+    /// version of a key; of a running transaction's all that came behind it: see [`TableStatus::old_versions`].
     pub oldest_snapshot_age_ms: u64,
     /// Bytes of memory that all tables hold here, the system's own included.
     pub memory_bytes: u64,

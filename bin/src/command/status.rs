@@ -93,7 +93,7 @@ fn print(global: &Global, status: &ClusterStatus) -> Result<()> {
     }
     if status.snapshots > 0 {
         output::note(format_args!(
-            "{} open, the oldest for {} ms: what was current since then is kept",
+            "{} open, the oldest for {} ms: what they read is kept",
             many(status.snapshots, "snapshot is", "snapshots are"),
             status.oldest_snapshot_age_ms
         ));
