@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -198,13 +198,27 @@ impl Ring {
 #[derive(Default)]
 pub(crate) struct Bus {
     /// Held for a push or a sweep. A leaf but for the rings.
-    rings: Mutex<Vec<std::sync::Weak<Ring>>>,
+    listeners: Mutex<Listeners>,
+}
+
+#[derive(Default)]
+struct Listeners {
+    rings: Vec<Weak<Ring>>,
+    /// Nothing comes any more.
+    ended: bool,
 }
 
 impl Bus {
     pub(crate) fn subscribe(&self) -> SystemEvents {
         let ring = Arc::new(Ring::default());
-        self.rings.lock().push(Arc::downgrade(&ring));
+        let mut listeners = self.listeners.lock();
+        // Those that went are forgotten here too, where nothing happens for long.
+        listeners.rings.retain(|ring| ring.strong_count() > 0);
+        listeners.rings.push(Arc::downgrade(&ring));
+        if listeners.ended {
+            ring.end();
+        }
+        drop(listeners);
         SystemEvents { ring }
     }
 
@@ -226,10 +240,15 @@ impl Bus {
 
     /// The node was closed.
     pub(crate) fn end(&self) {
-        self.rings.lock().iter().filter_map(std::sync::Weak::upgrade).for_each(|ring| ring.end());
+        let mut listeners = self.listeners.lock();
+        listeners.ended = true;
+        listeners.rings.iter().filter_map(Weak::upgrade).for_each(|ring| ring.end());
     }
 
     fn tell(&self, event: &SystemEvent) {
-        self.rings.lock().retain(|ring| ring.upgrade().map(|ring| ring.push(event.clone())).is_some());
+        self.listeners
+            .lock()
+            .rings
+            .retain(|ring| ring.upgrade().map(|ring| ring.push(event.clone())).is_some());
     }
 }

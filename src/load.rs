@@ -172,7 +172,9 @@ impl Load {
                 return end;
             }
             if !parker.park_until(until) {
-                return self.poll(parker.waker()).unwrap_or(Waited::TooLong);
+                let end = self.poll(parker.waker());
+                self.forget(parker.waker());
+                return end.unwrap_or(Waited::TooLong);
             }
         }
     }
@@ -180,15 +182,47 @@ impl Load {
     /// The same for a task.
     pub(crate) async fn heard(&self, alarms: &Alarms, until: Instant) -> Waited {
         let mut alarm = alarms.at(until);
+        let mut waiter = Waiter { load: self, waker: None };
         poll_fn(|context| match self.poll(context.waker()) {
             Some(end) => Poll::Ready(end),
             None if Instant::now() >= until => Poll::Ready(Waited::TooLong),
             None => {
+                waiter.is_woken_by(context.waker());
                 alarm.wake(context.waker());
                 Poll::Pending
             }
         })
         .await
+    }
+
+    /// Wakes this one no more.
+    fn forget(&self, waker: &Waker) {
+        self.state.lock().1.retain(|known| !known.will_wake(waker));
+    }
+}
+
+/// A task that waits; it is forgotten when it goes, done or not.
+struct Waiter<'a> {
+    load: &'a Load,
+    waker: Option<Waker>,
+}
+
+impl Waiter<'_> {
+    fn is_woken_by(&mut self, waker: &Waker) {
+        if self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            return;
+        }
+        if let Some(before) = self.waker.replace(waker.clone()) {
+            self.load.forget(&before);
+        }
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        if let Some(waker) = &self.waker {
+            self.load.forget(waker);
+        }
     }
 }
 
@@ -217,6 +251,10 @@ mod tests {
             parker.park_until(until);
             alarms.ring(Instant::now());
         }
+        let mut left = Box::pin(other.heard(&alarms, Instant::now() + Duration::from_secs(60)));
+        assert!(left.as_mut().poll(&mut context).is_pending());
+        drop(left);
+        assert!(other.state.lock().1.is_empty(), "who waits no longer is forgotten");
         drop(computing);
         assert!(matches!(other.wait(Instant::now()), Waited::Abandoned));
     }

@@ -119,7 +119,7 @@ pub struct WaitStatus {
     pub key: Option<String>,
     /// `read` or `write`.
     pub mode: String,
-    /// Ids of the transactions in its way: those who hold it, then those who wait before it.
+    /// Ids of the transactions in its way, the first sixteen: those who hold it, then those who wait before it.
     pub behind: Vec<String>,
 }
 

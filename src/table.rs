@@ -275,17 +275,17 @@ impl<S> Table<S> {
         let open = self.readable()?;
         let gone = |why| Error::EventsGone { table: self.name.to_string(), why };
         let Peer { node, incarnation } = self.core.me;
-        if position.table != open.id() {
-            return Err(gone("the position is one of another table"));
-        }
         if (position.node, position.incarnation) != (node, incarnation) {
             return Err(gone(
                 "the position was told by another member, or before this one was started again",
             ));
         }
+        if position.table != open.id() {
+            return Err(gone("the position is one of another table"));
+        }
         let from = open.subscribe_from(position.place, detail);
         Ok(self.listening(from.ok_or_else(|| {
-            gone("nobody listened any more, and the minute that they are kept for is over")
+            gone("it lies behind the last change, or nobody listened for a while and they were not kept")
         })?))
     }
 

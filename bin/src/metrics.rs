@@ -19,25 +19,22 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 /// Readers at a time; the next ones wait at the door.
-const READERS_MAX: usize = 16;
+const READERS_MAX: usize = 64;
 
 /// How long a connection may take for its question and the answer.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Between two tries to take a connection where the system has refused one.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves the page until the process ends; says where.
-pub(crate) async fn serve(node: &Node, address: SocketAddr) -> Result<SocketAddr> {
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen for readers of metrics on {address}"))?;
-    let address = listener.local_addr()?;
-    tokio::spawn(accept(listener, node.clone()));
-    Ok(address)
+/// Takes the address, before a node is started in vain.
+pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("cannot listen for readers of metrics on {address}"))
 }
 
-async fn accept(listener: TcpListener, node: Node) {
+/// Serves the page until the process ends.
+pub(crate) async fn serve(listener: TcpListener, node: Node) {
     let places = Arc::new(Semaphore::new(READERS_MAX));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         match listener.accept().await {

@@ -179,13 +179,15 @@ impl Cursor {
         table.check_version()?;
         table.check_kept(self.at)?;
         let mut show = |key: &Key, body: &Body, at| show(key, &table.whole(body), at);
-        match (self.index, &table.rows.backing) {
+        let stepped = match (self.index, &table.rows.backing) {
             (Some(index), Some(_)) => self.step_entries(&table, index, &mut show),
             (None, Some(backing)) => self.step_image(&table, backing, &mut show),
             (Some(index), None) => self.step_index(&table, index, &mut show),
             (None, None) if table.rows.tree.is_some() => self.step_tree(&table, &mut show),
             (None, None) => self.step_cells(&table, &mut show),
-        }
+        };
+        // Rows may have gone all at once meanwhile.
+        stepped.and_then(|done| table.check_kept(self.at).map(|()| done))
     }
 
     fn step_tree(

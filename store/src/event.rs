@@ -23,7 +23,8 @@ pub(crate) use hub::Hub;
 pub struct Event {
     /// The table.
     pub table: TableId,
-    /// Counts the table's events while anybody listens, without gaps.
+    /// Counts the table's events while anybody listens: without gaps, but for those that a snapshot has shown to who listens
+    /// behind one.
     pub sequence: u64,
     /// The commit it belongs to.
     pub commit_ts: Timestamp,

@@ -93,6 +93,9 @@ pub const EVENTS_BYTES_MAX: usize = 64 << 20;
 /// Events that a subscriber takes at once, so that it meets writers less often.
 pub const EVENTS_TAKEN_AT_ONCE: usize = 64;
 
+/// Bytes of keys and rows after which it takes no further one with them.
+pub const EVENTS_TAKEN_BYTES: usize = 64 << 10;
+
 /// How long events are kept for a subscriber that said that it would be back, in milliseconds.
 pub const EVENTS_AWAIT_MS: u64 = 60_000;
 

@@ -120,12 +120,17 @@ impl Store {
         let passes = |held: u64| held.saturating_add(more) > most;
         // Who evicts is let in as long as it has others to push out, and not otherwise: the row would push out itself.
         let pushes = table.rows.eviction.as_ref().and_then(|order| order.takes(largest));
-        let full = pushes == Some(false) || (pushes.is_none() && passes(bound.held.load(Ordering::Relaxed)));
-        if full {
+        // What it pushes out makes room a little later; where rows become longer that may not be enough.
+        let passed = |held: u64| match pushes {
+            None => passes(held),
+            Some(true) => passes(held.saturating_sub(most / 64)),
+            Some(false) => true,
+        };
+        if passed(bound.held.load(Ordering::Relaxed)) {
             // Something may have gone since it was measured.
             let held = self.tables_hold();
             bound.held.store(held, Ordering::Relaxed);
-            if pushes.is_some() || passes(held) {
+            if passed(held) {
                 let member = NodeId(bound.member.load(Ordering::Relaxed));
                 return Err(Conflict::OutOfMemory { member, held, most });
             }

@@ -18,7 +18,7 @@ use std::sync::atomic::{Ordering, fence};
 use seize::Guard as _;
 
 use crate::admission::{Growth, size};
-use crate::catalog::{SCHEMA_TABLE, table_of_schema_key};
+use crate::catalog::{SCHEMA_TABLE, defined_by, table_of_schema_key};
 use crate::cell::{Cell, CellAt, CellRef};
 use crate::change::changed;
 use crate::clock::Timestamp;
@@ -28,11 +28,14 @@ use crate::key::Key;
 use crate::lock::{LockKey, Request, row_lock};
 use crate::range_lock::RangeLocks;
 use crate::row::Body;
+use crate::schema::TableDef;
 use crate::store::Store;
 use crate::table::{Direction, Table};
 use crate::tree::walk_tree;
 use crate::txn::{Mark, Phase, Progress, Status, Txn};
-use crate::work::{Blocked, Conflict, LockMode, Locked, Prepared, RangeNote, ReadNote, Role, Work, Write};
+use crate::work::{
+    Blocked, Conflict, LockMode, Locked, Op, Prepared, RangeNote, ReadNote, Role, Work, Write,
+};
 
 /// Why prepare stops before its end.
 enum Stop {
@@ -114,9 +117,10 @@ impl<'a> Steps<'a> {
         self.check_schema()?;
         let mut order: Vec<&Write> = self.work.writes.iter().collect();
         order.sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
-        let mut changes = self.changes(&order)?;
+        let reformed = self.reformed();
+        let mut changes = self.changes(&order, &reformed)?;
         changes.chunk_by(|a, b| a.table.id() == b.table.id()).try_for_each(|same| self.check_room(same))?;
-        self.lock_unique_values(&changes)?;
+        self.lock_unique_values(&changes, &reformed)?;
         self.place_marks(&mut changes, progress)?;
         self.announce_ranges(progress)?;
         fence(Ordering::SeqCst);
@@ -166,8 +170,24 @@ impl<'a> Steps<'a> {
         Ok(())
     }
 
+    /// Tables all of whose rows are given another form here, together with a definition that says so: then they are none of the
+    /// definition in force. Who does that has the table to itself, and has looked whether they fit the new one.
+    fn reformed(&self) -> Vec<TableId> {
+        let defined = |write: &Write| match &write.op {
+            Op::Put(row) if write.table == SCHEMA_TABLE => defined_by(row).ok().flatten(),
+            _ => None,
+        };
+        let reshaped =
+            |def: &TableDef| self.table(def.id).is_ok_and(|table| def.reshaped > table.def.reshaped);
+        self.work.writes.iter().filter_map(defined).filter(reshaped).map(|def| def.id).collect()
+    }
+
     /// What each written key becomes. Under its write lock, so the newest committed version is what it is now.
-    fn changes<'w: 'a>(&self, order: &[&'w Write]) -> Result<Vec<Change<'a>>, Conflict> {
+    fn changes<'w: 'a>(
+        &self,
+        order: &[&'w Write],
+        reformed: &[TableId],
+    ) -> Result<Vec<Change<'a>>, Conflict> {
         for same in order.chunk_by(|a, b| a.table == b.table).filter(|same| same.len() > 1) {
             self.table(same[0].table)?.rows.cells.ask(same.iter().map(|write| &write.key), self.guard);
         }
@@ -179,7 +199,7 @@ impl<'a> Steps<'a> {
                 cell.as_ref().and_then(|cell| cell.newest_body(self.guard)).map(|(body, _)| body.clone());
             let ops = writes.iter().map(|write| &write.op);
             let Some(new) = changed(table.def.kind, old.as_ref(), ops) else { continue };
-            if !table.fits(new.as_ref()) {
+            if !reformed.contains(&table.id()) && !table.fits(new.as_ref()) {
                 return Err(Conflict::Unfit { table: table.id(), key: key.clone() });
             }
             if let Some(bytes) = table.oversized(key, new.as_ref()) {
@@ -208,9 +228,9 @@ impl<'a> Steps<'a> {
         self.store.let_in(table, growth, largest, self.guard.thread_id())
     }
 
-    fn lock_unique_values(&self, changes: &[Change<'_>]) -> Result<(), Stop> {
+    fn lock_unique_values(&self, changes: &[Change<'_>], reformed: &[TableId]) -> Result<(), Stop> {
         let mut taken: BTreeMap<(TableId, IndexId, Key), &Key> = BTreeMap::new();
-        for change in changes {
+        for change in changes.iter().filter(|change| !reformed.contains(&change.table.id())) {
             for index in change.table.def.indexes.iter().filter(|index| index.unique) {
                 let values = |body: &Option<Body>| unique_values(change.table, index.id, body.as_ref());
                 let (old, new) = (values(&change.old), values(&change.new));

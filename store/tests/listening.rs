@@ -144,6 +144,8 @@ fn who_goes_on_from_a_place_hears_neither_twice_nor_too_little() {
         assert!(numbers.windows(2).all(|two| two[0] + 1 == two[1]), "{numbers:?}");
         assert!(behind.iter().map(|(_, key)| *key).eq(taken..9));
     }
+    let bench = Bench::new();
+    let table = bench.table();
     let ended = table.subscribe(EventDetail::Simple);
     let place = ended.place();
     drop(ended);
@@ -172,14 +174,12 @@ fn events_are_kept_so_long_for_who_said_that_it_would_be_back() {
     assert!(table.subscribe_from(place, EventDetail::Simple).is_none(), "too late");
     let (one, other) = (table.subscribe(EventDetail::Simple), table.subscribe(EventDetail::Simple));
     let place = one.pause();
-    bench.store.let_rest(WALL);
-    bench.store.let_rest(WALL + EVENTS_AWAIT_MS);
+    drop(table.subscribe(EventDetail::Simple));
     bench.run(put(1, 2));
     assert_eq!(heard(&other).sequence, 2);
-    assert_eq!(
-        heard(&table.subscribe_from(place, EventDetail::Simple).expect("kept for the other")).sequence,
-        2
-    );
+    drop(other);
+    let back = table.subscribe_from(place, EventDetail::Simple).expect("whoever else comes and goes");
+    assert_eq!(heard(&back).sequence, 2);
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn a_snapshot_and_what_comes_behind_it_are_all_there_is() {
             });
         }
         for _ in 0..if cfg!(miri) { 2 } else { 200 } {
-            let listener = bench.table().subscribe(EventDetail::Simple);
+            let listener = bench.table().subscribe(EventDetail::WithOldRows);
             let snapshot = bench.store.snapshot();
             while bench.store.settled(snapshot.at()).is_err() {
                 thread::yield_now();
@@ -241,9 +241,12 @@ fn a_snapshot_and_what_comes_behind_it_are_all_there_is() {
             let _still = writing.write().expect("nobody panicked");
             while let Some(heard) = listener.next() {
                 let Heard::Event(event) = heard else { panic!("{heard:?}") };
+                let k = decoded(&event.key);
+                let before = event.old.as_ref().map(|body| pair(body).1);
+                assert_eq!(rows.get(&k).copied(), before, "a change is missing, or told twice");
                 match event.new.as_ref().map(pair) {
-                    Some((k, v)) => drop(rows.insert(k, v)),
-                    None => assert!(rows.remove(&decoded(&event.key)).is_some(), "told twice"),
+                    Some((_, v)) => drop(rows.insert(k, v)),
+                    None => drop(rows.remove(&k)),
                 }
             }
             let found = bench.rows_at(bench.store.snapshot().at()).expect("nobody writes");

@@ -157,3 +157,26 @@ fn altered_tables_are_what_they_were_after_a_kill() {
     );
     assert!(node.dyn_table("t").is_err());
 }
+
+#[test]
+fn unique_values_are_those_of_the_columns_that_are_left() {
+    // Aim: rows of the new form are not judged by the old one's places, and who listens hears them as they are. Method: a
+    // unique column between two that move, equal values behind it; the events of the same change; a real violation.
+    let node = node();
+    node.query("CREATE TABLE t (id INT PRIMARY KEY, a INT, u INT UNIQUE, b INT)", &[]).expect("new");
+    node.query("INSERT INTO t (id, a, u, b) VALUES (1, 1, 10, 5), (2, 2, 20, 5)", &[]).expect("written");
+    node.query("ALTER TABLE t ADD COLUMN m INT DEFAULT 7", &[]).expect("added");
+    let t = node.dyn_table("t").expect("there");
+    let changes = t.subscribe(hypermnesia::EventDetail::Simple).expect("served");
+    node.query("ALTER TABLE t DROP COLUMN a", &[]).expect("no two have the same u");
+    let found = node.query("SELECT id, u, b, m FROM t ORDER BY id", &[]).expect("read").rows;
+    assert_eq!(found, [[1, 10, 5, 7], [2, 20, 5, 7]].map(|row| row.map(Value::Int)));
+    let mut heard = Vec::new();
+    while let Some(hypermnesia::Heard::Event(event)) = changes.try_next() {
+        heard.extend(event.new.iter().flat_map(|body| body.rows().iter().map(|row| row.to_values())));
+    }
+    heard.sort();
+    assert_eq!(heard, found, "what is heard is what is there");
+    let same = node.query("INSERT INTO t (id, u, b, m) VALUES (3, 20, 1, 1)", &[]).expect_err("u is unique");
+    assert!(same.to_string().contains("unique"), "{same}");
+}

@@ -82,17 +82,20 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     let client = settings.client.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 7400)));
     check_peers(&settings)?;
     check_reach(&settings, client)?;
-    let metrics = settings.metrics;
     let listener =
         TcpListener::bind(client).await.with_context(|| format!("cannot listen for clients on {client}"))?;
     let client = listener.local_addr()?;
-    // Reading a data directory takes a while and blocks.
-    let node = tokio::task::spawn_blocking(move || builder(&settings).build()).await??;
-    let metrics = match metrics {
-        Some(address) => Some(metrics::serve(&node, address).await?),
+    let metrics = match settings.metrics {
+        Some(address) => Some(metrics::bind(address).await?),
         None => None,
     };
-    output::say(ready_line(&node, client, metrics))?;
+    // Reading a data directory takes a while and blocks.
+    let node = tokio::task::spawn_blocking(move || builder(&settings).build()).await??;
+    let told = metrics.as_ref().map(TcpListener::local_addr).transpose()?;
+    if let Some(listener) = metrics {
+        tokio::spawn(metrics::serve(listener, node.clone()));
+    }
+    output::say(ready_line(&node, client, told))?;
     let clients = descriptors::for_clients();
     let end = end(stop(with_parent)?, node.clone());
     hypermnesia_rpc::server::serve_bounded(node.clone(), listener, clients, end)

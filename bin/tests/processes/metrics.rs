@@ -35,7 +35,7 @@ fn numbers_are_served_to_who_reads_metrics() {
         let answer = asked(&address, question);
         assert!(answer.starts_with(&format!("HTTP/1.1 {code}")), "{question:?}: {answer:?}");
     }
-    let silent: Vec<_> = (0..20)
+    let silent: Vec<_> = (0..80)
         .map(|n| {
             let mut stream = TcpStream::connect(&address).expect("it listens");
             if n % 2 == 0 {

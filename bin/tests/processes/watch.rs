@@ -67,7 +67,7 @@ fn a_table_is_watched_and_the_watch_goes_on_where_it_ended() {
     assert_eq!(again.end().0, Some(0));
     for (args, code, word) in [
         (&["watch", "t", "--from", "1.2"][..], 1, "six numbers"),
-        (&["watch", "t", "--from", "1.2.3.4.5.6"], 1, "Subscribe anew"),
+        (&["watch", "t", "--from", "1.2.3.4.5.6"], 1, "another member"),
         (&["watch", "nothing"], 1, "no table"),
         (&["watch", "--rows"], 2, "TABLE"),
         (&["watch", "t", "--format", "csv"], 2, "JSON lines"),

@@ -11,6 +11,7 @@ use hypermnesia::{DynTable, EventDetail, EventPosition, Heard, Snapshot, Span, S
 use prost::Message;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::timeout;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -22,11 +23,14 @@ use super::outlet::Outlet;
 use super::scan::Batch;
 use super::{Services, told};
 use crate::errors::{Error, ErrorKind};
-use crate::limits::{STREAM_BATCH_BYTES, STREAM_BATCH_ROWS};
+use crate::limits::{IDLE_MAX, MESSAGE_BYTES_MAX, STREAM_BATCH_BYTES, STREAM_BATCH_ROWS};
 use crate::proto::events_server::Events;
 use crate::proto::{self, WatchMemberRequest, WatchMemberResponse, WatchRequest, WatchResponse};
 
 mod member;
+
+/// Of one change; what a message needs beside it is far less than the rest.
+const CHANGE_BYTES_MAX: usize = MESSAGE_BYTES_MAX - 1024;
 
 type Stepwise<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -142,8 +146,8 @@ async fn follow(
         () = told(stopped) => Some(stopping()),
     };
     match end {
-        // It is told as soon as it reads on; the place is free at once.
-        Some(end) => drop(tokio::spawn(async move { drop(reader.send(Err(end.into())).await) })),
+        // Who does not read on in time finds the stream at its end.
+        Some(end) => drop(timeout(IDLE_MAX, reader.send(Err(end.into()))).await),
         None => drop(changes.pause()),
     }
     drop(place);
@@ -154,41 +158,60 @@ async fn send_changes(
     changes: &Subscription,
     reader: &Sender<Result<WatchResponse, Status>>,
 ) -> Option<Error> {
+    let mut left = None;
     loop {
-        let (message, ended) = match gather(changes.next().await, changes) {
+        let first = match left.take() {
+            Some(heard) => heard,
+            None => changes.next().await,
+        };
+        let (message, next) = match gather(first, changes) {
             Ok(gathered) => gathered,
             Err(error) => return Some(error),
         };
         if (message.missed > 0 || !message.changes.is_empty()) && reader.send(Ok(message)).await.is_err() {
             return None;
         }
-        if ended {
+        if next == Some(Heard::Ended) {
             // The table was dropped, or the node is closed.
-            return Some(table.definition().map_or_else(Error::from, |_| stopping()));
+            return Some(match table.definition() {
+                Ok(_) => stopping(),
+                Err(_) => dropped(table.name()),
+            });
         }
+        left = next;
     }
 }
 
-/// What is there, as one message; and whether nothing comes behind it.
-fn gather(first: Heard, changes: &Subscription) -> Result<(WatchResponse, bool), Error> {
+/// What is there, as one message, and what was heard behind that and goes into the next one: what was missed stands before the
+/// changes of a message, and a message has a bound.
+fn gather(first: Heard, changes: &Subscription) -> Result<(WatchResponse, Option<Heard>), Error> {
     let (mut message, mut bytes, mut next) = (WatchResponse::default(), 0, Some(first));
-    while let Some(heard) = next {
+    while let Some(heard) = next.take() {
         match heard {
             Heard::Event(event) => {
                 let change = change_message(&event)?;
-                bytes += change.encoded_len();
-                message.changes.push(change);
+                let more = change.encoded_len();
+                let (is_empty, fits) = (message.changes.is_empty(), bytes + more <= STREAM_BATCH_BYTES);
+                if !is_empty && !fits {
+                    return Ok((message, Some(Heard::Event(event))));
+                }
+                if more > CHANGE_BYTES_MAX {
+                    // No message has room for it: its number is passed.
+                    message.missed += 1;
+                } else {
+                    bytes += more;
+                    message.changes.push(change);
+                }
             }
-            // Told in its place: at the beginning of a message.
-            Heard::Missed(count) => message.missed += count,
-            Heard::Ended => return Ok((message, true)),
+            Heard::Missed(count) if message.changes.is_empty() => message.missed += count,
+            other => return Ok((message, Some(other))),
         }
         if message.changes.len() >= STREAM_BATCH_ROWS || bytes >= STREAM_BATCH_BYTES {
             break;
         }
         next = changes.try_next();
     }
-    Ok((message, false))
+    Ok((message, None))
 }
 
 fn change_message(event: &TableEvent) -> Result<proto::TableChange, Error> {
@@ -208,6 +231,12 @@ fn change_message(event: &TableEvent) -> Result<proto::TableChange, Error> {
 
 fn position(text: &str) -> Result<EventPosition, Error> {
     text.parse().map_err(|error: hypermnesia::NotAPosition| Error::invalid("from", error.to_string()))
+}
+
+fn dropped(table: &str) -> Error {
+    let what =
+        format!("there is no table any more that was watched as {table:?}: it was dropped, or made anew");
+    Error::new(ErrorKind::NotFound, what)
 }
 
 fn stopping() -> Error {

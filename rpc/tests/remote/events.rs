@@ -203,8 +203,11 @@ async fn a_reader_that_does_not_read_holds_up_nobody_and_is_told_what_it_missed(
     let (mut told, mut missed, mut last) = (0, 0, 0);
     while last < writes {
         match next(&mut changes).await {
-            Watched::Change(change) => (told, last) = (told + 1, change.sequence),
-            Watched::Missed(count) => missed += count,
+            Watched::Change(change) => {
+                assert_eq!(change.sequence, last + 1, "what was missed is told before what comes behind it");
+                (told, last) = (told + 1, change.sequence);
+            }
+            Watched::Missed(count) => (missed, last) = (missed + count, last + count),
             other => panic!("{other:?}"),
         }
     }
@@ -249,5 +252,40 @@ async fn what_happens_to_a_member_is_told() {
     };
     assert_eq!(down, "n2");
     two.close();
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_no_message_has_room_for_is_told_as_missed() {
+    // Aim: one change does not end a watch for good, and what is missed is told in its place. Method: a bag key that grows
+    // past a message, between small changes; positions behind each go on without a gap.
+    let served = Served::start().await;
+    let spec = hypermnesia_rpc::client::TableSpec::bag("b");
+    let spec = spec.attribute("id", hypermnesia_rpc::client::AttributeType::Int);
+    let spec = spec.attribute("bytes", hypermnesia_rpc::client::AttributeType::Bytes);
+    served.client.create_table(spec).await.expect("new");
+    let b = served.client.table("b");
+    let mut changes = served.client.watch("b", Watch::new()).await.expect("watched");
+    let large = |n: u8| (1, Value::Bytes(vec![n; 7 << 20]));
+    b.put((2, Value::Bytes(vec![]))).await.expect("written");
+    for n in 0..3 {
+        b.put(large(n)).await.expect("written");
+    }
+    b.put((3, Value::Bytes(vec![]))).await.expect("written");
+    let mut told = Vec::new();
+    while told.last() != Some(&5) {
+        match next(&mut changes).await {
+            Watched::Change(change) => told.push(change.sequence),
+            Watched::Missed(1) => {
+                assert_eq!(told, [1, 2, 3], "in its place");
+                let position = changes.position().expect("no rows");
+                let mut behind =
+                    served.client.watch("b", Watch::new().from(position)).await.expect("it goes on");
+                assert_eq!(change(&mut behind).await.sequence, 5);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(told, [1, 2, 3, 5]);
     served.stop().await;
 }

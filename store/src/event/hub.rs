@@ -10,7 +10,9 @@ use parking_lot::Mutex;
 
 use super::{Event, EventDetail, Heard, Place, Subscription, Taken};
 use crate::clock::Timestamp;
-use crate::limits::{EVENTS_AWAIT_MS, EVENTS_BYTES_MAX, EVENTS_KEPT_MAX, EVENTS_TAKEN_AT_ONCE};
+use crate::limits::{
+    EVENTS_AWAIT_MS, EVENTS_BYTES_MAX, EVENTS_KEPT_MAX, EVENTS_TAKEN_AT_ONCE, EVENTS_TAKEN_BYTES,
+};
 use crate::row::Body;
 
 /// See the file's header.
@@ -74,7 +76,6 @@ impl Hub {
     fn join(self: &Arc<Hub>, state: &mut State, detail: EventDetail, place: Place) -> Subscription {
         state.ids += 1;
         state.subscribers += 1;
-        state.awaited = Awaited::Nobody;
         self.listeners.store(state.subscribers, Ordering::SeqCst);
         let taken = Mutex::new(Taken { events: VecDeque::new(), place });
         Subscription { hub: Arc::clone(self), id: state.ids, detail, taken }
@@ -127,14 +128,16 @@ impl Hub {
             place.after += missed;
             return Some(Heard::Missed(missed));
         }
+        let mut bytes = 0;
         for event in state.events.range((place.after + 1 - first) as usize..) {
-            if into.len() >= EVENTS_TAKEN_AT_ONCE {
+            if into.len() >= EVENTS_TAKEN_AT_ONCE || bytes >= EVENTS_TAKEN_BYTES {
                 break;
             }
             if event.commit_ts <= place.behind {
                 continue;
             }
             let mut event = event.clone();
+            bytes += bytes_of(&event).0;
             event.old = event.old.filter(|_| detail == EventDetail::WithOldRows);
             into.push_back(event);
         }
@@ -146,10 +149,14 @@ impl Hub {
         if state.ended {
             return Some(Heard::Ended);
         }
-        if let Some(waker) = waker {
-            state.waiting.retain(|(other, _)| *other != id);
+        let before = waker.and_then(|waker| {
+            let before = state.take_waker(id);
             state.waiting.push((id, waker.clone()));
-        }
+            before
+        });
+        // Without the lock: it may be the last of a task that has a subscription of its own.
+        drop(state);
+        drop(before);
         None
     }
 
@@ -162,8 +169,10 @@ impl Hub {
     pub(super) fn leave(&self, id: u64) {
         let mut state = self.state.lock();
         state.subscribers -= 1;
-        state.waiting.retain(|(other, _)| *other != id);
+        let waker = state.take_waker(id);
         self.forget_if_deserted(&mut state);
+        drop(state);
+        drop(waker);
     }
 
     /// Waits no longer for who did not come back. To be called now and then.
@@ -205,6 +214,11 @@ impl Hub {
 impl State {
     fn is_deserted(&self) -> bool {
         self.subscribers == 0 && self.awaited == Awaited::Nobody
+    }
+
+    fn take_waker(&mut self, id: u64) -> Option<Waker> {
+        let at = self.waiting.iter().position(|(other, _)| *other == id)?;
+        Some(self.waiting.swap_remove(at).1)
     }
 
     fn push(&mut self, event: Event) {

@@ -5,6 +5,9 @@ use crate::ids::{IndexId, TableId, TxId};
 use crate::key::Key;
 use crate::work::LockMode;
 
+/// Of those in the way of one that are shown.
+const BEHIND_SHOWN: usize = 16;
+
 /// A transaction that waits for a lock, and those in its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wait {
@@ -18,7 +21,7 @@ pub struct Wait {
     pub key: Option<Key>,
     /// How it wants it.
     pub mode: LockMode,
-    /// Those who hold it, or what lies across it; then those who wait before it. At least one.
+    /// Those who hold it, or what lies across it; then those who wait before it. At least one, and the first sixteen.
     pub behind: Vec<TxId>,
 }
 
@@ -31,9 +34,8 @@ impl LockTable {
             let keys = shard.keys.keys().map(|key| Held::Key(key.clone()));
             let all = keys.chain(shard.tables.keys().map(|table| Held::Table(*table)));
             for what in all {
-                shard.waits_for(&what, &mut waits);
+                shard.waits_for(&what, limit, &mut waits);
                 if waits.len() >= limit {
-                    waits.truncate(limit);
                     return waits;
                 }
             }
@@ -43,13 +45,13 @@ impl LockTable {
 }
 
 impl Shard {
-    fn waits_for(&self, what: &Held, waits: &mut Vec<Wait>) {
+    fn waits_for(&self, what: &Held, limit: usize, waits: &mut Vec<Wait>) {
         let Some(entry) = self.entry(what).filter(|entry| !entry.queue.is_empty()) else { return };
         let (table, index, key) = match what {
             Held::Key(LockKey { table, index, key }) => (*table, *index, Some(key.clone())),
             Held::Table(table) => (*table, None, None),
         };
-        for (place, waiter) in entry.queue.iter().enumerate() {
+        for (place, waiter) in entry.queue.iter().enumerate().take(limit - waits.len()) {
             let in_the_way =
                 |(id, mode): &(TxId, LockMode)| *id != waiter.txn.id && excludes(*mode, waiter.mode);
             let queued = |other: &Waiter| (other.txn.id, other.mode);
@@ -59,7 +61,8 @@ impl Shard {
             let before = entry.queue.iter().take(place).map(queued);
             let before =
                 before.chain(across().flat_map(|other| other.queue.iter().filter(earlier).map(queued)));
-            let behind = holders.chain(before).filter(in_the_way).map(|(id, _)| id).collect();
+            let behind =
+                holders.chain(before).filter(in_the_way).map(|(id, _)| id).take(BEHIND_SHOWN).collect();
             let (txn, mode, key) = (waiter.txn.id, waiter.mode, key.clone());
             waits.push(Wait { txn, table, index, key, mode, behind });
         }

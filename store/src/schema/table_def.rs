@@ -223,7 +223,8 @@ impl TableDef {
     /// its schema version, which tells that it was completed.
     pub fn whole<'b>(&self, body: &'b Body) -> Cow<'b, Body> {
         match body {
-            Body::Row(row) if row.len() < self.attributes.len() => {
+            // One of a newer form is none of this definition's.
+            Body::Row(row) if row.len() < self.attributes.len() && row.version() <= self.version => {
                 let values = (0..self.attributes.len()).map(|position| self.value_of(row, position));
                 let whole = Row::encode_refs(row.version(), values);
                 let whole = whole.and_then(|whole| whole.with_deadline(row.deadline_ms()));

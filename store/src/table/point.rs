@@ -40,14 +40,21 @@ impl Table {
             None => {
                 let Some(backing) = &self.rows.backing else {
                     self.asked(key, false, &guard);
-                    return Ok(None);
+                    return self.check_kept(at).map(|()| None);
                 };
                 let found = self.read_image(backing, key, at, &guard)?;
                 self.asked(key, found.is_some(), &guard);
+                if found.is_none() {
+                    self.check_kept(at)?;
+                }
                 return Ok(found.map(|(body, version)| look(&self.whole(&body), version)));
             }
         };
         self.asked(key, found.is_some(), &guard);
+        if found.is_none() {
+            // It may have gone with all others meanwhile.
+            self.check_kept(at)?;
+        }
         Ok(found.map(|(body, version)| look(&self.whole(&body), version)))
     }
 

@@ -30,13 +30,14 @@ impl Table {
         self.check_version()?;
         self.check_kept(at)?;
         if let Some(backing) = &self.rows.backing {
-            return self.each_place(backing, range, direction, |key, place| {
+            self.each_place(backing, range, direction, |key, place| {
                 // No guard longer than for this row: the disc is read in between.
                 Ok(match place.read(at, &self.pin())? {
                     Some((body, version)) => show(key, &self.whole(&body), version),
                     None => ControlFlow::Continue(()),
                 })
-            });
+            })?;
+            return self.check_kept(at);
         }
         let guard = self.pin();
         let each = |cell: CellAt<'_>| {
@@ -45,7 +46,9 @@ impl Table {
                 None => ControlFlow::Continue(()),
             })
         };
-        self.walk(range, direction, &guard, each)
+        self.walk(range, direction, &guard, each)?;
+        // Rows may have gone all at once meanwhile.
+        self.check_kept(at)
     }
 
     /// Every cell in a range: of a table on disc alone what is in memory.
@@ -83,7 +86,8 @@ impl Table {
         self.check_kept(at)?;
         let index = self.index(index).ok_or(Blocked::SchemaChanged(self.id()))?;
         if self.rows.backing.is_some() {
-            return self.visit_entries(index, range, direction, at, show);
+            self.visit_entries(index, range, direction, at, show)?;
+            return self.check_kept(at);
         }
         let guard = self.pin();
         walk_tree(&index.tree, range, direction, &guard, |entry, cell| {
@@ -94,7 +98,8 @@ impl Table {
                 },
                 None => ControlFlow::Continue(()),
             })
-        })
+        })?;
+        self.check_kept(at)
     }
 
     /// The rows of a key that belong to this index entry.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hypermnesia::{ClusterEvent, NodeId, Outcome, SystemEvent, SystemEvents, TableId};
 use tokio::sync::mpsc::{Sender, channel};
+use tokio::time::timeout;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -12,7 +13,7 @@ use super::super::door::Door;
 use super::super::{convert, told};
 use super::stopping;
 use crate::errors::Error;
-use crate::limits::STREAM_BATCHES_QUEUED;
+use crate::limits::{IDLE_MAX, STREAM_BATCHES_QUEUED};
 use crate::proto::{MemberEvent, WatchMemberResponse};
 
 impl Door {
@@ -29,9 +30,9 @@ impl Door {
                 () = reader.closed() => (),
                 () = told(stopped) => (),
             }
-            drop(place);
             // A reader that is gone needs no error.
-            let _ = reader.send(Err(stopping().into())).await;
+            drop(timeout(IDLE_MAX, reader.send(Err(stopping().into()))).await);
+            drop(place);
         });
         Ok(ReceiverStream::new(messages))
     }
