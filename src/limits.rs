@@ -189,3 +189,9 @@ pub const REWRITE_KEYS: usize = 65_536;
 
 /// Waiting transactions that a status shows.
 pub const WAITS_SHOWN_MAX: usize = 1_000;
+
+/// How often a read outside a transaction is made anew when the definition changes in the middle of it.
+pub const READS_AGAIN_MAX: u32 = 100;
+
+/// Between two of these: what changes a definition takes some milliseconds.
+pub const READ_AGAIN_PAUSE: Duration = Duration::from_millis(1);

@@ -70,7 +70,8 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As [`Table::get`], and [`Error::Query`](crate::Error::Query) for a pattern that does not fit the table.
     pub fn matching(&self, pattern: impl Into<Pattern>) -> Result<Vec<S::Shown>> {
-        Snapshot::take(&self.core)?.matching(self, pattern)
+        let pattern = pattern.into();
+        Snapshot::once(&self.core, |snapshot| snapshot.matching(self, pattern.clone()))
     }
 
     /// Some attributes of the rows of a pattern, in this order.
@@ -78,7 +79,8 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As [`Table::matching`].
     pub fn project(&self, pattern: impl Into<Pattern>, attributes: &[&str]) -> Result<Vec<Vec<Value>>> {
-        Snapshot::take(&self.core)?.project(self, pattern, attributes)
+        let pattern = pattern.into();
+        Snapshot::once(&self.core, |snapshot| snapshot.project(self, pattern.clone(), attributes))
     }
 
     /// How many rows a pattern has.
@@ -86,7 +88,8 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As [`Table::matching`].
     pub fn count_matching(&self, pattern: impl Into<Pattern>) -> Result<u64> {
-        Snapshot::take(&self.core)?.count_matching(self, pattern)
+        let pattern = pattern.into();
+        Snapshot::once(&self.core, |snapshot| snapshot.count_matching(self, pattern.clone()))
     }
 
     /// The path that a pattern takes now, in words: which key, range or index, and what is looked at row by row. Reads

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hypermnesia_query::{
-    Access, Column, CreateTable, Direction, Error as Stop, Limits, Rows, SchemaChange, Sink, Statement,
+    Access, Column, CreateTable, Direction, Error as Stop, Late, Limits, Rows, SchemaChange, Sink, Statement,
     StatementKind, Visit,
 };
 use hypermnesia_store::work::Op;
@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::limits::{DEADLINE_DEFAULT, SCHEMA_DEADLINE_DEFAULT};
 use crate::options::{Lifetime, Span, TxOptions, Walk};
 use crate::schema;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Again, Snapshot};
 use crate::transaction::{self, Transaction};
 
 /// The result of a statement.
@@ -48,10 +48,21 @@ pub(crate) fn run(
     let within = |default| options.map_or(default, |options| options.deadline);
     match statement.kind() {
         StatementKind::Read => {
-            let snapshot = Snapshot::take_within(core, within(DEADLINE_DEFAULT))?;
-            let outcome =
-                statement.execute(&Reading { snapshot: &snapshot }, parameters, Limits::default(), sink);
-            Ok(outcome.map_err(told)?.rows)
+            let (mut late, mut again) = (Late::new(sink), Again::default());
+            loop {
+                let snapshot = Snapshot::take_within(core, within(DEADLINE_DEFAULT))?;
+                let reading = Reading { snapshot: &snapshot };
+                let outcome = statement.execute(&reading, parameters, Limits::default(), &mut late);
+                match outcome.map_err(told) {
+                    Ok(outcome) => {
+                        late.finish();
+                        return Ok(outcome.rows);
+                    }
+                    // A definition changed in the middle.
+                    Err(Error::SchemaChanged { .. }) if !late.has_given() && again.pause() => {}
+                    Err(error) => return Err(error),
+                }
+            }
         }
         StatementKind::Write => {
             let options = options.cloned().unwrap_or_default();

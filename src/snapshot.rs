@@ -10,8 +10,8 @@ use hypermnesia_store::work::Blocked;
 use hypermnesia_store::{Body, IndexDef, Key, Row, Snapshot as Live, Table as Open, Timestamp, Value};
 
 use crate::core::Core;
-use crate::error::Result;
-use crate::limits::DEADLINE_DEFAULT;
+use crate::error::{Error, Result};
+use crate::limits::{DEADLINE_DEFAULT, READ_AGAIN_PAUSE, READS_AGAIN_MAX};
 use crate::operation::{entries_with, ordered, ordered_unless_all};
 use crate::options::Span;
 use crate::shape::{Shape, ShapeKey};
@@ -38,6 +38,21 @@ pub struct Snapshot {
     deadline: Instant,
 }
 
+/// How often a read has met a change of the definition.
+#[derive(Default)]
+pub(crate) struct Again(u32);
+
+impl Again {
+    /// Waits a little before it is tried again; false when it was tried often enough.
+    pub(crate) fn pause(&mut self) -> bool {
+        self.0 += 1;
+        if self.0 > 1 {
+            Parker::current().park_until(Instant::now() + READ_AGAIN_PAUSE);
+        }
+        self.0 <= READS_AGAIN_MAX
+    }
+}
+
 impl Snapshot {
     pub(crate) fn take(core: &Arc<Core>) -> Result<Snapshot> {
         Snapshot::take_within(core, DEADLINE_DEFAULT)
@@ -56,6 +71,18 @@ impl Snapshot {
                 }
                 Err(Blocked::Raise(to)) => snapshot.live.raise(to),
                 Err(blocked) => snapshot.wait(blocked)?,
+            }
+        }
+    }
+
+    /// Reads at a snapshot taken for that alone. Where the definition of a table changes in the middle, or its rows go all at
+    /// once, it reads again at another one, behind that.
+    pub(crate) fn once<T>(core: &Arc<Core>, mut read: impl FnMut(&Snapshot) -> Result<T>) -> Result<T> {
+        let mut again = Again::default();
+        loop {
+            match read(&Snapshot::take(core)?) {
+                Err(Error::SchemaChanged { .. }) if again.pause() => {}
+                other => return other,
             }
         }
     }

@@ -32,5 +32,5 @@ pub use filter::Filter;
 pub use limits::Limits;
 pub use pattern::{MatchPlan, Pattern, Reach};
 pub use schema::{CreateIndex, CreateTable, NewIndex, SchemaChange};
-pub use sink::{Column, Rows, Sink};
+pub use sink::{Column, Late, Rows, Sink};
 pub use statement::{Outcome, Statement, StatementKind};

@@ -23,6 +23,48 @@ pub trait Sink {
     fn row(&mut self, values: Vec<Value>) -> ControlFlow<()>;
 }
 
+/// Passes rows on, and the columns with the first of them: who has given no row yet can still begin anew.
+pub struct Late<'s> {
+    sink: &'s mut dyn Sink,
+    columns: Option<Vec<Column>>,
+    given: bool,
+}
+
+impl Late<'_> {
+    /// Before another sink.
+    pub fn new(sink: &mut dyn Sink) -> Late<'_> {
+        Late { sink, columns: None, given: false }
+    }
+
+    /// Whether a row was passed on.
+    pub fn has_given(&self) -> bool {
+        self.given
+    }
+
+    /// All rows have come: the columns, where there was none.
+    pub fn finish(mut self) {
+        self.head();
+    }
+
+    fn head(&mut self) {
+        if let Some(columns) = self.columns.take() {
+            self.sink.columns(&columns);
+        }
+    }
+}
+
+impl Sink for Late<'_> {
+    fn columns(&mut self, columns: &[Column]) {
+        self.columns = Some(columns.to_vec());
+    }
+
+    fn row(&mut self, values: Vec<Value>) -> ControlFlow<()> {
+        self.given = true;
+        self.head();
+        self.sink.row(values)
+    }
+}
+
 /// A result held whole: for tests, small results and single values. It grows with the result, so use a sink of your own
 /// where the result may be large.
 #[derive(Clone, Debug, Default, PartialEq)]

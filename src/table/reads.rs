@@ -145,7 +145,7 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As [`Table::get`], and [`Error::WrongKind`](crate::Error::WrongKind).
     pub fn range(&self, span: &Span) -> Result<Vec<S::Shown>> {
-        Snapshot::take(&self.core)?.range(self, span)
+        Snapshot::once(&self.core, |snapshot| snapshot.range(self, span))
     }
 
     /// All rows, in one snapshot.
@@ -161,7 +161,7 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As [`Table::get`], and [`Error::NoSuchIndex`](crate::Error::NoSuchIndex).
     pub fn index_read(&self, index: &str, values: &[Value]) -> Result<Vec<S::Shown>> {
-        Snapshot::take(&self.core)?.index_read(self, index, values)
+        Snapshot::once(&self.core, |snapshot| snapshot.index_read(self, index, values))
     }
 
     /// The row of the smallest key of an ordered set.
@@ -169,7 +169,7 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As [`Table::get`], and [`Error::WrongKind`](crate::Error::WrongKind).
     pub fn first(&self) -> Result<Option<S::Shown>> {
-        Snapshot::take(&self.core)?.first(self)
+        Snapshot::once(&self.core, |snapshot| snapshot.first(self))
     }
 
     /// The row of the largest key of an ordered set.
@@ -177,7 +177,7 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As [`Table::first`].
     pub fn last(&self) -> Result<Option<S::Shown>> {
-        Snapshot::take(&self.core)?.last(self)
+        Snapshot::once(&self.core, |snapshot| snapshot.last(self))
     }
 
     /// The row behind a key, which need not be there.
@@ -188,7 +188,7 @@ impl<S: Shape> Table<S> {
     where
         S: ShapeKey<Q>,
     {
-        Snapshot::take(&self.core)?.next(self, key)
+        Snapshot::once(&self.core, |snapshot| snapshot.next(self, key))
     }
 
     /// The row before a key, which need not be there.
@@ -199,6 +199,6 @@ impl<S: Shape> Table<S> {
     where
         S: ShapeKey<Q>,
     {
-        Snapshot::take(&self.core)?.prev(self, key)
+        Snapshot::once(&self.core, |snapshot| snapshot.prev(self, key))
     }
 }

@@ -43,8 +43,8 @@ impl Table {
     }
 
     fn tell_cleared(&self, key: &Key, body: &Body, commit_ts: Timestamp) {
-        let (table, key, old) = (self.id(), key.clone(), Some(self.whole(body).into_owned()));
-        self.rows.events.emit(Event { table, sequence: 0, commit_ts, key, new: None, old });
+        let old = Some(self.whole(body).into_owned());
+        self.rows.events.emit(Event::of(&self.def, commit_ts, key, old, None));
     }
 
     /// Whether what was there at a snapshot may still be found: not when the table was cleared or rewritten since.

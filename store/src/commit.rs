@@ -155,8 +155,7 @@ impl Store {
             // What nobody saw any more was not replaced; its removal still tells what went.
             let old = old.filter(|body| new.is_none() || !body.is_expired(commit_ts));
             let shown = |body: &Body| table.whole(body).into_owned();
-            let (key, new, old) = (cell.key.clone(), new.map(shown), old.map(shown));
-            rows.events.emit(Event { table: table.id(), sequence: 0, commit_ts, key, new, old });
+            rows.events.emit(Event::of(&table.def, commit_ts, &cell.key, old.map(shown), new.map(shown)));
         }
         let stale = stale_entries(table, &cell.key, old, new);
         let gone = new.is_none() || !stale.is_empty();

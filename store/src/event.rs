@@ -10,9 +10,10 @@ use std::task::Waker;
 use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
-use crate::ids::TableId;
+use crate::ids::{SchemaVersion, TableId};
 use crate::key::Key;
-use crate::row::Body;
+use crate::row::{Body, Row};
+use crate::schema::TableDef;
 
 mod hub;
 
@@ -30,10 +31,30 @@ pub struct Event {
     pub commit_ts: Timestamp,
     /// The key.
     pub key: Key,
+    /// The definition whose attributes the new rows have: that in force, or the next one where the change came with it.
+    pub form: SchemaVersion,
+    /// That of the old rows.
+    pub old_form: SchemaVersion,
     /// What the key holds now; nothing when it was deleted.
     pub new: Option<Body>,
     /// What it held before; only with [`EventDetail::WithOldRows`].
     pub old: Option<Body>,
+}
+
+impl Event {
+    /// A change of a key, not numbered yet.
+    pub(crate) fn of(
+        def: &TableDef,
+        commit_ts: Timestamp,
+        key: &Key,
+        old: Option<Body>,
+        new: Option<Body>,
+    ) -> Event {
+        let rows = new.as_ref().map_or(&[][..], Body::rows);
+        let form = rows.iter().map(Row::version).fold(def.version, SchemaVersion::max);
+        let (table, old_form, key) = (def.id, def.version, key.clone());
+        Event { table, sequence: 0, commit_ts, key, form, old_form, new, old }
+    }
 }
 
 /// What a subscriber gets next.

@@ -116,7 +116,7 @@ impl Table {
     #[cold]
     fn tell_listeners(&self, key: &Key, old: Option<Row>, new: &Row, commit_ts: Timestamp) {
         let shown = |row: Row| self.whole(&Body::Row(row)).into_owned();
-        let (table, key, new, old) = (self.id(), key.clone(), Some(shown(new.clone())), old.map(shown));
-        self.rows.events.emit(Event { table, sequence: 0, commit_ts, key, new, old });
+        let (old, new) = (old.map(shown), Some(shown(new.clone())));
+        self.rows.events.emit(Event::of(&self.def, commit_ts, key, old, new));
     }
 }

@@ -180,3 +180,32 @@ fn unique_values_are_those_of_the_columns_that_are_left() {
     let same = node.query("INSERT INTO t (id, u, b, m) VALUES (3, 20, 1, 1)", &[]).expect_err("u is unique");
     assert!(same.to_string().contains("unique"), "{same}");
 }
+
+#[test]
+fn reads_go_on_while_a_table_changes_its_form() {
+    // Aim: a read outside a transaction that falls into a change of the definition, or a clear, is made at another instant.
+    // Method: readers of every sort beside columns that are renamed and a table that is cleared.
+    let node = node();
+    node.query("CREATE TABLE t (id INT PRIMARY KEY, a INT)", &[]).expect("new");
+    let t = node.dyn_table("t").expect("there");
+    (0..200).for_each(|id| t.insert(&[id.into(), 1.into()]).expect("written"));
+    std::thread::scope(|scope| {
+        let changer = scope.spawn(|| {
+            for n in 0..40 {
+                let (from, to) = if n % 2 == 0 { ("a", "b") } else { ("b", "a") };
+                node.query(&format!("ALTER TABLE t RENAME COLUMN {from} TO {to}"), &[]).expect("renamed");
+                if n == 20 {
+                    t.clear().expect("cleared");
+                }
+            }
+        });
+        while !changer.is_finished() {
+            let rows = t.to_vec().expect("made again").len();
+            assert!([0, 200].contains(&rows), "{rows}");
+            let counted = node.query("SELECT count(*) FROM t", &[]).expect("made again").rows;
+            assert!([0, 200].map(|n| vec![vec![Value::Int(n)]]).contains(&counted), "{counted:?}");
+            t.count_matching(hypermnesia::Filter::everything()).expect("made again");
+        }
+    });
+    assert_eq!(t.len(), Ok(0));
+}

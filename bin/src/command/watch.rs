@@ -1,5 +1,6 @@
 //! `watch`: the changes of a table as they are committed, or what happens to the member, a line each, until it is interrupted.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::Result;
@@ -11,6 +12,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{attributes, connect, definition, key_types, loaded_table};
 use crate::args::{Global, Usage};
+use crate::json;
 use crate::output::{self, Format, many, note, plain, visible};
 
 /// Print the changes of a table as they are committed; without a table, what happens to the member.
@@ -66,9 +68,11 @@ async fn watch_table(
         watch = watch.from(position);
     }
     let mut changes = client.watch(table, watch).await?;
-    let lines = Lines { format: global.format, shape: Shape::of(definition(&info)?), old: args.old };
+    let shapes = Shapes { client: client.clone(), table: table.to_owned(), known: BTreeMap::new() };
+    let mut lines = Lines { format: global.format, shapes, old: args.old };
+    lines.shapes.take(definition(&info)?);
     let ended = tokio::select! {
-        ended = follow(&mut changes, &lines, limit) => ended,
+        ended = follow(&mut changes, &mut lines, limit) => ended,
         interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
     };
     // Where the table or the member is gone there is nothing to go on with.
@@ -81,18 +85,22 @@ async fn watch_table(
     ended
 }
 
-async fn follow(changes: &mut Changes, lines: &Lines, limit: u64) -> Result<()> {
+async fn follow(changes: &mut Changes, lines: &mut Lines, limit: u64) -> Result<()> {
     let (mut rows, mut left) = (0, limit);
     while left > 0 {
         match changes.next().await? {
-            Watched::Row(row) => {
+            Watched::Row(row, form) => {
                 rows += 1;
-                lines.row(&row)?;
+                lines.shapes.learn(form).await;
+                lines.row(&row, form)?;
             }
             Watched::Complete => lines.complete(rows)?,
             Watched::Missed(count) => lines.missed(count)?,
             Watched::Change(change) => {
                 left -= 1;
+                for form in [change.old_definition, change.definition] {
+                    lines.shapes.learn(form).await;
+                }
                 let position = changes.position();
                 lines.change(&change, position.as_deref().unwrap_or_default())?;
             }
@@ -102,33 +110,59 @@ async fn follow(changes: &mut Changes, lines: &Lines, limit: u64) -> Result<()> 
 }
 
 /// What the attributes of rows and keys are called.
+#[derive(Default)]
 struct Shape {
     row: Vec<(String, AttributeType)>,
     key: Vec<(String, AttributeType)>,
 }
 
-impl Shape {
-    fn of(table: &TableDefinition) -> Shape {
+/// The same by the version of the definition: a table may change while it is watched.
+struct Shapes {
+    client: Client,
+    table: String,
+    known: BTreeMap<u32, Shape>,
+}
+
+impl Shapes {
+    fn take(&mut self, table: &TableDefinition) {
         let owned = |(name, ty): (&str, AttributeType)| (name.to_owned(), ty);
-        Shape {
-            row: attributes(table).map(owned).collect(),
-            key: key_types(table).into_iter().map(owned).collect(),
+        let row = attributes(table).map(owned).collect();
+        let key = key_types(table).into_iter().map(owned).collect();
+        self.known.insert(table.version, Shape { row, key });
+    }
+
+    /// Asks for the definition when this is not known. It may be another one by now: then its rows have no names.
+    async fn learn(&mut self, form: u32) {
+        if self.known.contains_key(&form) {
+            return;
         }
+        if let Ok(info) = self.client.describe_table(&self.table).await
+            && let Some(table) = &info.table
+        {
+            self.take(table);
+        }
+        self.known.entry(form).or_default();
+    }
+
+    fn of(&self, form: u32) -> &Shape {
+        // Each was learnt before.
+        &self.known[&form]
     }
 }
 
 /// How changes are printed.
 struct Lines {
     format: Format,
-    shape: Shape,
+    shapes: Shapes,
     old: bool,
 }
 
 impl Lines {
-    fn row(&self, row: &Row) -> Result<()> {
+    fn row(&self, row: &Row, form: u32) -> Result<()> {
+        let names = &self.shapes.of(form).row;
         match self.format {
-            Format::Json => say(&json!({ "event": "row", "row": object(row, &self.shape.row) })),
-            _ => say(&format!("row     {}", text(row, &self.shape.row))),
+            Format::Json => say(&json!({ "event": "row", "row": object(row, names) })),
+            _ => say(&format!("row     {}", text(row, names))),
         }
     }
 
@@ -150,15 +184,16 @@ impl Lines {
     }
 
     fn change(&self, change: &TableChange, position: &str) -> Result<()> {
-        let Shape { row, key } = &self.shape;
-        let all = |rows: &[Row]| Json::Array(rows.iter().map(|one| object(one, row)).collect());
+        let Shape { row, key } = self.shapes.of(change.definition);
+        let old_row = &self.shapes.of(change.old_definition).row;
+        let all = |rows: &[Row], names: &_| Json::Array(rows.iter().map(|one| object(one, names)).collect());
         if self.format == Format::Json {
             let mut line = json!({
                 "event": "change", "sequence": change.sequence, "committed_at": change.committed_at,
-                "position": position, "key": object(&change.key, key), "rows": all(&change.rows),
+                "position": position, "key": object(&change.key, key), "rows": all(&change.rows, row),
             });
             if self.old {
-                line["old_rows"] = all(&change.old_rows);
+                line["old_rows"] = all(&change.old_rows, old_row);
             }
             return say(&line);
         }
@@ -167,7 +202,7 @@ impl Lines {
             rows => rows.iter().try_for_each(|one| say(&format!("put     {}", text(one, row))))?,
         }
         let old = if self.old { &change.old_rows[..] } else { &[] };
-        old.iter().try_for_each(|one| say(&format!("  was   {}", text(one, row))))
+        old.iter().try_for_each(|one| say(&format!("  was   {}", text(one, old_row))))
     }
 }
 
@@ -191,19 +226,22 @@ async fn watch_member(format: Format, mut events: MemberEvents, limit: u64) -> R
     }
 }
 
-/// An object of named values.
+/// An object of named values; a list of them where their names are not known.
 fn object(values: &Row, names: &[(String, AttributeType)]) -> Json {
-    let field = |((name, ty), value): (&(String, AttributeType), _)| {
-        let any = *ty == AttributeType::Any;
-        (name.clone(), if any { crate::json::of(value) } else { crate::json::of_typed(value) })
-    };
+    let shown = |(value, ty)| if ty == AttributeType::Any { json::of(value) } else { json::of_typed(value) };
+    if names.len() != values.len() {
+        return Json::Array(values.iter().map(json::of).collect());
+    }
+    let field = |((name, ty), value): (&(String, AttributeType), _)| (name.clone(), shown((value, *ty)));
     Json::Object(names.iter().zip(values).map(field).collect::<Map<_, _>>())
 }
 
 /// Named values for people.
 fn text(values: &Row, names: &[(String, AttributeType)]) -> String {
-    let field = |((name, _), value): (&(String, AttributeType), _)| format!("{name}={}", plain(value));
-    visible(&names.iter().zip(values).map(field).collect::<Vec<_>>().join("  ")).replace('\n', "\\n")
+    let named = names.len() == values.len();
+    let name = |at: usize| if named { names[at].0.clone() } else { format!("({})", at + 1) };
+    let field = |(at, value): (usize, _)| format!("{}={}", name(at), plain(value));
+    visible(&values.iter().enumerate().map(field).collect::<Vec<_>>().join("  ")).replace('\n', "\\n")
 }
 
 /// A line on the standard output, at once: somebody waits for it.

@@ -77,6 +77,16 @@ fn a_table_is_watched_and_the_watch_goes_on_where_it_ended() {
         assert_eq!(failed.status.code(), Some(code), "{args:?}: {said}");
         assert!(said.contains(word), "{args:?}: {said}");
     }
+    let mut renamed = Watching::start(&server, &["t", "--rows", "--limit", "2"]);
+    while renamed.next()["event"] != "complete" {}
+    server.says(&["query", "ALTER TABLE t RENAME COLUMN who TO name"]);
+    assert_eq!(
+        renamed.next()["rows"],
+        json!([{"id": 2, "name": "cy"}]),
+        "in the attributes of their definition"
+    );
+    server.says(&["put", "t", "3", "di"]);
+    assert_eq!(renamed.next()["rows"], json!([{"id": 3, "name": "di"}]));
     server.says(&["table", "create", "u", "-a", "id:int", "--key", "id"]);
     let [dropped, stopped] = ["t", "u"].map(|table| {
         let mut watching = Watching::start(&server, &[table, "--rows"]);

@@ -51,8 +51,8 @@ impl Watch {
 /// What a watch tells next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Watched {
-    /// A row that was there.
-    Row(Row),
+    /// A row that was there, and the version of the definition whose attributes it has.
+    Row(Row, u32),
     /// All rows that were there have come.
     Complete,
     /// A key of the table changed.
@@ -74,6 +74,10 @@ pub struct TableChange {
     pub rows: Vec<Row>,
     /// What it held before, where that was asked for.
     pub old_rows: Vec<Row>,
+    /// Version of the definition whose attributes the rows have: [`TableDefinition::version`](super::TableDefinition).
+    pub definition: u32,
+    /// That of the old rows.
+    pub old_definition: u32,
 }
 
 /// Changes of a table as they come. Dropping it ends the watch at the member, which expects it back for a minute.
@@ -86,6 +90,8 @@ pub struct Changes {
     after: u64,
     /// Rows that were there are on their way.
     begins: bool,
+    /// Version of the definition whose attributes these have.
+    definition: u32,
     arrived: VecDeque<Watched>,
 }
 
@@ -99,7 +105,7 @@ impl Changes {
                     Watched::Change(change) => self.after = change.sequence,
                     Watched::Missed(count) => self.after += count,
                     Watched::Complete => self.begins = false,
-                    Watched::Row(_) => (),
+                    Watched::Row(..) => (),
                 }
                 return Ok(watched);
             }
@@ -118,7 +124,8 @@ impl Changes {
         if part.missed > 0 {
             self.arrived.push_back(Watched::Missed(part.missed));
         }
-        self.arrived.extend(values::rows(part.rows)?.into_iter().map(Watched::Row));
+        let definition = self.definition;
+        self.arrived.extend(values::rows(part.rows)?.into_iter().map(|row| Watched::Row(row, definition)));
         if part.rows_complete {
             self.arrived.push_back(Watched::Complete);
         }
@@ -130,6 +137,8 @@ impl Changes {
                 key: values::rows(vec![key])?.into_iter().next().unwrap_or_default(),
                 rows: values::rows(change.rows)?,
                 old_rows: values::rows(change.old_rows)?,
+                definition: change.definition,
+                old_definition: change.old_definition,
             }));
         }
         Ok(())
@@ -161,7 +170,7 @@ impl Client {
     /// let mut changes = client.watch("people", Watch::new().with_rows()).await?;
     /// loop {
     ///     match changes.next().await? {
-    ///         Watched::Row(row) => println!("is there: {row:?}"),
+    ///         Watched::Row(row, _) => println!("is there: {row:?}"),
     ///         Watched::Change(change) => println!("{:?} holds {:?}", change.key, change.rows),
     ///         Watched::Complete => println!("that was all"),
     ///         Watched::Missed(count) => println!("too slow for {count} changes"),
@@ -178,7 +187,8 @@ impl Client {
         let (stream, after) = first.position.rsplit_once('.').ok_or_else(wrong)?;
         let after = after.parse().map_err(|_| wrong())?;
         let stream = stream.to_owned();
-        let mut changes = Changes { answers, stream, after, begins: rows, arrived: VecDeque::new() };
+        let (arrived, definition) = (VecDeque::new(), first.definition);
+        let mut changes = Changes { answers, stream, after, begins: rows, definition, arrived };
         changes.take(first)?;
         Ok(changes)
     }

@@ -110,8 +110,11 @@ fn send_rows(
     changes: &Subscription,
     outlet: Outlet<WatchResponse>,
 ) -> Option<Outlet<WatchResponse>> {
+    // A change of the definition ends the snapshot, so this is that of all its rows.
+    let definition = table.definition().map_or(0, |def| def.version.0);
     let mut batch = Batch::new(outlet, |rows| WatchResponse { rows, ..WatchResponse::default() });
-    let began = WatchResponse { position: changes.position().to_string(), ..WatchResponse::default() };
+    let position = changes.position().to_string();
+    let began = WatchResponse { position, definition, ..WatchResponse::default() };
     if batch.send(began).is_break() {
         return None;
     }
@@ -226,6 +229,8 @@ fn change_message(event: &TableEvent) -> Result<proto::TableChange, Error> {
         key: Some(proto::Key { values: convert::values_message(&key).values }),
         rows: rows(&event.new),
         old_rows: rows(&event.old),
+        definition: event.form.0,
+        old_definition: event.old_form.0,
     })
 }
 

@@ -9,8 +9,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use hypermnesia::limits::{DEADLINE_DEFAULT, SCHEMA_DEADLINE_DEFAULT};
-use hypermnesia::sql::{Column, Limits, Sink, Statement, StatementKind};
+use hypermnesia::limits::{DEADLINE_DEFAULT, READ_AGAIN_PAUSE, READS_AGAIN_MAX, SCHEMA_DEADLINE_DEFAULT};
+use hypermnesia::sql::{Column, Late, Limits, Sink, Statement, StatementKind};
 use hypermnesia::{AsyncTransaction, Node, TxOptions, Value};
 use prost::Message;
 use tokio::runtime::Handle;
@@ -110,8 +110,26 @@ impl Door {
         sink: &mut Streamed,
         by: Deadline,
     ) -> Result<u64, Error> {
-        let snapshot = self.node.snapshot_within(by.time(DEADLINE_DEFAULT))?;
-        prepared.run(&self.node, &snapshot, watch, sink)
+        let (mut late, mut runs) = (Late::new(sink), 0);
+        loop {
+            let snapshot = self.node.snapshot_within(by.time(DEADLINE_DEFAULT))?;
+            match prepared.run(&self.node, &snapshot, watch, &mut late) {
+                Ok(rows) => {
+                    late.finish();
+                    return Ok(rows);
+                }
+                // A definition changed in the middle.
+                Err(error)
+                    if error.kind() == ErrorKind::SchemaChanged
+                        && !late.has_given()
+                        && runs < READS_AGAIN_MAX =>
+                {
+                    runs += 1;
+                    std::thread::sleep(READ_AGAIN_PAUSE);
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn change_schema_by(&self, prepared: &Prepared, by: Deadline) -> Result<u64, Error> {

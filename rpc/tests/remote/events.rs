@@ -107,7 +107,7 @@ async fn rows_and_then_changes_are_all_there_is() {
     let (mut held, mut complete) = (std::collections::BTreeMap::new(), false);
     loop {
         match next(&mut changes).await {
-            Watched::Row(row) => {
+            Watched::Row(row, _) => {
                 assert!(!complete && changes.position().is_none());
                 assert!(held.insert(number(&row), row).is_none(), "a row came twice");
             }
