@@ -3,7 +3,7 @@
 
 use hypermnesia_store::work::Op;
 use hypermnesia_store::{
-    Body, Decision, Key, Kind, Numbers, Row, RowError, TableDef, Timestamp, Type, Value, ValueRef,
+    Body, Decision, Key, Kind, NotCounted, Numbers, Row, RowError, TableDef, Timestamp, Type, Value, ValueRef,
 };
 use smallvec::SmallVec;
 
@@ -217,12 +217,12 @@ fn not_counted(def: &TableDef, attribute: &str, value: ValueRef<'_>) -> Error {
             "counter {attribute:?} of table {:?} stands at {old}, and counting ends at 2^63 - 1",
             def.name
         )),
-        other => Error::Row(RowError::NotCounted {
+        other => Error::Row(RowError::NotCounted(Box::new(NotCounted {
             table: def.name.clone(),
             attribute: attribute.to_owned(),
             ty: def.position(attribute).map_or(Type::Any, |at| def.attributes[at].ty),
             held: other.type_name(),
-        }),
+        }))),
     }
 }
 

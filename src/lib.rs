@@ -102,9 +102,9 @@ pub use hypermnesia_replication::{Event as ClusterEvent, Outcome};
 pub use hypermnesia_store::disc::{CheckedFile, CheckedTable};
 pub use hypermnesia_store::work::LockMode;
 pub use hypermnesia_store::{
-    Ack, Attribute, Body, IndexDef, Key, KeyRange, Kind, NodeId, Retention, Row, RowError, SchemaError,
-    Storage, TableBuilder, TableCopy, TableDef, TableId, TableStatistics, Timestamp, TxId, Type, Value,
-    ValueRef, calendar, size,
+    Ack, Attribute, Body, IndexDef, Key, KeyRange, Kind, NodeId, NotCounted, Retention, Row, RowError,
+    SchemaError, Storage, TableBuilder, TableCopy, TableDef, TableId, TableStatistics, Timestamp, TxId, Type,
+    Value, ValueRef, calendar, size,
 };
 pub use node::Node;
 pub use operation::Count;

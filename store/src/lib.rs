@@ -89,8 +89,8 @@ pub use load::LoadError;
 pub use lock::Wait;
 pub use row::{Body, Numbers, Row};
 pub use schema::{
-    Ack, Attribute, IndexDef, Kind, Layout, Mode, Retention, RowError, SchemaError, Storage, TableBuilder,
-    TableCopy, TableDef, Type,
+    Ack, Attribute, IndexDef, Kind, Layout, Mode, NotCounted, Retention, RowError, SchemaError, Storage,
+    TableBuilder, TableCopy, TableDef, Type,
 };
 pub use single::Decision;
 pub use snapshot::Snapshot;

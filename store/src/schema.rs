@@ -13,4 +13,4 @@ pub use attribute::{Attribute, Type};
 pub use builder::{SchemaError, TableBuilder};
 pub use placement::{Ack, Kind, Mode, Storage, TableCopy};
 pub use retention::Retention;
-pub use table_def::{IndexDef, Layout, RowError, TableDef};
+pub use table_def::{IndexDef, Layout, NotCounted, RowError, TableDef};
