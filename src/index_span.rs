@@ -69,7 +69,7 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As [`Table::index_read`].
     pub fn index_range(&self, index: &str, span: &Span) -> Result<Vec<S::Shown>> {
-        Snapshot::take(&self.core)?.index_range(self, index, span)
+        Snapshot::once(&self.core, |snapshot| snapshot.index_range(self, index, span))
     }
 }
 

@@ -41,13 +41,14 @@ impl<S: Shape> Table<S> {
     where
         S: KeyShape,
     {
-        Snapshot::take(&self.core)?.keys(self, &Span::all())
+        Snapshot::once(&self.core, |snapshot| snapshot.keys(self, &Span::all()))
     }
 
     /// Every row, one after another, into one value; of an ordered set from the smallest key.
     ///
     /// # Errors
-    /// As [`Table::get`].
+    /// As [`Table::get`], and [`Error::SchemaChanged`](crate::Error::SchemaChanged) when the definition changes, or the table is
+    /// cleared, in the middle: what was folded cannot be taken back, so it is not made again by itself.
     pub fn foldl<T>(&self, start: T, each: impl FnMut(T, S::Shown) -> T) -> Result<T> {
         Snapshot::take(&self.core)?.fold(self, &Span::all(), start, each)
     }
@@ -55,7 +56,7 @@ impl<S: Shape> Table<S> {
     /// As [`Table::foldl`], of an ordered set from the greatest key. The other kinds have no order, and this is the same.
     ///
     /// # Errors
-    /// As [`Table::get`].
+    /// As there.
     pub fn foldr<T>(&self, start: T, each: impl FnMut(T, S::Shown) -> T) -> Result<T> {
         Snapshot::take(&self.core)?.fold(self, &Span::all().backward(), start, each)
     }

@@ -113,7 +113,7 @@ pub use query::QueryResult;
 pub use record::Record;
 pub use sequence::Sequence;
 pub use shape::{Dynamic, Encoded, Stored};
-pub use snapshot::Snapshot;
+pub use snapshot::{Again, Snapshot};
 pub use status::Status;
 pub use table::{DynTable, Table};
 pub use transaction::Transaction;

@@ -7,23 +7,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hypermnesia_query::Sink;
-use hypermnesia_replication::{
-    LogState, Member, Outcome, Peer, Recovered, RecoveredPrepare, Replica, ReplicaConfig, members_in_log,
-};
-use hypermnesia_store::disc::{self, Opened, Opener, RealDisc, Replayed};
-use hypermnesia_store::{Incarnation, NodeId, Store, StoreConfig, TableBuilder, TableDef, TxId, Value};
+use hypermnesia_replication::Outcome;
+use hypermnesia_store::{NodeId, TableBuilder, TableDef, TxId, Value};
 
 use crate::async_transaction::{self, AsyncTransaction};
-use crate::builder::{NodeBuilder, Plan};
-use crate::core::{Core, Parts, wall_ms};
-use crate::disc::Disc;
+use crate::builder::NodeBuilder;
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::event::{EventDetail, Subscription, SystemEvents};
 use crate::life::Life;
 use crate::limits::{DEADLINE_DEFAULT, SCHEMA_DEADLINE_DEFAULT};
-use crate::machine;
 use crate::options::TxOptions;
-use crate::peer::Peers;
 use crate::query::{self, QueryResult};
 use crate::record::{Record, check_definition};
 use crate::snapshot::Snapshot;
@@ -32,6 +26,8 @@ use crate::survey;
 use crate::table::{DynTable, Table};
 use crate::transaction::{self, Transaction};
 use crate::wait::{Answer, deadline_in};
+
+mod start;
 
 /// One member of a cluster, or an embedded node without a network. See the [crate's page](crate).
 #[derive(Clone)]
@@ -50,79 +46,6 @@ impl Node {
     /// Begins a configuration.
     pub fn builder() -> NodeBuilder {
         NodeBuilder::default()
-    }
-
-    pub(crate) fn start(builder: NodeBuilder) -> Result<Node> {
-        let plan = builder.check()?;
-        let disc = plan.data_dir.as_deref().map(RealDisc::open).transpose();
-        let disc = disc.map_err(|error| Error::Disc(error.to_string()))?;
-        Node::start_on(disc.map(|disc| Arc::new(disc) as _), plan)
-    }
-
-    /// Starts it with its log and image on this disc, if on any.
-    pub(crate) fn start_on(disc: Option<Arc<dyn disc::Disc>>, plan: Plan) -> Result<Node> {
-        let now_ms = wall_ms();
-        let store = Arc::new(Store::new(StoreConfig { wall_ms: now_ms }));
-        let opened = disc.map(|disc| open(disc, &store, &plan)).transpose()?;
-        let opened = opened.map(|opened| same_members(&plan, opened)).transpose()?;
-        let (parts, replayed) = match opened {
-            Some(Opened { writer, checkpointer, replayed, lock, warnings }) => {
-                warnings.iter().for_each(|warning| tracing::warn!(node = %plan.name, "{warning}"));
-                (Some((writer, checkpointer, lock)), replayed)
-            }
-            None => (None, Replayed::default()),
-        };
-        // Above the life before, whatever the wall clock says.
-        let incarnation = Incarnation(now_ms.max(replayed.incarnation.map_or(0, |last| last.0 + 1)));
-        let me = Peer { node: plan.me, incarnation };
-        let checkpoint_bytes = plan.disc.checkpoint_bytes;
-        let disc =
-            parts.map(|(writer, checkpointer, lock)| Disc::new(writer, checkpointer, lock, checkpoint_bytes));
-        if let Some(disc) = &disc {
-            disc.begin(incarnation)?;
-        }
-        if plan.memory_max > 0 {
-            store.bound_memory(plan.me, plan.memory_max);
-        }
-        let config = ReplicaConfig {
-            node: plan.me,
-            incarnation: me.incarnation,
-            members: plan
-                .members
-                .iter()
-                .map(|(node, name, _)| Member { node: *node, name: name.clone() })
-                .collect(),
-            durable: disc.is_some(),
-        };
-        let replica = Replica::new(config, Arc::clone(&store), recovered(replayed));
-        let Plan { name, cluster, members, listener, address, .. } = plan;
-        let core = Arc::new(Core::new(Parts {
-            name,
-            cluster,
-            peer_address: address.map(|address| address.to_string()).unwrap_or_default(),
-            peers: Peers::new(me.node, &members),
-            members: members.into_iter().map(|(node, name, _)| (node, name)).collect(),
-            store,
-            replica,
-            me,
-            disc,
-        }));
-        if core.disc.as_ref().is_some_and(Disc::lacks_space) {
-            core.replica.set_log(LogState::NoSpace);
-        }
-        core.event(|core, now, out| core.replica.start(now, out));
-        if let Some(disc) = core.disc.as_ref().filter(|_| core.members.len() == 1) {
-            // Alone: its first epoch opens as soon as it is on disc, which nobody else has to hear of.
-            while !core.replica.is_serving() && !core.is_closed() {
-                disc.sync_once(&core)?;
-                if disc.lacks_space() {
-                    disc.open_unlogged(&core);
-                }
-            }
-        }
-        core.check_open()?;
-        let life = Arc::new(Life::begin(&core, listener, address)?);
-        Ok(Node { core, life })
     }
 
     /// Its name.
@@ -546,51 +469,5 @@ impl Node {
             }
             Answer::<()>::new().wait((Instant::now() + crate::limits::TICK).min(deadline));
         }
-    }
-}
-
-fn open(disc: Arc<dyn disc::Disc>, store: &Store, plan: &Plan) -> Result<Opened> {
-    let opener = Opener {
-        node: plan.me,
-        name: plan.name.clone(),
-        cluster: plan.cluster.clone(),
-        fresh: machine::fresh_id(),
-        boot: machine::boot(),
-    };
-    disc::open(disc, store, &opener, plan.disc.segment_bytes).map_err(|error| Error::Disc(error.to_string()))
-}
-
-/// Refuses a directory that was written among other members: what its log says of them would be taken for these.
-fn same_members(plan: &Plan, opened: Opened) -> Result<Opened> {
-    let before = opened.replayed.epoch.as_deref().and_then(members_in_log);
-    let now: Vec<NodeId> = plan.members.iter().map(|(node, ..)| *node).collect();
-    let Some(before) = before.filter(|before| *before != now) else { return Ok(opened) };
-    let named = |node: &NodeId| {
-        let known = plan.members.iter().find(|(known, ..)| known == node);
-        known.map_or_else(|| format!("one not in the list now (id {node})"), |(_, name, _)| name.clone())
-    };
-    let before: Vec<String> = before.iter().map(named).collect();
-    let now: Vec<&str> = plan.members.iter().map(|(_, name, _)| name.as_str()).collect();
-    Err(Error::Config(format!(
-        "the data directory was written as a member of {} ({}), and now the members are to be {}: members of a directory \
-         with data cannot change in this version. Start with the former list; to move to another one, export the tables, \
-         start with an empty directory and import them",
-        if before.len() == 1 {
-            "a cluster of one".to_owned()
-        } else {
-            format!("a cluster of {}", before.len())
-        },
-        before.join(", "),
-        now.join(", ")
-    )))
-}
-
-fn recovered(replayed: Replayed) -> Recovered {
-    let prepared = replayed.prepared.into_iter();
-    Recovered {
-        prepared: prepared.map(|(txid, epoch, work)| RecoveredPrepare { txid, epoch, work }).collect(),
-        outcomes: replayed.outcomes,
-        epoch: replayed.epoch,
-        last_commit: replayed.last_commit,
     }
 }

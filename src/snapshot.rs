@@ -38,13 +38,15 @@ pub struct Snapshot {
     deadline: Instant,
 }
 
-/// How often a read has met a change of the definition.
-#[derive(Default)]
-pub(crate) struct Again(u32);
+/// How often a read has met a change of the definition ([`Error::SchemaChanged`]): for who reads at a snapshot taken for that
+/// alone, and may take another one.
+#[derive(Debug, Default)]
+pub struct Again(u32);
 
 impl Again {
-    /// Waits a little before it is tried again; false when it was tried often enough.
-    pub(crate) fn pause(&mut self) -> bool {
+    /// Waits a little before it is tried again; false when it was tried often enough. Blocks the thread for a millisecond, but
+    /// not at the first time.
+    pub fn pause(&mut self) -> bool {
         self.0 += 1;
         if self.0 > 1 {
             Parker::current().park_until(Instant::now() + READ_AGAIN_PAUSE);

@@ -26,9 +26,7 @@
 
 use std::sync::Arc;
 
-use hypermnesia_store::{
-    Ack, CommittedLocal, Conflict, Prepared, Role, Storage, TableDef, TableId, Timestamp, TxId, Txn, Work,
-};
+use hypermnesia_store::{Ack, CommittedLocal, Conflict, Prepared, Role, Timestamp, TxId, Txn, Work};
 
 use crate::catchup::SCHEMA_TABLE;
 use crate::effect::{Effect, Fact, LogToken, Reply, Unavailable, Why};
@@ -38,7 +36,7 @@ use crate::member::NodeSet;
 use crate::message::{Message, Prepare, Refusal, Vote};
 use crate::outcome::{Outcome, Record};
 use crate::replica::{CommitRequest, Replica, Turn};
-use crate::shard::{Coordinated, Deciding, Logging, Queue};
+use crate::shard::{Coordinated, Deciding, Queue};
 
 /// What a change of phase leads to, done after the shard is let go.
 enum Next {
@@ -145,75 +143,10 @@ impl Replica {
         }
     }
 
-    /// Whether no other member has a copy of a table, and no log waits for what is written to it.
-    pub fn is_alone_with(&self, def: &TableDef) -> bool {
-        let here = NodeSet::only(self.at);
-        let copies = self.copies_of(def, |_| true);
-        let holders = if def.local { copies.common(here) } else { copies };
-        let is_logged = || self.durable && !self.copies_of(def, Storage::is_on_disc).is_empty();
-        !def.is_system() && holders == here && !is_logged()
-    }
-
-    /// The same for all that a transaction touches.
-    pub(crate) fn is_alone_in(&self, work: &Work) -> bool {
-        let alone = |table| self.store.table(table).is_some_and(|table| self.is_alone_with(table.def()));
-        let mut last = None;
-        let mut tables = (work.reads.iter().map(|note| note.table))
-            .chain(work.ranges.iter().map(|note| note.table))
-            .chain(work.writes.iter().map(|write| write.table));
-        tables.all(|table| last.replace(table) == Some(table) || alone(table))
-    }
-
     /// Nothing was sent: ends the transaction here and says why.
     fn refuse(&self, txn: &Arc<Txn>, reply: Reply, turn: &mut Turn<'_>) {
         turn.freed.extend(self.store.abort(txn));
         turn.done(txn.id, reply);
-    }
-
-    /// Each touched table and its holders.
-    pub(crate) fn holders(&self, work: &Work) -> Vec<(TableId, NodeSet)> {
-        let reads = work.reads.iter().map(|note| note.table);
-        let ranges = work.ranges.iter().map(|note| note.table);
-        let mut tables: Vec<TableId> =
-            reads.chain(ranges).chain(work.writes.iter().map(|w| w.table)).collect();
-        tables.sort_unstable();
-        tables.dedup();
-        tables.into_iter().map(|table| (table, self.holders_of(table))).collect()
-    }
-
-    /// The members with a copy of a table: all of them for the schema, and for what is not known here (they will say so).
-    /// None when all its copies are on members of former times.
-    pub(crate) fn holders_of(&self, table: TableId) -> NodeSet {
-        if table == SCHEMA_TABLE || self.store.table(table).is_none() {
-            return NodeSet::first(self.members.len());
-        }
-        let holders = self.copies_where(table, |_| true);
-        if self.is_local(table) { holders.common(NodeSet::only(self.at)) } else { holders }
-    }
-
-    /// Whether each member has rows of its own in the table.
-    pub(crate) fn is_local(&self, table: TableId) -> bool {
-        self.store.table(table).is_some_and(|open| open.def().local)
-    }
-
-    /// The members whose copy of a table is kept in a certain way.
-    pub(crate) fn copies_where(&self, table: TableId, wanted: impl Fn(Storage) -> bool) -> NodeSet {
-        self.store.table(table).map_or(NodeSet::EMPTY, |table| self.copies_of(table.def(), wanted))
-    }
-
-    fn copies_of(&self, def: &TableDef, wanted: impl Fn(Storage) -> bool) -> NodeSet {
-        let kept = def.copies.iter().filter(|copy| wanted(copy.storage));
-        kept.filter_map(|copy| crate::epoch::position_of(&self.members, copy.node))
-            .fold(NodeSet::EMPTY, NodeSet::with)
-    }
-
-    /// Logged on every member with a log as soon as one touched table is kept on disc anywhere: after a restart of all,
-    /// the members with logs are the ones that decide.
-    pub(crate) fn logging(&self, holders: &[(TableId, NodeSet)], level: Ack) -> Logging {
-        let on_disc = |table: TableId| {
-            table == crate::catchup::SCHEMA_TABLE || !self.copies_where(table, Storage::is_on_disc).is_empty()
-        };
-        Logging { on: self.durable && holders.iter().any(|(table, _)| on_disc(*table)), level }
     }
 
     /// Prepares at this node, or continues to.
@@ -253,20 +186,6 @@ impl Replica {
             .coordinated
             .get(txid)
             .map(|one| (Arc::clone(&one.txn), self.part_held_here(&one.work, &one.holders)))
-    }
-
-    /// The part of a transaction that concerns the tables of this node: nearly always the whole.
-    pub(crate) fn part_held_here(&self, work: &Arc<Work>, holders: &[(TableId, NodeSet)]) -> Arc<Work> {
-        if holders.iter().all(|(_, holders)| holders.has(self.at)) {
-            return Arc::clone(work);
-        }
-        let here = |table: TableId| holders.iter().any(|(id, set)| *id == table && set.has(self.at));
-        let mut part = Work::clone(work);
-        part.reads.retain(|note| here(note.table));
-        part.ranges.retain(|note| here(note.table));
-        part.writes.retain(|write| here(write.table));
-        part.schema.retain(|(table, _)| here(*table));
-        Arc::new(part)
     }
 
     fn prepared_here(&self, era: &Era, txid: &TxId, proposal: Timestamp, turn: &mut Turn<'_>) {
@@ -335,20 +254,6 @@ impl Replica {
             let token = waits.then_some(LogToken::Prepared(*txid));
             self.log_prepared(era, *txid, &holders, &work, logging.level, token, turn);
         }
-    }
-
-    /// What goes to other members: all but what concerns local tables, which never leaves this node.
-    fn shared_part(&self, work: &Arc<Work>) -> Arc<Work> {
-        let local = |table: TableId| self.is_local(table);
-        if !work.schema.iter().any(|(table, _)| local(*table)) {
-            return Arc::clone(work);
-        }
-        let mut part = Work::clone(work);
-        part.reads.retain(|note| !local(note.table));
-        part.ranges.retain(|note| !local(note.table));
-        part.writes.retain(|write| !local(write.table));
-        part.schema.retain(|(table, _)| !local(*table));
-        Arc::new(part)
     }
 
     pub(crate) fn on_vote(&self, era: &Era, from: usize, txid: TxId, vote: Vote, turn: &mut Turn<'_>) {

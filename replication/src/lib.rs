@@ -23,6 +23,7 @@ pub mod effect;
 pub mod epoch;
 mod era;
 mod flush;
+mod holders;
 pub mod limits;
 pub mod member;
 pub mod message;

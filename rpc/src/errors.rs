@@ -241,6 +241,10 @@ fn without_detail(status: &Status) -> Error {
     let cause = innermost(source);
     let mut error = if is_no_connection(source) {
         Error::new(ErrorKind::Unavailable, format!("cannot connect: {cause}"))
+    } else if is_unsent(source) {
+        let text =
+            format!("the connection had ended before anything was sent, so nothing was applied ({cause})");
+        Error::new(ErrorKind::Unavailable, text)
     } else {
         let text = format!(
             "the connection ended before the answer: what was sent may or may not have been applied ({cause})"
@@ -261,6 +265,12 @@ fn unpromised(mut error: Error, changed: proto::Changed) -> Error {
 /// Whether there was no connection at all, so that nothing was sent.
 fn is_no_connection(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<tonic::ConnectError>())
+}
+
+/// Whether the connection gave the request back unsent: it ended between two calls.
+fn is_unsent(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|error| error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled))
 }
 
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {

@@ -388,6 +388,51 @@ fn a_clear_is_one_step() {
 }
 
 #[test]
+fn a_clear_is_seen_whole_or_not_at_all() {
+    // Aim: a snapshot that a clear falls into sees all rows, none, or is refused; and what it saw once it does not miss later.
+    // Method: a thread that fills a table in one transaction and clears it, a reader of ranges and single rows beside it.
+    const ROWS: i64 = 1_000;
+    const ROUNDS_MIN: usize = 150;
+    const ROUNDS_MAX: usize = 10_000;
+    let node = node();
+    for local in [false, true] {
+        let name = if local { "own" } else { "shared" };
+        let definition = TableDef::builder(name).kind(Kind::OrderedSet).attribute("id", Type::Int);
+        let definition = definition.attribute("n", Type::Int);
+        let t = node.create_table(if local { definition.local() } else { definition }).expect("new");
+        let seen_both = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let clearer = scope.spawn(|| {
+                let rows: Vec<_> = (0..ROWS).map(|id| row(id, 0)).collect();
+                for round in 0..ROUNDS_MAX {
+                    if round >= ROUNDS_MIN && seen_both.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    t.insert_many(rows.iter().map(|row| &row[..])).expect("written");
+                    t.clear().expect("cleared");
+                }
+            });
+            let (mut all, mut none) = (0, 0);
+            while !clearer.is_finished() {
+                let snapshot = node.snapshot().expect("ready");
+                let first = snapshot.get(&t, &key(ROWS / 2));
+                let counted = snapshot.range(&t, &Span::all()).map(|rows| rows.len() as i64);
+                let last = snapshot.get(&t, &key(ROWS / 2));
+                if let Ok(rows) = counted {
+                    assert!([0, ROWS].contains(&rows), "{name}: {rows} rows of a snapshot");
+                    (all, none) = (all + i64::from(rows == ROWS), none + i64::from(rows == 0));
+                    seen_both.store(all > 0 && none > 0, Ordering::Relaxed);
+                }
+                if let (Ok(first), Ok(last)) = (first, last) {
+                    assert_eq!(first.is_some(), last.is_some(), "{name}: one snapshot");
+                }
+            }
+            assert!(all > 0 && none > 0, "{name}: {all} full, {none} empty");
+        });
+    }
+}
+
+#[test]
 fn a_clear_lies_between_the_writes_of_others() {
     // Aim: a row is there exactly when it was written behind the last clear. Method: two threads write rows of growing numbers,
     // a third clears; at the end what is left is what came last, and index and rows agree.

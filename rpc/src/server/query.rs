@@ -9,9 +9,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use hypermnesia::limits::{DEADLINE_DEFAULT, READ_AGAIN_PAUSE, READS_AGAIN_MAX, SCHEMA_DEADLINE_DEFAULT};
+use hypermnesia::limits::{DEADLINE_DEFAULT, SCHEMA_DEADLINE_DEFAULT};
 use hypermnesia::sql::{Column, Late, Limits, Sink, Statement, StatementKind};
-use hypermnesia::{AsyncTransaction, Node, TxOptions, Value};
+use hypermnesia::{Again, AsyncTransaction, Node, TxOptions, Value};
 use prost::Message;
 use tokio::runtime::Handle;
 use tokio_stream::Stream;
@@ -110,7 +110,7 @@ impl Door {
         sink: &mut Streamed,
         by: Deadline,
     ) -> Result<u64, Error> {
-        let (mut late, mut runs) = (Late::new(sink), 0);
+        let (mut late, mut again) = (Late::new(sink), Again::default());
         loop {
             let snapshot = self.node.snapshot_within(by.time(DEADLINE_DEFAULT))?;
             match prepared.run(&self.node, &snapshot, watch, &mut late) {
@@ -120,13 +120,7 @@ impl Door {
                 }
                 // A definition changed in the middle.
                 Err(error)
-                    if error.kind() == ErrorKind::SchemaChanged
-                        && !late.has_given()
-                        && runs < READS_AGAIN_MAX =>
-                {
-                    runs += 1;
-                    std::thread::sleep(READ_AGAIN_PAUSE);
-                }
+                    if error.kind() == ErrorKind::SchemaChanged && !late.has_given() && again.pause() => {}
                 Err(error) => return Err(error),
             }
         }

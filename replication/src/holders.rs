@@ -1,0 +1,104 @@
+//! Who holds what a transaction touches: which members have copies of a table, whether this one is alone with it, who has to
+//! log, and which part of a transaction concerns whom.
+
+use std::sync::Arc;
+
+use hypermnesia_store::{Ack, Storage, TableDef, TableId, Work};
+
+use crate::catchup::SCHEMA_TABLE;
+use crate::member::NodeSet;
+use crate::replica::Replica;
+use crate::shard::Logging;
+
+impl Replica {
+    /// Whether no other member has a copy of a table, and no log waits for what is written to it.
+    pub fn is_alone_with(&self, def: &TableDef) -> bool {
+        let here = NodeSet::only(self.at);
+        let copies = self.copies_of(def, |_| true);
+        let holders = if def.local { copies.common(here) } else { copies };
+        let is_logged = || self.durable && !self.copies_of(def, Storage::is_on_disc).is_empty();
+        !def.is_system() && holders == here && !is_logged()
+    }
+
+    /// The same for all that a transaction touches.
+    pub(crate) fn is_alone_in(&self, work: &Work) -> bool {
+        let alone = |table| self.store.table(table).is_some_and(|table| self.is_alone_with(table.def()));
+        let mut last = None;
+        let mut tables = (work.reads.iter().map(|note| note.table))
+            .chain(work.ranges.iter().map(|note| note.table))
+            .chain(work.writes.iter().map(|write| write.table));
+        tables.all(|table| last.replace(table) == Some(table) || alone(table))
+    }
+
+    /// Each touched table and its holders.
+    pub(crate) fn holders(&self, work: &Work) -> Vec<(TableId, NodeSet)> {
+        let reads = work.reads.iter().map(|note| note.table);
+        let ranges = work.ranges.iter().map(|note| note.table);
+        let mut tables: Vec<TableId> =
+            reads.chain(ranges).chain(work.writes.iter().map(|w| w.table)).collect();
+        tables.sort_unstable();
+        tables.dedup();
+        tables.into_iter().map(|table| (table, self.holders_of(table))).collect()
+    }
+
+    /// The members with a copy of a table: all of them for the schema, and for what is not known here (they will say so).
+    /// None when all its copies are on members of former times.
+    pub(crate) fn holders_of(&self, table: TableId) -> NodeSet {
+        if table == SCHEMA_TABLE || self.store.table(table).is_none() {
+            return NodeSet::first(self.members.len());
+        }
+        let holders = self.copies_where(table, |_| true);
+        if self.is_local(table) { holders.common(NodeSet::only(self.at)) } else { holders }
+    }
+
+    /// Whether each member has rows of its own in the table.
+    pub(crate) fn is_local(&self, table: TableId) -> bool {
+        self.store.table(table).is_some_and(|open| open.def().local)
+    }
+
+    /// The members whose copy of a table is kept in a certain way.
+    pub(crate) fn copies_where(&self, table: TableId, wanted: impl Fn(Storage) -> bool) -> NodeSet {
+        self.store.table(table).map_or(NodeSet::EMPTY, |table| self.copies_of(table.def(), wanted))
+    }
+
+    fn copies_of(&self, def: &TableDef, wanted: impl Fn(Storage) -> bool) -> NodeSet {
+        let kept = def.copies.iter().filter(|copy| wanted(copy.storage));
+        kept.filter_map(|copy| crate::epoch::position_of(&self.members, copy.node))
+            .fold(NodeSet::EMPTY, NodeSet::with)
+    }
+
+    /// Logged on every member with a log as soon as one touched table is kept on disc anywhere: after a restart of all,
+    /// the members with logs are the ones that decide.
+    pub(crate) fn logging(&self, holders: &[(TableId, NodeSet)], level: Ack) -> Logging {
+        let on_disc = |table: TableId| {
+            table == SCHEMA_TABLE || !self.copies_where(table, Storage::is_on_disc).is_empty()
+        };
+        Logging { on: self.durable && holders.iter().any(|(table, _)| on_disc(*table)), level }
+    }
+
+    /// The part of a transaction that concerns the tables of this node: nearly always the whole.
+    pub(crate) fn part_held_here(&self, work: &Arc<Work>, holders: &[(TableId, NodeSet)]) -> Arc<Work> {
+        if holders.iter().all(|(_, holders)| holders.has(self.at)) {
+            return Arc::clone(work);
+        }
+        part_of(work, |table| holders.iter().any(|(id, set)| *id == table && set.has(self.at)))
+    }
+
+    /// What goes to other members: all but what concerns local tables, which never leaves this node.
+    pub(crate) fn shared_part(&self, work: &Arc<Work>) -> Arc<Work> {
+        if !work.schema.iter().any(|(table, _)| self.is_local(*table)) {
+            return Arc::clone(work);
+        }
+        part_of(work, |table| !self.is_local(table))
+    }
+}
+
+/// What concerns these tables.
+fn part_of(work: &Work, wanted: impl Fn(TableId) -> bool) -> Arc<Work> {
+    let mut part = work.clone();
+    part.reads.retain(|note| wanted(note.table));
+    part.ranges.retain(|note| wanted(note.table));
+    part.writes.retain(|write| wanted(write.table));
+    part.schema.retain(|(table, _)| wanted(*table));
+    Arc::new(part)
+}
