@@ -6,18 +6,21 @@
 //! | [`identity`] | whose a directory is, and how far its log had come |
 //! | [`log`], `segment`, [`spare`] | appending, writing, syncing; the files; the next one, made ahead |
 //! | [`record`], [`replay`], [`cut`] | what a frame says; reading all of them at the start; what stands behind the end |
-//! | `image`, `held`, `database`, `backend`, [`checkpoint`] | what tables held at a position of the log; bringing it forward |
+//! | `image`, `held`, `database`, [`checkpoint`] | what tables held at a position of the log; bringing it forward |
+//! | `backend`, `blocks`, `head` | the file below the image, with a checksum of every block |
 //! | `view` | reading it meanwhile, for tables that live there alone |
 //! | [`mod@check`] | reading all of it while nobody serves |
 //! | [`error`], [`limits`] | what can go wrong; every bound |
 
 mod backend;
+mod blocks;
 pub mod check;
 pub mod checkpoint;
 pub mod cut;
 mod database;
 pub mod error;
 pub mod file;
+mod head;
 mod held;
 pub mod identity;
 mod image;

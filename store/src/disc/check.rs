@@ -38,29 +38,34 @@ pub fn check(disc: &Arc<dyn Disc>) -> Result<Vec<CheckedTable>> {
     };
     let pages = image.check_pages().err();
     if let Some(error) = &pages {
-        // redb may have stopped in the middle of something.
-        drop(image);
-        let again = Image::find(&**disc).ok().flatten();
-        image = again.filter(|_| error.is_corruption()).ok_or_else(|| error.clone())?;
+        image = again(&**disc, image).filter(|_| error.is_corruption()).ok_or_else(|| error.clone())?;
     }
     let names = image.names();
     let mut names = match &pages {
         Some(error) => names.map_err(|_| error.clone())?,
         None => names?,
     };
-    let checked = image.check_rows().into_iter();
-    let one = |(table, held, damage): (TableId, super::Held, Option<DiscError>)| CheckedTable {
-        table,
-        name: names.remove(&table),
-        keys: held.keys,
-        damage,
-    };
-    let tables: Vec<_> = checked.map(one).collect();
+    let mut tables = Vec::new();
+    for (table, held) in image.held().collect::<Vec<_>>() {
+        let damage = image.check_table(table, &held).err();
+        tables.push(CheckedTable { table, name: names.remove(&table), keys: held.keys, damage });
+        if let Some(CheckedTable { damage: Some(error), .. }) = tables.last() {
+            image = again(&**disc, image).ok_or_else(|| error.clone())?;
+        }
+    }
     match pages {
-        Some(DiscError::Corrupt { what, .. }) if tables.iter().all(|table| table.damage.is_none()) => {
+        Some(DiscError::Corrupt { offset, what, .. })
+            if tables.iter().all(|table| table.damage.is_none()) =>
+        {
             let what = format!("{what}; every row of every table is there and well");
-            Err(DiscError::corrupt(disc.path(IMAGE_NAME), 0, what))
+            Err(DiscError::corrupt(disc.path(IMAGE_NAME), offset, what))
         }
         _ => Ok(tables),
     }
+}
+
+/// The image anew: behind an error redb reads no more, or has stopped in the middle of something.
+fn again(disc: &dyn Disc, image: Image) -> Option<Image> {
+    drop(image);
+    Image::find(disc).ok().flatten()
 }

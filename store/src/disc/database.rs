@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::cell::Cell;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
@@ -15,7 +15,9 @@ use std::sync::Once;
 
 use redb::Database;
 
+use super::blocks::Damage;
 use super::error::{DiscError, Result};
+use super::head::{FORM, OtherForm};
 
 /// An open database. redb writes when it is closed, and asserts on pages that are not what they should be.
 #[derive(Debug)]
@@ -53,13 +55,7 @@ impl Drop for OpenDatabase {
 /// What redb says, in our words.
 pub(super) fn told(path: &PathBuf, doing: &'static str, error: impl Into<redb::Error>) -> DiscError {
     match error.into() {
-        // The disc did what it was asked to: what it gave is not what was written.
-        redb::Error::Io(error)
-            if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
-        {
-            DiscError::corrupt(path, 0, error.to_string())
-        }
-        redb::Error::Io(error) => DiscError::io(path, doing, error),
+        redb::Error::Io(error) => read_or_failed(path, doing, error),
         redb::Error::Corrupted(what) => DiscError::corrupt(path, 0, what),
         // Another call has failed and was told why. This one has found nothing out, of the bytes least of all.
         closed @ (redb::Error::PreviousIo | redb::Error::DatabaseClosed) => {
@@ -67,6 +63,26 @@ pub(super) fn told(path: &PathBuf, doing: &'static str, error: impl Into<redb::E
         }
         other => DiscError::corrupt(path, 0, other.to_string()),
     }
+}
+
+/// What a file said to whoever read it or wrote it.
+pub(super) fn read_or_failed(path: &PathBuf, doing: &'static str, error: io::Error) -> DiscError {
+    if let Some(Damage { offset, what }) = inner(&error) {
+        return DiscError::corrupt(path, *offset, *what);
+    }
+    if let Some(OtherForm(found)) = inner(&error) {
+        return DiscError::Version { file: path.clone(), found: *found, expected: FORM };
+    }
+    match error.kind() {
+        // The disc did what it was asked to: what it gave is not what was written.
+        ErrorKind::InvalidData | ErrorKind::UnexpectedEof => DiscError::corrupt(path, 0, error.to_string()),
+        _ => DiscError::io(path, doing, error),
+    }
+}
+
+/// What our file below redb said, if it is of this type.
+fn inner<E: std::error::Error + 'static>(error: &io::Error) -> Option<&E> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
 }
 
 /// redb asserts on pages that are not what they should be: that is damage, and no end of the process.

@@ -7,12 +7,15 @@
 //! | `outcomes` | a position | checksum, outcomes of transactions that ended before it |
 //! | `meta` | `state`, `held` | envelopes of [`State`], and of [`Held`] for each table |
 //!
-//! redb's own checksums are looked at after a crash only, so every value carries one, and the state counts the rows and
-//! adds up their checksums: what is damaged or gone is noticed before anything is served. Rows of tables that live on disc
-//! alone are not read at the start: each is checked when it is read (`view`), all of them by [`super::check`].
+//! redb's own checksums are looked at after a crash only. So every block of the file has one that is looked at whenever it is
+//! read ([`super::blocks`]); every value carries one too, and the state counts the rows and adds up their checksums: what is
+//! damaged or gone is noticed before it is served. Rows of tables that live on disc alone are not read at the start, but when
+//! they are asked for (`view`), and all of them by [`super::check`].
+//!
+//! Images of earlier versions have no checksums of blocks. They get them at the next start ([`Image::checked`]).
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,12 +24,13 @@ use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Tab
 use serde::{Deserialize, Serialize};
 
 use super::backend::Backend;
-use super::database::{OpenDatabase, guarded, told};
+use super::blocks::Blocks;
+use super::database::{OpenDatabase, guarded, read_or_failed, told};
 use super::error::{DiscError, Result};
-use super::file::Disc;
+use super::file::{Disc, File};
 use super::held::{Held, HeldTables};
 use super::identity::DirectoryId;
-use super::limits::{IMAGE_CACHE_BYTES, LOADERS_MAX, SHARED_ROWS_MIN};
+use super::limits::{COPY_BYTES, IMAGE_CACHE_BYTES, LOADERS_MAX, SHARED_ROWS_MIN};
 use super::segment::Position;
 use super::shared::{Give, Hand, shared};
 use super::view::Seen;
@@ -90,6 +94,8 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) struct Image {
     db: OpenDatabase,
+    /// Without checksums of blocks.
+    is_plain: bool,
     path: PathBuf,
     state: State,
     held: HeldTables,
@@ -102,13 +108,14 @@ impl Image {
         match disc.open(IMAGE_NAME) {
             Ok(file) => {
                 let image = guarded(&path, || {
-                    let mut builder = Database::builder();
-                    builder.set_cache_size(IMAGE_CACHE_BYTES);
-                    let db = builder.create_with_backend(Backend(file));
-                    let db = OpenDatabase::new(db.map_err(|error| told(&path, "opening", error))?);
+                    let backend =
+                        Backend::find(file).map_err(|error| read_or_failed(&path, "opening", error))?;
+                    let is_plain = backend.is_plain();
+                    let db = open_database(backend, &path, "opening")?;
                     let (state, held) = read_meta(&db, &path)?;
                     let known = held.is_some();
-                    let mut image = Image { db, path: path.clone(), state, held: held.unwrap_or_default() };
+                    let held = held.unwrap_or_default();
+                    let mut image = Image { db, is_plain, path: path.clone(), state, held };
                     if !known {
                         image.add_up()?;
                     }
@@ -129,19 +136,39 @@ impl Image {
             move |error| DiscError::io(path, doing, error)
         };
         let file = disc.create(NEW_NAME).map_err(failed("creating"))?;
-        let mut builder = Database::builder();
-        builder.set_cache_size(IMAGE_CACHE_BYTES);
-        let db = builder
-            .create_with_backend(Backend(Arc::clone(&file)))
-            .map_err(|error| told(&path, "creating", error))?;
+        let backend = Backend::make(Arc::clone(&file)).map_err(failed("creating"))?;
+        let db = open_database(backend, &path, "creating")?;
         let state = State { directory: Some(directory), ..State::default() };
         let held = HeldTables::default();
-        let mut image = Image { db: OpenDatabase::new(db), path: path.clone(), state, held };
+        let mut image = Image { db, is_plain: false, path: path.clone(), state, held };
         image.step()?.commit(Position(0), &Outcomes::new())?;
         file.sync().map_err(failed("syncing"))?;
         disc.rename(NEW_NAME, IMAGE_NAME).map_err(failed("naming"))?;
         disc.sync_names().map_err(failed("naming"))?;
         Ok(image)
+    }
+
+    /// The image with a checksum of every block: one that has none is read as a whole, and copied. Needs room for both.
+    pub(super) fn checked(mut self, disc: &dyn Disc) -> Result<Image> {
+        if !self.is_plain {
+            return Ok(self);
+        }
+        self.check_pages()?;
+        // Closed: all of it is in the file.
+        let path = self.path.clone();
+        drop(self);
+        let failed = |error| DiscError::io(&path, "rewriting", error);
+        let plain = disc.open(IMAGE_NAME).map_err(failed)?;
+        let new = disc.create(NEW_NAME).map_err(failed)?;
+        copied(&*plain, &Blocks::make(new).map_err(failed)?).map_err(failed)?;
+        disc.rename(NEW_NAME, IMAGE_NAME).map_err(failed)?;
+        disc.sync_names().map_err(failed)?;
+        Image::find(disc)?.ok_or_else(|| DiscError::corrupt(&path, 0, "the image is missing"))
+    }
+
+    /// Whether blocks have no checksums.
+    pub(super) fn is_plain(&self) -> bool {
+        self.is_plain
     }
 
     /// An image of a version that did not name the directory gets the name.
@@ -165,8 +192,8 @@ impl Image {
         &self.state
     }
 
-    /// Reads the whole file, since nothing of it is to be trusted unread: pages that say what is free carry no checksum of
-    /// ours, and a wrong one would have rows overwritten later. What redb can mend it mends.
+    /// Reads the whole file. Of an image without checksums of blocks nothing is to be trusted unread: pages that say what is
+    /// free carry none of ours then, and a wrong one would have rows overwritten later. What redb can mend it mends.
     pub(super) fn check_pages(&mut self) -> Result<()> {
         let path = self.path.clone();
         guarded(&path, || {
@@ -195,14 +222,10 @@ impl Image {
         })
     }
 
-    /// Reads every row of every table, and says of each what is wrong with it.
-    pub(super) fn check_rows(&self) -> Vec<(TableId, Held, Option<DiscError>)> {
-        let one = |(table, held): (TableId, Held)| {
-            let seen = self.each_between(table.0, Some(table.0.saturating_add(1)), |_, _, _, _| Ok(()));
-            let wrong = seen.and_then(|seen| self.complete(seen, (held.keys, held.sum))).err();
-            (table, held, wrong)
-        };
-        self.held.each().map(one).collect()
+    /// Reads every row of a table, and says what is wrong with it.
+    pub(super) fn check_table(&self, table: TableId, held: &Held) -> Result<()> {
+        let seen = self.each_between(table.0, Some(table.0.saturating_add(1)), |_, _, _, _| Ok(()))?;
+        self.complete(seen, (held.keys, held.sum))
     }
 
     /// The names of all tables.
@@ -348,7 +371,9 @@ impl Image {
             Ok(())
         });
         read.map_err(|error| match error {
-            DiscError::Corrupt { what, .. } if !given => self.damaged(&format!("{what}, {}", behind(&last))),
+            DiscError::Corrupt { offset, what, .. } if !given => {
+                DiscError::corrupt(&self.path, offset, format!("{what}, {}", behind(&last)))
+            }
             other => other,
         })
     }
@@ -396,6 +421,28 @@ impl Image {
     }
 }
 
+fn open_database(backend: Backend, path: &PathBuf, doing: &'static str) -> Result<OpenDatabase> {
+    let mut builder = Database::builder();
+    builder.set_cache_size(IMAGE_CACHE_BYTES);
+    let opened = builder.create_with_backend(backend);
+    opened.map(OpenDatabase::new).map_err(|error| told(path, doing, error))
+}
+
+/// Copies what redb has written to where blocks have checksums.
+fn copied(plain: &dyn File, blocks: &Blocks) -> io::Result<()> {
+    let len = plain.len()?;
+    blocks.set_len(len)?;
+    let mut bytes = vec![0; COPY_BYTES];
+    for offset in (0..len).step_by(COPY_BYTES) {
+        let here = &mut bytes[..COPY_BYTES.min((len - offset) as usize)];
+        plain.read_at(offset, here)?;
+        blocks.write(offset, here)?;
+    }
+    blocks.sync()?;
+    // What the first one has let it note.
+    blocks.sync()
+}
+
 /// The state, and what each table holds where the image says so.
 fn read_meta(db: &Database, path: &PathBuf) -> Result<(State, Option<HeldTables>)> {
     let reading = |error: redb::Error| told(path, "reading", error);
@@ -428,4 +475,100 @@ fn read_meta(db: &Database, path: &PathBuf) -> Result<(State, Option<HeldTables>
         return Err(damaged("its tables do not add up".to_owned()));
     }
     Ok((state, Some(held)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::mem::{Crash, Fault, FaultKind, MemDisc};
+    use super::*;
+    use crate::ids::SchemaVersion;
+    use crate::row::Row;
+    use crate::value::Value;
+
+    const TABLE: TableId = TableId(20);
+    const ROWS: i64 = 300;
+
+    /// An image as earlier versions made it, with some rows.
+    fn plain() -> MemDisc {
+        let disc = MemDisc::new();
+        let path = disc.path(IMAGE_NAME);
+        let file = disc.create(IMAGE_NAME).expect("no fault is planted");
+        let db = open_database(Backend::Plain(Arc::clone(&file)), &path, "creating").expect("it is new");
+        let (state, held) = (State::default(), HeldTables::default());
+        let mut image = Image { db, is_plain: true, path, state, held };
+        let body = Body::Row(Row::encode(SchemaVersion::FIRST, &[Value::Bytes(vec![7; 500])]).expect("fits"));
+        let mut step = image.step().expect("well");
+        let put = |rows: &mut Rows<'_>| {
+            (0..ROWS).try_for_each(|k| rows.put(TABLE, &key(k), Timestamp(1), Some(&body), false))
+        };
+        step.rows(put).expect("there is room");
+        step.commit(Position(1), &Outcomes::new()).expect("well");
+        drop(image);
+        file.sync().expect("no fault is planted");
+        disc.sync_names().expect("no fault is planted");
+        disc.crash(Crash::DropUnsynced)
+    }
+
+    fn key(k: i64) -> Key {
+        Key::encode(&[Value::Int(k)]).expect("small")
+    }
+
+    fn found(disc: &MemDisc) -> Image {
+        Image::find(disc).expect("it is well").expect("it is there")
+    }
+
+    fn check_rows(image: &Image) {
+        let held: Vec<_> = image.held().collect();
+        assert_eq!(held.iter().map(|(table, held)| (*table, held.keys)).collect::<Vec<_>>(), [(TABLE, 300)]);
+        held.iter().for_each(|(table, held)| image.check_table(*table, held).expect("its rows are whole"));
+    }
+
+    #[test]
+    fn an_image_without_checksums_gets_them_or_stays_as_it_is() {
+        // Aim: the copying of an image of an earlier version is one step, whatever stops it. Method: cut at every operation, in
+        // every way; the image that is there has every row, and gets its checksums the next time.
+        let whole = plain();
+        let old = found(&whole);
+        assert!(old.is_plain());
+        drop(old);
+        let (mut done, mut undone) = (0, 0);
+        for at in 0.. {
+            let disc = whole.crash(Crash::DropUnsynced);
+            disc.set_fault(Some(Fault { at, kind: FaultKind::Cut }));
+            if let Ok(Some(image)) = Image::find(&disc) {
+                drop(image.checked(&disc));
+            }
+            if disc.operations() <= at {
+                break;
+            }
+            let ways =
+                [Crash::Kill, Crash::DropUnsynced, Crash::KeepUnsynced, Crash::Torn(at), Crash::Torn(!at)];
+            for crash in ways {
+                let disc = disc.crash(crash);
+                let image = found(&disc);
+                (done, undone) = (done + u32::from(!image.is_plain()), undone + u32::from(image.is_plain()));
+                check_rows(&image);
+                let image = image.checked(&disc).expect("no fault is planted");
+                assert!(!image.is_plain());
+                check_rows(&image);
+                drop(image);
+                assert!(!found(&disc.crash(Crash::DropUnsynced)).is_plain(), "cut at {at}, {crash:?}");
+            }
+        }
+        assert!(done > 5 && undone > 50, "{done} had their checksums, {undone} had not");
+    }
+
+    #[test]
+    fn damage_gets_no_checksums() {
+        // Aim: what is damaged before does not look whole behind the copying. Method: a row of an earlier version's image
+        // changed.
+        let disc = plain();
+        let mut bytes = disc.bytes(IMAGE_NAME).expect("it is there");
+        let at = bytes.windows(100).position(|part| part == [7; 100]).expect("a row is there");
+        bytes[at + 50] ^= 1;
+        disc.overwrite(IMAGE_NAME, bytes.clone());
+        let refused = found(&disc).checked(&disc).expect_err("it is damaged");
+        assert!(refused.is_corruption(), "{refused}");
+        assert!(found(&disc).is_plain());
+    }
 }

@@ -19,6 +19,12 @@ pub(crate) const CHUNK_BYTES: usize = 1 << 20;
 /// at the start, and tables on disc alone have caches of their own, so this one only has to hold the inner pages.
 pub(crate) const IMAGE_CACHE_BYTES: usize = 16 << 20;
 
+/// Blocks of checksums of the image that are kept in memory, of 4 KiB each: those of 1 GiB of it.
+pub(crate) const CHECKSUM_BLOCKS_KEPT: usize = 256;
+
+/// An image that gets checksums is copied in parts of this size; whole blocks.
+pub(crate) const COPY_BYTES: usize = 1 << 20;
+
 /// Outcomes that the image remembers at least, newest first, for members that were in doubt while this node went on: what
 /// a busy cluster does in some ten seconds. Six megabytes.
 pub(crate) const OUTCOMES_KEPT: usize = 200_000;

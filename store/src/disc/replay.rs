@@ -129,7 +129,7 @@ fn admit(
         return Err(identity.stray(disc, IMAGE_NAME, Some(id)));
     }
     if let Some(image) = &mut image
-        && image.tables_alone(opener.node)?.is_empty()
+        && (image.is_plain() || named.is_none())
     {
         image.check_pages()?;
     }
@@ -139,14 +139,13 @@ fn admit(
             warnings.push(Warning::TakenOver { path: disc.path("") });
         }
     }
-    let image = match image {
+    let mut image = match image {
         None => Image::make(disc, identity.id)?,
-        Some(mut image) if named.is_none() => {
-            image.take_over(identity.id)?;
-            image
-        }
-        Some(image) => image,
+        Some(image) => image.checked(disc)?,
     };
+    if image.state().directory.is_none() {
+        image.take_over(identity.id)?;
+    }
     Ok((identity, image))
 }
 

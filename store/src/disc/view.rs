@@ -1,11 +1,13 @@
 //! Reading the image while it goes on: rows of tables that live on disc alone. One view serves a node as long as it runs; what
-//! is seen through it moves from one step of the checkpointer to the next, all of a step at once. Every row is checked when it
-//! is read: its checksum is over table, key, timestamp and body, so neither a changed row nor one of another key is served.
+//! is seen through it moves from one step of the checkpointer to the next, all of a step at once. Every page is checked when it
+//! is read ([`super::blocks`]), and every row: its checksum is over table, key, timestamp and body, so neither a changed row
+//! nor one of another key is served, and none is hidden by a page above it.
 //!
 //! A read takes the lock below shared for as long as it looks at pages: a point, or a chunk of bounded size. The
 //! checkpointer takes it alone to show the next step, or to close the image: never while redb writes.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -82,11 +84,18 @@ impl View {
             return Err(DiscError::Poisoned { first: "the image is not open".into() });
         };
         let looked = guarded(&self.path, || look(seen));
-        // Behind a step that failed redb reads no more: whoever makes the steps was told why, and opens it again.
-        if let Err(error @ (DiscError::Io { .. } | DiscError::Corrupt { .. })) = &looked {
-            self.give_up(error);
+        match (looked, self.fault.get()) {
+            // Behind a fault redb reads no more, and this is why.
+            (Err(DiscError::Poisoned { .. }), Some(fault)) => Err(fault.clone()),
+            // Behind a step that failed neither: whoever makes the steps was told why, and opens it again.
+            (Err(error), _) => {
+                if matches!(error, DiscError::Io { .. } | DiscError::Corrupt { .. }) {
+                    self.give_up(&error);
+                }
+                Err(error)
+            }
+            (looked, _) => looked,
         }
-        looked
     }
 
     /// Something that had to be read could not be, and nobody can ask again.
@@ -103,8 +112,9 @@ impl View {
     pub(crate) fn get(&self, table: TableId, key: &Key) -> Result<Option<(Timestamp, Body)>> {
         self.look(|seen| {
             let place = place(table, key);
-            let found =
-                seen.rows.get(place.as_slice()).map_err(|error| told(&self.path, "reading", error))?;
+            let found = seen.rows.get(place.as_slice());
+            let found = found
+                .map_err(|error| self.unread(error, format_args!("at the row of {table} with key {key}")))?;
             let Some(value) = found else { return Ok(None) };
             let (_, _, ts, body, _) =
                 decode_row(&place, value.value()).map_err(|what| self.damaged(table, key, &what))?;
@@ -124,10 +134,17 @@ impl View {
             return Ok(Chunk::default());
         }
         self.look(|seen| {
-            let told = |error: redb::StorageError| told(&self.path, "reading", error);
             let bounds = bounds(table, range);
             let slices = (as_slice(&bounds.0), as_slice(&bounds.1));
-            let mut rows = seen.rows.range::<&[u8]>(slices).map_err(told)?;
+            let (side, last) = match direction {
+                Direction::Forward => ("behind", key_of(&range.start)),
+                Direction::Backward => ("before", key_of(&range.end)),
+            };
+            let told = |error: redb::StorageError, last: Option<&Key>| match last {
+                Some(key) => self.unread(error, format_args!("{side} the row of {table} with key {key}")),
+                None => self.unread(error, format_args!("among the rows of {table}")),
+            };
+            let mut rows = seen.rows.range::<&[u8]>(slices).map_err(|error| told(error, last))?;
             let (mut chunk, mut bytes) = (Chunk::default(), 0);
             loop {
                 let next = match direction {
@@ -135,7 +152,8 @@ impl View {
                     Direction::Backward => rows.next_back(),
                 };
                 let Some(row) = next else { return Ok(chunk) };
-                let (stored, value) = row.map_err(told)?;
+                let (stored, value) =
+                    row.map_err(|error| told(error, chunk.rows.back().map(|(key, ..)| key).or(last)))?;
                 let named = || Key::from_encoded(stored.value().get(4..).unwrap_or_default());
                 let found = decode_row(stored.value(), value.value());
                 let (_, key, ts, body, _) = found.map_err(|what| self.damaged(table, &named(), &what))?;
@@ -149,13 +167,23 @@ impl View {
         })
     }
 
+    /// What redb said, and of damage where it was met: a page may lead to many rows.
+    fn unread(&self, error: redb::StorageError, place: fmt::Arguments<'_>) -> DiscError {
+        match told(&self.path, "reading", error) {
+            DiscError::Corrupt { offset, what, .. } => {
+                DiscError::corrupt(&self.path, offset, format!("{what}, {place}"))
+            }
+            other => other,
+        }
+    }
+
     fn damaged(&self, table: TableId, key: &Key, what: &str) -> DiscError {
         DiscError::corrupt(&self.path, 0, format!("the row of {table} with key {key}: {what}"))
     }
 }
 
-impl std::fmt::Debug for View {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("View").field("path", &self.path).field("fault", &self.fault).finish_non_exhaustive()
     }
 }
@@ -174,6 +202,13 @@ fn bounds(table: TableId, range: &KeyRange) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) 
         Bound::Unbounded => Bound::Excluded(behind.0.to_be_bytes().to_vec()),
     };
     (start, end)
+}
+
+fn key_of(bound: &Bound<Key>) -> Option<&Key> {
+    match bound {
+        Bound::Included(key) | Bound::Excluded(key) => Some(key),
+        Bound::Unbounded => None,
+    }
 }
 
 fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
