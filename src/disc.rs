@@ -376,9 +376,13 @@ fn encode(fact: &Fact) -> Vec<u8> {
 }
 
 #[cfg(test)]
+mod between;
+#[cfg(test)]
 mod failing;
 #[cfg(test)]
 mod hanging;
+#[cfg(test)]
+mod slow;
 #[cfg(test)]
 #[path = "../tests/shared/until.rs"]
 mod until;

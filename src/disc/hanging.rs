@@ -1,15 +1,13 @@
 //! A disc whose operations of one sort hang until they are let go, and what goes on meanwhile.
 
-use std::io;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
-use hypermnesia_store::disc::{self, Crash, LockGuard, MemDisc};
+use hypermnesia_store::disc::Crash;
 use parking_lot::{Condvar, Mutex};
 
+use super::between::{Before, Between};
 use super::until::until;
 use crate::{Ack, DiscOptions, DynTable, Error, Node, Storage, TableDef, TxOptions, Type, Value};
 
@@ -83,95 +81,32 @@ impl Drop for Opens<'_> {
     }
 }
 
-#[derive(Clone, Debug, Default)]
-struct Hanging {
-    disc: MemDisc,
-    gate: Arc<Gate>,
-}
-
-#[derive(Debug)]
-struct HangingFile {
-    file: Arc<dyn disc::File>,
-    gate: Arc<Gate>,
-    write: Option<Sort>,
-    sync: Option<Sort>,
-}
-
-impl Hanging {
-    fn gated(&self, name: &str, file: Arc<dyn disc::File>) -> Arc<dyn disc::File> {
-        let (write, sync) = match name {
-            _ if name.starts_with("image") => (Some(Sort::ImageWrite), Some(Sort::ImageSync)),
-            "log-spare.tmp" => (None, None),
-            _ if name.starts_with("log-") => (Some(Sort::LogWrite), Some(Sort::LogSync)),
-            _ => (None, None),
-        };
-        Arc::new(HangingFile { file, gate: self.gate.clone(), write, sync })
+impl Before for Gate {
+    fn write(&self, name: &str, _bytes: usize) {
+        match name {
+            "log-spare.tmp" => {}
+            _ if name.starts_with("image") => self.pass(Sort::ImageWrite),
+            _ if name.starts_with("log-") => self.pass(Sort::LogWrite),
+            _ => {}
+        }
     }
 
-    /// An embedded node on it, with small segments and checkpoints often.
-    fn node(&self, segment_bytes: u64) -> Node {
-        let options = DiscOptions::new().segment_bytes(segment_bytes).checkpoint_bytes(2 * segment_bytes);
-        let plan = Node::builder().disc_options(options).check().expect("a good configuration");
-        Node::start_on(Some(Arc::new(self.clone())), plan).expect("nothing hangs yet")
+    fn sync(&self, name: &str) {
+        match name {
+            "log-spare.tmp" => {}
+            _ if name.starts_with("image") => self.pass(Sort::ImageSync),
+            _ if name.starts_with("log-") => self.pass(Sort::LogSync),
+            _ => {}
+        }
     }
 }
 
-impl disc::Disc for Hanging {
-    fn lock(&self) -> Result<LockGuard, disc::DiscError> {
-        self.disc.lock()
-    }
+type Hanging = Between<Gate>;
 
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.disc.list()
-    }
-
-    fn open(&self, name: &str) -> io::Result<Arc<dyn disc::File>> {
-        Ok(self.gated(name, self.disc.open(name)?))
-    }
-
-    fn create(&self, name: &str) -> io::Result<Arc<dyn disc::File>> {
-        Ok(self.gated(name, self.disc.create(name)?))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disc.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disc.remove(name)
-    }
-
-    fn sync_names(&self) -> io::Result<()> {
-        self.disc.sync_names()
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.disc.path(name)
-    }
-}
-
-impl disc::File for HangingFile {
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read_at(offset, out)
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.write.inspect(|sort| self.gate.pass(*sort));
-        self.file.write_at(offset, bytes)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.sync.inspect(|sort| self.gate.pass(*sort));
-        self.file.sync()
-    }
+/// An embedded node on it, with small segments and checkpoints often.
+fn node_on(hanging: &Hanging, segment_bytes: u64) -> Node {
+    let options = DiscOptions::new().segment_bytes(segment_bytes).checkpoint_bytes(2 * segment_bytes);
+    hanging.node(options)
 }
 
 fn table(node: &Node, ack: Ack) -> DynTable {
@@ -192,12 +127,12 @@ fn a_checkpoint_that_hangs_holds_up_no_writer() {
     const ALL: i64 = 1_400;
     for sort in [Sort::ImageWrite, Sort::ImageSync] {
         let hanging = Hanging::default();
-        let node = hanging.node(16 << 10);
-        let opens = Opens(&hanging.gate);
+        let node = node_on(&hanging, 16 << 10);
+        let opens = Opens(&hanging.before);
         let rows = table(&node, Ack::Logged);
-        hanging.gate.shut(sort);
+        hanging.before.shut(sort);
         (0..FIRST).for_each(|id| rows.insert(&row(id)).expect("written"));
-        until(|| hanging.gate.waiting() > 0);
+        until(|| hanging.before.waiting() > 0);
         let (say, heard) = sync_channel(1);
         let writer = thread::spawn({
             let rows = rows.clone();
@@ -212,13 +147,13 @@ fn a_checkpoint_that_hangs_holds_up_no_writer() {
         let disc = node.core.disc.as_ref().expect("it has one");
         let (log_bytes, _) = disc.bytes();
         assert!(log_bytes > 8 * (16 << 10), "{sort:?}: many segments wait for the image: {log_bytes}");
-        assert!(hanging.gate.waiting() > 0 && node.status().ready, "{sort:?}: it still hangs");
+        assert!(hanging.before.waiting() > 0 && node.status().ready, "{sort:?}: it still hangs");
         drop(opens);
         until(|| disc.bytes().0 < log_bytes / 2);
         drop(rows);
         let left = hanging.disc.crash(Crash::Kill);
         drop(node);
-        let again = Hanging { disc: left, gate: Arc::default() }.node(16 << 10);
+        let again = node_on(&Hanging::over(left), 16 << 10);
         assert_eq!(again.dyn_table("t").expect("kept").len(), Ok(ALL as u64), "{sort:?}");
     }
 }
@@ -230,8 +165,8 @@ fn one_sync_acknowledges_all_who_wait() {
     // writer alone, and one sync.
     const WRITERS: i64 = 32;
     let hanging = Hanging::default();
-    let node = hanging.node(1 << 20);
-    let opens = Opens(&hanging.gate);
+    let node = node_on(&hanging, 1 << 20);
+    let opens = Opens(&hanging.before);
     let rows = table(&node, Ack::Synced);
     let disc = node.core.disc.as_ref().expect("it has one");
     let (say, heard) = sync_channel(WRITERS as usize + 1);
@@ -245,29 +180,29 @@ fn one_sync_acknowledges_all_who_wait() {
     };
     let settled = || disc.log.synced() == disc.log.written() && !*disc.wanted.lock();
     until(settled);
-    hanging.gate.shut(Sort::LogSync);
+    hanging.before.shut(Sort::LogSync);
     let mut writers = vec![write(0)];
-    until(|| hanging.gate.waiting() == 1);
+    until(|| hanging.before.waiting() == 1);
     writers.extend((1..=WRITERS).map(write));
     until(|| disc.waiting.lock().len() == WRITERS as usize + 1);
     assert!(heard.try_recv().is_err(), "nothing is acknowledged while the sync hangs");
-    hanging.gate.permit(2);
+    hanging.before.permit(2);
     for n in 0..=WRITERS {
         let (id, told) = heard.recv_timeout(LONG).unwrap_or_else(|_| panic!("two syncs told {n} writers"));
         assert_eq!(told, Ok(()), "writer {id}");
     }
-    hanging.gate.open();
-    until(|| settled() && hanging.gate.waiting() == 0);
-    hanging.gate.shut(Sort::LogSync);
+    hanging.before.open();
+    until(|| settled() && hanging.before.waiting() == 0);
+    hanging.before.shut(Sort::LogSync);
     writers.push(write(WRITERS + 1));
-    until(|| hanging.gate.waiting() == 1);
-    hanging.gate.permit(1);
+    until(|| hanging.before.waiting() == 1);
+    hanging.before.permit(1);
     let told = heard.recv_timeout(LONG).map(|(_, told)| told);
     assert_eq!(told, Ok(Ok(())), "one sync is enough for one writer");
     drop(opens);
     writers.into_iter().for_each(|writer| writer.join().expect("it said so"));
-    let left = Hanging { disc: hanging.disc.crash(Crash::DropUnsynced), gate: Arc::default() };
-    assert_eq!(left.node(1 << 20).dyn_table("t").expect("kept").len(), Ok(WRITERS as u64 + 2));
+    let left = Hanging::over(hanging.disc.crash(Crash::DropUnsynced));
+    assert_eq!(node_on(&left, 1 << 20).dyn_table("t").expect("kept").len(), Ok(WRITERS as u64 + 2));
 }
 
 #[test]
@@ -276,18 +211,18 @@ fn a_log_that_hangs_fills_no_memory() {
     // taken again when the disc has caught up; everything else goes on. Method: a log whose writes hang; one writer at level
     // `memory` that meets the write and hangs with it, and another that writes until it is refused.
     let hanging = Hanging::default();
-    let node = hanging.node(1 << 20);
-    let opens = Opens(&hanging.gate);
+    let node = node_on(&hanging, 1 << 20);
+    let opens = Opens(&hanging.before);
     let rows = table(&node, Ack::Memory);
     let elsewhere = node.create_table(TableDef::builder("ram").attribute("id", Type::Int)).expect("new");
     let disc = node.core.disc.as_ref().expect("it has one");
-    hanging.gate.shut(Sort::LogWrite);
+    hanging.before.shut(Sort::LogWrite);
     let filler = || Value::Bytes(vec![7; 64 << 10]);
     let stuck = thread::spawn({
         let rows = rows.clone();
         move || (0..10_000).map_while(|id| rows.insert(&[Value::Int(-id), filler()]).ok()).count()
     });
-    until(|| hanging.gate.waiting() > 0);
+    until(|| hanging.before.waiting() > 0);
     let refused =
         (1..10_000).find_map(|id| rows.insert(&[Value::Int(id), filler()]).err()).expect("there is a bound");
     assert!(matches!(refused, Error::Unavailable { .. }) && refused.is_retryable(), "{refused}");
