@@ -276,7 +276,12 @@ impl Disc {
                             tracing::warn!(error = %again, "the image cannot be opened again");
                         }
                     }
-                    Err(error) => return core.fail(Error::Disc(error.to_string())),
+                    // A reader that met the damage first has it by its place; behind it redb says nothing more.
+                    Err(error) => {
+                        let first =
+                            core.store.disc_fault().filter(|_| matches!(error, DiscError::Poisoned { .. }));
+                        return core.fail(Error::Disc(first.unwrap_or(&error).to_string()));
+                    }
                 }
             }
             std::thread::park_timeout(CHECKPOINT_LOOK);

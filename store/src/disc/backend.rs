@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use redb::StorageBackend;
 
-use super::blocks::Blocks;
+use super::blocks::{Blocks, Damage};
 use super::file::File;
 
 /// See the file's header.
@@ -26,6 +26,10 @@ impl Backend {
 
     /// Of a file that was one before.
     pub(super) fn find(file: Arc<dyn File>) -> io::Result<Backend> {
+        // redb would make a new database of an empty file.
+        if file.is_empty()? {
+            return Err(Damage::at(0, "the file is empty"));
+        }
         Ok(Blocks::find(&file)?.map_or(Backend::Plain(file), Backend::Checked))
     }
 

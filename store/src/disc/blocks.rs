@@ -10,7 +10,7 @@
 //! | block 1,026, ... | the next checksums, and so on |
 //!
 //! A checksum is over the block's number and its bytes, so one that stands in the wrong place is damaged too; zero means that
-//! the block was never written, and such a block is zeros. The first block of what is kept is redb's header, which is
+//! the block was never written, and nobody reads such a one. The first block of what is kept is redb's header, which is
 //! overwritten where it stands, so that no checksum beside it could change with it in one step: [`Head`] says how it is kept.
 //!
 //! Why a crash leaves nothing that is wrongly called damaged: redb never overwrites a page that a commit which may be in force
@@ -19,6 +19,7 @@
 //! checksums are written again as they are. A block of checksums that is torn is a mixture of two that agree on them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use parking_lot::Mutex;
 
 use super::file::File;
 use super::head::{Head, REDB_HEADER_BYTES};
-use super::limits::CHECKSUM_BLOCKS_KEPT;
+use super::limits::{CHECKSUM_BLOCKS_KEPT, CHECKSUM_PARTS};
 
 /// Bytes of a block: what redb calls a page.
 pub(super) const BLOCK: u64 = 4096;
@@ -62,7 +63,8 @@ impl Damage {
 pub(super) struct Blocks {
     file: Arc<dyn File>,
     head: Mutex<Head>,
-    checks: Mutex<Checks>,
+    /// By the number of the group, so that those who read in different places seldom wait for each other's disc.
+    checks: [Mutex<Checks>; CHECKSUM_PARTS],
 }
 
 /// Blocks of checksums that are kept in memory, by their number among those.
@@ -92,7 +94,7 @@ impl Blocks {
         let head = Head::new();
         file.set_len(BLOCK)?;
         file.write_at(0, &head.to_bytes())?;
-        Ok(Blocks { file, head: Mutex::new(head), checks: Mutex::default() })
+        Ok(Blocks { file, head: Mutex::new(head), checks: Default::default() })
     }
 
     /// One that is there; `None` where the file is of another kind.
@@ -103,7 +105,11 @@ impl Blocks {
         }
         file.read_at(0, &mut bytes)?;
         let Some(head) = Head::read(&bytes)? else { return Ok(None) };
-        Ok(Some(Blocks { file: Arc::clone(file), head: Mutex::new(head), checks: Mutex::default() }))
+        let blocks = Blocks { file: Arc::clone(file), head: Mutex::new(head), checks: Default::default() };
+        if blocks.len()? == 0 {
+            return Err(Damage::at(file.len()?, "the file is cut off here"));
+        }
+        Ok(Some(blocks))
     }
 
     /// Bytes of what is kept here.
@@ -123,13 +129,13 @@ impl Blocks {
         }
         let blocks = len / BLOCK;
         let groups = blocks.div_ceil(CHECKS);
-        let mut checks = self.checks.lock();
         if len < self.len()? {
-            checks.kept.retain(|group, _| *group < groups);
+            self.checks.iter().for_each(|part| part.lock().kept.retain(|group, _| *group < groups));
             if !blocks.is_multiple_of(CHECKS) {
                 // They may come back, and are new then.
                 let from = (blocks % CHECKS) as usize * 4;
-                checks.of(&*self.file, groups - 1)?.change(|bytes| bytes[from..].fill(0));
+                let mut part = self.part(groups - 1).lock();
+                part.changing(&*self.file, groups - 1)?.change(|bytes| bytes[from..].fill(0));
             }
         }
         self.file.set_len((1 + groups + blocks) * BLOCK)
@@ -166,16 +172,20 @@ impl Blocks {
         Ok(())
     }
 
+    fn part(&self, group: u64) -> &Mutex<Checks> {
+        &self.checks[group as usize % CHECKSUM_PARTS]
+    }
+
     fn look(&self, block: u64, bytes: &[u8]) -> io::Result<()> {
         if block == 0 {
             return self.head.lock().look(&bytes[..REDB_HEADER_BYTES], place(0));
         }
-        let stated = self.checks.lock().of(&*self.file, block / CHECKS)?.get(block);
-        let right = match stated {
-            0 => bytes.iter().all(|byte| *byte == 0),
-            stated => stated == check(block, bytes),
-        };
-        if right { Ok(()) } else { Err(Damage::at(place(block), "the checksum of a block does not match")) }
+        let stated = self.part(block / CHECKS).lock().stated(&*self.file, block)?;
+        match stated {
+            0 => Err(Damage::at(place(block), "a block that is wanted was never written")),
+            stated if stated == check(block, bytes) => Ok(()),
+            _ => Err(Damage::at(place(block), "the checksum of a block does not match")),
+        }
     }
 
     /// Writes whole blocks; of the first one it may be a part.
@@ -202,7 +212,7 @@ impl Blocks {
     }
 
     fn write_header(&self, bytes: &[u8]) -> io::Result<()> {
-        let change = self.head.lock().follow(bytes);
+        let change = self.head.lock().follow(bytes)?;
         if let Some((at, field)) = change {
             self.file.write_at(at, &field)?;
         }
@@ -216,48 +226,71 @@ impl Blocks {
             .flat_map(|(block, bytes)| check(block, bytes).to_le_bytes())
             .collect();
         let from = (first % CHECKS) as usize * 4;
-        let mut checks = self.checks.lock();
-        let kept = checks.of(&*self.file, first / CHECKS)?;
+        let group = first / CHECKS;
+        let mut part = self.part(group).lock();
+        let kept = part.changing(&*self.file, group)?;
         kept.change(|bytes| bytes[from..from + of_each.len()].copy_from_slice(&of_each));
         Ok(())
     }
 
     /// Makes all of it survive a power cut.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.checks.lock().write_changed(&*self.file)?;
+        self.checks.iter().try_for_each(|part| part.lock().write_changed(&*self.file))?;
         self.file.sync()?;
         // The header that was written before this is in force for good now.
-        match self.head.lock().reached() {
-            Some((at, bytes)) => self.file.write_at(at, &bytes),
-            None => Ok(()),
+        let reached = self.head.lock().reached();
+        if let Some((at, field)) = reached {
+            self.file.write_at(at, &field)?;
+            self.file.sync()?;
         }
+        Ok(())
     }
 }
 
 impl Checks {
-    /// The checksums of a group.
+    /// What is said of a block. Makes room for its group where that costs no write: whoever reads writes nothing.
+    fn stated(&mut self, file: &dyn File, block: u64) -> io::Result<u32> {
+        let group = block / CHECKS;
+        if !self.kept.contains_key(&group) && self.is_full() && !self.let_go(|kept| !kept.changed) {
+            let mut check = [0; 4];
+            file.read_at(place_of_checks(group) + block % CHECKS * 4, &mut check)?;
+            return Ok(u32::from_le_bytes(check));
+        }
+        Ok(self.of(file, group)?.get(block))
+    }
+
+    /// The checksums of a group, to be changed.
+    fn changing(&mut self, file: &dyn File, group: u64) -> io::Result<&mut Kept> {
+        if !self.kept.contains_key(&group) && self.is_full() && !self.let_go(|kept| !kept.changed) {
+            self.write_changed(file)?;
+            self.let_go(|_| true);
+        }
+        self.of(file, group)
+    }
+
     fn of(&mut self, file: &dyn File, group: u64) -> io::Result<&mut Kept> {
         self.now += 1;
-        if !self.kept.contains_key(&group) {
-            if self.kept.len() >= CHECKSUM_BLOCKS_KEPT {
-                self.let_one_go(file)?;
+        let kept = match self.kept.entry(group) {
+            Entry::Occupied(kept) => kept.into_mut(),
+            Entry::Vacant(free) => {
+                let mut bytes = vec![0; BLOCK_BYTES].into_boxed_slice();
+                file.read_at(place_of_checks(group), &mut bytes)?;
+                free.insert(Kept { bytes, changed: false, looked: 0 })
             }
-            let mut bytes = vec![0; BLOCK_BYTES].into_boxed_slice();
-            file.read_at(place_of_checks(group), &mut bytes)?;
-            self.kept.insert(group, Kept { bytes, changed: false, looked: 0 });
-        }
-        let now = self.now;
-        let kept = self.kept.get_mut(&group).expect("it was put there");
-        kept.looked = now;
+        };
+        kept.looked = self.now;
         Ok(kept)
     }
 
-    fn let_one_go(&mut self, file: &dyn File) -> io::Result<()> {
-        let oldest = self.kept.iter_mut().min_by_key(|(_, kept)| kept.looked);
-        let Some((&group, kept)) = oldest else { return Ok(()) };
-        kept.write(file, group)?;
-        self.kept.remove(&group);
-        Ok(())
+    fn is_full(&self) -> bool {
+        self.kept.len() >= CHECKSUM_BLOCKS_KEPT / CHECKSUM_PARTS
+    }
+
+    /// Lets the one go that was not looked at for longest, of those that may.
+    fn let_go(&mut self, may: impl Fn(&Kept) -> bool) -> bool {
+        let those = self.kept.iter().filter(|(_, kept)| may(kept));
+        let oldest = those.min_by_key(|(_, kept)| kept.looked).map(|(group, _)| *group);
+        oldest.is_some_and(|group| self.kept.remove(&group).is_some())
     }
 
     fn write_changed(&mut self, file: &dyn File) -> io::Result<()> {
@@ -336,6 +369,8 @@ mod tests {
         // from memory and from the file. Method: random writes, reads, lengths, syncs and openings beside plain bytes.
         let disc = MemDisc::new();
         let (mut blocks, mut plain, mut dice) = (made(&disc), Vec::new(), 7);
+        // Which blocks were written since they were new: of the others nobody reads a byte.
+        let (mut written, mut seen, mut last) = (Vec::new(), 0, (1, 1));
         let most = 2 * CHECKS + 40;
         for round in 0..2_000 {
             let len = plain.len() as u64 / BLOCK;
@@ -347,9 +382,10 @@ mod tests {
                     };
                     blocks.set_len(new * BLOCK).expect("whole blocks");
                     plain.resize((new * BLOCK) as usize, 0);
+                    written.resize(new as usize, false);
                 }
                 1 => blocks.sync().expect("no fault is planted"),
-                2 => {
+                2 if len > 0 => {
                     blocks.sync().expect("no fault is planted");
                     blocks = again(&disc);
                 }
@@ -362,19 +398,38 @@ mod tests {
                     let bytes: Vec<u8> = (0..count).flat_map(|_| block(roll(&mut dice, 256) as u8)).collect();
                     blocks.write(first * BLOCK, &bytes).expect("whole blocks");
                     plain[(first * BLOCK) as usize..][..bytes.len()].copy_from_slice(&bytes);
+                    written[first as usize..(first + count) as usize].fill(true);
+                    last = (first, count);
                 }
                 _ if len > 1 => {
-                    let from = BLOCK + roll(&mut dice, (len - 1) * BLOCK);
-                    let count = 1 + roll(&mut dice, (plain.len() as u64 - from).min(5 * BLOCK));
+                    // Anywhere, or of what was written last.
+                    let (first, count) = match roll(&mut dice, 3) {
+                        0 => (1 + roll(&mut dice, len - 1), 5),
+                        _ => last,
+                    };
+                    if first >= len {
+                        continue;
+                    }
+                    let from = first * BLOCK + roll(&mut dice, BLOCK);
+                    let end = ((first + count) * BLOCK).min(plain.len() as u64);
+                    let count = 1 + roll(&mut dice, end - from);
                     let mut out = vec![1; count as usize];
-                    blocks.read(from, &mut out).unwrap_or_else(|error| panic!("round {round}: {error}"));
-                    assert!(out == plain[from as usize..][..out.len()], "round {round}: {count} at {from}");
+                    let read = blocks.read(from, &mut out);
+                    let all = &written[(from / BLOCK) as usize..(from + count).div_ceil(BLOCK) as usize];
+                    assert_eq!(read.is_ok(), all.iter().all(|one| *one), "round {round}: {read:?}");
+                    if read.is_ok() {
+                        seen += 1;
+                        assert!(
+                            out == plain[from as usize..][..out.len()],
+                            "round {round}: {count} at {from}"
+                        );
+                    }
                 }
                 _ => {}
             }
             assert_eq!(blocks.len().expect("no fault is planted"), plain.len() as u64, "round {round}");
         }
-        assert!(blocks.checks.lock().kept.len() > 1, "one group is no test");
+        assert!(seen > 300, "{seen} reads were of blocks that had been written");
     }
 
     #[test]
@@ -387,15 +442,23 @@ mod tests {
         let file = disc.open("blocks").expect("it is there");
         file.set_len(place_of_checks(groups)).expect("no fault is planted");
         for group in 0..groups {
-            let kept = &mut blocks.checks.lock();
-            let of_group = kept.of(&*file, group).expect("no fault is planted");
-            of_group.change(|bytes| bytes[..8].copy_from_slice(&group.to_le_bytes()));
+            let mut part = blocks.part(group).lock();
+            let of_group = part.changing(&*file, group).expect("no fault is planted");
+            of_group.change(|bytes| bytes[..4].copy_from_slice(&(group as u32 + 1).to_le_bytes()));
         }
-        let mut kept = blocks.checks.lock();
-        assert_eq!(kept.kept.len(), CHECKSUM_BLOCKS_KEPT);
-        for group in 0..groups {
-            let of_group = kept.of(&*file, group).expect("no fault is planted");
-            assert_eq!(of_group.get(0), group as u32);
+        let kept = || blocks.checks.iter().map(|part| part.lock().kept.len()).sum::<usize>();
+        assert_eq!(kept(), CHECKSUM_BLOCKS_KEPT);
+        // All that are kept have been changed, so a read keeps none and writes none; behind a sync it may.
+        for sync in [false, true] {
+            if sync {
+                blocks.sync().expect("no fault is planted");
+            }
+            let before = disc.operations();
+            for group in 0..groups {
+                let stated = blocks.part(group).lock().stated(&*file, group * CHECKS);
+                assert_eq!(stated.expect("no fault is planted"), group as u32 + 1, "group {group}");
+            }
+            assert_eq!((kept(), disc.operations()), (CHECKSUM_BLOCKS_KEPT, before));
         }
     }
 
@@ -415,7 +478,7 @@ mod tests {
             let (blocks, mut out) = (again(&disc), block(0));
             (1..4).map(|at| blocks.read(at * BLOCK, &mut out).is_ok()).collect::<Vec<_>>()
         };
-        assert_eq!(read_all(whole.clone()), [true; 3]);
+        assert_eq!(read_all(whole.clone()), [true, true, false], "one was never written");
         let (first, checks) = (place(1) as usize, place_of_checks(0) as usize);
         let bits = (first * 8..(first + 3 * BLOCK_BYTES) * 8).step_by(37).map(|bit| (bit, bit / 8 - first));
         let bits = bits.map(|(bit, at)| (bit, at / BLOCK_BYTES));
@@ -423,7 +486,7 @@ mod tests {
         for (bit, hit) in bits.chain(of_checks) {
             let mut bytes = whole.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
-            let mut wanted = [true; 3];
+            let mut wanted = [true, true, false];
             wanted[hit] = false;
             assert_eq!(read_all(bytes), wanted, "bit {bit}");
         }
@@ -432,7 +495,7 @@ mod tests {
             let (one, other) = bytes[from..from + 2 * len].split_at_mut(len);
             one.swap_with_slice(other);
         }
-        assert_eq!(read_all(bytes), [false, false, true], "exchanged with their checksums");
+        assert_eq!(read_all(bytes), [false; 3], "exchanged with their checksums");
     }
 
     #[test]

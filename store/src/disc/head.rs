@@ -6,11 +6,15 @@
 //! - the form of the file (sizes of pages and regions). It never changes, so the head has a checksum of it;
 //! - which slot is in force. A flipped bit would bring back the commit before, whose pages may have been given to others. So
 //!   the head has the number of the last commit that is known to be durable: a header with an older one in force is damaged.
-//!   It is written behind the sync that made the commit durable, by turns in two places, each with a checksum, so that a
-//!   crash leaves one of them. A power cut before it has reached the disc leaves the number before: then such a flip would
-//!   bring back one commit, whose pages are still there;
+//!   It is written and synced behind the sync that made the commit durable, by turns in two places, each with a checksum, so
+//!   that a crash leaves one of them. A power cut before it has reached the disc leaves the number before: then such a flip
+//!   would bring back one commit, whose pages are still there;
 //! - how many pages there are, and whether the file was closed. redb compares the first with the length of the file; the
 //!   second only makes it look closer.
+//!
+//! A commit in one phase is refused: its header and its pages become durable in any order, and redb tells afterwards by its own
+//! checksums which of them did. Ours would call that damage. Every step is in two phases; redb makes one that is not when it is
+//! closed behind a panic, to keep what is free, and goes on without it.
 
 use std::fmt;
 use std::io;
@@ -27,6 +31,8 @@ pub(super) const REDB_HEADER_BYTES: usize = 320;
 const REDB_FLAGS: usize = 9;
 /// The flag that says which slot is in force.
 const REDB_PRIMARY: u8 = 1;
+/// The one that says that the commit in force was made in two phases.
+const REDB_TWO_PHASES: u8 = 4;
 const REDB_FORM: Range<usize> = 12..24;
 const REDB_SLOTS: [usize; 2] = [64, 192];
 /// The commit's number within its slot.
@@ -101,7 +107,8 @@ impl Head {
     /// Compares redb's header with what is known of it.
     pub(super) fn look(&self, header: &[u8], offset: u64) -> io::Result<()> {
         if self.form.is_some_and(|form| form != form_check(header)) {
-            return Err(Damage::at(offset, "the header does not have the form that it was made with"));
+            let what = "the header does not have the form that the head of the file says it was made with";
+            return Err(Damage::at(offset, what));
         }
         if in_force(header) < self.noted {
             return Err(Damage::at(offset, "the header does not lead to the last commit"));
@@ -109,20 +116,24 @@ impl Head {
         Ok(())
     }
 
-    /// A header is being written. Gives what the head must say of it, if anything.
-    pub(super) fn follow(&mut self, header: &[u8]) -> Option<Change> {
+    /// A header is being written. Gives what the head must say of it, if anything; refuses a commit in one phase.
+    pub(super) fn follow(&mut self, header: &[u8]) -> io::Result<Option<Change>> {
         if header.len() < REDB_HEADER_BYTES {
-            return None;
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a part of a header"));
         }
-        self.written = in_force(header);
+        let commit = in_force(header);
+        if self.form.is_some() && commit > self.written && header[REDB_FLAGS] & REDB_TWO_PHASES == 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a commit in one phase"));
+        }
+        self.written = commit;
         if self.form.is_some() {
-            return None;
+            return Ok(None);
         }
         let check = form_check(header);
         self.form = Some(check);
         let mut field = [0; FIELD_BYTES];
         field[..4].copy_from_slice(&check.to_le_bytes());
-        Some((FORM_CHECK as u64, field))
+        Ok(Some((FORM_CHECK as u64, field)))
     }
 
     /// All that was written is durable. Gives the number to note, if it is a new one.

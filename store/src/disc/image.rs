@@ -160,7 +160,11 @@ impl Image {
         let failed = |error| DiscError::io(&path, "rewriting", error);
         let plain = disc.open(IMAGE_NAME).map_err(failed)?;
         let new = disc.create(NEW_NAME).map_err(failed)?;
-        copied(&*plain, &Blocks::make(new).map_err(failed)?).map_err(failed)?;
+        if let Err(error) = Blocks::make(new).and_then(|blocks| copied(&*plain, &blocks)) {
+            // It may take all the room that there is. If it cannot be removed the next start overwrites it.
+            let _ = disc.remove(NEW_NAME);
+            return Err(failed(error));
+        }
         disc.rename(NEW_NAME, IMAGE_NAME).map_err(failed)?;
         disc.sync_names().map_err(failed)?;
         Image::find(disc)?.ok_or_else(|| DiscError::corrupt(&path, 0, "the image is missing"))
@@ -438,8 +442,6 @@ fn copied(plain: &dyn File, blocks: &Blocks) -> io::Result<()> {
         plain.read_at(offset, here)?;
         blocks.write(offset, here)?;
     }
-    blocks.sync()?;
-    // What the first one has let it note.
     blocks.sync()
 }
 
@@ -570,5 +572,69 @@ mod tests {
         let refused = found(&disc).checked(&disc).expect_err("it is damaged");
         assert!(refused.is_corruption(), "{refused}");
         assert!(found(&disc).is_plain());
+    }
+    /// An image with a few steps, closed behind a panic in the middle of another one, where operation `at` of the closing is
+    /// cut, and whether it has as many.
+    fn closed_behind_a_panic(at: u64) -> (MemDisc, bool) {
+        let disc = MemDisc::new();
+        let mut image = Image::make(&disc, DirectoryId([1; 16])).expect("no fault is planted");
+        let body = Body::Row(Row::encode(SchemaVersion::FIRST, &[Value::Bytes(vec![7; 500])]).expect("fits"));
+        for n in 1..4 {
+            let mut step = image.step().expect("well");
+            let put = |rows: &mut Rows<'_>| {
+                (0..ROWS).try_for_each(|k| rows.put(TABLE, &key(k), Timestamp(n), Some(&body), false))
+            };
+            step.rows(put).expect("there is room");
+            step.commit(Position(n), &Outcomes::new()).expect("well");
+        }
+        let path = image.path.clone();
+        let stopped: Result<()> = guarded(&path, || {
+            image.step()?.rows(|rows| {
+                rows.put(TABLE, &key(3), Timestamp(9), Some(&body), false)?;
+                panic!("in the middle of a step")
+            })
+        });
+        assert!(stopped.is_err());
+        let at = disc.operations() + at;
+        disc.set_fault(Some(Fault { at, kind: FaultKind::Cut }));
+        drop(image);
+        let is_cut = disc.operations() > at;
+        (disc, is_cut)
+    }
+
+    #[test]
+    fn an_image_that_is_closed_behind_a_panic_opens_whatever_becomes_of_that() {
+        // Aim: redb closes behind a panic with a commit in one phase, whose pages may be durable or not; that is no damage.
+        // Method: a panic in a step, the closing behind it cut at every operation, in every way.
+        for at in 0.. {
+            let (closed, is_cut) = closed_behind_a_panic(at);
+            for crash in
+                [Crash::Kill, Crash::DropUnsynced, Crash::KeepUnsynced, Crash::Torn(at), Crash::Torn(!at)]
+            {
+                let disc = closed.crash(crash);
+                check_rows(&found(&disc));
+                check_rows(&found(&disc.crash(Crash::Kill)));
+            }
+            if !is_cut {
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn an_image_that_is_cut_off_is_not_made_anew() {
+        // Aim: redb makes a database of an empty file; ours is damaged then, and left as it is. Method: cut to lengths around
+        // those of its first blocks.
+        let disc = MemDisc::new();
+        drop(Image::make(&disc, DirectoryId([1; 16])).expect("no fault is planted"));
+        let whole = disc.bytes(IMAGE_NAME).expect("it is there");
+        for len in
+            [0, 1, 79, 80, 4_095, 4_096, 8_191, 8_192, 12_287, 12_288, whole.len() / 2, whole.len() - 1]
+        {
+            disc.overwrite(IMAGE_NAME, whole[..len].to_vec());
+            let error = Image::find(&disc).expect_err("it is cut off");
+            assert!(error.is_corruption(), "{len}: {error}");
+            assert_eq!(disc.bytes(IMAGE_NAME), Some(whole[..len].to_vec()), "{len}: {error}");
+        }
     }
 }

@@ -21,6 +21,8 @@ pub(crate) const IMAGE_CACHE_BYTES: usize = 16 << 20;
 
 /// Blocks of checksums of the image that are kept in memory, of 4 KiB each: those of 1 GiB of it.
 pub(crate) const CHECKSUM_BLOCKS_KEPT: usize = 256;
+/// Parts of them with a lock each.
+pub(crate) const CHECKSUM_PARTS: usize = 16;
 
 /// An image that gets checksums is copied in parts of this size; whole blocks.
 pub(crate) const COPY_BYTES: usize = 1 << 20;

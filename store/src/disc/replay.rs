@@ -111,7 +111,7 @@ fn admit(
     known: Option<Identity>,
     opener: &Opener,
     headers: &[Header],
-    mut image: Option<Image>,
+    image: Option<Image>,
     warnings: &mut Vec<Warning>,
 ) -> Result<(Identity, Image)> {
     let is_new = known.is_none();
@@ -128,11 +128,14 @@ fn admit(
     if let Some(id) = named.filter(|id| *id != identity.id) {
         return Err(identity.stray(disc, IMAGE_NAME, Some(id)));
     }
-    if let Some(image) = &mut image
-        && (image.is_plain() || named.is_none())
-    {
-        image.check_pages()?;
-    }
+    let image = match image {
+        Some(image) if image.is_plain() => Some(image.checked(disc)?),
+        Some(mut image) if named.is_none() => {
+            image.check_pages()?;
+            Some(image)
+        }
+        other => other,
+    };
     if is_new {
         identity.write(disc)?;
         if image.is_some() || !headers.is_empty() {
@@ -141,7 +144,7 @@ fn admit(
     }
     let mut image = match image {
         None => Image::make(disc, identity.id)?,
-        Some(image) => image.checked(disc)?,
+        Some(image) => image,
     };
     if image.state().directory.is_none() {
         image.take_over(identity.id)?;
