@@ -90,6 +90,8 @@ pub(crate) fn add_index(core: &Arc<Core>, table: &str, index: &NewIndex<'_>, tim
                 core.store.table(def.id).ok_or_else(|| Error::NoSuchTable { name: table.to_owned() })?;
             tx.step(|attempt, waker| attempt.lock_table(&open, LockMode::Read, waker))?;
             check_unique(core, &open, &def, &new)?;
+        } else if def.copy_on(core.me.node).is_some_and(|copy| copy.storage.is_disc_only()) {
+            check_readable(core, def.id)?;
         }
         def.indexes.push(new);
         def.version = def.version.next();
@@ -201,6 +203,12 @@ fn existing(core: &Core, name: &str) -> Result<TableDef> {
         return Err(Error::SystemTable { table: name.to_owned() });
     }
     Ok(table.def().clone())
+}
+
+/// Whether every row can be read, so that an index can have an entry of each.
+fn check_readable(core: &Core, id: TableId) -> Result<()> {
+    let open = core.store.table(id).ok_or_else(|| Error::NoSuchTable { name: id.to_string() })?;
+    open.visit_newest(|_, _, _| ()).map_err(|blocked| core.unanswered(blocked))
 }
 
 /// Whether the rows that are there may stand under a new unique index.

@@ -198,7 +198,7 @@ pub(crate) enum Command {
     Serve(serve::ServeArgs),
     /// Run a cluster on this machine, in the foreground.
     Dev(dev::DevArgs),
-    /// Read every row in the image of a data directory that nobody serves, and say what is damaged. A start reads its log.
+    /// Read every row in the image of a data directory that nobody serves, its log and its identity, and say what is damaged.
     Check(check::CheckArgs),
     /// The state of the cluster as one member sees it; exits 0 only when all is well.
     Status(status::StatusArgs),

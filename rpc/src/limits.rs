@@ -44,11 +44,20 @@ pub const OPERATIONS_IN_FLIGHT: usize = 1024;
 /// takes a thread; past this, callers queue until their deadline.
 pub const BLOCKING_CALLS_MAX: usize = 64;
 
+/// The same of one connection, so that no client alone keeps the others out.
+pub const BLOCKING_CALLS_PER_CONNECTION: usize = BLOCKING_CALLS_MAX / 2;
+
 /// Interactive transactions at a time on one node. Each pins a snapshot and takes a thread.
 pub const INTERACTIVE_MAX: usize = 256;
 
+/// The same of one connection.
+pub const INTERACTIVE_PER_CONNECTION: usize = INTERACTIVE_MAX / 2;
+
 /// Watches at a time on one node. Each costs a task, and as many messages as [`STREAM_BATCHES_QUEUED`].
 pub const WATCHES_MAX: usize = 1024;
+
+/// The same of one connection.
+pub const WATCHES_PER_CONNECTION: usize = WATCHES_MAX / 2;
 
 /// Time for a call that names none.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);

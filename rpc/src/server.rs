@@ -17,6 +17,7 @@ mod interactive;
 mod operations;
 mod outlet;
 mod patterns;
+mod places;
 mod query;
 mod requests;
 mod scan;

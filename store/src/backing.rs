@@ -165,6 +165,14 @@ impl Backing {
         }
     }
 
+    /// Whether all that had to be read could be.
+    pub(crate) fn check_readable(&self) -> Result<(), Blocked> {
+        match self.view.fault() {
+            Some(fault) => Err(self.unreadable(fault.clone())),
+            None => Ok(()),
+        }
+    }
+
     fn is_hidden(&self) -> bool {
         self.hidden.load(Ordering::SeqCst) != 0
     }

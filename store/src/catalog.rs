@@ -120,7 +120,7 @@ fn fill(table: &Table, fresh: &[IndexId], begins: bool, guard: &LocalGuard<'_>) 
         return;
     }
     // Memory and image in one walk: a row that goes from one to the other meanwhile is met once. One that cannot be read
-    // stops the node, so that nobody sees an index without it.
+    // stops the node, and until then whoever reads an index is told: `entries_in`.
     let filled = table.each_place(backing, &KeyRange::all(), Direction::Forward, |key, place| {
         match place {
             Place::Memory(cell) => fill_from_cell(table, &fresh, cell, guard),

@@ -20,14 +20,17 @@ impl Table {
     /// Takes all rows away and tells listeners. Nobody writes meanwhile.
     pub(crate) fn clear_away(&self, at: Timestamp, guard: &LocalGuard<'_>) {
         if let Some(backing) = self.rows.backing.as_ref().filter(|_| self.rows.events.has_listeners()) {
-            // A row that cannot be read stops the node: nobody would hear of it.
+            // A row that cannot be read stops the node: nobody would hear of it, so nobody hears of anything behind it.
             let told = self.each_place(backing, &KeyRange::all(), Direction::Forward, |key, place| {
                 if let Some((body, _)) = place.newest(guard).filter(|(body, _)| !body.is_expired(at)) {
                     self.tell_cleared(key, &body, at);
                 }
                 Ok(ControlFlow::Continue(()))
             });
-            told.unwrap_or_else(|blocked| backing.give_up(&blocked));
+            told.unwrap_or_else(|blocked| {
+                backing.give_up(&blocked);
+                self.rows.events.end();
+            });
         } else if self.rows.events.has_listeners() {
             let told: Result<(), Infallible> = self.rows.cells.each(guard, |cell| {
                 // Counted: a schema that is loaded, not agreed on, comes without the table's lock.

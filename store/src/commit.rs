@@ -162,8 +162,7 @@ impl Store {
         if gone {
             rows.history.keep_gone(Gone { at: commit_ts, cell: CellRef::clone(cell), stale }, guard);
         }
-        let left =
-            cell.cut(oldest, CUT_WITHIN, guard).then(|| self.left_behind(table, cell, guard)).flatten();
+        let left = cell.cut(oldest, CUT_WITHIN, guard).then(|| self.left_behind(cell, guard)).flatten();
         if let Some(of) = left {
             rows.history.keep_old(commit_ts, of, cell, memory::old_bytes(old, new), guard);
         }
@@ -172,14 +171,9 @@ impl Store {
 
     /// Where a cell has more versions than one, behind a change: drops those that nobody reads, and says of when the one is that
     /// has just been replaced, if it stays.
-    pub(crate) fn left_behind(
-        &self,
-        table: &Table,
-        cell: &CellRef,
-        guard: &LocalGuard<'_>,
-    ) -> Option<Timestamp> {
+    pub(crate) fn left_behind(&self, cell: &CellRef, guard: &LocalGuard<'_>) -> Option<Timestamp> {
         let replaced = cell.replaced(guard)?;
-        cell.prune(&self.pins_of(table), CUT_WITHIN, guard);
+        cell.prune(&self.snapshots.pins(), CUT_WITHIN, guard);
         cell.has_behind(replaced, guard).then_some(replaced)
     }
 

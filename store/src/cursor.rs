@@ -264,7 +264,7 @@ impl Cursor {
         show: &mut impl FnMut(&Key, &Body, Timestamp) -> ControlFlow<()>,
     ) -> Result<(), Blocked> {
         let index = table.index(index).ok_or(Blocked::SchemaChanged(table.id()))?;
-        let entries = table.entries_in(index, &self.rest, self.direction, CURSOR_CHUNK_ROWS);
+        let entries = table.entries_in(index, &self.rest, self.direction, CURSOR_CHUNK_ROWS)?;
         let mut stop = Stop::default();
         let read = table.each_entry(index, &entries, self.at, |entry, found| {
             let flow = found.map_or(ControlFlow::Continue(()), |(key, body, at)| show(key, body, at));

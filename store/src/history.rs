@@ -234,15 +234,8 @@ impl Store {
         }
     }
 
-    /// What live snapshots may read of a table. Rows of tables on disc alone leave memory by another rule: there all that is
-    /// current from the oldest snapshot on stays.
-    pub(crate) fn pins_of(&self, table: &Table) -> Pins {
-        let pins = self.snapshots.pins();
-        if table.rows.backing.is_some() { pins.by_oldest() } else { pins }
-    }
-
     pub(crate) fn tidy_stripe(&self, table: &Table, stripe: usize, budget: usize, guard: &LocalGuard<'_>) {
-        let (history, pins) = (&table.rows.history, self.pins_of(table));
+        let (history, pins) = (&table.rows.history, self.snapshots.pins());
         for _ in 0..budget {
             let Some(old) = history.next_old(stripe, pins.open, |stripe| &mut stripe.old) else { break };
             let pinned = self.locks.alone(table.id(), &old.cell.key, || {

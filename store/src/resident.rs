@@ -319,7 +319,7 @@ impl Table {
     ) -> Result<(), Blocked> {
         let (mut rest, mut most) = (range.clone(), 8);
         loop {
-            let entries = self.entries_in(index, &rest, direction, most);
+            let entries = self.entries_in(index, &rest, direction, most)?;
             let mut told = false;
             let read = self.each_entry(index, &entries, at, |_, found| {
                 let flow =
@@ -361,21 +361,24 @@ impl Table {
         Ok(())
     }
 
-    /// Keys whose rows may have entries in this range of an index, with the entries: no more than so many.
+    /// Keys whose rows may have entries in this range of an index, with the entries: no more than so many. Not behind a row that
+    /// could not be read: an index that was filled then has no entries of it, and of those behind it.
     pub(crate) fn entries_in(
         &self,
         index: &Index,
         range: &KeyRange,
         direction: Direction,
         most: usize,
-    ) -> Vec<(Key, Key)> {
+    ) -> Result<Vec<(Key, Key)>, Blocked> {
+        if let Some(backing) = &self.rows.backing {
+            backing.check_readable()?;
+        }
         let (mut entries, guard) = (Vec::new(), self.pin());
         let walked = walk_tree(&index.tree, range, direction, &guard, |entry, _| {
             entries.extend(index.key_of(entry).map(|key| (entry.clone(), key)));
             Ok(if entries.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         });
-        walked.expect("looking at entries waits for nobody");
-        entries
+        walked.map(|()| entries)
     }
 }
 

@@ -55,11 +55,6 @@ impl Pins {
     pub(crate) fn spare(&self, from: Timestamp, to: Timestamp) -> bool {
         to <= self.open && !self.settled.iter().any(|at| from <= *at && *at < to)
     }
-
-    /// The same for who keeps all that is current from the oldest on.
-    pub(crate) fn by_oldest(self) -> Pins {
-        Pins { open: self.oldest, settled: SmallVec::new(), ..self }
-    }
 }
 
 type Slot = Arc<CachePadded<AtomicU64>>;

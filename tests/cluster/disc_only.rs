@@ -104,6 +104,39 @@ fn a_node_that_met_damage_leaves_the_image_as_it_is() {
 }
 
 #[test]
+fn an_index_over_damaged_rows_is_refused() {
+    // Aim: whoever adds an index is told of damage before the index is there. Method: a byte of a row changed between two lives;
+    // an index by the library, and by a statement.
+    let home = tempfile::tempdir().expect("a directory");
+    let rare = DiscOptions::new().segment_bytes(64 << 10);
+    let build = || Node::builder().data_dir(home.path()).disc_options(rare).build().expect("it starts");
+    let node = build();
+    let definition = TableDef::builder("large").attribute("id", Type::Int).attribute("n", Type::Int);
+    let definition = definition.attribute("filler", Type::Bytes).copy(node.id(), STORAGE);
+    let t = node.create_table(definition).expect("new");
+    (0..300).for_each(|id| t.insert(&row(id, id % 200)).expect("written"));
+    drop((t, node));
+    let image = home.path().join("image.redb");
+    let whole = std::fs::read(&image).expect("it is there");
+    for by_statement in [false, true] {
+        let mut bytes = whole.clone();
+        let at = bytes.windows(1_000).position(|part| part == [7; 1_000]).expect("row 7 is in the image");
+        bytes[at + 500] ^= 1;
+        std::fs::write(&image, bytes).expect("written");
+        let node = build();
+        let refused = match by_statement {
+            false => node.add_index("large", "by_n", &["n"], false).expect_err("it is damaged"),
+            true => node.query("CREATE INDEX by_n ON large (n)", &[]).map(drop).expect_err("it is damaged"),
+        };
+        assert!(refused.to_string().contains("image.redb is damaged at byte"), "{refused}");
+        drop(node);
+        std::fs::write(&image, &whole).expect("written");
+        let node = build();
+        assert!(node.dyn_table("large").expect("there").definition().expect("there").indexes.is_empty());
+    }
+}
+
+#[test]
 fn three_members_agree_on_a_table_on_disc_alone() {
     // Aim: commits from all members, a whole restart, a member that comes back with its directory of before and one that comes
     // back empty. Method: write from all, crash one in the middle, start it, compare by rows; stop all, start all; a copy of

@@ -195,12 +195,19 @@ fn print_json(status: &ClusterStatus) -> Result<()> {
             ("behind", Value::List(wait.behind.iter().map(|id| id_text(id).into()).collect())),
         ])
     });
+    let bounds = status.bounds.unwrap_or_default();
     let held = map([
         ("snapshots", status.snapshots.into()),
         ("continuations", status.continuations.into()),
         ("streams", status.streams.into()),
         ("interactive", status.interactive.into()),
         ("watches", status.watches.into()),
+        ("streams_max", bounds.streams.into()),
+        ("interactive_max", bounds.interactive.into()),
+        ("watches_max", bounds.watches.into()),
+        ("streams_per_connection", bounds.streams_per_connection.into()),
+        ("interactive_per_connection", bounds.interactive_per_connection.into()),
+        ("watches_per_connection", bounds.watches_per_connection.into()),
         ("locks", status.locks_held.into()),
         ("locks_waited_for", status.locks_waited_for.into()),
         ("memory_bytes", status.memory_bytes.into()),

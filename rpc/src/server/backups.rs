@@ -58,7 +58,7 @@ impl Door {
         by: Deadline,
     ) -> Result<Answer<proto::BackupResponse>, Error> {
         let options = backup_options(request)?;
-        let place = self.thread(by).await?;
+        let place = self.places.thread(by).await?;
         let (outlet, messages) = Outlet::of_any_age();
         let door = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
@@ -87,7 +87,7 @@ impl Door {
         by: Deadline,
     ) -> Result<Answer<proto::RestoreResponse>, Error> {
         let alone = self.restore_place()?;
-        let place = self.thread(by).await?;
+        let place = self.places.thread(by).await?;
         let (outlet, messages) = Outlet::of_any_age();
         let (door, runtime) = (Arc::clone(self), Handle::current());
         tokio::task::spawn_blocking(move || {

@@ -56,7 +56,7 @@ impl Door {
         let mut members: Vec<_> = status.members.into_iter().map(|member| self.member(member)).collect();
         members.sort_unstable_by_key(|member| member.node);
         let ready = status.ready && all_serve(&members);
-        let (streams, interactive, watches) = self.open_for_clients();
+        let (streams, interactive, watches, bounds) = self.places.counts();
         StatusResponse {
             name: status.node,
             node: self.node.id().0,
@@ -78,6 +78,7 @@ impl Door {
             streams,
             interactive,
             watches,
+            bounds: Some(bounds),
             locks_held: status.locks.0 as u64,
             locks_waited_for: status.locks.1 as u64,
             waits: status.waits.into_iter().map(waiting).collect(),
@@ -150,7 +151,7 @@ impl Door {
             return Err(if late { Error::new(ErrorKind::Deadline, error.message()) } else { error });
         }
         // Loaded, or nothing was named: the default, and for tables that are not there yet.
-        let place = self.thread(by).await?;
+        let place = self.places.thread(by).await?;
         let node = self.node.clone();
         let waited = tokio::task::spawn_blocking(move || {
             let names: Vec<_> = request.tables.iter().map(String::as_str).collect();
@@ -283,7 +284,7 @@ impl Door {
         by: Deadline,
         change: impl FnOnce(&hypermnesia::Node, Duration) -> hypermnesia::Result<()> + Send + 'static,
     ) -> Result<(), Error> {
-        let place = self.thread(by).await?;
+        let place = self.places.thread(by).await?;
         let node = self.node.clone();
         let changed = tokio::task::spawn_blocking(move || {
             let result = change(&node, by.time(SCHEMA_DEADLINE_DEFAULT));

@@ -14,8 +14,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
+use super::places::Share;
 use crate::limits::{ACCEPT_PAUSE, GREETING_LOOK, GREETING_WAIT_MAX, STRANGERS_MAX};
 
 /// What every HTTP/2 client says first (RFC 9113, section 3.4).
@@ -27,6 +28,7 @@ const GUESTS_QUEUED: usize = 16;
 /// A client's connection, with its place.
 pub(super) struct Guest {
     socket: TcpStream,
+    share: Share,
     _place: OwnedSemaphorePermit,
 }
 
@@ -98,7 +100,7 @@ impl Porter {
         self.full = false;
         // Without it answers are only slower.
         let _ = socket.set_nodelay(true);
-        self.guests.send(Ok(Guest { socket, _place: place })).await.map_err(drop)
+        self.guests.send(Ok(Guest { socket, share: Share::new(), _place: place })).await.map_err(drop)
     }
 }
 
@@ -119,10 +121,11 @@ async fn greeting(socket: TcpStream) -> Option<TcpStream> {
 }
 
 impl Connected for Guest {
-    type ConnectInfo = TcpConnectInfo;
+    /// Every call of the connection gets it.
+    type ConnectInfo = Share;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.socket.connect_info()
+    fn connect_info(&self) -> Share {
+        self.share.clone()
     }
 }
 

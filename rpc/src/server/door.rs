@@ -12,26 +12,20 @@ use tonic_health::server::HealthReporter;
 use super::change::Change;
 use super::convert;
 use super::deadline::Deadline;
+use super::places::Places;
 use super::requests::Requests;
 use super::transact::{LastRun, Plan};
 use crate::errors::{Error, ErrorKind};
-use crate::limits::{
-    BATCH_ITEMS_MAX, BLOCKING_CALLS_MAX, HEALTH_INTERVAL, INTERACTIVE_MAX, TIMEOUT_DEFAULT, WATCHES_MAX,
-};
+use crate::limits::{BATCH_ITEMS_MAX, HEALTH_INTERVAL};
 use crate::proto;
 
 /// See the file's header.
 pub(super) struct Door {
     pub(super) node: Node,
     pub(super) requests: Requests,
-    /// Threads for scans and queries.
-    blocking: Arc<Semaphore>,
-    /// Interactive transactions.
-    interactive: Arc<Semaphore>,
+    pub(super) places: Places,
     /// A restore.
     restoring: Arc<Semaphore>,
-    /// Watches.
-    watches: Arc<Semaphore>,
     /// Becomes true when the server is to stop.
     stopped: watch::Receiver<bool>,
     pub(super) since: Instant,
@@ -42,50 +36,16 @@ impl Door {
         Door {
             node,
             requests: Requests::default(),
-            blocking: Arc::new(Semaphore::new(BLOCKING_CALLS_MAX)),
-            interactive: Arc::new(Semaphore::new(INTERACTIVE_MAX)),
+            places: Places::of_member(),
             restoring: Arc::new(Semaphore::new(1)),
-            watches: Arc::new(Semaphore::new(WATCHES_MAX)),
             stopped,
             since: Instant::now(),
         }
     }
 
-    /// A place among the scans and queries; waits for one as long as the call may take.
-    pub(super) async fn thread(&self, by: Deadline) -> Result<OwnedSemaphorePermit, Error> {
-        let place = Arc::clone(&self.blocking).acquire_owned();
-        let place = tokio::time::timeout(by.time(TIMEOUT_DEFAULT), place).await;
-        let full =
-            || Error::new(ErrorKind::Limit, format!("{BLOCKING_CALLS_MAX} scans and queries are running"));
-        place.ok().and_then(Result::ok).ok_or_else(full)
-    }
-
-    /// A place among the interactive transactions.
-    pub(super) fn interactive_place(&self) -> Result<OwnedSemaphorePermit, Error> {
-        let full =
-            |_| Error::new(ErrorKind::Limit, format!("{INTERACTIVE_MAX} interactive transactions are open"));
-        Arc::clone(&self.interactive).try_acquire_owned().map_err(full)
-    }
-
-    /// A place among the watches.
-    pub(super) fn watch_place(&self) -> Result<OwnedSemaphorePermit, Error> {
-        let full = |_| Error::new(ErrorKind::Limit, format!("{WATCHES_MAX} watches are open on this member"));
-        Arc::clone(&self.watches).try_acquire_owned().map_err(full)
-    }
-
     /// Becomes true when the server is to stop.
     pub(super) fn stopped(&self) -> watch::Receiver<bool> {
         self.stopped.clone()
-    }
-
-    /// Streams that are being worked on, interactive transactions that are open, and watches.
-    pub(super) fn open_for_clients(&self) -> (u64, u64, u64) {
-        let taken = |most: usize, places: &Semaphore| (most - places.available_permits().min(most)) as u64;
-        (
-            taken(BLOCKING_CALLS_MAX, &self.blocking),
-            taken(INTERACTIVE_MAX, &self.interactive),
-            taken(WATCHES_MAX, &self.watches),
-        )
     }
 
     /// The place of the one restore.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use hypermnesia::{DynTable, EventDetail, EventPosition, Heard, Snapshot, Span, Subscription, TableEvent};
 use prost::Message;
 use tokio::sync::mpsc::Sender;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,6 +20,7 @@ use super::convert;
 use super::deadline::Deadline;
 use super::door::Door;
 use super::outlet::Outlet;
+use super::places::Place;
 use super::scan::Batch;
 use super::{Services, told};
 use crate::errors::{Error, ErrorKind};
@@ -61,7 +62,7 @@ impl Door {
         request: WatchRequest,
         by: Deadline,
     ) -> Result<impl Stream<Item = Result<WatchResponse, Status>> + Send + use<>, Error> {
-        let place = self.watch_place()?;
+        let place = self.places.watch()?;
         let table = self.table(&request.table)?;
         let detail = if request.old_rows { EventDetail::WithOldRows } else { EventDetail::Simple };
         if request.rows {
@@ -85,10 +86,10 @@ impl Door {
         self: &Arc<Door>,
         table: DynTable,
         detail: EventDetail,
-        place: OwnedSemaphorePermit,
+        place: Place,
         by: Deadline,
     ) -> Result<ReceiverStream<Result<WatchResponse, Status>>, Error> {
-        let thread = self.thread(by).await?;
+        let thread = self.places.thread(by).await?;
         let (snapshot, changes) = table.subscribe_with_rows(detail)?;
         let (outlet, messages) = Outlet::open();
         let stopped = self.stopped();
@@ -141,7 +142,7 @@ async fn follow(
     changes: Subscription,
     reader: Sender<Result<WatchResponse, Status>>,
     stopped: watch::Receiver<bool>,
-    place: OwnedSemaphorePermit,
+    place: Place,
 ) {
     let end = tokio::select! {
         end = send_changes(&table, &changes, &reader) => end,

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use prost::bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::futures::TaskLocalFuture;
 use tokio::time::{Sleep, sleep};
 use tokio_stream::Stream;
 use tonic::Status;
@@ -16,6 +17,7 @@ use tonic::codec::{EncodeBody, EncodeBuf, Encoder};
 use tonic::codegen::{Body as _, Service, http};
 use tonic::server::NamedService;
 
+use super::places::Share;
 use crate::errors::{Error, ErrorKind};
 use crate::limits::{AGE_MAX, HALF_MESSAGE_BYTES_FREE, HALF_MESSAGES_BYTES_MAX, MESSAGE_BYTES_MAX};
 
@@ -48,18 +50,19 @@ impl<S: NamedService> NamedService for Intake<S> {
 impl<S: Service<http::Request<Body>>> Service<http::Request<Body>> for Intake<S> {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = S::Future;
+    type Future = TaskLocalFuture<Share, S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.service.poll_ready(context)
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> S::Future {
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let room = Arc::clone(&self.room);
-        self.service.call(request.map(|body| {
+        let share = request.extensions().get::<Share>().cloned().unwrap_or_else(Share::new);
+        share.during(self.service.call(request.map(|body| {
             let messages = Messages { body, begun: BytesMut::new(), room, held: None, until: None };
             Body::new(EncodeBody::new_client(Whole, messages, None, Some(MESSAGE_BYTES_MAX)))
-        }))
+        })))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hypermnesia::{AsyncTransaction, Kind, LockMode, Timestamp};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -16,6 +16,7 @@ use tonic::{Status, Streaming};
 use super::convert;
 use super::deadline::Deadline;
 use super::door::{Door, found};
+use super::places::{Place, Share};
 use super::transact::options;
 use crate::errors::{Error, ErrorKind};
 use crate::limits::{AGE_MAX, IDLE_MAX, STREAM_BATCH_ROWS, STREAM_BATCHES_QUEUED};
@@ -32,7 +33,7 @@ struct Open {
     since: Instant,
     /// When its waits end.
     until: Instant,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// A query that still runs on a thread holds a handle too: it finds the transaction ended.
@@ -51,12 +52,13 @@ struct Session {
     open: Option<Open>,
     /// Of the whole stream.
     by: Deadline,
+    share: Share,
 }
 
 /// Serves one stream.
 pub(super) fn run(door: &Arc<Door>, requests: Streaming<InteractRequest>, by: Deadline) -> Answers {
     let (answers, outgoing) = mpsc::channel(STREAM_BATCHES_QUEUED);
-    let session = Session { door: Arc::clone(door), answers, open: None, by };
+    let session = Session { door: Arc::clone(door), answers, open: None, by, share: Share::of_call() };
     tokio::spawn(session.serve(requests));
     Box::pin(ReceiverStream::new(outgoing))
 }
@@ -147,7 +149,7 @@ impl Session {
         }
         let by = self.by.named(wanted.timeout_ms);
         self.door.loaded(by).await?;
-        let (place, time) = (self.door.interactive_place()?, by.time(AGE_MAX));
+        let (place, time) = (self.door.places.interactive(&self.share)?, by.time(AGE_MAX));
         let tx = self.door.node.begin(&options(wanted, time))?;
         let transaction = Some(convert::transaction_message(tx.id()));
         let since = Instant::now();

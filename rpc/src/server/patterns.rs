@@ -133,7 +133,7 @@ impl Door {
     ) -> Result<impl Stream<Item = Result<ScanResponse, Status>> + Send + use<>, Error> {
         let meant = self.meant(request.pattern)?;
         let positions = positions(&meant.table.definition()?, &request.attributes)?;
-        let place = self.thread(by).await?;
+        let place = self.places.thread(by).await?;
         let (outlet, messages) = Outlet::open();
         let door = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
@@ -230,7 +230,7 @@ impl Door {
         by: Deadline,
         work: impl FnOnce() -> hypermnesia::Result<u64> + Send + 'static,
     ) -> Result<MatchResponse, Error> {
-        let place = self.thread(by).await?;
+        let place = self.places.thread(by).await?;
         let done = tokio::task::spawn_blocking(move || {
             let result = work();
             drop(place);

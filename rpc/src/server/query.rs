@@ -84,7 +84,7 @@ impl Door {
         let until = started + by.time(QUERY_TIMEOUT_DEFAULT);
         let prepared = prepare(request)?;
         self.loaded(by).await?;
-        let place = self.thread(by).await?;
+        let place = self.places.thread(by).await?;
         let (outlet, messages) = Outlet::open();
         let door = Arc::clone(self);
         tokio::task::spawn_blocking(move || {

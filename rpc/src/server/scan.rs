@@ -82,7 +82,7 @@ impl Door {
             let (table, index) = (request.table, request.index);
             return Err(hypermnesia::Error::NoSuchIndex { table, index }.into());
         }
-        let place = self.thread(by).await?;
+        let place = self.places.thread(by).await?;
         let (outlet, messages) = Outlet::open();
         let door = Arc::clone(self);
         tokio::task::spawn_blocking(move || {

@@ -160,21 +160,24 @@ async fn a_watch_ends_with_its_table_and_with_the_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn watches_are_bounded_and_their_places_come_back() {
-    // Aim: everything has a bound. Method: as many as there are places, one more, and one in the place of one that went.
+    // Aim: everything has a bound. Method: as many as there are places, on connections that have half of them each; one more on
+    // either and on a third one; and one in the place of one that went.
     let served = Served::with_accounts().await;
     let second = Client::connect(&served.address).await.expect("it listens");
+    let third = Client::connect(&served.address).await.expect("it listens");
     let mut open = Vec::new();
     for n in 0..hypermnesia_rpc::limits::WATCHES_MAX {
-        // A connection has places for so many streams.
         let client = if n % 2 == 0 { &served.client } else { &second };
         open.push(client.watch("accounts", Watch::new()).await.expect("there is a place"));
     }
-    let refused = served.client.watch("accounts", Watch::new()).await.expect_err("one too many");
-    assert_eq!(refused.kind(), ErrorKind::Limit);
+    for client in [&served.client, &second, &third] {
+        let refused = client.watch("accounts", Watch::new()).await.expect_err("one too many");
+        assert_eq!(refused.kind(), ErrorKind::Limit);
+    }
     open.pop();
     let again = async {
         loop {
-            match served.client.watch("accounts", Watch::new()).await {
+            match third.watch("accounts", Watch::new()).await {
                 Ok(watch) => return watch,
                 Err(error) => assert_eq!(error.kind(), ErrorKind::Limit),
             }

@@ -2,7 +2,10 @@
 //! would not send, and too many rows.
 
 use hypermnesia_rpc::ErrorKind;
-use hypermnesia_rpc::limits::{BATCH_ITEMS_MAX, MESSAGE_BYTES_MAX};
+use hypermnesia_rpc::client::{Client, TransactionOptions};
+use hypermnesia_rpc::limits::{
+    BATCH_ITEMS_MAX, INTERACTIVE_MAX, INTERACTIVE_PER_CONNECTION, MESSAGE_BYTES_MAX,
+};
 use hypermnesia_rpc::proto::{self, tables_client::TablesClient, transactions_client::TransactionsClient};
 
 use crate::served::Served;
@@ -54,5 +57,31 @@ async fn what_is_not_said_is_named() {
         field(raw.transact(no_write).await.expect_err("no write")).as_deref(),
         Some("writes[0].write")
     );
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_does_not_take_the_places_of_the_others() {
+    // Aim: a bound for a connection and one for the node, both shown in the status. Method: as many interactive transactions on
+    // one connection as it may have, one more there, and one on another; then one of the first goes.
+    let served = Served::with_accounts().await;
+    let other = Client::connect(&served.address).await.expect("it listens");
+    let begin = async |client: &Client| client.begin(TransactionOptions::new()).await;
+    let mut open = Vec::new();
+    for _ in 0..INTERACTIVE_PER_CONNECTION {
+        open.push(begin(&served.client).await.expect("there is a place"));
+    }
+    let refused = begin(&served.client).await.expect_err("one too many");
+    assert_eq!((refused.kind(), refused.changed_nothing()), (ErrorKind::Limit, true));
+    let elsewhere = begin(&other).await.expect("the node has places");
+    let status = other.status().await.expect("served");
+    let bounds = status.bounds.expect("told");
+    assert_eq!(
+        (status.interactive, bounds.interactive_per_connection, bounds.interactive),
+        (open.len() as u64 + 1, INTERACTIVE_PER_CONNECTION as u64, INTERACTIVE_MAX as u64)
+    );
+    open.pop().expect("some are open").abort().await.expect("open");
+    drop(elsewhere);
+    begin(&served.client).await.expect("its place came back");
     served.stop().await;
 }

@@ -30,7 +30,7 @@ pub enum DiscError {
     },
 
     /// There is no space left on the disc. Nothing that was acknowledged is lost; free some space and start again.
-    #[error("disc full while {doing} {}: free some space, then start the node again; acknowledged data is safe", file.display())]
+    #[error("disc full while {doing} {}: free some space; acknowledged data is safe", file.display())]
     Full {
         /// The file the operation was for.
         file: PathBuf,

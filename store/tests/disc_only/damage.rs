@@ -65,6 +65,44 @@ fn a_flipped_bit_is_never_served_and_hides_no_row() {
     );
 }
 
+#[test]
+fn an_index_that_misses_rows_is_not_read() {
+    // Aim: a row that cannot be read when an index is filled leaves nobody an index without it. Method: a bit of each row in
+    // turn, the index added all the same as another member's commit would, every value looked for in it.
+    let (disc, model) = stopped();
+    let bytes = disc.bytes("image.redb").expect("it is there");
+    let (first, mut met) = (bytes.windows(200).position(|part| part == [7; 200]).expect("rows are there"), 0);
+    for at in (first..bytes.len()).step_by(3_000) {
+        let changed = disc.crash(Crash::Kill);
+        let mut bytes = bytes.clone();
+        bytes[at] ^= 1;
+        changed.overwrite("image.redb", bytes);
+        // Of rows nothing is read at the start; of definitions all.
+        let Ok(mut house) = House::open(&home(&changed), 2_000_000) else { continue };
+        let mut def = defined(builder(Kind::Set).index("by_v", ["v"]), 1 << 20);
+        def.version = def.version.next();
+        house.define(&def);
+        let is_met = house.store.disc_fault().is_some();
+        let (table, at) = (house.table(), house.store.snapshot());
+        for v in 0..9 {
+            let mut seen = 0;
+            let range = KeyRange::prefix(&key(v));
+            let show = |_: &_, body: &_, _| {
+                seen += pairs(body).len();
+                std::ops::ControlFlow::Continue(())
+            };
+            let read = table.visit_index(def.indexes[0].id, &range, Direction::Forward, at.at(), show);
+            let wanted = model.values().flatten().filter(|(_, n)| *n == v).count();
+            match read {
+                Ok(()) => assert!(!is_met && seen == wanted, "byte {at:?}, value {v}: {seen} of {wanted}"),
+                Err(blocked) => assert!(is_met && matches!(blocked, Blocked::Unreadable(_)), "{blocked:?}"),
+            }
+        }
+        met += usize::from(is_met);
+    }
+    assert!(met > 5, "{met} were met");
+}
+
 /// Opens the directory, reads everything in every way, and gives the errors that were told, and whether rows were missing.
 fn read_all(disc: &MemDisc, model: &Model, at: usize) -> (Vec<String>, bool) {
     let mut house = match House::open(&home(disc), 2_000_000) {

@@ -102,7 +102,12 @@ impl Run {
 
     fn keep_or_compare(&mut self) {
         if self.kept.len() < 4 {
-            let kept = (self.house().store.snapshot(), self.model.clone());
+            let mut snapshot = self.house().store.snapshot();
+            // One that stays where it is lets versions behind it go.
+            if self.dice.roll(2) == 0 {
+                snapshot.settle();
+            }
+            let kept = (snapshot, self.model.clone());
             self.kept.push(kept);
         } else {
             let at = self.dice.roll(4) as usize;

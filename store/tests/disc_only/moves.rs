@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hypermnesia_store::disc::{Disc, MemDisc};
 use hypermnesia_store::{
-    Blocked, CommittedLocal, Direction, KeyRange, Kind, NodeId, ReadNote, Store, Timestamp, TxId, Work,
+    Blocked, CommittedLocal, Direction, KeyRange, Kind, NodeId, Op, ReadNote, Store, Timestamp, TxId, Work,
+    Write,
 };
 use parking_lot::{Mutex, MutexGuard};
 
@@ -174,4 +175,55 @@ fn sums(store: &Store, direction: Direction, over: &AtomicBool) {
         assert_eq!(values.len() as i64, KEYS, "{direction:?}, {taken}");
         assert_eq!(values.iter().sum::<i64>(), KEYS * START, "{direction:?}, {taken}");
     }
+}
+
+#[test]
+fn a_settled_snapshot_keeps_one_version_of_each_key_in_memory() {
+    // Aim: what memory holds beside a snapshot that is held is bounded by what the snapshot sees, not by what is written, and goes
+    // with it; what it sees stays. Method: rows overwritten, deleted and written again many times beside two of them, checkpoints
+    // and time in between, with an index.
+    let disc: Arc<dyn Disc> = Arc::new(MemDisc::new());
+    let mut house = House::open_with(&disc, 1_000, 16 << 10).expect("new");
+    house.define(&defined(builder(Kind::OrderedSet).index("by_v", ["v"]), 40 << 10));
+    house.commit((0..KEYS).map(|k| put(k, START, 50)).collect());
+    house.bring_all();
+    house.pass(10_000);
+    let seen = |house: &House, at: Timestamp| {
+        let mut rows = Vec::new();
+        for found in house.table().cursor(KeyRange::all(), Direction::Forward, at) {
+            let (_, body, _) = found.expect("nothing is open, and the disc is well");
+            rows.extend(pairs(&body));
+        }
+        rows
+    };
+    let mut held = Vec::new();
+    let mut sizes = Vec::new();
+    for round in 1..=40 {
+        if round == 1 || round == 8 {
+            let mut snapshot = house.store.snapshot();
+            snapshot.settle();
+            held.push((seen(&house, snapshot.at()), snapshot));
+        }
+        let gone = |k: i64| (k + round) % 11 == 0;
+        let write = |k: i64| match gone(k) {
+            true => Write { table: T, key: key(k), op: Op::Delete },
+            false => put(k, round, 50),
+        };
+        house.commit((0..KEYS).map(write).collect());
+        house.pass(500);
+        house.bring_all();
+        sizes.push(house.table().statistics().old_versions);
+    }
+    for (rows, snapshot) in &held {
+        assert_eq!(&seen(&house, snapshot.at()), rows);
+    }
+    assert!(sizes.iter().all(|size| *size <= 4 * KEYS as u64), "{sizes:?} versions of {KEYS} keys");
+    drop(held);
+    house.pass(10_000);
+    (0..4).for_each(|_| house.pass(10_000));
+    let figures = house.table().statistics();
+    assert_eq!(figures.old_versions, 0, "{figures:?}");
+    assert!(house.table().cells() < KEYS as usize / 2, "{} are in memory", house.table().cells());
+    let entries: u64 = house.table().index_entries().map(|(_, entries)| entries).sum();
+    assert_eq!(entries, house.table().len(), "an entry for each row");
 }

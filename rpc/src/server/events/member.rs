@@ -20,7 +20,7 @@ impl Door {
     pub(super) fn watch_member(
         self: &Arc<Door>,
     ) -> Result<impl Stream<Item = Result<WatchMemberResponse, Status>> + Send + use<>, Error> {
-        let place = self.watch_place()?;
+        let place = self.places.watch()?;
         let events = self.node.system_events();
         let (reader, messages) = channel(STREAM_BATCHES_QUEUED);
         let (door, stopped) = (Arc::clone(self), self.stopped());
