@@ -15,6 +15,7 @@ use crate::attempt::{Attempt, Lost, Pause, Step};
 use crate::core::Core;
 use crate::decision::Expected;
 use crate::error::{Error, Result};
+use crate::limits::YIELDS_MAX;
 use crate::operation::{self, Count};
 use crate::options::{Lifetime, Span, TxOptions};
 use crate::runs::Runs;
@@ -24,9 +25,6 @@ use crate::transaction::{told, too_late};
 use crate::wait::Answer;
 
 mod rows;
-
-/// Conflicts with unknown transactions after which a task only lets others run once.
-const YIELDS_MAX: u32 = 8;
 
 /// A transaction that is running in a task. Clones are handles to the same one; once it has ended they answer
 /// [`Error::Ended`]. Dropping the last one releases everything at once.
@@ -118,7 +116,7 @@ async fn breathe(core: &Arc<Core>, runs: &Runs, lost: &Lost) {
     if runs.conflicts() <= YIELDS_MAX {
         return yield_once().await;
     }
-    let until = runs.moment_for_others();
+    let until = Instant::now() + runs.moment_for_others();
     let mut alarm = core.alarms.at(until);
     poll_fn(|context| {
         if Instant::now() >= until {

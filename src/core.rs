@@ -105,6 +105,11 @@ pub(crate) struct Parts {
 }
 
 impl Core {
+    /// Whether it has no other members.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.members.len() == 1
+    }
+
     pub(crate) fn new(parts: Parts) -> Core {
         let Incarnation(life) = parts.me.incarnation;
         let seat = Seat::new(parts.members.len());
@@ -276,10 +281,15 @@ impl Core {
         }
     }
 
+    /// Sleeps until woken by another transaction of this node or until the deadline, as [`Parker::park_until`] says.
+    pub(crate) fn wait(&self, parker: &Parker, until: Instant) -> bool {
+        if self.is_alone() { parker.look_until(until) } else { parker.park_until(until) }
+    }
+
     /// Parks the thread until a transaction is decided here.
     pub(crate) fn wait_for(&self, txn: &Txn, parker: &Parker, until: Instant) -> Result<()> {
         while txn.status.subscribe(parker.waker()) == Status::Pending {
-            if !parker.park_until(until) {
+            if !self.wait(parker, until) {
                 return Err(Error::InDoubt { txid: txn.id });
             }
         }

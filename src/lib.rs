@@ -78,6 +78,7 @@ mod sequence;
 pub mod shape;
 mod snapshot;
 mod space;
+mod spin;
 pub mod status;
 mod survey;
 mod sweep;

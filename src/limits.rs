@@ -18,6 +18,10 @@ pub const RETRIES_DEFAULT: u32 = 10_000;
 /// Conflicts after which a retry locks what it reads.
 pub const OPTIMISTIC_RUNS: u32 = 3;
 
+/// Conflicts with transactions that are not known after which a task, or a thread of a node that is alone, only lets others run
+/// once before it tries again.
+pub const YIELDS_MAX: u32 = 8;
+
 /// Deepest nesting of transactions. Each level is one mark in the write buffer.
 pub const NESTING_MAX: usize = 64;
 
@@ -56,6 +60,12 @@ pub const DRIVE: Duration = Duration::from_micros(100);
 
 /// Most commits that park at once after driving did not help: at worst a commit in a thousand wastes [`DRIVE`].
 pub const DRIVE_SKIPS_MAX: u32 = 1024;
+
+/// How long a thread looks whether another one is done before it parks: what a transaction of one node takes, a few times.
+pub const SPIN: Duration = Duration::from_micros(20);
+
+/// Most waits of a thread that park at once after spinning did not help.
+pub const SPIN_SKIPS_MAX: u32 = 256;
 
 /// First wait before a lost peer is dialled again; doubles up to [`DIAL_WAIT_MAX`].
 pub const DIAL_WAIT_MIN: Duration = Duration::from_millis(20);

@@ -11,10 +11,11 @@ use hypermnesia_store::{Key, TableId, Timestamp, TxId, Txn};
 use crate::attempt::{Attempt, Lost, lost_by};
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::limits::OPTIMISTIC_RUNS;
+use crate::limits::{OPTIMISTIC_RUNS, YIELDS_MAX};
 use crate::options::TxOptions;
 use crate::running;
-use crate::wait::{Answer, Parker, deadline_in};
+use crate::spin::spun;
+use crate::wait::{Answer, Parker, deadline_in, without_blocking_others};
 
 /// How long a caller waits past its deadline for the word of the commit protocol, which comes at the deadline.
 const WORD_GRACE: Duration = Duration::from_secs(2);
@@ -90,12 +91,14 @@ impl Runs {
     }
 
     /// Lets the others finish before the next run of a thread: the one that was in the way, if this node knows it; else for
-    /// nothing at first, then up to a few milliseconds.
+    /// nothing at first, then up to a few milliseconds. On a node that is alone whoever was in the way is done, or is just
+    /// being committed by another thread, which takes less than the shortest sleep.
     pub(crate) fn breathe(&self, lost: &Lost) {
         match self.in_the_way(lost) {
             // In doubt until the deadline: the next run says so.
             Some(txn) => drop(self.core.wait_for(&txn, &Parker::current(), self.deadline)),
-            None => drop(Answer::<()>::new().wait(self.moment_for_others())),
+            None if self.core.is_alone() && self.conflicts <= YIELDS_MAX => std::thread::yield_now(),
+            None => without_blocking_others(|| std::thread::sleep(self.moment_for_others())),
         }
     }
 
@@ -109,13 +112,13 @@ impl Runs {
         }
     }
 
-    /// Until when to wait for others that are not known here. Two that refuse each other (each has read what the other
+    /// How long to wait for others that are not known here. Two that refuse each other (each has read what the other
     /// writes) would go on to do so if both waited alike: those that began one behind the other wait differently long, the
     /// first time some of them not at all.
-    pub(crate) fn moment_for_others(&self) -> Instant {
+    pub(crate) fn moment_for_others(&self) -> Duration {
         let share = (self.first_sequence + u64::from(self.core.me.node.0)) % SHARES;
         let pause = Duration::from_micros((20 << self.conflicts.clamp(1, 8)) / 2 * share);
-        (Instant::now() + pause).min(self.deadline)
+        pause.min(self.deadline.saturating_duration_since(Instant::now()))
     }
 
     /// Conflicts so far.
@@ -148,6 +151,9 @@ impl Runs {
             None => Ok(None),
             Some((id, answer)) => {
                 self.core.drive(&answer);
+                if self.core.is_alone() && !answer.is_given() {
+                    spun(|| answer.is_given());
+                }
                 let reply = answer.wait(self.deadline + WORD_GRACE).unwrap_or(Reply::Unknown);
                 self.judge(id, reply).map(|verdict| verdict.err())
             }

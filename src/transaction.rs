@@ -111,7 +111,7 @@ impl Transaction {
             match step(&mut self.attempt, parker.waker()) {
                 Ok(answer) => return Ok(answer),
                 Err(Pause::Parked(waited_for)) => {
-                    if !parker.park_until(self.attempt.deadline) {
+                    if !self.attempt.core.wait(&parker, self.attempt.deadline) {
                         return Err(too_late(waited_for));
                     }
                 }

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::spin::spun;
+
 /// Wakes one thread, at most once per park.
 struct Bell {
     /// Set by the waker, taken by the sleeper. Acquire/release: what was done before the wake is seen after it.
@@ -62,7 +64,7 @@ impl Parker {
 
     /// Sleeps until woken or until the deadline. False when the deadline has passed. May wake for nothing.
     pub(crate) fn park_until(&self, deadline: Instant) -> bool {
-        if self.bell.rung.swap(false, Ordering::Acquire) {
+        if self.is_rung() {
             return true;
         }
         let now = Instant::now();
@@ -72,10 +74,19 @@ impl Parker {
         without_blocking_others(|| std::thread::park_timeout(deadline - now));
         self.bell.rung.swap(false, Ordering::Acquire) || Instant::now() < deadline
     }
+
+    /// The same for what another thread of this process may do any moment: looks for that before it sleeps.
+    pub(crate) fn look_until(&self, deadline: Instant) -> bool {
+        self.is_rung() || spun(|| self.is_rung()) || self.park_until(deadline)
+    }
+
+    fn is_rung(&self) -> bool {
+        self.bell.rung.load(Ordering::Relaxed) && self.bell.rung.swap(false, Ordering::Acquire)
+    }
 }
 
 /// Runs something that blocks. A worker of a multi-thread runtime hands its other tasks to another worker first.
-fn without_blocking_others<T>(block: impl FnOnce() -> T) -> T {
+pub(crate) fn without_blocking_others<T>(block: impl FnOnce() -> T) -> T {
     use tokio::runtime::{Handle, RuntimeFlavor};
     match Handle::try_current() {
         Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => {
