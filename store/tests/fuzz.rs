@@ -1,8 +1,6 @@
 //! Whatever bytes come in: rows, keys, values, work, definitions and envelopes are refused or whole, nothing panics, and
 //! nothing asks for more memory than the bytes can account for.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use hypermnesia_store::backup::{
@@ -13,35 +11,13 @@ use hypermnesia_store::{
     Body, Key, KeyRange, Row, SchemaVersion, TableDef, TableId, Timestamp, Type, Value, Work, Write, codec,
 };
 
+#[path = "shared/asked.rs"]
+mod asked;
 #[path = "shared/mutation.rs"]
 mod mutation;
 
+use asked::asked;
 use mutation::{Dice, mutated, rounds};
-
-struct Counting;
-
-thread_local! {
-    /// Bytes this thread asked for since it last looked.
-    static ASKED: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: every call is passed on unchanged to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // A thread that is ending has no counter any more; nobody asks it.
-        let _ = ASKED.try_with(|asked| asked.set(asked.get() + layout.size()));
-        // SAFETY: the caller keeps the rules of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the rules of `dealloc`.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Memory that a decoding may ask for, over all its growing: a vector of small things doubles, and a list of a byte each is
 /// a value of some words each. A sequence begins with room for a MiB at most, whatever length it claims; work has four.
@@ -56,12 +32,13 @@ fn fuzz(target: u64, seeds: &[Vec<u8>], decode: impl Fn(&[u8]) -> bool) {
     for _ in rounds(20_000) {
         all += 1;
         let bytes = mutated(&mut dice, seeds);
-        ASKED.set(0);
-        taken += u64::from(decode(&bytes));
-        let asked = ASKED.get();
+        let (is_taken, asked) = asked(|| decode(&bytes));
+        taken += u64::from(is_taken);
         assert!(
-            asked <= most(bytes.len()),
-            "{asked} bytes of memory for {} bytes: {bytes:02x?}",
+            asked.sum <= most(bytes.len()),
+            "{} bytes of memory, {} at once, for {} bytes: {bytes:02x?}",
+            asked.sum,
+            asked.largest,
             bytes.len()
         );
     }

@@ -17,6 +17,8 @@
 //! | `full` | no space on the disc |
 //! | `fuzz` | files changed at random |
 
+#[path = "../shared/asked.rs"]
+mod asked;
 mod backlog;
 mod cuts;
 mod damage;
