@@ -15,9 +15,9 @@ use hypermnesia_store::Kind;
 
 use run::Run;
 
-/// Operations of a table with an index, and of one without; each alone is 10^6 over the three kinds.
-const WITH_INDEX: usize = 340_000;
-const WITHOUT: usize = 340_000;
+/// Operations of a table with an index, and of one without; both together are 10^6 of each kind.
+const WITH_INDEX: usize = 500_000;
+const WITHOUT: usize = 500_000;
 
 /// Goes on for so many operations; says how many counters changed a row in place.
 fn run(kind: Kind, with_index: bool, seed: u64) -> usize {
