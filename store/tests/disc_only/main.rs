@@ -7,6 +7,7 @@
 //! | `moves` | rows that come and go under readers and writers |
 //! | `damage` | rows that were changed, steps and discs that fail |
 //! | `again` | steps that read what the image has had before |
+//! | `room` | what the image takes of the disc, whatever is written over and over |
 
 mod again;
 mod damage;
@@ -15,3 +16,4 @@ mod model;
 mod moves;
 #[path = "../shared/over.rs"]
 mod over;
+mod room;
