@@ -201,7 +201,8 @@ impl Checkpointer {
         self.image = None;
     }
 
-    /// Opens the image again after a failure, to go on where it is. Gives what the step that failed has brought, if it has.
+    /// Opens the image again after a failure, to go on where it is. Reads the whole image, unless it has tables on disc
+    /// alone. Gives what the step that failed has brought, if it has.
     ///
     /// # Errors
     /// `Io`, `Full`, `Corrupt`; may be called again.
@@ -209,9 +210,12 @@ impl Checkpointer {
         self.close();
         let (disc, me) = (Arc::clone(&self.disc), self.progress.me);
         let (image, progress) = self.view.reopen(|| {
-            let Some(image) = Image::find(&*disc)? else {
+            let Some(mut image) = Image::find(&*disc)? else {
                 return Err(DiscError::corrupt(disc.path(IMAGE_NAME), 0, "the image is missing"));
             };
+            if image.tables_alone(me)?.is_empty() {
+                image.check_pages()?;
+            }
             // Memory was told of everything before, but for the step that failed: see below.
             let told = image.state().read_to;
             let (image, progress) = Progress::of(&*disc, image, me, told)?;

@@ -196,8 +196,9 @@ impl Image {
         &self.state
     }
 
-    /// Reads the whole file. Of an image without checksums of blocks nothing is to be trusted unread: pages that say what is
-    /// free carry none of ours then, and a wrong one would have rows overwritten later. What redb can mend it mends.
+    /// Reads the whole file and compares it with redb's own checksums, those of pages that say what is free included: they find
+    /// blocks that were made to look whole, writes that a disc acknowledged and lost, and in an image without checksums of
+    /// blocks what nobody else would. What redb can mend it mends.
     pub(super) fn check_pages(&mut self) -> Result<()> {
         let path = self.path.clone();
         guarded(&path, || {
