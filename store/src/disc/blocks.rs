@@ -18,8 +18,6 @@
 //! before that sync. Whatever a crash does to blocks and checksums behind the last sync, those before it keep both: their
 //! checksums are written again as they are. A block of checksums that is torn is a mixture of two that agree on them.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -28,7 +26,11 @@ use parking_lot::Mutex;
 
 use super::file::File;
 use super::head::{Head, REDB_HEADER_BYTES};
-use super::limits::{CHECKSUM_BLOCKS_KEPT, CHECKSUM_PARTS};
+use super::limits::CHECKSUM_PARTS;
+
+mod checks;
+
+use checks::Checks;
 
 /// Bytes of a block: what redb calls a page.
 pub(super) const BLOCK: u64 = 4096;
@@ -65,27 +67,6 @@ pub(super) struct Blocks {
     head: Mutex<Head>,
     /// By the number of the group, so that those who read in different places seldom wait for each other's disc.
     checks: [Mutex<Checks>; CHECKSUM_PARTS],
-}
-
-/// Blocks of checksums that are kept in memory, by their number among those.
-#[derive(Debug, Default)]
-struct Checks {
-    kept: HashMap<u64, Kept>,
-    /// Counts looks, so that the one that was not looked at for longest goes first.
-    now: u64,
-}
-
-struct Kept {
-    bytes: Box<[u8]>,
-    /// Not in the file as it is here.
-    changed: bool,
-    looked: u64,
-}
-
-impl fmt::Debug for Kept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kept").field("changed", &self.changed).finish_non_exhaustive()
-    }
 }
 
 impl Blocks {
@@ -247,87 +228,9 @@ impl Blocks {
     }
 }
 
-impl Checks {
-    /// What is said of a block. Makes room for its group where that costs no write: whoever reads writes nothing.
-    fn stated(&mut self, file: &dyn File, block: u64) -> io::Result<u32> {
-        let group = block / CHECKS;
-        if !self.kept.contains_key(&group) && self.is_full() && !self.let_go(|kept| !kept.changed) {
-            let mut check = [0; 4];
-            file.read_at(place_of_checks(group) + block % CHECKS * 4, &mut check)?;
-            return Ok(u32::from_le_bytes(check));
-        }
-        Ok(self.of(file, group)?.get(block))
-    }
-
-    /// The checksums of a group, to be changed.
-    fn changing(&mut self, file: &dyn File, group: u64) -> io::Result<&mut Kept> {
-        if !self.kept.contains_key(&group) && self.is_full() && !self.let_go(|kept| !kept.changed) {
-            self.write_changed(file)?;
-            self.let_go(|_| true);
-        }
-        self.of(file, group)
-    }
-
-    fn of(&mut self, file: &dyn File, group: u64) -> io::Result<&mut Kept> {
-        self.now += 1;
-        let kept = match self.kept.entry(group) {
-            Entry::Occupied(kept) => kept.into_mut(),
-            Entry::Vacant(free) => {
-                let mut bytes = vec![0; BLOCK_BYTES].into_boxed_slice();
-                file.read_at(place_of_checks(group), &mut bytes)?;
-                free.insert(Kept { bytes, changed: false, looked: 0 })
-            }
-        };
-        kept.looked = self.now;
-        Ok(kept)
-    }
-
-    fn is_full(&self) -> bool {
-        self.kept.len() >= CHECKSUM_BLOCKS_KEPT / CHECKSUM_PARTS
-    }
-
-    /// Lets the one go that was not looked at for longest, of those that may.
-    fn let_go(&mut self, may: impl Fn(&Kept) -> bool) -> bool {
-        let those = self.kept.iter().filter(|(_, kept)| may(kept));
-        let oldest = those.min_by_key(|(_, kept)| kept.looked).map(|(group, _)| *group);
-        oldest.is_some_and(|group| self.kept.remove(&group).is_some())
-    }
-
-    fn write_changed(&mut self, file: &dyn File) -> io::Result<()> {
-        let mut changed: Vec<_> = self.kept.iter_mut().filter(|(_, kept)| kept.changed).collect();
-        // In the order of the file.
-        changed.sort_unstable_by_key(|(group, _)| **group);
-        changed.into_iter().try_for_each(|(group, kept)| kept.write(file, *group))
-    }
-}
-
-impl Kept {
-    fn get(&self, block: u64) -> u32 {
-        let from = (block % CHECKS) as usize * 4;
-        self.bytes[from..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
-    }
-
-    fn change(&mut self, change: impl FnOnce(&mut [u8])) {
-        change(&mut self.bytes);
-        self.changed = true;
-    }
-
-    fn write(&mut self, file: &dyn File, group: u64) -> io::Result<()> {
-        if self.changed {
-            file.write_at(place_of_checks(group), &self.bytes)?;
-            self.changed = false;
-        }
-        Ok(())
-    }
-}
-
 /// Where a block of what is kept here stands in the file.
 fn place(block: u64) -> u64 {
     (1 + block / CHECKS + 1 + block) * BLOCK
-}
-
-fn place_of_checks(group: u64) -> u64 {
-    (1 + group * (CHECKS + 1)) * BLOCK
 }
 
 /// The checksum of a block that was written; never zero.
@@ -341,7 +244,9 @@ fn check(block: u64, bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::super::file::Disc;
+    use super::super::limits::CHECKSUM_BLOCKS_KEPT;
     use super::super::mem::MemDisc;
+    use super::checks::place_of_checks;
     use super::*;
 
     fn made(disc: &MemDisc) -> Blocks {
