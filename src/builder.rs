@@ -10,6 +10,7 @@ use hypermnesia_store::NodeId;
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::options::DiscOptions;
+use crate::tls::{Names, Tls, TlsFiles, uri};
 
 /// Longest name of a member or a cluster, in bytes.
 const NAME_BYTES_MAX: usize = 128;
@@ -44,6 +45,7 @@ pub struct NodeBuilder {
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) disc: DiscOptions,
     pub(crate) memory_max: u64,
+    pub(crate) tls: Option<TlsFiles>,
 }
 
 /// What was checked.
@@ -56,6 +58,7 @@ pub(crate) struct Plan {
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) disc: DiscOptions,
     pub(crate) memory_max: u64,
+    pub(crate) tls: Option<Tls>,
     /// Bound, when there are peers.
     pub(crate) listener: Option<std::net::TcpListener>,
     pub(crate) address: Option<SocketAddr>,
@@ -130,6 +133,22 @@ impl NodeBuilder {
         self
     }
 
+    /// Speaks with the other members by TLS alone, with certificates from three files in PEM form: those of the authorities that
+    /// are trusted, this member's own (with what stands between it and its authority behind it), and its key. The certificate
+    /// must have `hypermnesia://CLUSTER/NAME` ([`member_uri`](crate::member_uri)) among its subject alternative names and, if it
+    /// has extended key usages, both serverAuth and clientAuth. All members have it, or none. The files are looked at every
+    /// [`TLS_LOOK_EVERY`](crate::limits::TLS_LOOK_EVERY): new ones are used for new connections, and when they are wrong
+    /// the former ones stay in use and it is told as a warning.
+    pub fn tls(
+        mut self,
+        ca: impl Into<PathBuf>,
+        cert: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> NodeBuilder {
+        self.tls = Some(TlsFiles { ca: ca.into(), cert: cert.into(), key: key.into() });
+        self
+    }
+
     /// Starts the node. An embedded one is ready at once; a member serves once all members have met and its tables are
     /// loaded ([`Node::wait_for_tables`]).
     ///
@@ -168,6 +187,7 @@ impl NodeBuilder {
         let Some((_, own)) = members.get(&me) else {
             return Err(Error::Config(format!("node {name:?} is not among the members")));
         };
+        let tls = self.tls.map(|files| load(files, &name, &cluster, &members)).transpose()?;
         let listener = match (members.len(), self.listener) {
             (1, _) => None,
             (_, Some(listener)) => Some(listener),
@@ -177,8 +197,31 @@ impl NodeBuilder {
         let members = members.into_iter().map(|(id, (name, address))| (id, name, address)).collect();
         let (disc, memory_max) = (self.disc, self.memory_max);
         disc.check()?;
-        Ok(Plan { name, cluster, me, members, data_dir: self.data_dir, disc, memory_max, listener, address })
+        Ok(Plan {
+            name,
+            cluster,
+            me,
+            members,
+            data_dir: self.data_dir,
+            disc,
+            memory_max,
+            tls,
+            listener,
+            address,
+        })
     }
+}
+
+fn load(
+    files: TlsFiles,
+    name: &str,
+    cluster: &str,
+    members: &BTreeMap<NodeId, (String, String)>,
+) -> Result<Tls> {
+    let members = members.values().map(|(member, _)| uri(cluster, member)).collect();
+    let (tls, warnings) = Tls::load(files, Names { own: uri(cluster, name), members })?;
+    warnings.iter().for_each(|warning| tracing::warn!(node = %name, "{warning}"));
+    Ok(tls)
 }
 
 fn check_name(what: &str, name: &str) -> Result<()> {

@@ -28,6 +28,7 @@ use crate::lockers::Lockers;
 use crate::peer::Peers;
 use crate::sequence::Sequences;
 use crate::sweep::Sweep;
+use crate::tls::Tls;
 use crate::unique::UniqueIds;
 use crate::wait::{Alarms, Answer, Parker, deadline_in};
 
@@ -68,6 +69,8 @@ pub(crate) struct Core {
     pub(crate) store: Arc<Store>,
     pub(crate) replica: Replica,
     pub(crate) peers: Peers,
+    /// How connections with the others are secured, if they are.
+    pub(crate) tls: Option<Tls>,
     pub(crate) disc: Option<Disc>,
     pub(crate) alarms: Alarms,
     pub(crate) seat: Seat,
@@ -101,6 +104,7 @@ pub(crate) struct Parts {
     pub(crate) replica: Replica,
     pub(crate) me: Peer,
     pub(crate) peers: Peers,
+    pub(crate) tls: Option<Tls>,
     pub(crate) disc: Option<Disc>,
 }
 
@@ -123,6 +127,7 @@ impl Core {
             store: parts.store,
             replica: parts.replica,
             peers: parts.peers,
+            tls: parts.tls,
             disc: parts.disc,
             alarms: Alarms::default(),
             seat,

@@ -93,8 +93,33 @@ pub const ACKNOWLEDGE_EVERY: u64 = 64;
 /// How often the same reason to refuse a connection is told: who is refused comes back twice a second.
 pub const REFUSAL_TOLD_EVERY: Duration = Duration::from_secs(30);
 
-/// Connections that have not said hello yet, at most; more are closed at once.
+/// Different reasons that are told within [`REFUSAL_TOLD_EVERY`]: strangers can make up as many as they like.
+pub const REFUSALS_TOLD_MAX: usize = 16;
+
+/// Connections that have not said hello yet, at most. For one more the oldest one goes, of the address that has most: with TLS each
+/// holds 100 KB or so at worst.
 pub const STRANGERS_MAX: usize = 64;
+
+/// How long a connection that is refused is kept, so that the other end can read why.
+pub const PARTING: Duration = Duration::from_millis(500);
+
+/// Bytes that are taken from it meanwhile.
+pub const PARTING_BYTES: usize = 256 * 1024;
+
+/// Bytes that TLS may hold sealed when a socket is full, and that are sealed in one go: 30 us or so.
+pub const SEALED_BYTES: usize = 64 * 1024;
+
+/// How often the files of certificates are looked at. A change is taken at the second look that finds it.
+pub const TLS_LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Longest file of certificates or a key.
+pub const TLS_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// How long before its end the end of a member's own certificate is told.
+pub const TLS_END_TOLD_BEFORE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How often it is told.
+pub const TLS_END_TOLD_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Bytes of full log segments after which they go into the image, when nobody says otherwise: read again in a second.
 pub const CHECKPOINT_BYTES: u64 = 64 << 20;

@@ -2,14 +2,23 @@
 //! on numbered streams between two lives (`hypermnesia_replication::stream`), so a connection that breaks and comes back
 //! loses and doubles nothing; acknowledgements ride on whatever goes the other way.
 //!
+//! With TLS the handshake comes before the hello (see `handshake`), and every byte behind it goes through it on its way between
+//! frames and socket (see `wire`). Which member is at the other end is what its certificate and its hello both say.
+//!
 //! A frame is written by whoever has it, straight to the socket; only what the socket does not take is left to the I/O
 //! thread. Messages are handled by the I/O thread in place, as they are cut out of the bytes that came in.
 
 mod door;
 mod frame;
+mod handshake;
 mod hello;
 mod link;
 mod reader;
+mod refusals;
+#[cfg(test)]
+mod secured;
+mod strangers;
+mod wire;
 
 use std::sync::Arc;
 

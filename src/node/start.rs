@@ -62,7 +62,7 @@ impl Node {
             durable: disc.is_some(),
         };
         let replica = Replica::new(config, Arc::clone(&store), recovered(replayed));
-        let Plan { name, cluster, members, listener, address, .. } = plan;
+        let Plan { name, cluster, members, listener, address, tls, .. } = plan;
         let core = Arc::new(Core::new(Parts {
             name,
             cluster,
@@ -72,6 +72,7 @@ impl Node {
             store,
             replica,
             me,
+            tls,
             disc,
         }));
         if core.disc.as_ref().is_some_and(Disc::lacks_space) {

@@ -2,25 +2,27 @@
 //! place (see `reader`); what follows from all frames of one read is written once behind them.
 
 use std::io::{Error as IoError, ErrorKind, Result as IoResult};
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use hypermnesia_replication::Peer;
-use parking_lot::Mutex;
-use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::Link;
-use super::frame::{self, HEADER_BYTES};
+use super::frame;
+use super::handshake::{self, in_words, is_tls, plain_word, refuse};
 use super::hello::{HELLO_BYTES_MAX, Hello, Listener, Refused};
 use super::reader::Reader;
+use super::refusals::Refusals;
+use super::strangers::Strangers;
+use super::wire::Wire;
 use crate::core::{Core, wall_ms};
 use crate::life::spawn;
-use crate::limits::{DIAL_WAIT_MAX, DIAL_WAIT_MIN, HELLO_WAIT_MAX, REFUSAL_TOLD_EVERY, STRANGERS_MAX, TICK};
+use crate::limits::{DIAL_WAIT_MAX, DIAL_WAIT_MIN, HELLO_WAIT_MAX, TICK, TLS_LOOK_EVERY};
+use crate::tls::{self, Look};
 
 /// Runs all connections and timers of a node until it is closed.
 pub(crate) async fn run(core: Arc<Core>, listener: Option<TcpListener>) {
@@ -28,6 +30,9 @@ pub(crate) async fn run(core: Arc<Core>, listener: Option<TcpListener>) {
         spawn(&core, listen(Arc::clone(&core), listener));
     }
     spawn(&core, write_left(Arc::clone(&core)));
+    if core.tls.is_some() {
+        spawn(&core, look_at_certificates(Arc::clone(&core)));
+    }
     for link in core.peers.links() {
         spawn(&core, write_rest(Arc::clone(&core), Arc::clone(link)));
         // The lower id dials, so there is one connection per pair.
@@ -62,8 +67,8 @@ fn look_after(core: &Core, now: Instant) {
 async fn write_rest(core: Arc<Core>, link: Arc<Link>) {
     while !core.is_closed() {
         link.full.notified().await;
-        while let Some(socket) = link.write_on() {
-            if socket.writable().await.is_err() {
+        while let Some(wire) = link.write_on() {
+            if wire.writable().await.is_err() {
                 break;
             }
         }
@@ -80,80 +85,80 @@ async fn write_left(core: Arc<Core>) {
 }
 
 async fn listen(core: Arc<Core>, listener: TcpListener) {
-    let strangers = Arc::new(AtomicUsize::new(0));
-    let refusals = Arc::new(Refusals::default());
+    let door = Arc::new(Door::default());
     while !core.is_closed() {
         let Ok((socket, from)) = listener.accept().await else {
             sleep(DIAL_WAIT_MIN).await;
             continue;
         };
-        if strangers.fetch_add(1, Ordering::Relaxed) >= STRANGERS_MAX {
-            strangers.fetch_sub(1, Ordering::Relaxed);
-            continue;
-        }
-        let (node, strangers, refusals) = (Arc::clone(&core), Arc::clone(&strangers), Arc::clone(&refusals));
+        let place = door.strangers.enter(from);
+        let (node, door) = (Arc::clone(&core), Arc::clone(&door));
         spawn(&core, async move {
             let core = node;
-            let greeted = timeout(HELLO_WAIT_MAX, greet(&core, socket)).await;
-            strangers.fetch_sub(1, Ordering::Relaxed);
+            let greeted = tokio::select! {
+                greeted = timeout(HELLO_WAIT_MAX, greet(&core, &door, socket)) => greeted,
+                () = place.shown_out() => return,
+            };
+            drop(place);
             match greeted {
-                Ok(Ok((link, socket, peer, connection))) => {
-                    read(&core, &link, &socket, peer, connection).await
-                }
-                Ok(Err(error)) => refusals.tell(&core, from, error.to_string()),
-                Err(_) => refusals.tell(&core, from, "it did not say hello".to_owned()),
+                Ok(Ok(met)) => read(&core, met).await,
+                Ok(Err(error)) => door.refusals.tell(&core, from, error.to_string()),
+                Err(_) => door.refusals.tell(&core, from, "it did not say hello".to_owned()),
             }
         });
     }
 }
 
-/// What was told last about connections that were refused.
-#[derive(Default)]
-struct Refusals {
-    /// Held for a look.
-    last: Mutex<Option<(String, Instant)>>,
+/// What all that come have in common.
+struct Door {
+    strangers: Arc<Strangers>,
+    refusals: Refusals,
+    /// One, for steps of handshakes.
+    turns: Semaphore,
 }
 
-impl Refusals {
-    fn tell(&self, core: &Core, from: SocketAddr, why: String) {
-        if self.is_news(&why, Instant::now()) {
-            tracing::warn!(node = %core.name, %from, %why, "a connection was refused");
-        } else {
-            tracing::debug!(node = %core.name, %from, %why, "a connection was refused again");
-        }
+impl Default for Door {
+    fn default() -> Door {
+        Door { strangers: Arc::default(), refusals: Refusals::default(), turns: Semaphore::new(1) }
     }
+}
 
-    fn is_news(&self, why: &str, now: Instant) -> bool {
-        let mut last = self.last.lock();
-        let again = last.as_ref().is_some_and(|(told, at)| told == why && now - *at < REFUSAL_TOLD_EVERY);
-        if !again {
-            *last = Some((why.to_owned(), now));
-        }
-        !again
-    }
+/// A connection on which both have said hello.
+struct Met {
+    link: Arc<Link>,
+    wire: Arc<Wire>,
+    peer: Peer,
+    /// Its number at the link.
+    connection: u64,
+    /// What came behind the hello.
+    rest: BytesMut,
 }
 
 /// Hears the hello of who dialled, and answers it.
-async fn greet(core: &Core, mut socket: TcpStream) -> IoResult<(Arc<Link>, Arc<TcpStream>, Peer, u64)> {
-    socket.set_nodelay(true)?;
-    let hello = hear(&mut socket).await?;
+async fn greet(core: &Core, door: &Door, socket: TcpStream) -> IoResult<Met> {
+    let (wire, mut rest) = handshake::accepted(core, socket, &door.turns).await?;
+    let hello = hear(&wire, &mut rest).await?;
     let link = core.peers.link(hello.node).filter(|_| hello.node < core.me.node);
     let link = Arc::clone(link.ok_or_else(|| refuse(Refused::Member(hello.node)))?);
+    vouch(core, &wire, &link.name)?;
     // Answered before it is judged: who is refused finds the same reason in our hello.
-    say(core, &link, &socket).await?;
+    say(core, &link, &wire).await?;
     check(core, &link, &hello)?;
-    take_up(core, link, socket, &hello)
+    take_up(core, link, wire, &hello, rest)
 }
 
 async fn dial(core: Arc<Core>, link: Arc<Link>) {
     let mut wait = DIAL_WAIT_MIN;
     while !core.is_closed() {
         match timeout(HELLO_WAIT_MAX, meet(&core, &link)).await {
-            Ok(Ok((socket, peer, connection))) => {
+            Ok(Ok(met)) => {
                 wait = DIAL_WAIT_MIN;
-                read(&core, &link, &socket, peer, connection).await;
+                read(&core, met).await;
             }
             Ok(Err(error)) => {
+                if error.get_ref().is_some_and(|inner| inner.is::<Refused>()) {
+                    told(&core, &link, &error.to_string());
+                }
                 tracing::debug!(node = %core.name, member = %link.name, %error, "no connection")
             }
             Err(_) => tracing::debug!(node = %core.name, member = %link.name, "no answer"),
@@ -164,17 +169,35 @@ async fn dial(core: Arc<Core>, link: Arc<Link>) {
 }
 
 /// Dials, says hello and hears the answer.
-async fn meet(core: &Core, link: &Arc<Link>) -> IoResult<(Arc<TcpStream>, Peer, u64)> {
-    let mut socket = TcpStream::connect(&link.address).await?;
-    socket.set_nodelay(true)?;
-    say(core, link, &socket).await?;
-    let hello = hear(&mut socket).await?;
+async fn meet(core: &Core, link: &Arc<Link>) -> IoResult<Met> {
+    let socket = TcpStream::connect(&link.address).await?;
+    let (wire, mut rest) = handshake::dialled(core, socket).await?;
+    // Who refuses our certificate says so where its hello would be, also when it takes ours no more.
+    let said = say(core, link, &wire).await;
+    let hello = hear(&wire, &mut rest).await?;
+    said?;
     if hello.node != link.node {
         return Err(refuse(Refused::Member(hello.node)));
     }
+    vouch(core, &wire, &link.name)?;
     check(core, link, &hello)?;
-    let (_, socket, peer, connection) = take_up(core, Arc::clone(link), socket, &hello)?;
-    Ok((socket, peer, connection))
+    take_up(core, Arc::clone(link), wire, &hello, rest)
+}
+
+/// Whether the certificate of the other end is that of the member that it says it is.
+fn vouch(core: &Core, wire: &Wire, member: &str) -> IoResult<()> {
+    let claims = tls::uri(&core.cluster, member);
+    if core.tls.is_none() || wire.names().contains(&claims) {
+        return Ok(());
+    }
+    Err(refuse(Refused::Another { certificate: wire.names().join(" and "), claims }))
+}
+
+/// Notes why there is no connection, and tells it when that is news.
+fn told(core: &Core, link: &Link, why: &str) {
+    if link.note_trouble(Some(why.to_owned())) {
+        tracing::warn!(node = %core.name, member = %link.name, %why, "no connection");
+    }
 }
 
 /// Judges a hello. A node that learns that it was replaced stops: others have agreed without it, and it would go on
@@ -183,38 +206,27 @@ fn check(core: &Core, link: &Link, hello: &Hello) -> IoResult<()> {
     let here =
         Listener { cluster: &core.cluster, members: core.fingerprint, me: core.me, wall_ms: wall_ms() };
     let Err(why) = hello.check(&here) else { return Ok(()) };
-    if link.note_trouble(Some(why.to_string())) {
-        tracing::warn!(node = %core.name, member = %link.name, %why, "no connection");
-    }
+    told(core, link, &why.to_string());
     if why == Refused::Replaced {
         core.fail(crate::Error::Replaced { name: core.name.clone() });
     }
     Err(refuse(why))
 }
 
-fn take_up(
-    core: &Core,
-    link: Arc<Link>,
-    socket: TcpStream,
-    hello: &Hello,
-) -> IoResult<(Arc<Link>, Arc<TcpStream>, Peer, u64)> {
-    let socket = Arc::new(socket);
+fn take_up(core: &Core, link: Arc<Link>, wire: Wire, hello: &Hello, rest: BytesMut) -> IoResult<Met> {
+    let wire = Arc::new(wire);
     let known = hello.known.filter(|(life, _)| *life == core.me.incarnation);
     let taken = known.map_or(0, |(_, taken)| taken);
-    let connection = link.connect(Arc::clone(&socket), hello.incarnation, taken).map_err(refuse)?;
+    let connection = link.connect(Arc::clone(&wire), hello.incarnation, taken).map_err(refuse)?;
     let peer = Peer { node: hello.node, incarnation: hello.incarnation };
     tracing::info!(node = %core.name, member = %link.name, incarnation = %peer.incarnation, "connected");
     link.note_trouble(None);
     core.on_connected(peer);
     link.flush();
-    Ok((link, socket, peer, connection))
+    Ok(Met { link, wire, peer, connection, rest })
 }
 
-fn refuse(why: Refused) -> IoError {
-    IoError::new(ErrorKind::InvalidData, why)
-}
-
-async fn say(core: &Core, link: &Link, socket: &TcpStream) -> IoResult<()> {
+async fn say(core: &Core, link: &Link, wire: &Wire) -> IoResult<()> {
     let hello = Hello {
         cluster: core.cluster.clone(),
         members: core.fingerprint,
@@ -225,70 +237,92 @@ async fn say(core: &Core, link: &Link, socket: &TcpStream) -> IoResult<()> {
     };
     let mut bytes = BytesMut::new();
     frame::put(&mut bytes, 0, 0, &hello.encode());
-    let mut left = &bytes[..];
-    while !left.is_empty() {
-        socket.writable().await?;
-        match socket.try_write(left) {
-            Ok(written) => left = &left[written..],
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+    // With nothing left of it, once more: for what TLS still holds.
+    loop {
+        match wire.write(&bytes) {
+            Ok(0) if bytes.is_empty() => return Ok(()),
+            Ok(written) => bytes.advance(written),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => wire.writable().await?,
             Err(error) => return Err(error),
         }
     }
-    Ok(())
 }
 
-/// Reads exactly one frame, so that nothing of the stream behind it is lost.
-async fn hear(socket: &mut TcpStream) -> IoResult<Hello> {
-    let mut header = [0; HEADER_BYTES];
-    socket.read_exact(&mut header).await?;
-    let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
-    if length > HELLO_BYTES_MAX {
-        return Err(refuse(Refused::Stranger));
+/// Reads until there is a hello. What came behind it is left in `bytes`.
+async fn hear(wire: &Wire, bytes: &mut BytesMut) -> IoResult<Hello> {
+    loop {
+        if !wire.is_sealed() && is_tls(bytes) {
+            // Who speaks TLS sees by this that we do not.
+            drop(wire.write(&plain_word()));
+            wire.part().await;
+            return Err(refuse(Refused::SpeaksTls));
+        }
+        if let [a, b, c, d, ..] = **bytes
+            && u32::from_le_bytes([a, b, c, d]) as usize > HELLO_BYTES_MAX
+        {
+            return Err(refuse(Refused::Stranger));
+        }
+        if let Some(frame) = frame::cut(bytes).map_err(|_| refuse(Refused::Stranger))? {
+            return Hello::decode(&frame.payload).map_err(refuse);
+        }
+        wire.readable().await?;
+        match wire.sip(bytes).map_err(in_words) {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+            _ => {}
+        }
     }
-    let mut bytes = BytesMut::zeroed(HEADER_BYTES + length);
-    bytes[..HEADER_BYTES].copy_from_slice(&header);
-    socket.read_exact(&mut bytes[HEADER_BYTES..]).await?;
-    let frame = frame::cut(&mut bytes).map_err(|_| refuse(Refused::Stranger))?;
-    let frame = frame.ok_or_else(|| refuse(Refused::Stranger))?;
-    Hello::decode(&frame.payload).map_err(refuse)
 }
 
 /// Reads until the connection ends, for whatever reason, and says so.
-async fn read(core: &Arc<Core>, link: &Link, socket: &Arc<TcpStream>, peer: Peer, connection: u64) {
-    link.begin_reading(Reader::new(Arc::clone(socket), peer, connection));
-    let why = loop {
-        let ended = link.ended.notified();
-        if !link.is_present(connection) {
-            break IoError::other("it was replaced or closed");
-        }
-        let ready = tokio::select! {
-            ready = socket.readable() => ready,
-            () = ended => continue,
-        };
-        match ready.and_then(|()| link.read(core, connection)) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => break error,
-        }
+async fn read(core: &Arc<Core>, met: Met) {
+    let Met { link, wire, peer, connection, rest } = met;
+    let begun = link.begin_reading(core, Reader::new(Arc::clone(&wire), peer, connection, rest));
+    let why = match begun {
+        Ok(()) => read_on(core, &link, &wire, connection).await,
+        Err(error) => error,
     };
+    let why = in_words(why);
     if link.disconnect(connection) && !core.is_closed() {
         tracing::info!(node = %core.name, member = %link.name, %why, "disconnected");
         core.on_disconnected(peer);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+async fn read_on(core: &Core, link: &Link, wire: &Wire, connection: u64) -> IoError {
+    loop {
+        let ended = link.ended.notified();
+        if !link.is_present(connection) {
+            return IoError::other("it was replaced or closed");
+        }
+        let ready = tokio::select! {
+            ready = wire.readable() => ready,
+            () = ended => continue,
+        };
+        match ready.and_then(|()| link.read(core, connection)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return error,
+        }
+    }
+}
 
-    #[test]
-    fn a_refusal_is_told_once_in_a_while() {
-        // Aim: who is refused twice a second does not fill the log, and nothing new is kept quiet. Method: the same reason
-        // again, another one, the same one later.
-        let (refusals, now) = (Refusals::default(), Instant::now());
-        assert!(refusals.is_news("another cluster", now));
-        assert!(!refusals.is_news("another cluster", now));
-        assert!(refusals.is_news("another protocol", now));
-        assert!(refusals.is_news("another protocol", now + REFUSAL_TOLD_EVERY));
+/// Looks at the files of this member's certificates now and then. On a thread beside this one: a disc may hang.
+async fn look_at_certificates(core: Arc<Core>) {
+    while !core.is_closed() {
+        sleep(TLS_LOOK_EVERY).await;
+        let node = Arc::clone(&core);
+        let look = move || node.tls.as_ref().map_or(Look::Same, |tls| tls.look(SystemTime::now()));
+        let Ok(found) = tokio::task::spawn_blocking(look).await else { continue };
+        match found {
+            Look::Same => {}
+            Look::Taken(warnings) => {
+                tracing::info!(node = %core.name, "new certificates are used for new connections");
+                warnings.iter().for_each(|warning| tracing::warn!(node = %core.name, "{warning}"));
+            }
+            Look::Refused(why) => {
+                tracing::warn!(node = %core.name, %why, "new certificates cannot be used, the former ones stay in use");
+            }
+            Look::Ends(what) => tracing::warn!(node = %core.name, "{what}"),
+        }
     }
 }

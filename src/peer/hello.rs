@@ -38,6 +38,20 @@ pub(crate) enum Refused {
     Version(u32),
     #[error("its hello cannot be read: {0}")]
     Unreadable(String),
+    #[error(
+        "it speaks TLS, and this member was started without: start this one with --tls-ca, --tls-cert and --tls-key, or all \
+         without"
+    )]
+    SpeaksTls,
+    #[error(
+        "it does not speak TLS, and this member was started with it: start that one with --tls-ca, --tls-cert and --tls-key, \
+         or all without"
+    )]
+    SpeaksPlain,
+    #[error("{0}")]
+    Tls(String),
+    #[error("its certificate is for {certificate}, and it says that it is {claims}")]
+    Another { certificate: String, claims: String },
     #[error("it belongs to cluster {0:?}")]
     Cluster(String),
     #[error("it calls itself {0}, who is not a member we expect here")]

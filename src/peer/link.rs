@@ -9,12 +9,12 @@ use bytes::{Buf, Bytes, BytesMut};
 use hypermnesia_replication::{Arrival, Inbox, Outbox, Peer};
 use hypermnesia_store::{Incarnation, NodeId};
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::frame;
 use super::hello::Refused;
 use super::reader::Reader;
+use super::wire::Wire;
 use crate::core::Core;
 use crate::limits::{ACKNOWLEDGE_EVERY, HEARTBEAT, SILENCE_MAX};
 
@@ -49,7 +49,7 @@ struct State {
     taken: u64,
     /// What goes to the socket next.
     ready: BytesMut,
-    socket: Option<Arc<TcpStream>>,
+    wire: Option<Arc<Wire>>,
     /// Counts connections, so that an old one's end is told from the present one's.
     connection: u64,
     /// The last number that went out as an acknowledgement.
@@ -91,9 +91,9 @@ impl Link {
         self.trouble.lock().clone()
     }
 
-    /// A connection was taken into use and is to be read.
-    pub(crate) fn begin_reading(&self, reader: Reader) {
-        *self.reader.lock() = Some(reader);
+    /// A connection was taken into use and is to be read. Handles what came with its hello.
+    pub(crate) fn begin_reading(&self, core: &Core, reader: Reader) -> IoResult<()> {
+        self.reader.lock().insert(reader).begin(core, self)
     }
 
     /// Reads and handles what the socket has, for the I/O thread.
@@ -137,12 +137,7 @@ impl Link {
 
     /// Takes a connection into use that has exchanged hellos. `taken` is what that life has taken of our stream, if it knew
     /// this life of ours. Returns the number of the connection.
-    pub(crate) fn connect(
-        &self,
-        socket: Arc<TcpStream>,
-        life: Incarnation,
-        taken: u64,
-    ) -> Result<u64, Refused> {
+    pub(crate) fn connect(&self, wire: Arc<Wire>, life: Incarnation, taken: u64) -> Result<u64, Refused> {
         let mut state = self.state.lock();
         if state.closed || state.life > Some(life) {
             return Err(Refused::Older);
@@ -157,7 +152,7 @@ impl Link {
         state.taken = taken;
         state.ready.clear();
         state.acknowledged = state.inbox.taken();
-        state.socket = Some(socket);
+        state.wire = Some(wire);
         state.connection += 1;
         state.last_heard = Some(Instant::now());
         self.ended.notify_waiters();
@@ -167,9 +162,9 @@ impl Link {
     /// Ends that connection if it is still the present one; true if it was.
     pub(crate) fn disconnect(&self, connection: u64) -> bool {
         let mut state = self.state.lock();
-        let present = state.connection == connection && state.socket.is_some();
+        let present = state.connection == connection && state.wire.is_some();
         if present {
-            state.socket = None;
+            state.wire = None;
             state.ready.clear();
             self.ended.notify_waiters();
         }
@@ -179,14 +174,14 @@ impl Link {
     /// Whether that connection is still in use.
     pub(crate) fn is_present(&self, connection: u64) -> bool {
         let state = self.state.lock();
-        state.connection == connection && state.socket.is_some() && state.silenced != connection
+        state.connection == connection && state.wire.is_some() && state.silenced != connection
     }
 
     /// No connection any more, for good.
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
-        state.socket = None;
+        state.wire = None;
         self.ended.notify_waiters();
         self.full.notify_waiters();
     }
@@ -201,13 +196,13 @@ impl Link {
         if state.outbox.push(payload, bytes).is_err() {
             state.overflowed = true;
         }
-        state.socket.is_some()
+        state.wire.is_some()
     }
 
     /// Whether something is queued that was not yet put out.
     pub(crate) fn has_unsent(&self) -> bool {
         let state = self.state.lock();
-        state.socket.is_some() && state.taken < state.outbox.last()
+        state.wire.is_some() && state.taken < state.outbox.last()
     }
 
     /// Writes as much as the socket takes.
@@ -220,16 +215,16 @@ impl Link {
     }
 
     /// As [`Link::flush`], for the I/O thread: whether everything was written, and to which socket the rest goes.
-    pub(crate) fn write_on(&self) -> Option<Arc<TcpStream>> {
+    pub(crate) fn write_on(&self) -> Option<Arc<Wire>> {
         let mut state = self.state.lock();
-        if state.write() { None } else { state.socket.clone() }
+        if state.write() { None } else { state.wire.clone() }
     }
 
     /// A frame came in on that connection. `Next` counts it as taken; `None` when the connection is no longer the present
     /// one, whose stream this frame has nothing to do with.
     pub(crate) fn arrive(&self, connection: u64, number: u64, acknowledged: u64) -> Option<Arrival> {
         let mut state = self.state.lock();
-        if state.connection != connection || state.socket.is_none() || state.silenced == connection {
+        if state.connection != connection || state.wire.is_none() || state.silenced == connection {
             return None;
         }
         state.last_heard = Some(Instant::now());
@@ -240,7 +235,7 @@ impl Link {
     /// Sends an acknowledgement if much was taken since the last one went out, or a heartbeat if nothing went out for long.
     pub(crate) fn keep_alive(&self, now: Instant) {
         let mut state = self.state.lock();
-        if state.socket.is_none() {
+        if state.wire.is_none() {
             return;
         }
         let taken = state.inbox.taken();
@@ -259,7 +254,7 @@ impl Link {
     pub(crate) fn drop_if_silent(&self, now: Instant) {
         let mut state = self.state.lock();
         let silent = state.last_heard.is_some_and(|at| now.saturating_duration_since(at) >= SILENCE_MAX);
-        if silent && state.socket.is_some() {
+        if silent && state.wire.is_some() {
             state.silenced = state.connection;
             self.ended.notify_waiters();
         }
@@ -288,13 +283,11 @@ impl Link {
 impl State {
     /// False when the socket is full. An error is left for the reader, who sees it too.
     fn write(&mut self) -> bool {
-        let Some(socket) = self.socket.clone() else { return true };
+        let Some(wire) = self.wire.clone() else { return true };
         loop {
             self.fill();
-            if self.ready.is_empty() {
-                return true;
-            }
-            match socket.try_write(&self.ready) {
+            match wire.write(&self.ready) {
+                Ok(0) if self.ready.is_empty() => return true,
                 Ok(written) => {
                     self.ready.advance(written);
                     self.last_wrote = Some(Instant::now());

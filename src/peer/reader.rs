@@ -2,35 +2,33 @@
 //! cuts and handles; that is the I/O thread, and at times a thread that waits for its own commit (see `drive`). Frames are
 //! handled under the reader's lock, so in their order whoever reads.
 
-use std::io::{Error as IoError, ErrorKind, Read, Result as IoResult};
+use std::io::{Error as IoError, ErrorKind, Result as IoResult};
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use hypermnesia_replication::{Arrival, Message, Peer};
 use hypermnesia_store::{codec, limits::MESSAGE_BYTES_MAX};
-use socket2::SockRef;
-use tokio::net::TcpStream;
 
 use super::Link;
 use super::frame;
+use super::wire::Wire;
 use crate::carry::Carry;
 use crate::core::Core;
-use crate::limits::{GLANCE_BYTES, READ_CHUNK_BYTES};
 
 /// One connection as its reader knows it.
 pub(crate) struct Reader {
-    socket: Arc<TcpStream>,
+    wire: Arc<Wire>,
     peer: Peer,
     connection: u64,
     bytes: BytesMut,
-    /// Where a glance reads to; made at the first one.
-    glanced: Box<[u8]>,
+    /// Where a glance reads to, and with TLS everything; made at the first read.
+    raw: Box<[u8]>,
 }
 
 impl Reader {
-    pub(crate) fn new(socket: Arc<TcpStream>, peer: Peer, connection: u64) -> Reader {
-        let bytes = BytesMut::with_capacity(READ_CHUNK_BYTES);
-        Reader { socket, peer, connection, bytes, glanced: Box::default() }
+    /// `bytes` are those that came behind the hello.
+    pub(crate) fn new(wire: Arc<Wire>, peer: Peer, connection: u64, bytes: BytesMut) -> Reader {
+        Reader { wire, peer, connection, bytes, raw: Box::default() }
     }
 
     /// The connection's number.
@@ -40,21 +38,21 @@ impl Reader {
 
     /// Reads once and handles every whole frame. For the I/O thread, after the socket said that there is something.
     pub(crate) fn take(&mut self, core: &Core, link: &Link) -> IoResult<()> {
-        self.bytes.reserve(READ_CHUNK_BYTES);
-        if self.socket.try_read_buf(&mut self.bytes)? == 0 {
-            return Err(ErrorKind::UnexpectedEof.into());
-        }
-        self.handle(core, link)
+        let taken = self.wire.take(&mut self.raw, &mut self.bytes);
+        // What came before an end, or before what cannot be opened, is whole.
+        self.handle(core, link)?;
+        taken
     }
 
     /// Reads what is there, if anything, whatever the I/O thread knows of it. The end of a connection is left to that
     /// thread, which finds the same.
     pub(crate) fn glance(&mut self, core: &Core, link: &Link) -> IoResult<()> {
-        if self.glanced.is_empty() {
-            self.glanced = vec![0; GLANCE_BYTES].into();
-        }
-        let taken = (&*SockRef::from(&*self.socket)).read(&mut self.glanced)?;
-        self.bytes.extend_from_slice(&self.glanced[..taken]);
+        self.wire.glance(&mut self.raw, &mut self.bytes)?;
+        self.handle(core, link)
+    }
+
+    /// Handles the frames that came with the hello.
+    pub(crate) fn begin(&mut self, core: &Core, link: &Link) -> IoResult<()> {
         self.handle(core, link)
     }
 

@@ -3,6 +3,8 @@
 mod agree;
 mod backups;
 mod bounds;
+#[path = "../shared/certificates.rs"]
+mod certificates;
 mod disc;
 mod disc_only;
 mod evolution;
@@ -14,6 +16,9 @@ mod local;
 mod loopback;
 mod old_copy;
 mod sequences;
+mod tls;
 mod trio;
 #[path = "../shared/until.rs"]
 mod until;
+#[path = "../shared/warnings.rs"]
+mod warnings;
