@@ -132,9 +132,8 @@ fn add_to(path: &Path, text: &str) {
 fn two_good_ones_meet() {
     // Aim: what is refused below is refused for what is wrong with it. Method: nothing is wrong.
     let case = Case::new("good");
-    for node in case.start(case.good(&case.dials), case.good(&case.listens)) {
-        node.wait_for_members(Duration::from_secs(30)).expect("they meet");
-    }
+    let nodes = case.start(case.good(&case.dials), case.good(&case.listens));
+    nodes.iter().for_each(|node| node.wait_for_members(Duration::from_secs(30)).expect("they meet"));
 }
 
 #[test]
