@@ -7,8 +7,8 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 
 use crate::bench::member;
 use crate::command::{
-    backup, bench, check, demo, dev, exec, export, import, order, query, restore, rows, select, sequence,
-    serve, status, table, watch,
+    backup, bench, cert, check, demo, dev, exec, export, import, order, query, restore, rows, select,
+    sequence, serve, status, table, watch,
 };
 use crate::output::Format;
 
@@ -107,6 +107,9 @@ fn command() -> clap::Command {
     // These print, and ask no member.
     let alone =
         |own: clap::Command| own.args(shared.iter().map(|arg| arg.clone().hide(arg.get_id() != "format")));
+    command = command.mut_subcommand("cert", |cert| {
+        hidden(cert.mut_subcommand("ca", hidden).mut_subcommand("member", hidden))
+    });
     command = command.mut_subcommand("check", alone);
     command = command.mut_subcommand("backup", |backup| {
         backup.mut_subcommand("show", alone).mut_subcommand("merge", alone)
@@ -196,6 +199,9 @@ pub(crate) enum Command {
     Demo(demo::DemoArgs),
     /// Run one member in the foreground.
     Serve(serve::ServeArgs),
+    /// Make an authority and certificates for TLS between members.
+    #[command(subcommand)]
+    Cert(cert::CertCommand),
     /// Run a cluster on this machine, in the foreground.
     Dev(dev::DevArgs),
     /// Read every row in the image of a data directory that nobody serves, its log and its identity, and say what is damaged.
@@ -290,7 +296,7 @@ mod tests {
             restore.find("--no-sequences") < restore.find("--addr"),
             "its own options come first: {restore}"
         );
-        for own in ["serve", "dev", "demo"] {
+        for own in ["serve", "dev", "demo", "cert"] {
             for option in ["--addr", "--timeout", "--format"] {
                 assert!(!help(own).contains(option), "{own} {option}");
             }

@@ -11,6 +11,8 @@ use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 
+use crate::secured;
+
 /// How long a member may take until it listens.
 const LISTENS_WITHIN: Duration = Duration::from_secs(10);
 /// How long a member may take to stop before it is killed.
@@ -62,6 +64,10 @@ impl Member {
         }
         if spec.quiet && std::env::var_os("RUST_LOG").is_none() {
             command.env("RUST_LOG", "error");
+        }
+        // Files of one member, which is not this one.
+        for variable in secured::VARIABLES {
+            command.env_remove(variable);
         }
         let mut child = command
             .args([

@@ -4,6 +4,7 @@
 //! or 2 (wrong usage).
 
 mod args;
+mod authority;
 mod bench;
 mod child;
 mod command;
@@ -17,6 +18,7 @@ mod literal;
 mod metrics;
 mod output;
 mod progress;
+mod secured;
 
 use std::process::ExitCode;
 
@@ -53,6 +55,7 @@ async fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Demo(args) => command::demo::run(args).await,
         Command::Serve(args) => command::serve::run(args).await,
+        Command::Cert(command) => command::cert::run(command),
         Command::Dev(args) => command::dev::run(args).await,
         Command::Check(args) => command::check::run(global, args).await,
         Command::Status(args) => command::status::run(global, args).await,

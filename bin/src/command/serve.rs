@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::has_host_and_port;
 use crate::command::retention::Size;
+use crate::secured::TlsArgs;
 use crate::{child, descriptors, metrics, output};
 
 /// How long the threads of a node that has failed may take to end.
@@ -50,7 +51,10 @@ pub(crate) struct ServeArgs {
     /// Answer `GET /metrics` there over HTTP, for Prometheus; port 0 takes a free one. Default: nowhere.
     #[arg(long, value_name = "ADDR", value_parser = ip_and_port)]
     metrics: Option<SocketAddr>,
-    /// Allow addresses that other machines can reach. Connections are not encrypted and nobody is asked who they are.
+    #[command(flatten)]
+    tls: TlsArgs,
+    /// Allow addresses that other machines can reach although nobody who connects is asked who they are: those of clients and
+    /// metrics, and of members without TLS.
     #[arg(long)]
     insecure: bool,
     /// Stop when the standard input ends: for processes that start this one.
@@ -71,14 +75,25 @@ struct Settings {
     memory_max: Option<Size>,
     cluster: Option<String>,
     metrics: Option<SocketAddr>,
+    tls_ca: Option<PathBuf>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
     #[serde(default)]
     insecure: bool,
+}
+
+impl Settings {
+    fn tls(&self) -> TlsArgs {
+        let (tls_ca, tls_cert, tls_key) = (self.tls_ca.clone(), self.tls_cert.clone(), self.tls_key.clone());
+        TlsArgs { tls_ca, tls_cert, tls_key }
+    }
 }
 
 /// Serves until it is told to stop.
 pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     let with_parent = args.with_parent;
     let settings = settings(args)?;
+    let tls = settings.tls().files()?;
     let client = settings.client.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 7400)));
     check_peers(&settings)?;
     check_reach(&settings, client)?;
@@ -90,7 +105,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
         None => None,
     };
     // Reading a data directory takes a while and blocks.
-    let node = tokio::task::spawn_blocking(move || builder(&settings).build()).await??;
+    let node = tokio::task::spawn_blocking(move || builder(&settings, tls).build()).await??;
     let told = metrics.as_ref().map(TcpListener::local_addr).transpose()?;
     if let Some(listener) = metrics {
         tokio::spawn(metrics::serve(listener, node.clone()));
@@ -135,8 +150,11 @@ fn ready_line(node: &Node, client: SocketAddr, metrics: Option<SocketAddr>) -> s
     })
 }
 
-fn builder(settings: &Settings) -> NodeBuilder {
+fn builder(settings: &Settings, tls: Option<[PathBuf; 3]>) -> NodeBuilder {
     let mut builder = Node::builder().members(settings.members.clone());
+    if let Some([ca, cert, key]) = tls {
+        builder = builder.tls(ca, cert, key);
+    }
     if let Some(name) = &settings.name {
         builder = builder.name(name);
     }
@@ -182,6 +200,8 @@ fn settings(args: ServeArgs) -> Result<Settings> {
     settings.memory_max = args.memory_max.or(settings.memory_max);
     settings.cluster = args.cluster.or(settings.cluster);
     settings.metrics = args.metrics.or(settings.metrics);
+    let tls = args.tls.above(settings.tls());
+    (settings.tls_ca, settings.tls_cert, settings.tls_key) = (tls.tls_ca, tls.tls_cert, tls.tls_key);
     settings.insecure |= args.insecure;
     Ok(settings)
 }
@@ -230,11 +250,15 @@ fn check_reach(settings: &Settings, client: SocketAddr) -> Result<()> {
     let own = settings.name.as_ref().and_then(|name| settings.members.get(name));
     let peer = settings.peer.as_ref().or(own);
     let listens = [Some(client), settings.metrics].into_iter().flatten().find(|own| !own.ip().is_loopback());
-    let peer = peer.filter(|address| !is_loopback(address));
+    // Members with TLS know each other.
+    let peer = peer.filter(|address| !settings.tls().is_named() && !is_loopback(address));
+    let peer_alone = listens.is_none();
     let open = listens.map(|address| address.to_string()).or_else(|| peer.cloned());
     let Some(address) = open.filter(|_| !settings.insecure) else { return Ok(()) };
     bail!(
-        "{address} can be reached from other machines, and connections are not encrypted: give --insecure if that is meant"
+        "{address} can be reached from other machines, and nobody who connects there is asked who they are: give --insecure if \
+         that is meant{}",
+        if peer_alone { " (members know each other by --tls-ca, --tls-cert and --tls-key)" } else { "" }
     );
 }
 
@@ -299,6 +323,8 @@ mod tests {
         let with_peer = |peer: &str| Settings { peer: Some(peer.into()), ..Settings::default() };
         assert!(check_reach(&with_peer("[::1]:7"), loopback).is_ok());
         assert!(check_reach(&with_peer("db7:7"), loopback).is_err());
+        let sealed = Settings { tls_key: Some("key".into()), ..with_peer("db7:7") };
+        assert!(check_reach(&sealed, loopback).is_ok() && check_reach(&sealed, open).is_err());
         assert!(check_reach(&Settings::default(), open).is_err());
         let told = Settings { metrics: Some(open), ..Settings::default() };
         assert!(check_reach(&told, loopback).is_err());

@@ -13,5 +13,6 @@ mod manners;
 mod metrics;
 mod patterns;
 mod program;
+mod security;
 mod single;
 mod watch;
