@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn who_sends_many_goes_first() {
         // Aim: a flood of one address shows nobody else out, and there are never more than the bound. Method: one connection of
-        // a member's address, then three times as many as there are places from another one.
+        // a member's address, then three times as many as there are places from another one, then one of a third.
         let strangers = Arc::new(Strangers::default());
         let member = strangers.enter(([10, 0, 0, 1], 1).into());
         let flood = || strangers.enter(([10, 0, 0, 2], 1).into());
@@ -109,7 +109,9 @@ mod tests {
         let stay = STRANGERS_MAX - 1;
         assert_eq!(out, [vec![true; many.len() - stay], vec![false; stay]].concat(), "the oldest go");
         assert_eq!(strangers.waiting.lock().all.len(), STRANGERS_MAX);
-        drop((many, member));
+        let late = strangers.enter(([10, 0, 0, 3], 1).into());
+        assert!(!is_shown_out(&late) && !is_shown_out(&member), "who comes late has a place too");
+        drop((many, member, late));
         assert_eq!(strangers.waiting.lock().all.len(), 0, "places come back");
     }
 

@@ -1,7 +1,6 @@
 //! Three members with TLS: they work as without, their files may change, and strangers at their doors change nothing.
 
-use std::collections::VecDeque;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -161,96 +160,134 @@ fn certificates_are_taken_anew_without_a_restart() {
     assert!(!sealed.node(0).is_ready());
 }
 
-/// Hands on what comes to where it should go, and keeps what the one who dialled sent.
-fn recorded(to: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let (address, kept) = (listener.local_addr().expect("bound"), Arc::<Mutex<Vec<u8>>>::default());
-    let record = Arc::clone(&kept);
-    // Ends with its sockets, and those with the nodes.
-    std::thread::spawn(move || {
-        let (from, _) = listener.accept().expect("it is dialled");
-        let on = TcpStream::connect(to).expect("it listens");
-        let (mut back_from, mut back_to) = (on.try_clone().expect("open"), from.try_clone().expect("open"));
-        std::thread::spawn(move || drop(std::io::copy(&mut back_from, &mut back_to)));
-        let (mut from, mut on, mut bytes) = (from, on, [0; 4096]);
-        while let Ok(taken @ 1..) = from.read(&mut bytes) {
-            record.lock().expect("nobody fails with it").extend_from_slice(&bytes[..taken]);
-            if on.write_all(&bytes[..taken]).is_err() {
-                break;
-            }
-        }
-        drop((from.shutdown(Shutdown::Both), on.shutdown(Shutdown::Both)));
-    });
-    (address, kept)
+/// Hands on what comes to where it should go, and keeps what those who dialled sent.
+struct Recorder {
+    address: SocketAddr,
+    kept: Arc<Mutex<Vec<u8>>>,
+    open: Arc<Mutex<Vec<TcpStream>>>,
 }
 
-/// Sends bytes and reads until the other end has closed.
-fn send(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
-    let mut socket = TcpStream::connect(to).expect("it listens");
-    // It may be closed while it is written to.
-    drop(socket.write_all(bytes));
-    drop(socket.shutdown(Shutdown::Write));
+impl Recorder {
+    /// Its threads end with the sockets, the one that listens with the process.
+    fn before(to: SocketAddr) -> Recorder {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let recorder = Recorder { address, kept: Arc::default(), open: Arc::default() };
+        let (kept, open) = (Arc::clone(&recorder.kept), Arc::clone(&recorder.open));
+        std::thread::spawn(move || {
+            while let (Ok((from, _)), Ok(on)) = (listener.accept(), TcpStream::connect(to)) {
+                let copy = |socket: &TcpStream| socket.try_clone().expect("open");
+                open.lock().expect("nobody fails with it").extend([copy(&from), copy(&on)]);
+                let (kept, back) = (Arc::clone(&kept), (copy(&on), copy(&from)));
+                std::thread::spawn(move || hand_on(back, None));
+                std::thread::spawn(move || hand_on((from, on), Some(&kept)));
+            }
+        });
+        recorder
+    }
+
+    fn kept(&self) -> Vec<u8> {
+        self.kept.lock().expect("nobody fails with it").clone()
+    }
+
+    /// Ends all connections by way of it.
+    fn cut(&self) {
+        let mut open = self.open.lock().expect("nobody fails with it");
+        open.drain(..).for_each(|socket| drop(socket.shutdown(Shutdown::Both)));
+    }
+}
+
+fn hand_on((mut from, mut to): (TcpStream, TcpStream), kept: Option<&Mutex<Vec<u8>>>) {
+    let mut bytes = [0; 4096];
+    while let Ok(taken @ 1..) = from.read(&mut bytes) {
+        if let Some(kept) = kept {
+            kept.lock().expect("nobody fails with it").extend_from_slice(&bytes[..taken]);
+        }
+        if to.write_all(&bytes[..taken]).is_err() {
+            break;
+        }
+    }
+    drop((from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both)));
+}
+
+/// Sends bytes and reads until the other end has closed. An error when it closes in a way that takes back what it said.
+fn send(to: SocketAddr, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut socket = TcpStream::connect(to)?;
+    socket.write_all(bytes)?;
+    socket.shutdown(Shutdown::Write)?;
     let mut answer = Vec::new();
-    drop(socket.read_to_end(&mut answer));
-    answer
+    socket.read_to_end(&mut answer).map(|_| answer)
 }
 
 #[test]
 fn a_recording_and_rubbish_are_refused() {
     // Aim: nobody on the way reads anything, or gains anything from what passed; rubbish is closed and costs nobody anything.
     // Method: a connection between two members goes by way of a recorder, rows are written; the recording has none of their
-    // text and is sent again, whole, cut and changed, while the members go on in their epoch; then bytes at random.
+    // text and is sent again, whole, cut and changed, while the members go on in their epoch; then bytes at random. The
+    // connection is cut, and comes back.
     let mut sealed = Sealed::start("recorded");
-    let (by_way_of, kept) = recorded(sealed.address(1));
+    let recorder = Recorder::before(sealed.address(1));
     sealed.nodes[0] = None;
     let mut members = sealed.members.clone();
-    members[1].1 = by_way_of.to_string();
+    members[1].1 = recorder.address.to_string();
     let straight = std::mem::replace(&mut sealed.members, members);
     sealed.restart(0);
     sealed.members = straight;
     sealed.settle();
     (0..20).for_each(|id| sealed.write(0, id));
-    let kept = kept.lock().expect("nobody fails with it").clone();
+    let kept = recorder.kept();
     assert!(kept.len() > 20 * SECRET.len());
     assert!(!kept.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()), "it can be read on the way");
     let epoch = sealed.node(1).status().epoch;
     let to = sealed.address(1);
-    send(to, &kept);
+    drop(send(to, &kept));
     sealed.warned(1, "a recording of another connection");
     let mut random = fastrand::Rng::with_seed(7);
     for _ in 0..40 {
         let mut changed = kept[..random.usize(1..kept.len())].to_vec();
         let at = random.usize(..changed.len().min(2_000));
         changed[at] ^= 1 << random.u8(..8);
-        send(to, &changed);
+        drop(send(to, &changed));
         let mut rubbish: Vec<u8> = (0..random.usize(1..5_000)).map(|_| random.u8(..)).collect();
-        send(to, &rubbish);
+        drop(send(to, &rubbish));
         // As the beginning of a handshake, which is longer than any is.
         rubbish.splice(..0, [22, 3, 1, 0x40, 0]);
-        send(to, &rubbish);
+        drop(send(to, &rubbish));
     }
-    let answer = send(to, b"GET / HTTP/1.1\r\nHost: members\r\n\r\n");
+    let posted = [b"POST / HTTP/1.1\r\n\r\n".to_vec(), vec![b'x'; 20_000]].concat();
+    let answer = send(to, &posted).expect("it is told before the connection ends");
     assert_eq!(answer.first(), Some(&21), "an alert of TLS: {answer:?}");
     sealed.warned(1, "it does not speak TLS");
     sealed.write(1, 100);
+    let before = recorder.kept().len();
+    recorder.cut();
+    until(|| recorder.kept().len() > before);
+    // Refused as long as it is not back.
+    let table = sealed.node(0).dyn_table("numbers").expect("created");
+    until(|| table.insert(&[Value::Int(101), SECRET.into()]).is_ok());
     assert_eq!(sealed.node(1).status().epoch, epoch, "no member was lost by it");
 }
 
-/// Keeps connecting to these addresses from one that no member has, and says nothing, until it is told to stop.
+/// Keeps connecting to these addresses from one that no member has, says nothing and stays as long as it may, until it is told
+/// to stop.
 fn flood(to: &[SocketAddr], stop: &AtomicBool) -> usize {
-    let mut open = VecDeque::new();
+    let mut open: Vec<Socket> = Vec::new();
     let mut count = 0;
     while !stop.load(Ordering::Relaxed) {
         for address in to {
             let socket = Socket::new(Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
             socket.bind(&SocketAddr::from(([127, 0, 0, 9], 0)).into()).expect("a free port");
             // A full queue refuses.
-            if socket.connect(&(*address).into()).is_ok() {
-                open.push_back(socket);
+            if socket.connect(&(*address).into()).is_ok() && socket.set_nonblocking(true).is_ok() {
+                open.push(socket);
                 count += 1;
             }
         }
-        open.drain(..open.len().saturating_sub(150));
+        // An end or an error: it was closed.
+        let stays = |socket: &Socket| {
+            (&*socket).read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+        };
+        open.retain(stays);
     }
     count
 }
