@@ -230,3 +230,41 @@ pub const READS_AGAIN_MAX: u32 = 100;
 
 /// Between two of these: what changes a definition takes some milliseconds.
 pub const READ_AGAIN_PAUSE: Duration = Duration::from_millis(1);
+
+/// Applied entries after which the control plane's log becomes a snapshot. Each is one membership event, so this is days.
+pub const PLANE_LOG_ENTRIES: u64 = 256;
+
+/// Entries that stay behind a snapshot, for a voter that was away shortly: it gets those instead of the snapshot.
+pub const PLANE_LOG_KEPT: u64 = 64;
+
+/// Longest command of the control plane: a whole list of members with their addresses is a few KB.
+pub const PLANE_COMMAND_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest snapshot of the control plane. It is sent whole.
+pub const PLANE_SNAPSHOT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Entries in one request of the control plane: together they are no longer than a snapshot.
+pub const PLANE_APPEND_ENTRIES_MAX: u64 = (PLANE_SNAPSHOT_BYTES_MAX / PLANE_COMMAND_BYTES_MAX) as u64;
+
+/// Longest request of the control plane: commands or a snapshot, and room for members and log ids around them.
+pub const PLANE_MESSAGE_BYTES_MAX: usize = PLANE_SNAPSHOT_BYTES_MAX + 256 * 1024;
+
+/// Longest name of a cluster, and longest name or address of a voter, in the control plane's messages and file.
+pub const PLANE_TEXT_BYTES_MAX: usize = 1024;
+
+/// Calls that wait for the thread of the control plane's file. Each replicated member has at most two, and the core one.
+pub const PLANE_JOBS_MAX: usize = 64;
+
+/// How long a snapshot of the control plane may take to be sent and installed, in election timeouts.
+pub const PLANE_SNAPSHOT_TIMEOUTS: u32 = 10;
+
+/// Election timeouts without a confirmed round after which a leader falls silent: voters hold on to a leader they hear for
+/// one, so two say that it is not a matter of one lost round.
+pub const PLANE_PATIENCE_TIMEOUTS: u32 = 2;
+
+/// How long it is silent then, in election timeouts: one until the voters let go, one until the first of them stands, and one
+/// for a second try.
+pub const PLANE_SILENCE_TIMEOUTS: u32 = 3;
+
+/// Highest term that is believed. One election a millisecond reaches it in thirty thousand years.
+pub const PLANE_TERM_MAX: u64 = 1 << 50;
