@@ -7,10 +7,10 @@
 //! leader whose [`Authority`] reaches into the time of a later one.
 //!
 //! Two things are done here and not by openraft 0.9, whose own timers are off. *Elections* (`campaign`): it draws the
-//! election timeout once in a life, so that two voters with equal draws split every vote for ever (openraft#1838, fixed
-//! in 0.10 only), and without asking first a voter that was cut off comes back with a high term and ends the leadership of
-//! a leader that served everybody. *Rounds* (`rounds`): a leader without a majority keeps its followers from electing
-//! another one for as long as they hear it (openraft#2080), and never says when it was last confirmed.
+//! election timeout once in a life (openraft#1838, changed in 0.10 only), so voters that collide once are likely to collide
+//! again, and without asking first a voter that was cut off comes back with a high term and ends the leadership of a leader
+//! that served everybody. *Rounds* (`rounds`): a leader without a majority keeps its followers from electing another one
+//! for as long as they hear it (openraft#2080), and never says when it was last confirmed.
 //!
 //! A leader is not removed from the voters: while that is not yet agreed it has the newest log and may not stand, and
 //! nobody else may be elected (openraft#2091). Whoever leads removes others; a node that leaves stops first.

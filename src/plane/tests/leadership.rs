@@ -14,7 +14,7 @@ const SEEDS: u64 = 20;
 fn a_lost_leader_is_replaced_in_time() {
     // Aim: after a leader is lost another one leads within two of the longest election timeouts, and what asking takes; or one
     // try more when two voters stand at once. Method: many seeds on the simulation's clock, five voters, the leader crashes.
-    // Found with it: an election timeout that is drawn once.
+    // Found with it: voters that wait for two leases.
     let bound = ELECTION_MAX * 2 + HEARTBEAT + Duration::from_millis(WAY_MS_MAX * 8);
     let mut again = 0;
     for seed in 0..SEEDS * 3 {

@@ -402,16 +402,16 @@ impl Cluster {
         }
     }
 
-    /// Has a last command agreed, and compares what all machines hold and what proposers were told.
+    /// Has a last command agreed, and compares what all voters' machines hold and what proposers were told.
     pub(super) async fn settle(&self) {
-        let slots = self.running();
-        let (last, _) = loop {
+        let (leader, last) = loop {
             let slot = self.led().await;
-            if let Ok(answer) = self.plane(slot).propose(b"last".to_vec()).await {
-                break answer;
+            if let Ok((last, _)) = self.plane(slot).propose(b"last".to_vec()).await {
+                break (slot, last);
             }
         };
-        for slot in slots {
+        let voters = self.plane(leader).view().voters;
+        for slot in self.running().into_iter().filter(|slot| voters.contains_key(&self.id(*slot))) {
             self.until(ELECTION_MAX * 20, "everybody has the last command", |cluster| {
                 let applied = cluster.plane(slot).view().applied;
                 applied.is_some_and(|applied| applied >= last).then_some(())
