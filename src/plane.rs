@@ -79,7 +79,7 @@ pub(crate) struct Plane {
 
 impl Plane {
     /// Opens the store, or makes one, and takes part from then on: as nothing until it is a learner or a voter somewhere. Runs on
-    /// the runtime it is called on.
+    /// the runtime it is called on, until [`Plane::shutdown`] or the end of that runtime; who only drops it leaves it running.
     pub(crate) async fn open(
         config: Config,
         machine: Box<dyn Machine>,
@@ -121,7 +121,8 @@ impl Plane {
     }
 
     /// Begins a control plane with these voters, this one among them. Safe to call on several of them with the same voters, and
-    /// again; with other voters it makes two control planes, so a cluster begins once.
+    /// again; with other voters it makes two control planes, so a cluster begins once. Until a first command is agreed the voters
+    /// may be known to this one alone: if its store is lost by then, the others' must be made anew.
     pub(crate) async fn initialize(&self, voters: BTreeMap<RaftId, Voter>) -> Result<(), InitializeError> {
         use openraft::error::InitializeError::{NotAllowed, NotInMembers};
         match self.core.raft.initialize(voters).await {

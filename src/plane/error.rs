@@ -46,6 +46,11 @@ pub(crate) enum StoreError {
     /// The machine did not take a snapshot. The machine did not change.
     #[error("a snapshot of the control plane is not understood: {0}")]
     Machine(String),
+    /// It could be sent to nobody and not be read again, so it was not kept. Nothing changed.
+    #[error(
+        "a snapshot of the control plane has {bytes} bytes, at most {limit} can be kept: remove members that are gone"
+    )]
+    TooLong { bytes: usize, limit: usize },
     /// The plane was shut down. Nothing changed.
     #[error("the control plane was shut down")]
     Closed,
@@ -80,7 +85,8 @@ pub(crate) enum ChangeError {
     /// Nothing changed: who votes must have been a learner before.
     #[error("voter {0} is not known: add it as a learner first")]
     NotALearner(RaftId),
-    /// Nothing changed. Another leader can do it, once this node has stopped.
+    /// Nothing changed. Another leader can do it, once this node has stopped. A change that was left half way by an earlier leader
+    /// is ended here by asking for voters that include this one.
     #[error("a leader does not remove itself, and a control plane is not left without voters")]
     Needed,
     /// It may be agreed, may be yet, by half (then both lists count together) or never. Asking for the same voters again,

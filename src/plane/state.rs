@@ -11,6 +11,7 @@ use super::keeper::Keeper;
 use super::kind::{Entry, Kind, LogId, Members, Meta, Snapshot, StorageError};
 use super::machine::Machine;
 use super::store::Held;
+use crate::limits::PLANE_SNAPSHOT_BYTES_MAX;
 
 pub(super) struct State {
     machine: Box<dyn Machine>,
@@ -96,9 +97,17 @@ pub(super) struct Builder {
 impl RaftSnapshotBuilder<Kind> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot, StorageError> {
         let held = self.held.clone();
-        self.keeper.run(move |store| store.hold(&held)).await.map_err(|error| unheld(&error))?;
+        self.keeper
+            .run(move |store| bounded(&held).and_then(|()| store.hold(&held)))
+            .await
+            .map_err(|error| unheld(&error))?;
         Ok(snapshot(self.held.clone()))
     }
+}
+
+fn bounded(held: &Held) -> Result<(), StoreError> {
+    let (bytes, limit) = (held.bytes.len(), PLANE_SNAPSHOT_BYTES_MAX);
+    if bytes <= limit { Ok(()) } else { Err(StoreError::TooLong { bytes, limit }) }
 }
 
 /// The name only tells transfers apart, which are whole here.

@@ -12,6 +12,7 @@ use openraft::Vote;
 use redb::{Database, TableDefinition};
 
 use super::simulation::{ELECTION_MAX, ELECTION_MIN, HEARTBEAT, voter};
+use crate::limits::{PLANE_LOG_ENTRIES, PLANE_SNAPSHOT_BYTES_MAX};
 use crate::plane::error::StoreError;
 use crate::plane::store::{FILE_NAME, Store};
 use crate::plane::{
@@ -110,8 +111,11 @@ fn after_an_error_nothing_is_said_any_more() {
     assert!(store.vote().is_err() && store.save_vote(Vote::new(6, RaftId(7))).is_err());
 }
 
-/// Adds up; takes only its own snapshots.
+/// Adds up; takes only its own snapshots, which become too long when it is told so.
 struct Sum(u64);
+
+/// The command for that.
+const TOO_MUCH: u64 = 1000;
 
 impl Machine for Sum {
     fn apply(&mut self, _: u64, command: &[u8]) -> Vec<u8> {
@@ -120,7 +124,7 @@ impl Machine for Sum {
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        self.0.to_le_bytes().to_vec()
+        if self.0 < TOO_MUCH { self.0.to_le_bytes().to_vec() } else { vec![0; PLANE_SNAPSHOT_BYTES_MAX + 1] }
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), String> {
@@ -202,4 +206,22 @@ async fn a_plane_without_a_directory_is_another_voter_each_time() {
     assert_ne!(first.raft_id(), second.raft_id());
     first.shutdown().await;
     second.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_snapshot_that_nobody_could_read_again_stops_the_plane() {
+    // Aim: a machine that grows beyond its bound is told so, before its log is cut for a snapshot that is of no use. Method: a lonely
+    // voter, a machine whose snapshot becomes too long, commands until there has to be one.
+    let plane = alone(Place::Memory).await.expect("it is new");
+    plane.initialize(BTreeMap::from([(plane.raft_id(), voter(0))])).await.expect("it is new");
+    plane.watch().wait_for(|view| view.authority.is_some()).await.expect("it lives");
+    assert!(plane.propose(vec![0; TOO_MUCH as usize]).await.is_ok());
+    let mut proposed = 0;
+    while plane.view().stopped.is_none() && proposed < PLANE_LOG_ENTRIES * 2 {
+        drop(plane.propose(Vec::new()).await);
+        proposed += 1;
+    }
+    let why = plane.view().stopped.unwrap_or_default();
+    assert!(why.contains("at most 1048576 can be kept"), "{why:?}");
+    plane.shutdown().await;
 }

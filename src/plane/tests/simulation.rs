@@ -27,6 +27,7 @@ pub(super) const WAY_MS_MAX: u64 = 20;
 /// Runs a simulation on its own clock.
 pub(super) fn simulate<F: Future<Output = ()>>(seed: u64, run: impl FnOnce(Cluster) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let _named = Named(seed);
     runtime.expect("a runtime needs nothing").block_on(async {
         let cluster = Cluster::new(seed);
         let world = cluster.world.clone();
@@ -36,6 +37,17 @@ pub(super) fn simulate<F: Future<Output = ()>>(seed: u64, run: impl FnOnce(Clust
         let wrong = world.lock().wrong.clone();
         assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");
     });
+}
+
+/// Tells the seed of what fails.
+struct Named(u64);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("it was seed {}", self.0);
+        }
+    }
 }
 
 /// Says what is wrong with an answer that is about to leave, or with the disc below it.
