@@ -20,6 +20,7 @@
 //! | [`machine`], [`wire`] | the borders: what commands mean; the network |
 //! | [`voter`], [`view`], [`error`] | who takes part; how things stand; what can go wrong |
 //! | `kind`, `log`, `state`, `link`, `message` | openraft with our types, storage and network |
+//! | `gate` | what may still be said as a leader |
 //! | `store`, `keeper` | the file; the thread that may wait for it |
 //! | `campaign`, `rounds` | becoming leader; staying it |
 
@@ -27,6 +28,7 @@ mod campaign;
 mod config;
 mod core;
 mod error;
+mod gate;
 mod keeper;
 mod kind;
 mod link;
@@ -62,8 +64,10 @@ pub(crate) use voter::{RaftId, Term, Voter};
 pub(crate) use wire::{Reply, Unreachable, Wire};
 
 use crate::limits::PLANE_COMMAND_BYTES_MAX;
+use gate::Gate;
 use kind::{Raft, Snapshot};
 use link::Links;
+use log::Log;
 use message::{Answer, Ask, Refusal, Request};
 
 type Written = openraft::raft::ClientWriteResponse<kind::Kind>;
@@ -89,10 +93,20 @@ impl Plane {
         let keeper = Arc::new(config.keeper()?);
         let me = keeper.run(|store| Ok(store.raft())).await;
         let me = me.map_err(|error| OpenError::Raft(error.to_string()))?;
-        let links = Links::new(&config.cluster, wire, config.heartbeat);
+        let gate = Arc::new(Gate::default());
+        let links = Links::new(&config.cluster, wire, gate.clone(), config.heartbeat);
         let state = state::State::restored(machine, keeper.clone()).await;
         let raft = match state {
-            Ok(state) => Raft::new(me, settings, links.clone(), log::Log(keeper.clone()), state).await,
+            Ok(state) => {
+                Raft::new(
+                    me,
+                    settings,
+                    links.clone(),
+                    Log { keeper: keeper.clone(), gate: gate.clone() },
+                    state,
+                )
+                .await
+            }
             Err(error) => {
                 keeper.close().await;
                 return Err(error);
@@ -105,7 +119,7 @@ impl Plane {
                 return Err(OpenError::Raft(error.to_string()));
             }
         };
-        let core = Arc::new(Core::new(me, raft, links, keeper, config));
+        let core = Arc::new(Core::new(me, raft, links, gate, keeper, config));
         let (stop, stopping) = watch::channel(false);
         let tasks = vec![
             tokio::spawn(until(stopping.clone(), campaign::stand(core.clone()))),
@@ -244,7 +258,7 @@ impl Plane {
         let view = self.view();
         match &view.stopped {
             Some(why) => Err(NotLeading::Stopped(why.clone())),
-            None if !view.leading || self.core.links.is_silent() => {
+            None if !view.leading || self.core.gate.is_silent() => {
                 let other = view.leader.filter(|(id, _)| *id != self.core.me);
                 Err(NotLeading::Other(other))
             }

@@ -97,7 +97,7 @@ pub(super) async fn on_canvass(core: &Core, last: Option<LogId>) -> Option<bool>
     let leading = core.metrics().state.is_leader();
     let (touched, led) = last_heard(core).await?;
     let held = led && touched.is_some_and(|touched| Instant::now() <= touched + core.config.lease());
-    let taken = if leading { !core.links.is_silent() } else { held };
+    let taken = if leading { !core.gate.is_silent() } else { held };
     let mine = core.raft.data_metrics().borrow().last_log;
     Some(!taken && last >= mine)
 }

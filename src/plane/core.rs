@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::config::Config;
+use super::gate::Gate;
 use super::keeper::Keeper;
 use super::kind::Raft;
 use super::link::Links;
@@ -20,6 +21,7 @@ pub(super) struct Core {
     pub(super) me: RaftId,
     pub(super) raft: Raft,
     pub(super) links: Links,
+    pub(super) gate: Arc<Gate>,
     pub(super) keeper: Arc<Keeper>,
     pub(super) config: Config,
     pub(super) authority: watch::Sender<Option<Authority>>,
@@ -29,10 +31,17 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(me: RaftId, raft: Raft, links: Links, keeper: Arc<Keeper>, config: Config) -> Core {
+    pub(super) fn new(
+        me: RaftId,
+        raft: Raft,
+        links: Links,
+        gate: Arc<Gate>,
+        keeper: Arc<Keeper>,
+        config: Config,
+    ) -> Core {
         let (authority, _) = watch::channel(None);
         let (views, _) = watch::channel(View::nothing(me));
-        let core = Core { me, raft, links, keeper, config, authority, views, led: Mutex::new(None) };
+        let core = Core { me, raft, links, gate, keeper, config, authority, views, led: Mutex::new(None) };
         core.publish();
         core
     }

@@ -1,16 +1,15 @@
 //! The consensus library's network over a [`Wire`]. An answer that is none counts as no answer.
-//!
-//! Everything a leader sends as such goes through one gate, which is shut while it is silent (see `rounds`).
+//! What a leader sends as such passes the [`Gate`].
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::error::{RPCError, RaftError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::SnapshotResponse;
 
+use super::gate::Gate;
 use super::kind::{Append, Appended, Fatal, Kind, Snapshot, Vote, VoteAnswer, VoteRequest};
 use super::message::{Answer, Ask, BadMessage, Refusal, Request};
 use super::voter::{RaftId, Voter};
@@ -21,8 +20,7 @@ use super::wire::{self, Wire};
 pub(super) struct Links {
     cluster: Arc<str>,
     wire: Arc<dyn Wire>,
-    /// Nothing of a leader leaves.
-    silent: Arc<AtomicBool>,
+    gate: Arc<Gate>,
     /// Between two attempts at who does not answer.
     pause: Duration,
 }
@@ -43,8 +41,8 @@ pub(super) enum NoAnswer {
     Bad(#[from] BadMessage),
     #[error("refused: {0}")]
     Refused(Refusal),
-    #[error("this leader is silent, so that another one can be elected")]
-    Silent,
+    #[error("it was not sent: this node leads no more, or is silent so that another one can be elected")]
+    Shut,
     #[error("no answer in time")]
     Late,
 }
@@ -52,28 +50,25 @@ pub(super) enum NoAnswer {
 type Failed = RPCError<RaftId, Voter, RaftError<RaftId>>;
 
 impl Links {
-    pub(super) fn new(cluster: &str, wire: Arc<dyn Wire>, pause: Duration) -> Links {
-        Links { cluster: cluster.into(), wire, silent: Arc::default(), pause }
+    pub(super) fn new(cluster: &str, wire: Arc<dyn Wire>, gate: Arc<Gate>, pause: Duration) -> Links {
+        Links { cluster: cluster.into(), wire, gate, pause }
     }
 
     pub(super) fn link(&self, to: RaftId, voter: &Voter) -> Link {
         Link { links: self.clone(), to, voter: voter.clone() }
-    }
-
-    pub(super) fn set_silent(&self, silent: bool) {
-        self.silent.store(silent, Ordering::Release);
-    }
-
-    pub(super) fn is_silent(&self) -> bool {
-        self.silent.load(Ordering::Acquire)
     }
 }
 
 impl Link {
     /// Asks, and waits for as long as the wire does.
     pub(super) async fn ask(&self, ask: Ask) -> Result<Answer, NoAnswer> {
-        if matches!(ask, Ask::Append(_) | Ask::Snapshot { .. }) && self.links.is_silent() {
-            return Err(NoAnswer::Silent);
+        let led = match &ask {
+            Ask::Append(append) => Some(append.vote),
+            Ask::Snapshot { vote, .. } => Some(*vote),
+            Ask::Vote(_) | Ask::Canvass { .. } => None,
+        };
+        if led.is_some_and(|vote| !self.links.gate.passes(vote.leader_id.into())) {
+            return Err(NoAnswer::Shut);
         }
         let asked = ask.asked();
         let request = Request { cluster: self.links.cluster.to_string(), to: self.to, ask }.encode();

@@ -26,7 +26,7 @@ pub(super) async fn lead(core: Arc<Core>) {
     let mut metrics = core.raft.metrics();
     while metrics.wait_for(|metrics| leads(metrics).is_some()).await.is_ok() {
         lead_once(&core).await;
-        core.links.set_silent(false);
+        core.gate.set_silent(false);
     }
 }
 
@@ -72,11 +72,11 @@ async fn be_silent(core: &Core, term: Term) {
         term = term.number,
         "no majority of the voters confirms this leader: it lets them elect another one"
     );
-    core.links.set_silent(true);
+    core.gate.set_silent(true);
     let mut metrics = core.raft.metrics();
     let replaced = metrics.wait_for(|metrics| leads(metrics) != Some(term));
     let silence = core.config.election_max * PLANE_SILENCE_TIMEOUTS;
     // Either way it is over.
     drop(tokio::time::timeout(silence, replaced).await);
-    core.links.set_silent(false);
+    core.gate.set_silent(false);
 }
