@@ -8,3 +8,5 @@ mod garbage;
 mod leadership;
 mod members;
 mod simulation;
+mod wire;
+mod world;

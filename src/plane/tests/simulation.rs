@@ -1,22 +1,18 @@
-//! The nodes, the network between them and the discs below, and the properties that are checked all the time: one order of
-//! commands, authority that a majority has confirmed and that ends before the next election.
+//! The nodes of a simulation, and what can be done to them.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::future::{Future, pending};
+use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hypermnesia_store::NodeId;
-use hypermnesia_store::codec;
 use hypermnesia_store::disc::{Crash, MemDisc};
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
-use crate::plane::kind::Appended;
-use crate::plane::message::{Answer, Ask, Request};
-use crate::plane::{
-    Authority, Config, Machine, Place, Plane, RaftId, Reply, Term, Unreachable, View, Voter, Wire,
-};
+use super::wire::SimulatedWire;
+use super::world::{Applied, List, World};
+use crate::plane::{Config, Place, Plane, RaftId, View, Voter};
 
 pub(super) const HEARTBEAT: Duration = Duration::from_millis(100);
 pub(super) const ELECTION_MIN: Duration = Duration::from_millis(300);
@@ -50,187 +46,6 @@ impl Drop for Named {
     }
 }
 
-/// Says what is wrong with an answer that is about to leave, or with the disc below it.
-pub(super) type Look = fn(&MemDisc, &Ask, &Answer) -> Option<String>;
-
-/// What a machine has applied, with its indices.
-type Applied = Arc<Mutex<Vec<(u64, Vec<u8>)>>>;
-
-/// All that nodes share.
-pub(super) struct World {
-    random: fastrand::Rng,
-    start: Instant,
-    planes: BTreeMap<usize, (u64, Arc<Plane>)>,
-    /// From whom to whom nothing comes through.
-    cut: BTreeSet<(usize, usize)>,
-    /// What every machine applied at an index.
-    agreed: BTreeMap<u64, Vec<u8>>,
-    /// When requests of a leader were sent that were answered: leader, who answered, time of the last one.
-    answered: BTreeMap<(RaftId, RaftId), u64>,
-    authority: BTreeMap<Term, u64>,
-    elected: BTreeMap<Term, u64>,
-    /// What must not be.
-    pub(super) wrong: Vec<String>,
-    /// What happened, for comparing two runs.
-    pub(super) trace: crc32fast::Hasher,
-    /// What is asked of every answer before it leaves.
-    pub(super) before_answer: Option<Look>,
-    pub(super) requests: u64,
-}
-
-impl World {
-    fn now_ns(&self) -> u64 {
-        self.start.elapsed().as_nanos() as u64
-    }
-
-    fn lives(&self, slot: usize, life: u64) -> bool {
-        self.planes.get(&slot).is_some_and(|(now, _)| *now == life)
-    }
-
-    fn way(&mut self) -> Duration {
-        Duration::from_micros(self.random.u64(100..WAY_MS_MAX * 1000))
-    }
-
-    /// Looks at what a node says of itself.
-    fn look(&mut self, view: &View) {
-        if let Some(since) = view.leading_since_ns {
-            self.elected.entry(view.term).or_insert(since);
-        }
-        if let Some(Authority { term, sent_ns }) = view.authority {
-            let voters = view.voters.len();
-            let me = view.me;
-            let answers = view.voters.keys().filter(|id| {
-                **id == me || self.answered.get(&(me, **id)).is_some_and(|sent| *sent >= sent_ns)
-            });
-            if view.settled && answers.count() <= voters / 2 {
-                self.wrong.push(format!("no majority has confirmed {me} since {sent_ns}"));
-            }
-            let known = self.authority.entry(term).or_default();
-            *known = sent_ns.max(*known);
-        }
-        for (term, sent) in &self.authority {
-            let later = self.elected.range((std::ops::Bound::Excluded(term), std::ops::Bound::Unbounded));
-            let over: Vec<_> = later.filter(|(_, since)| *since <= sent).collect();
-            if !over.is_empty() {
-                self.wrong.push(format!("{term:?} had authority at {sent}, when others led: {over:?}"));
-            }
-        }
-    }
-}
-
-/// The test's machine: a list of commands.
-struct List {
-    applied: Applied,
-    world: Arc<Mutex<World>>,
-}
-
-impl List {
-    fn compare(&self, index: u64, command: &[u8]) {
-        let mut world = self.world.lock();
-        let agreed = world.agreed.entry(index).or_insert_with(|| command.to_vec()).clone();
-        if agreed != command {
-            world.wrong.push(format!("two commands at {index}: {agreed:?} and {command:?}"));
-        }
-    }
-}
-
-impl Machine for List {
-    fn apply(&mut self, index: u64, command: &[u8]) -> Vec<u8> {
-        self.compare(index, command);
-        let mut applied = self.applied.lock();
-        if applied.last().is_some_and(|(last, _)| *last >= index) {
-            self.world.lock().wrong.push(format!("{index} is applied after {:?}", applied.last()));
-        }
-        applied.push((index, command.to_vec()));
-        (applied.len() as u64).to_le_bytes().to_vec()
-    }
-
-    fn snapshot(&self) -> Vec<u8> {
-        codec::encode(&*self.applied.lock())
-    }
-
-    fn restore(&mut self, snapshot: &[u8]) -> Result<(), String> {
-        let list: Vec<(u64, Vec<u8>)> =
-            codec::decode(snapshot, 1 << 20).map_err(|wrong| wrong.to_string())?;
-        list.iter().for_each(|(index, command)| self.compare(*index, command));
-        *self.applied.lock() = list;
-        Ok(())
-    }
-}
-
-struct SimulatedWire {
-    slot: usize,
-    life: u64,
-    world: Arc<Mutex<World>>,
-    discs: Arc<Mutex<BTreeMap<usize, MemDisc>>>,
-}
-
-impl Wire for SimulatedWire {
-    fn send(&self, _: RaftId, voter: &Voter, bytes: Vec<u8>) -> Reply {
-        let (from, life, world, discs) = (self.slot, self.life, self.world.clone(), self.discs.clone());
-        let to: usize = voter.address.parse().expect("addresses are slots here");
-        Box::pin(async move {
-            let sent = world.lock().now_ns();
-            let (way, twice) = {
-                let mut world = world.lock();
-                world.requests += 1;
-                (world.way(), world.random.u8(..) < 8)
-            };
-            sleep(way).await;
-            let plane = {
-                let mut world = world.lock();
-                let lost = !world.lives(from, life) || world.cut.contains(&(from, to));
-                let noticed = world.random.bool();
-                match world.planes.get(&to) {
-                    Some((_, plane)) if !lost => Some(plane.clone()),
-                    _ if noticed => return Err(Unreachable(format!("slot {to}"))),
-                    _ => None,
-                }
-            };
-            let Some(plane) = plane else { return pending().await };
-            if twice {
-                let (plane, bytes, again) = (plane.clone(), bytes.clone(), world.lock().way());
-                tokio::spawn(async move {
-                    sleep(again).await;
-                    drop(plane.on_request(&bytes).await);
-                });
-            }
-            let answer = match plane.on_request(&bytes).await {
-                Ok(answer) => answer,
-                Err(wrong) => {
-                    world.lock().wrong.push(format!("slot {from} asks what none may ask: {wrong}"));
-                    return Err(Unreachable(wrong.to_string()));
-                }
-            };
-            let request = Request::decode(&bytes).expect("it was understood");
-            let read = Answer::decode(&answer, &request.ask.asked()).expect("what planes answer is sound");
-            let check = world.lock().before_answer;
-            if let Some(wrong) = check.and_then(|check| check(&discs.lock()[&to], &request.ask, &read)) {
-                world.lock().wrong.push(wrong);
-            }
-            let way = world.lock().way();
-            sleep(way).await;
-            let lost = {
-                let world = world.lock();
-                !world.lives(from, life) || world.cut.contains(&(to, from))
-            };
-            if lost {
-                return pending().await;
-            }
-            let mut world = world.lock();
-            if let (Ask::Append(append), Answer::Append(Appended::Success | Appended::Conflict)) =
-                (&request.ask, &read)
-            {
-                let last = world.answered.entry((append.vote.leader_id.node_id, request.to)).or_default();
-                *last = sent.max(*last);
-            }
-            world.trace.update(&sent.to_le_bytes());
-            world.trace.update(&answer);
-            Ok(answer)
-        })
-    }
-}
-
 /// The nodes, by slot.
 pub(super) struct Cluster {
     pub(super) world: Arc<Mutex<World>>,
@@ -243,22 +58,8 @@ pub(super) struct Cluster {
 
 impl Cluster {
     fn new(seed: u64) -> Cluster {
-        let world = World {
-            random: fastrand::Rng::with_seed(seed),
-            start: Instant::now(),
-            planes: BTreeMap::new(),
-            cut: BTreeSet::new(),
-            agreed: BTreeMap::new(),
-            answered: BTreeMap::new(),
-            authority: BTreeMap::new(),
-            elected: BTreeMap::new(),
-            wrong: Vec::new(),
-            trace: crc32fast::Hasher::new(),
-            before_answer: None,
-            requests: 0,
-        };
         Cluster {
-            world: Arc::new(Mutex::new(world)),
+            world: Arc::new(Mutex::new(World::new(seed))),
             discs: Arc::default(),
             lists: BTreeMap::new(),
             lives: 0,
