@@ -90,7 +90,7 @@ impl Plane {
         wire: Arc<dyn Wire>,
     ) -> Result<Plane, OpenError> {
         let settings = config.raft()?;
-        let keeper = Arc::new(config.keeper()?);
+        let keeper = Arc::new(config.keeper().await?);
         let me = keeper.run(|store| Ok(store.raft())).await;
         let me = me.map_err(|error| OpenError::Raft(error.to_string()))?;
         let gate = Arc::new(Gate::default());
@@ -152,11 +152,10 @@ impl Plane {
         if command.len() > PLANE_COMMAND_BYTES_MAX {
             return Err(ProposeError::TooLong { bytes: command.len(), limit: PLANE_COMMAND_BYTES_MAX });
         }
-        let view = self.leading().map_err(|refused| match refused {
+        self.leading().map_err(|refused| match refused {
             NotLeading::Stopped(why) => ProposeError::Stopped(why),
             NotLeading::Other(leader) => ProposeError::NotLeader { leader },
         })?;
-        tracing::trace!(term = view.term.number, "a command is proposed to the control plane");
         // Who led when it was asked and says no then may have had the command in its log: openraft says the same of a command
         // that was cut off a log that another leader's replaced. Somebody else may hold it still, and be elected.
         let written =
@@ -253,8 +252,8 @@ impl Plane {
         self.core.publish();
     }
 
-    /// How things stand, if this node may be asked to change them.
-    fn leading(&self) -> Result<View, NotLeading> {
+    /// Whether this node may be asked to change anything.
+    fn leading(&self) -> Result<(), NotLeading> {
         let view = self.view();
         match &view.stopped {
             Some(why) => Err(NotLeading::Stopped(why.clone())),
@@ -262,7 +261,7 @@ impl Plane {
                 let other = view.leader.filter(|(id, _)| *id != self.core.me);
                 Err(NotLeading::Other(other))
             }
-            None => Ok(view),
+            None => Ok(()),
         }
     }
 

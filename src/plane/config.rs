@@ -88,13 +88,16 @@ impl Config {
         settings.validate().map(Arc::new).map_err(|error| OpenError::Config(error.to_string()))
     }
 
-    pub(super) fn keeper(&self) -> Result<Keeper, OpenError> {
-        let fresh = RaftId((self.random)());
+    pub(super) async fn keeper(&self) -> Result<Keeper, OpenError> {
+        let (cluster, fresh) = (self.cluster.clone(), RaftId((self.random)()));
         match &self.place {
-            Place::Memory => Ok(Keeper::in_place(Store::in_memory(&self.cluster, fresh)?)),
-            Place::Disc(disc) => Keeper::on_thread(Store::open(disc.as_ref(), &self.cluster, fresh)?),
+            Place::Memory => Ok(Keeper::in_place(Store::in_memory(&cluster, fresh)?)),
+            Place::Disc(disc) => {
+                let disc = disc.clone();
+                Keeper::on_thread(move || Store::open(disc.as_ref(), &cluster, fresh)).await
+            }
             #[cfg(test)]
-            Place::Simulated(disc) => Ok(Keeper::in_place(Store::open(disc.as_ref(), &self.cluster, fresh)?)),
+            Place::Simulated(disc) => Ok(Keeper::in_place(Store::open(disc.as_ref(), &cluster, fresh)?)),
         }
     }
 }

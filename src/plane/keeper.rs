@@ -37,11 +37,32 @@ impl Keeper {
         Keeper { hand: Hand::InPlace(Mutex::new(Some(store))), failed: OnceLock::new() }
     }
 
-    pub(super) fn on_thread(store: Store) -> Result<Keeper, OpenError> {
+    /// Opens a store on a thread of its own, which keeps it.
+    pub(super) async fn on_thread(
+        open: impl FnOnce() -> Result<Store, OpenError> + Send + 'static,
+    ) -> Result<Keeper, OpenError> {
         let (jobs, queue) = mpsc::channel(PLANE_JOBS_MAX);
+        let (told, hears) = oneshot::channel();
         let thread = std::thread::Builder::new().name("hm-plane".to_owned());
-        let thread = thread.spawn(move || work(store, queue));
+        let thread = thread.spawn(move || match open() {
+            Ok(store) => {
+                if told.send(Ok(())).is_ok() {
+                    work(store, queue);
+                }
+            }
+            Err(error) => drop(told.send(Err(error))),
+        });
         let thread = thread.map_err(|error| OpenError::Config(format!("no thread for its file: {error}")))?;
+        let opened = hears.await;
+        let ended = || OpenError::Raft("the thread of its file ended in a panic".to_owned());
+        match opened.unwrap_or_else(|_| Err(ended())) {
+            Ok(()) => {}
+            Err(error) => {
+                // It has nothing more to do.
+                thread.join().map_err(|_| ended())?;
+                return Err(error);
+            }
+        }
         Ok(Keeper { hand: Hand::Thread { jobs, thread: Mutex::new(Some(thread)) }, failed: OnceLock::new() })
     }
 

@@ -196,6 +196,9 @@ async fn a_plane_lives_on_a_real_disc_and_leaves_nothing_running() {
     drop(store);
     assert!(matches!(alone(place()).await, Err(OpenError::Machine(_))));
     assert_eq!(threads(), 0, "it runs on");
+    fs::write(directory.path().join(FILE_NAME), b"no database").expect("it can be written");
+    assert!(matches!(alone(place()).await, Err(OpenError::Damaged { .. })));
+    assert_eq!(threads(), 0, "it runs on");
 }
 
 #[tokio::test]

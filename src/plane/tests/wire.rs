@@ -31,7 +31,6 @@ impl SimulatedWire {
     async fn carry(&self, to: usize, bytes: Vec<u8>) -> Result<Vec<u8>, Unreachable> {
         let (sent, way, twice) = {
             let mut world = self.world.lock();
-            world.requests += 1;
             (world.now_ns(), world.way(), world.random.u8(..) < 8)
         };
         sleep(way).await;

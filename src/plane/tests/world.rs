@@ -43,7 +43,6 @@ pub(super) struct World {
     pub(super) trace: crc32fast::Hasher,
     /// What is asked of every answer before it leaves.
     pub(super) before_answer: Option<Look>,
-    pub(super) requests: u64,
     /// Now and then a message takes as long as an election.
     pub(super) stalls: bool,
 }
@@ -62,7 +61,6 @@ impl World {
             wrong: Vec::new(),
             trace: crc32fast::Hasher::new(),
             before_answer: None,
-            requests: 0,
             stalls: false,
         }
     }
