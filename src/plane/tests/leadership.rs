@@ -92,6 +92,34 @@ fn a_leader_that_hears_nobody_is_replaced() {
 }
 
 #[test]
+fn a_majority_that_sees_itself_elects_beside_an_old_leader() {
+    // Aim: an old leader that reaches one of a majority does not keep it from electing. Method: of five one is cut off, and the
+    // leader from all but a third one, which the other two need (openraft#2080). Found with it: a leader that is never silent.
+    let bound = ELECTION_MAX * (PLANE_PATIENCE_TIMEOUTS + PLANE_SILENCE_TIMEOUTS);
+    for seed in 0..SEEDS {
+        simulate(seed, async |mut cluster| {
+            cluster.begin(5).await;
+            let old = cluster.led().await;
+            let others: Vec<_> = (0..5).filter(|slot| *slot != old).collect();
+            let [bridge, first, second, alone] = others[..] else { panic!("five without one are four") };
+            cluster.isolate(alone, 5);
+            for slot in [first, second] {
+                cluster.cut(old, slot);
+                cluster.cut(slot, old);
+            }
+            let three = [bridge, first, second];
+            let new = |cluster: &Cluster| cluster.leader().filter(|slot| three.contains(slot));
+            cluster.until(bound, "another leader", new).await;
+            // Two of them may be elected one after the other; the second one stays.
+            sleep(ELECTION_MAX).await;
+            assert!(cluster.propose(cluster.led().await, b"by three".to_vec()).await, "seed {seed}");
+            cluster.heal();
+            cluster.settle().await;
+        });
+    }
+}
+
+#[test]
 fn a_voter_that_returns_disturbs_nobody() {
     // Aim: who was away raises no term. Method: a follower is cut off for long, and heard again; the term before and after. Found
     // with it: an election without a canvass.
