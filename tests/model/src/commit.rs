@@ -78,7 +78,7 @@ impl Cluster {
     }
 
     /// Locks, marks and proposes.
-    fn prepare(&mut self, scenario: &Scenario, at: usize, tx: usize) -> Ts {
+    pub(crate) fn prepare(&mut self, scenario: &Scenario, at: usize, tx: usize) -> Ts {
         let reads = self.validated(scenario, at, tx);
         let node = &mut self.nodes[at];
         node.clock += 1;

@@ -287,6 +287,12 @@ impl Cluster {
                 }
                 // Prepared nowhere, and this is the only node that could have decided.
                 Decision::None if coordinates && self.nodes[at].live => self.tell_aborted(at, tx),
+                // Who has copied the rows has to hold what stands on them too.
+                Decision::Carry if touched && !self.is_in_doubt(at, tx) => {
+                    if !scenario.has(Mutant::CarriedBySurvivorsOnly) {
+                        self.prepare(scenario, at, tx);
+                    }
+                }
                 Decision::Carry | Decision::None => {}
             }
         }

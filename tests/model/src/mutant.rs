@@ -42,6 +42,8 @@ pub enum Mutant {
     RestartedSurvives,
     /// "Prepared at every survivor" commits, also where a table has no survivor.
     NoSurvivorNeeded,
+    /// What a flush leaves in doubt is held by those who had prepared it, and by nobody who has copied the rows since.
+    CarriedBySurvivorsOnly,
     /// A range is validated and locked by the rows that were found in it.
     RangesByRowsFound,
     /// A joiner asks for what is later than its own clock.
@@ -58,7 +60,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 25] = [
+    pub const ALL: [Mutant; 26] = [
         Mutant::VisibleMarksOnly,
         Mutant::ReadsAtCoordinatorOnly,
         Mutant::SurvivorsProposals,
@@ -78,6 +80,7 @@ impl Mutant {
         Mutant::PreparesToTheLiving,
         Mutant::RestartedSurvives,
         Mutant::NoSurvivorNeeded,
+        Mutant::CarriedBySurvivorsOnly,
         Mutant::RangesByRowsFound,
         Mutant::DeltaFromOwnClock,
         Mutant::NewLeaderExcludesAtOnce,

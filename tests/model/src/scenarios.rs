@@ -123,6 +123,18 @@ pub const PARTIAL: Scenario = Scenario {
     ..Scenario::CALM
 };
 
+/// The same, and the coordinator, without a disc, is lost with the first node: what stays in doubt has to be held by who copies from
+/// the node that is left.
+pub const CARRIED: Scenario = Scenario {
+    name: "carried",
+    transactions: &[update(1, X, Y)],
+    reads: &[read(2, &[1])],
+    faults: Faults { crashes: 1, restarts: 1, exclusions: 2, joins: 2, ..NONE },
+    discs: false,
+    wanted: &[Sight::Committed, Sight::Carried, Sight::Joined, Sight::Read],
+    ..PARTIAL
+};
+
 /// A table on two of three nodes, which are lost one after another and return in either order.
 pub const HOME: Scenario = Scenario {
     name: "home",
@@ -194,7 +206,7 @@ pub const WITNESS: Scenario = Scenario {
 };
 
 /// Every scenario.
-pub const ALL: [Scenario; 16] = [
+pub const ALL: [Scenario; 17] = [
     SKEW,
     READERS,
     ABORTS,
@@ -205,6 +217,7 @@ pub const ALL: [Scenario; 16] = [
     JOIN_AND_LOSS,
     RECOVERY,
     PARTIAL,
+    CARRIED,
     HOME,
     AHEAD,
     AHEAD_AND_BACK,
@@ -235,6 +248,7 @@ pub fn that_catches(mutant: Mutant) -> Scenario {
         Mutant::PreparesToTheLiving => JOIN,
         Mutant::RestartedSurvives => REJOIN,
         Mutant::NoSurvivorNeeded => PARTIAL,
+        Mutant::CarriedBySurvivorsOnly => CARRIED,
         Mutant::RangesByRowsFound => SKEW,
         Mutant::DeltaFromOwnClock => AHEAD_AND_BACK,
         Mutant::NewLeaderExcludesAtOnce => LEASES,

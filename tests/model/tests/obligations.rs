@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `HMN_MODEL` | only scenarios and mutants whose name has this in it |
 //! | `HMN_MODEL_STATES` | how many states of each scenario are looked at; 0: all of them. Default 1,000,000 |
+//! | `HMN_MODEL_WALKS` | how many states are visited in random walks. Default 500,000 |
 //! | `HMN_MODEL_SEED` | where the random walks begin |
 
 use hypermnesia_model::{Action, Cluster, Mutant, Obligation, Scenario, scenarios};
@@ -13,7 +14,7 @@ use stateright::{Checker, CheckerBuilder, HasDiscoveries, Model, Path, UniformCh
 const MUTANT_STATES: usize = 20_000_000;
 
 /// Most states of the random walks for a mutant before it is looked for breadth first.
-const MUTANT_WALK: usize = 1_000_000;
+const MUTANT_WALK: usize = 8_000_000;
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
@@ -56,7 +57,7 @@ fn no_scenario_breaks_an_obligation() {
         let visited = bounded.spawn_bfs().join();
         assert_unbroken(&visited);
         let whole = states == 0 || visited.state_count() < states;
-        let walks = states.clamp(1, 1_000_000) / 2;
+        let walks = number("HMN_MODEL_WALKS", 500_000);
         let walked =
             checker(scenario.clone()).target_state_count(walks).spawn_simulation(seed, UniformChooser).join();
         assert_unbroken(&walked);
