@@ -15,6 +15,7 @@
 //! | `flush`, `opening`, `era` | the change from one epoch to the next, and what a node believes of it |
 //! | `catchup`, `own` | how a joiner gets its tables; what it had before |
 //! | `tick`, [`time`] | what time alone brings about |
+//! | [`suspicion`] | who may be gone: how unlikely a peer's silence is, and this process's own pauses |
 //! | [`status`], [`limits`], [`member`] | what people see; every bound; who takes part |
 
 mod catchup;
@@ -36,6 +37,7 @@ pub mod settle;
 mod shard;
 pub mod status;
 pub mod stream;
+pub mod suspicion;
 mod tick;
 pub mod time;
 

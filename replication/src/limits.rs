@@ -79,3 +79,11 @@ pub const STREAM_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// Parts of the transaction state, so that threads with different transactions rarely meet: a power of two well above the
 /// number of threads.
 pub const SHARDS: usize = 64;
+
+/// Intervals between signs of life that the failure detector of one peer remembers: at a heartbeat of 100 ms the last 13 s,
+/// 1 KiB.
+pub const SUSPICION_INTERVALS_MAX: usize = 128;
+
+/// How many of them are assumed to have been as configured when nothing was seen yet: a few, so that the first odd one does
+/// not decide alone, and gone from the window after it has been filled once.
+pub const SUSPICION_INTERVALS_ASSUMED: usize = 8;
