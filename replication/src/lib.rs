@@ -16,6 +16,7 @@
 //! | `catchup`, `own` | how a joiner gets its tables; what it had before |
 //! | `tick`, [`time`] | what time alone brings about |
 //! | [`suspicion`] | who may be gone: how unlikely a peer's silence is, and this process's own pauses |
+//! | [`mesh`] | whom to exclude when links are missing |
 //! | [`status`], [`limits`], [`member`] | what people see; every bound; who takes part |
 
 mod catchup;
@@ -27,6 +28,7 @@ mod flush;
 mod holders;
 pub mod limits;
 pub mod member;
+pub mod mesh;
 pub mod message;
 mod opening;
 pub mod outcome;

@@ -87,3 +87,7 @@ pub const SUSPICION_INTERVALS_MAX: usize = 128;
 /// How many of them are assumed to have been as configured when nothing was seen yet: a few, so that the first odd one does
 /// not decide alone, and gone from the window after it has been filled once.
 pub const SUSPICION_INTERVALS_ASSUMED: usize = 8;
+
+/// Members with a missing link up to which the smallest set to exclude is found exactly: at most 2^9 sets are looked at, some
+/// microseconds, and clusters of nine data nodes are large ones. More are thinned out by a greedy rule.
+pub const MESH_EXACT_MAX: usize = 9;
