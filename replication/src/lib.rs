@@ -15,6 +15,7 @@
 //! | `flush`, `opening`, `era` | the change from one epoch to the next, and what a node believes of it |
 //! | `catchup`, `own` | how a joiner gets its tables; what it had before |
 //! | `tick`, [`time`] | what time alone brings about |
+//! | [`lease`] | who may read without asking, and when nobody does |
 //! | [`suspicion`] | who may be gone: how unlikely a peer's silence is, and this process's own pauses |
 //! | [`mesh`] | whom to exclude when links are missing |
 //! | [`status`], [`limits`], [`member`] | what people see; every bound; who takes part |
@@ -26,6 +27,7 @@ pub mod epoch;
 mod era;
 mod flush;
 mod holders;
+pub mod lease;
 pub mod limits;
 pub mod member;
 pub mod mesh;

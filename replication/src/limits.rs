@@ -91,3 +91,14 @@ pub const SUSPICION_INTERVALS_ASSUMED: usize = 8;
 /// Members with a missing link up to which the smallest set to exclude is found exactly: at most 2^9 sets are looked at, some
 /// microseconds, and clusters of nine data nodes are large ones. More are thinned out by a greedy rule.
 pub const MESH_EXACT_MAX: usize = 9;
+
+/// A lease where the configuration says nothing else, in nanoseconds: five heartbeats of 100 ms, so that reads go on while one
+/// or two rounds of the control plane are lost.
+pub const LEASE_NS: u64 = 500 * 1_000_000;
+
+/// How much faster or slower than true time a node's clock may run, in parts per million: quartz drifts by 100, NTP slews by
+/// at most 500, virtual machines are worse. At one percent a lease loses 5 ms at each end.
+pub const LEASE_DRIFT_PPM: u64 = 10_000;
+
+/// Leases shorter than this are not granted, in nanoseconds: a tenth, well above the way there and back in one data centre.
+pub const LEASE_NS_MIN: u64 = LEASE_NS / 10;

@@ -5,7 +5,7 @@
 //! It believes reports of a bounded age, and of a link only what both ends say: one that works one way is down. A member
 //! without a fresh report, or without a link to the leader, is unreachable; of its other links nothing is asked. It never
 //! names the leader among the others, never looks at a clock or at the order of its input, and only names: who is named keeps
-//! its lease until it has run out (`lease.rs`).
+//! its lease until it has run out (see [`lease`](crate::lease)).
 //!
 //! *Exact.* The members are the nodes of a graph, its edges the missing links, and what has to go is a minimum vertex
 //! cover of it. Members that miss no link are in no minimum cover; with at most [`MESH_EXACT_MAX`] others all sets of them are
