@@ -15,6 +15,7 @@
 //! | `flush`, `opening`, `era` | the change from one epoch to the next, and what a node believes of it |
 //! | `catchup`, `own` | how a joiner gets its tables; what it had before |
 //! | `tick`, [`time`] | what time alone brings about |
+//! | [`register`] | what the control plane agrees on: who is enlisted, who is a member, which epoch is open |
 //! | [`lease`] | who may read without asking, and when nobody does |
 //! | [`suspicion`] | who may be gone: how unlikely a peer's silence is, and this process's own pauses |
 //! | [`mesh`] | whom to exclude when links are missing |
@@ -36,6 +37,7 @@ mod opening;
 pub mod outcome;
 mod own;
 mod participant;
+pub mod register;
 pub mod replica;
 pub mod settle;
 mod shard;

@@ -102,3 +102,13 @@ pub const LEASE_DRIFT_PPM: u64 = 10_000;
 
 /// Leases shorter than this are not granted, in nanoseconds: a tenth, well above the way there and back in one data centre.
 pub const LEASE_NS_MIN: u64 = LEASE_NS / 10;
+
+/// Epochs that the register keeps, the last opened one in any case: who was away longer takes the last one as it is.
+pub const EPOCHS_KEPT_MAX: usize = 64;
+
+/// Longest address of a node, in bytes: a host name has at most 253, and a port five behind a colon.
+pub const ADDRESS_BYTES_MAX: usize = 259;
+
+/// Tables that can be noted as not served in one epoch: with all epochs kept, a snapshot of the register stays below the
+/// longest message.
+pub const UNSERVED_MAX: usize = 65_536;
