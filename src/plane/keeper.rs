@@ -1,10 +1,10 @@
 //! Runs the calls of a [`Store`] one after the other: on a thread of its own, since they wait for the disc and the runtime must
 //! not, or in place, for a store in memory and for simulations, where a thread beside a paused clock would bring disorder.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::thread::JoinHandle;
 
+use hypermnesia_store::disc::caught;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
@@ -131,6 +131,6 @@ fn called<T>(
     if let Some(failed) = store.failed() {
         return Err(failed.clone());
     }
-    let outcome = catch_unwind(AssertUnwindSafe(|| call(store)));
+    let outcome = caught(|| call(store));
     outcome.unwrap_or_else(|_| Err(store.fail("a page of it is not what it should be".to_owned())))
 }

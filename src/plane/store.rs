@@ -3,16 +3,14 @@
 //! Every change is one transaction, synced before it is reported, in two phases: with one, redb takes a damaged last commit
 //! for one that was cut off, goes back to the one before, and the voter has forgotten a vote that others count. After an
 //! error on a change nobody knows whether it is there, so nothing is changed or read any more until the file is opened
-//! again. Opening reads all of it, so damage is found before anybody is answered. The file is made under another name, so
-//! that one which was never whole is never opened.
+//! again. Below redb every block has a checksum, as the image's have, and opening reads all of it, so damage is found before
+//! anybody is answered. The file is made under another name, so that one which was never whole is never opened.
 
 use std::io::{self, ErrorKind};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use hypermnesia_store::codec;
-use hypermnesia_store::disc::{Disc, File};
+use hypermnesia_store::disc::{Backend, Disc, OpenDatabase, caught};
 use redb::backends::InMemoryBackend;
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition};
 use serde::{Deserialize, Serialize};
@@ -61,7 +59,7 @@ pub(super) struct Held {
 
 /// An open file, or the same in memory.
 pub(super) struct Store {
-    database: Database,
+    database: OpenDatabase,
     path: PathBuf,
     raft: RaftId,
     /// The first error on a change.
@@ -85,8 +83,8 @@ impl Store {
         let file = match disc.open(FILE_NAME) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let file = disc.create(NEW_NAME).map_err(failed("making"))?;
-                let mut store = Store::over(Backend(file), path.clone(), fresh)?;
+                let new = disc.create(NEW_NAME).and_then(Backend::make).map_err(failed("making"))?;
+                let mut store = Store::over(new, path.clone(), fresh)?;
                 store.mark(&Whose { cluster: cluster.to_owned(), raft: fresh })?;
                 drop(store);
                 disc.rename(NEW_NAME, FILE_NAME).map_err(failed("naming"))?;
@@ -95,11 +93,12 @@ impl Store {
             }
             Err(error) => return Err(failed("opening")(error)),
         };
-        if file.is_empty().map_err(failed("reading"))? {
-            return Err(OpenError::Damaged { file: path, what: "it is empty".to_owned() });
-        }
+        let found = Backend::find(file).map_err(|error| match error.kind() {
+            ErrorKind::InvalidData => OpenError::Damaged { file: path.clone(), what: error.to_string() },
+            _ => failed("reading")(error),
+        })?;
         guarded(&path.clone(), || {
-            let mut store = Store::over(Backend(file), path, fresh)?;
+            let mut store = Store::over(found, path, fresh)?;
             store.check(cluster)?;
             Ok(store)
         })
@@ -108,7 +107,7 @@ impl Store {
     fn over(backend: impl StorageBackend, path: PathBuf, raft: RaftId) -> Result<Store, OpenError> {
         let database = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend);
         match database {
-            Ok(database) => Ok(Store { database, path, raft, failed: None }),
+            Ok(database) => Ok(Store { database: OpenDatabase::new(database), path, raft, failed: None }),
             Err(error) => Err(OpenError::Damaged { file: path, what: error.to_string() }),
         }
     }
@@ -268,7 +267,8 @@ impl Store {
         }
         let attempt = || -> Done {
             let mut transaction = self.database.begin_write()?;
-            transaction.set_two_phase_commit(true);
+            // In two phases, and nothing to be mended after a crash.
+            transaction.set_quick_repair(true);
             let (mut facts, mut log) = (transaction.open_table(FACTS)?, transaction.open_table(LOG)?);
             change(&mut facts, &mut log)?;
             drop((facts, log));
@@ -309,34 +309,8 @@ fn entry_of(bytes: &[u8]) -> Result<Entry, Wrong> {
 
 /// redb asserts on pages that are not what they should be: that is damage, and no end of the process.
 fn guarded(path: &Path, open: impl FnOnce() -> Result<Store, OpenError>) -> Result<Store, OpenError> {
-    catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| {
+    caught(open).unwrap_or_else(|_| {
         let what = "a page of it is not what it should be".to_owned();
         Err(OpenError::Damaged { file: path.to_owned(), what })
     })
-}
-
-/// The file below redb.
-#[derive(Debug)]
-struct Backend(Arc<dyn File>);
-
-impl StorageBackend for Backend {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_at(offset, data)
-    }
 }

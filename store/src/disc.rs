@@ -39,9 +39,11 @@ mod view;
 pub(crate) use held::Held;
 pub(crate) use view::{Chunk, View};
 
+pub use backend::Backend;
 pub use check::{CheckedTable, check};
 pub use checkpoint::{Checkpointer, Imaged};
 pub use cut::Warning;
+pub use database::{OpenDatabase, caught};
 pub use error::{DiscError, Result};
 pub use file::{Disc, File, LockGuard};
 pub use identity::{BootId, DirectoryId, Opener};

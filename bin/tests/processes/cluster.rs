@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::program::{Server, WAIT, hmn, members, said};
+use crate::program::{Server, WAIT, hmn, members, said, told};
 
 #[test]
 fn three_members_agree_lose_one_and_agree_again() {
@@ -72,22 +72,9 @@ fn a_refused_member_is_mentioned() {
     // is dialled says so on its standard error.
     let (list, home) = (members(2), tempfile::tempdir().expect("the test holds this"));
     let said = |name: &str| home.path().join(name);
-    let _members = ["n1", "n2"].map(|name| {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_hmn"));
-        let file = std::fs::File::create(said(name)).expect("the test holds this");
-        program.stderr(file).env_remove("RUST_LOG");
-        Server::started(program, &["--name", name, "--members", &list, "--cluster", name])
-    });
-    let until = Instant::now() + Duration::from_secs(30);
-    let text = loop {
-        let text =
-            ["n1", "n2"].map(|name| std::fs::read_to_string(said(name)).expect("it is there")).concat();
-        if text.contains("refused") {
-            break text;
-        }
-        assert!(Instant::now() < until, "nobody said anything: {text}");
-        std::thread::sleep(Duration::from_millis(20));
-    };
+    let _members = ["n1", "n2"]
+        .map(|name| Server::telling(&said(name), &["--name", name, "--members", &list, "--cluster", name]));
+    let text = told(&["n1", "n2"].map(said), "refused");
     let line = text.lines().find(|line| line.contains("refused")).expect("it was there");
     assert!(line.contains("WARN") && line.contains("cluster") && !line.contains('\u{1b}'), "{line}");
 }

@@ -1,7 +1,10 @@
 //! Starts `hmn` and reads what it says. A server is ended when its handle is dropped.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::loopback::free_ports;
 
@@ -29,6 +32,13 @@ impl Server {
         let program = env!("CARGO_BIN_EXE_hmn");
         shell.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\""), program]);
         Server::started(shell, arguments)
+    }
+
+    /// Starts a member whose standard error goes into a file.
+    pub(crate) fn telling(told: &Path, arguments: &[&str]) -> Server {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_hmn"));
+        program.stderr(File::create(told).expect("the test holds this")).env_remove("RUST_LOG");
+        Server::started(program, arguments)
     }
 
     /// Starts a member by this command.
@@ -73,6 +83,20 @@ impl Server {
     pub(crate) fn exec(&self, lines: &str) -> Vec<serde_json::Value> {
         let answers = said(hmn(&["--addr", &self.addr, "exec"], lines));
         answers.lines().map(|line| serde_json::from_str(line).expect("the test holds this")).collect()
+    }
+}
+
+/// What these files have, when one of them has these words.
+pub(crate) fn told(files: &[impl AsRef<Path>], words: &str) -> String {
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        let read = |file| std::fs::read_to_string(file).expect("the test holds this");
+        let text: String = files.iter().map(read).collect();
+        if text.contains(words) {
+            return text;
+        }
+        assert!(Instant::now() < until, "nobody said {words:?}, only: {text}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -4,9 +4,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use crate::program::{Server, WAIT, hmn, members, said};
+use crate::program::{Server, WAIT, hmn, members, said, told};
 
 /// Files for three members in this directory.
 fn certificates(folder: &Path) -> String {
@@ -16,25 +15,10 @@ fn certificates(folder: &Path) -> String {
     text
 }
 
-/// A member whose standard error goes into a file.
+/// A member whose standard error goes into a file of its name.
 fn start(folder: &str, name: &str, tls: &[&str], list: &str) -> Server {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_hmn"));
-    let told = std::fs::File::create(format!("{folder}/{name}.told")).expect("the test holds this");
-    program.stderr(told).env_remove("RUST_LOG");
-    Server::started(program, &[&["--name", name, "--members", list], tls].concat())
-}
-
-/// What a member says on its standard error, when it has these words.
-fn told(folder: &str, name: &str, words: &str) {
-    let until = Instant::now() + Duration::from_secs(30);
-    loop {
-        let text = std::fs::read_to_string(format!("{folder}/{name}.told")).expect("the test holds this");
-        if text.contains(words) {
-            return;
-        }
-        assert!(Instant::now() < until, "{name} says only: {text}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let told = Path::new(folder).join(format!("{name}.told"));
+    Server::telling(&told, &[&["--name", name, "--members", list], tls].concat())
 }
 
 #[test]
@@ -71,7 +55,7 @@ fn three_members_with_certificates_of_the_program() {
     three.says(&["status", "--wait", WAIT]);
     three.stop();
     let _plain = start(&folder, "n3", &[], &list);
-    told(&folder, "n3", "start this one with --tls-ca, --tls-cert and --tls-key");
+    told(&[file("n3", "told")], "start this one with --tls-ca, --tls-cert and --tls-key");
     let told_by = ["n1", "n2"].map(|name| std::fs::read_to_string(file(name, "told")).expect("it is there"));
     assert!(told_by.concat().contains("it does not speak TLS"), "{told_by:?}");
 }

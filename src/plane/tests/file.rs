@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hypermnesia_store::codec;
-use hypermnesia_store::disc::{Disc, Fault, FaultKind, MemDisc, RealDisc};
+use hypermnesia_store::disc::{Backend, Disc, Fault, FaultKind, MemDisc, RealDisc};
 use openraft::Vote;
 use redb::{Database, TableDefinition};
 
@@ -45,8 +45,15 @@ fn a_file_is_opened_by_whom_it_belongs_to() {
 
     let file = directory.path().join(FILE_NAME);
     let write = |table: &str, name: &str, value: &[u8]| {
-        let database = Database::create(&file).expect("redb opens what redb made");
-        let transaction = database.begin_write().expect("it does");
+        let disc = RealDisc::open(directory.path()).expect("there");
+        let below = match disc.open(FILE_NAME) {
+            Ok(file) => Backend::find(file),
+            Err(_) => Backend::make(disc.create(FILE_NAME).expect("it can be made")),
+        };
+        let database = Database::builder().create_with_backend(below.expect("it is whole"));
+        let database = database.expect("redb opens what redb made");
+        let mut transaction = database.begin_write().expect("it does");
+        transaction.set_quick_repair(true);
         let table: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(table);
         transaction.open_table(table).expect("it does").insert(name, value).expect("it does");
         transaction.commit().expect("it does");

@@ -21,10 +21,11 @@ use super::head::{FORM, OtherForm};
 
 /// An open database. redb writes when it is closed, and asserts on pages that are not what they should be.
 #[derive(Debug)]
-pub(super) struct OpenDatabase(ManuallyDrop<Database>);
+pub struct OpenDatabase(ManuallyDrop<Database>);
 
 impl OpenDatabase {
-    pub(super) fn new(database: Database) -> OpenDatabase {
+    /// Takes a database into care.
+    pub fn new(database: Database) -> OpenDatabase {
         OpenDatabase(ManuallyDrop::new(database))
     }
 }
@@ -106,8 +107,12 @@ thread_local! {
 
 static WRAPPED: Once = Once::new();
 
-/// As `catch_unwind`, without a word of the panic elsewhere.
-fn caught<T>(call: impl FnOnce() -> T) -> std::thread::Result<T> {
+/// As `catch_unwind`, without a word of the panic elsewhere: for calls of redb, which asserts on pages that are not what they
+/// should be.
+///
+/// # Errors
+/// What the panic carried.
+pub fn caught<T>(call: impl FnOnce() -> T) -> std::thread::Result<T> {
     // The hook cannot be changed by a thread that panics, as one may that closes a database. Then a second panic is told.
     if !std::thread::panicking() {
         WRAPPED.call_once(|| {

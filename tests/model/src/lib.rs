@@ -1,4 +1,4 @@
-//! A model of how the nodes of Hypermnesia agree, small enough to visit every state it can be in: two-phase commit over all
+//! A model of how the nodes of Hypermnesia agree, small enough for many of its scenarios to be visited whole: two-phase commit over all
 //! copies, the rule for aborts, epochs with fence and flush, leases under a control plane whose leaders change, joiners that
 //! catch up while writes go on, and tables with copies on some nodes only. `docs/protocol.md` says the same in words.
 //!

@@ -1,5 +1,6 @@
-//! The scenarios that are checked. Each is small enough to be visited whole; together they have every part of the protocol
-//! and every mutant (`tests/obligations.rs` says which catches which).
+//! The scenarios that are checked. Ten of them have been visited whole, the others are larger (`docs/model.md` says which, and
+//! how far they were visited); together they have every part of the protocol and every mutant (`tests/obligations.rs` says
+//! which catches which).
 
 use crate::mutant::Mutant;
 use crate::obligation::Sight;

@@ -14,7 +14,7 @@ fn plain() -> MemDisc {
     let disc = MemDisc::new();
     let path = disc.path(IMAGE_NAME);
     let file = disc.create(IMAGE_NAME).expect("no fault is planted");
-    let db = open_database(Backend::Plain(Arc::clone(&file)), &path, "creating").expect("it is new");
+    let db = open_database(Backend::plain(Arc::clone(&file)), &path, "creating").expect("it is new");
     let (state, held) = (State::default(), HeldTables::default());
     let mut image = Image { db, is_plain: true, path, state, held };
     let body = Body::Row(Row::encode(SchemaVersion::FIRST, &[Value::Bytes(vec![7; 500])]).expect("fits"));
