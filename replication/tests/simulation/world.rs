@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use hypermnesia_history::{Found, History, Op, Outcome as Told, Transaction};
 use hypermnesia_replication::message::{CopyStep, FlushStep};
 use hypermnesia_replication::{
     Arrival, CommitRequest, Effect, Event, Inbox, LogToken, Member, Message, Now, Outbox, Outcome, Peer,
@@ -11,7 +12,6 @@ use hypermnesia_replication::{
 use hypermnesia_store::{Ack, Blocked, Incarnation, NodeId, Timestamp, TxId};
 
 use crate::client::{Attempt, Client, Plan, Which};
-use crate::history::{Entry, Verdict};
 use crate::node::Node;
 use crate::planted::Planted;
 use crate::rng::Rng;
@@ -62,7 +62,7 @@ pub(crate) struct World {
     /// Generation of each link; odd when it is up.
     links: BTreeMap<(usize, usize), u64>,
     pub(crate) clients: Vec<Client>,
-    pub(crate) history: Vec<Entry>,
+    pub(crate) history: History,
     /// Which client waits for a transaction.
     waiting: BTreeMap<TxId, usize>,
     /// What callers and askers were told.
@@ -95,7 +95,7 @@ impl World {
             nodes,
             links: BTreeMap::new(),
             clients: (0..shape.clients).map(|_| Client::default()).collect(),
-            history: Vec::new(),
+            history: History::default(),
             waiting: BTreeMap::new(),
             told: BTreeMap::new(),
             begun: 0,
@@ -469,7 +469,7 @@ impl World {
         for client in 0..self.clients.len() {
             if self.clients[client].attempt.as_ref().is_some_and(|attempt| attempt.node == node) {
                 let committing = self.clients[client].attempt.as_ref().is_some_and(|a| a.committing);
-                self.ends(client, if committing { Verdict::Info } else { Verdict::Fail });
+                self.ends(client, if committing { Told::Unknown } else { Told::Failed });
             }
         }
     }
@@ -523,7 +523,7 @@ impl World {
             return;
         }
         if self.now_ns > self.clients[client].deadline_ns {
-            return self.ends(client, Verdict::Fail);
+            return self.ends(client, Told::Failed);
         }
         self.reads_on(client);
     }
@@ -573,7 +573,7 @@ impl World {
     /// Begins an attempt on some node that serves.
     fn attempts(&mut self, client: usize) -> bool {
         if self.now_ns > self.clients[client].deadline_ns {
-            self.ends(client, Verdict::Fail);
+            self.ends(client, Told::Failed);
             return true;
         }
         let node = self.rng.below(self.nodes.len() as u64) as usize;
@@ -672,7 +672,7 @@ impl World {
                 if sum != OPENING_BALANCE * ACCOUNTS as i64 {
                     self.broken = Some(format!("a snapshot on n{} sums to {sum}", attempt.node + 1));
                 }
-                return self.ends(client, Verdict::Ok);
+                return self.ends(client, Told::Ok);
             }
             Plan::Append { appends, .. } => room::work(&attempt.lists, &attempt.balances, appends, None),
             Plan::Transfer { from, to, amount } => {
@@ -704,12 +704,12 @@ impl World {
         match reply {
             Reply::Committed(ts) => {
                 self.tell(txid, Outcome::Committed(ts));
-                self.ends(client, Verdict::Ok);
+                self.ends(client, Told::Ok);
             }
             Reply::Unknown => {
                 self.unknowns += 1;
                 let lie = self.shape.planted == Planted::UnknownIsAborted;
-                self.ends(client, if lie { Verdict::Fail } else { Verdict::Info });
+                self.ends(client, if lie { Told::Failed } else { Told::Unknown });
             }
             _ => {
                 self.tell(txid, Outcome::Aborted);
@@ -717,14 +717,14 @@ impl World {
                 self.clients[client].attempt = None;
                 let again = self.rng.between(100 * US, 3 * MS) * u64::from(self.clients[client].tries);
                 if self.clients[client].tries > 12 {
-                    return self.ends(client, Verdict::Fail);
+                    return self.ends(client, Told::Failed);
                 }
                 self.later(again, Thing::Client(client));
             }
         }
     }
 
-    fn ends(&mut self, client: usize, verdict: Verdict) {
+    fn ends(&mut self, client: usize, outcome: Told) {
         let one = &mut self.clients[client];
         let attempt = one.attempt.take();
         let plan = one.plan.take().expect("it has begun");
@@ -736,13 +736,16 @@ impl World {
             Plan::Book { append, .. } => vec![append],
             Plan::Transfer { .. } | Plan::Look => Vec::new(),
         };
-        let reads = attempt.as_ref().map(|attempt| &attempt.lists).into_iter().flatten();
-        self.history.push(Entry {
-            invoked_ns: one.invoked_ns,
-            completed_ns: self.now_ns,
-            verdict,
-            reads: reads.map(|(key, (list, _))| (*key, list.clone())).collect(),
-            appends,
+        let appends = appends.into_iter().map(|(key, value)| Op::Append { key, value });
+        let lists = attempt.as_ref().map(|attempt| &attempt.lists).into_iter().flatten();
+        let reads = lists.map(|(key, (list, _))| Op::Read { key: *key, found: Found::List(list.clone()) });
+        self.history.transactions.push(Transaction {
+            process: client as u64,
+            invoked: one.invoked_ns,
+            completed: self.now_ns,
+            outcome,
+            // It reads before it appends.
+            ops: reads.chain(appends).collect(),
             note: attempt
                 .map_or_else(String::new, |attempt| format!("n{} {}", attempt.node + 1, attempt.txid)),
         });
