@@ -174,14 +174,26 @@ fn cycles_are_found_and_named_by_the_worst_kind() {
 
 #[test]
 fn a_cycle_is_told_in_words_and_is_the_smallest() {
-    // Aim: people can follow what was found. Method: a cycle of two beside one of many, and the text.
+    // Aim: people can follow what was found. Method: a cycle of three, then one of two as well; a cycle beside many reads,
+    // and the text.
+    let around = |of: &[u64]| -> Vec<Transaction> {
+        let before = of.iter().cycle().skip(of.len() - 1);
+        of.iter()
+            .zip(before)
+            .map(|(key, before)| ok(1, 9, &[append(*key, *key), list(*before, &[*before])]))
+            .collect()
+    };
+    let words = |all: Vec<Transaction>| {
+        History { opening: BTreeMap::new(), transactions: all }.anomalies()[0].to_string()
+    };
+    assert!(words(around(&[1, 2, 3])).contains("G1c: a cycle of 3 transactions"));
+    assert!(words([around(&[1, 2, 3]), around(&[4, 5])].concat()).contains("G1c: a cycle of 2 transactions"));
     let mut all: Vec<_> =
         (0..50).map(|at| ok(100 + at, 300 + at, &[list(5, &[]), append(5 + at, at)])).collect();
     all.push(ok(1, 2, &[append(1, 1)]));
     all.push(ok(3, 4, &[list(1, &[])]));
     all.push(ok(5, 6, &[list(1, &[1])]));
-    let found = History { opening: BTreeMap::new(), transactions: all }.anomalies();
-    let words = found[0].to_string();
+    let words = words(all);
     assert!(words.contains("stale read") && words.contains("a cycle of 2 transactions"), "{words}");
     assert!(words.contains("T50 comes before T51: T50 was over before T51 began"), "{words}");
     assert!(words.contains("T51 comes before T50: T51 read 1 as it was before T50 wrote 1"), "{words}");
