@@ -1,0 +1,219 @@
+//! A cluster under load: members in their own networks, clients beside each, faults between calm phases, and at the end
+//! everything that must hold.
+
+use std::path::PathBuf;
+use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hypermnesia_history::Outcome;
+use serde_json::{Value as Json, json};
+
+use crate::client::{ACCOUNTS, BALANCE, Exec, Kind, look, spawn};
+use crate::judge;
+use crate::member::{CLIENT, Member};
+use crate::network::Network;
+use crate::record::Record;
+
+/// What a run is made of.
+pub(crate) struct Shape {
+    pub(crate) name: &'static str,
+    pub(crate) members: usize,
+    /// Whether the table is on disc, so that all members may die.
+    pub(crate) disc: bool,
+    pub(crate) seed: u64,
+}
+
+/// A time in which some members could not reach some holder, and so acknowledge no write.
+pub(crate) struct Cut {
+    pub(crate) from: u64,
+    pub(crate) until: u64,
+    pub(crate) members: Vec<usize>,
+}
+
+/// A running cluster with its clients.
+pub(crate) struct Cluster {
+    pub(crate) shape: Shape,
+    pub(crate) network: Network,
+    pub(crate) members: Vec<Member>,
+    pub(crate) record: Arc<Record>,
+    pub(crate) cuts: Vec<Cut>,
+    /// When the first fault began.
+    pub(crate) calm_until: Option<u64>,
+    /// When the last one had healed.
+    pub(crate) healed: u64,
+    home: tempfile::TempDir,
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Cluster {
+    pub(crate) fn start(shape: Shape) -> Cluster {
+        let network = Network::new(shape.members);
+        let members = (0..shape.members).map(|at| Member::new(at, shape.members)).collect();
+        let home = tempfile::tempdir().expect("there is room");
+        let mut cluster = Cluster {
+            shape,
+            network,
+            members,
+            record: Arc::new(Record::new()),
+            cuts: Vec::new(),
+            calm_until: None,
+            healed: 0,
+            home,
+            stop: Arc::new(AtomicBool::new(false)),
+            clients: Vec::new(),
+        };
+        (0..cluster.members.len()).for_each(|at| cluster.start_member(at, &[]));
+        cluster.whole();
+        cluster.prepare();
+        cluster.record.fault("the clients begin");
+        cluster.start_clients();
+        cluster.work(1500);
+        cluster
+    }
+
+    fn prepare(&self) {
+        let storage = if self.shape.disc { "disc" } else { "ram" };
+        let attributes = ["-a", "space:text", "-a", "key", "-a", "value?", "--key", "space,key"];
+        let options = ["--kind", "ordered_set", "--storage", storage];
+        let create = ["table", "create", "exec"];
+        self.says(0, &[&create[..], &attributes[..], &options[..]].concat());
+        // Each member knows the table before anybody uses it there.
+        (0..self.members.len()).for_each(|at| drop(self.says(at, &["status", "--wait", "60"])));
+        let mut exec = Exec::start(&self.network, 0, 900, "10", &self.record);
+        let made = exec.run("setup", &json!({"accounts": ACCOUNTS, "balance": BALANCE}), false);
+        assert_eq!(made["type"], "ok", "{made}");
+    }
+
+    fn start_clients(&mut self) {
+        for at in 0..self.members.len() {
+            for (number, kind) in [(0, Kind::Lists), (1, Kind::Sums)] {
+                let process = at as u64 * 2 + number;
+                let exec = Exec::start(&self.network, at, process, &timeout(), &self.record);
+                self.clients.push(spawn(exec, kind, self.shape.seed * 100 + process, &self.stop));
+            }
+        }
+    }
+
+    /// Runs `hmn` beside a member.
+    pub(crate) fn hmn(&self, at: usize, arguments: &[&str]) -> Output {
+        let mut program = self.network.at(at, env!("CARGO_BIN_EXE_hmn"));
+        program.args(["--addr", CLIENT]).args(arguments).output().expect("it is there")
+    }
+
+    pub(crate) fn says(&self, at: usize, arguments: &[&str]) -> String {
+        let output = self.hmn(at, arguments);
+        let name = self.members[at].name();
+        let log =
+            || std::fs::read_to_string(self.home.path().join(format!("{name}.err"))).unwrap_or_default();
+        assert!(output.status.success(), "{name}, {arguments:?}: {output:?}\nit said:\n{}", log());
+        String::from_utf8(output.stdout).expect("it prints text")
+    }
+
+    /// The clients work for so long.
+    pub(crate) fn work(&self, ms: u64) {
+        std::thread::sleep(Duration::from_millis(ms));
+    }
+
+    pub(crate) fn fault(&mut self, what: &str) -> u64 {
+        let now = self.record.fault(what);
+        self.calm_until.get_or_insert(now);
+        now
+    }
+
+    pub(crate) fn start_member(&mut self, at: usize, clock: &[(String, String)]) {
+        let (home, disc) = (self.home.path().to_owned(), self.shape.disc);
+        self.members[at].start(&self.network, &home, disc, clock);
+    }
+
+    pub(crate) fn kill(&mut self, at: usize) {
+        self.fault(&format!("n{} is killed", at + 1));
+        self.members[at].kill();
+    }
+
+    pub(crate) fn restart(&mut self, at: usize) {
+        self.record.fault(&format!("n{} starts", at + 1));
+        self.start_member(at, &[]);
+    }
+
+    /// Stops a process for so long.
+    pub(crate) fn pause(&mut self, at: usize, ms: u64) {
+        self.fault(&format!("n{} is stopped for {ms} ms", at + 1));
+        self.members[at].pause();
+        self.work(ms);
+        self.members[at].resume();
+    }
+
+    /// Cuts links for so long, each from one to another; who then cannot hear or reach somebody acknowledges no write.
+    pub(crate) fn cut(&mut self, links: &[(usize, usize)], ms: u64) {
+        let text: Vec<_> = links.iter().map(|(from, to)| format!("n{} to n{}", from + 1, to + 1)).collect();
+        self.fault(&format!("cut for {ms} ms: {}", text.join(", ")));
+        links.iter().for_each(|(from, to)| self.network.cut(*from, *to));
+        let from = self.record.fault("it is cut");
+        self.work(ms);
+        let until = self.record.fault("it heals");
+        self.network.heal();
+        let mut members: Vec<_> = links.iter().flat_map(|(from, to)| [*from, *to]).collect();
+        members.sort_unstable();
+        members.dedup();
+        self.cuts.push(Cut { from, until, members });
+    }
+
+    /// Waits until all members are connected and have all tables.
+    pub(crate) fn whole(&mut self) {
+        for at in 0..self.members.len() {
+            self.says(at, &["status", "--wait", "60"]);
+        }
+        self.healed = self.record.fault("all are there again");
+    }
+
+    pub(crate) fn status(&self, at: usize) -> Json {
+        let output = self.hmn(at, &["status", "--format", "json"]);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+    }
+
+    /// How many callers were told that nobody knows.
+    pub(crate) fn unknown(&self) -> usize {
+        let history = self.record.history();
+        // Who has asked and has not been told yet is none of them.
+        history
+            .transactions
+            .iter()
+            .filter(|one| one.outcome == Outcome::Unknown && one.completed < u64::MAX)
+            .count()
+    }
+
+    /// The clients stop, everything is read on every member, and judged.
+    pub(crate) fn finish(mut self) {
+        self.whole();
+        self.work(1500);
+        self.stop.store(true, Ordering::Relaxed);
+        let clients = std::mem::take(&mut self.clients);
+        clients
+            .into_iter()
+            .for_each(|client| client.join().expect("a client met what it did not understand"));
+        judge::settled(&self);
+        for at in 0..self.members.len() {
+            let mut exec = Exec::start(&self.network, at, 910 + at as u64, "10", &self.record);
+            look(&mut exec, self.record.values());
+        }
+        let kept = std::env::var_os("HMN_PARTITIONS_KEEP").map(PathBuf::from);
+        let name = format!("{}-{}", self.shape.name, self.shape.seed);
+        let found = judge::judge(&self);
+        if let Some(directory) =
+            kept.or((!found.is_empty()).then(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR"))))
+        {
+            self.record.keep(&directory, &name);
+        }
+        assert!(found.is_empty(), "{name}:\n{}", found.join("\n"));
+    }
+}
+
+/// How long a client's call may take, in seconds. Below the silence after which a connection counts as lost, so that some
+/// callers hear that nobody knows.
+fn timeout() -> String {
+    std::env::var("HMN_PARTITIONS_TIMEOUT").unwrap_or("2".to_owned())
+}

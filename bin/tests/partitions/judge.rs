@@ -1,0 +1,117 @@
+//! What must hold after a run, by the letters of the fault matrix: A the history is strictly serializable, D and R all
+//! members hold the same and all that was acknowledged, K nothing is locked or in doubt, M who was cut off from a holder
+//! acknowledged no write, U what nobody knows was not told as failed (then it shows as an aborted read). And that the run
+//! did something at all.
+//!
+//! L, that a majority goes on without the others, does not hold yet: today every member is needed for a write.
+
+use std::time::{Duration, Instant};
+
+use hypermnesia_history::{History, Op, Outcome, Transaction};
+use serde_json::Value as Json;
+
+use crate::cluster::Cluster;
+use crate::inside::tell;
+
+/// Longer than any deadline of what clients asked for.
+const SETTLES_WITHIN: Duration = Duration::from_secs(20);
+
+/// K: within a bound nothing is locked, waited for or in doubt on any member.
+pub(crate) fn settled(cluster: &Cluster) {
+    let until = Instant::now() + SETTLES_WITHIN;
+    for at in 0..cluster.members.len() {
+        loop {
+            let status = cluster.status(at);
+            if is_settled(&status) {
+                break;
+            }
+            assert!(
+                Instant::now() < until,
+                "locks or doubts outlive their deadlines on n{}: {status}",
+                at + 1
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+fn is_settled(status: &Json) -> bool {
+    let none = |value: &Json| value.as_array().is_some_and(Vec::is_empty);
+    let held = &status["held"];
+    none(&status["in_doubt"]) && none(&status["waits"]) && held["locks"] == 0 && held["locks_waited_for"] == 0
+}
+
+/// Everything that does not hold.
+pub(crate) fn judge(cluster: &Cluster) -> Vec<String> {
+    let history = cluster.record.history();
+    let mut found: Vec<String> = history.anomalies().iter().map(ToString::to_string).collect();
+    found.extend(copies(cluster));
+    found.extend(cut_off(cluster, &history));
+    found.extend(did_nothing(cluster, &history));
+    let count = |outcome| history.transactions.iter().filter(|one| one.outcome == outcome).count();
+    tell(&format!(
+        "told: {}: {} transactions ok, {} failed, {} unknown, in {:.1} s",
+        cluster.shape.name,
+        count(Outcome::Ok),
+        count(Outcome::Failed),
+        count(Outcome::Unknown),
+        cluster.record.now() as f64 / 1e9
+    ));
+    found
+}
+
+/// R: every member answers with the same rows from its own copy.
+fn copies(cluster: &Cluster) -> Option<String> {
+    let all = ["query", "SELECT * FROM exec ORDER BY space, key", "--format", "json"];
+    let copies: Vec<_> = (0..cluster.members.len()).map(|at| cluster.says(at, &all)).collect();
+    let differs = copies.windows(2).any(|two| two[0] != two[1]) || copies[0].lines().count() < 10;
+    differs.then(|| format!("the copies differ, or nothing is there:\n{}", copies.join("\n\n")))
+}
+
+/// M: who could not reach a holder acknowledged no write that began and ended while that was so.
+fn cut_off(cluster: &Cluster, history: &History) -> Vec<String> {
+    let mut found = Vec::new();
+    for cut in &cluster.cuts {
+        let during = |one: &&Transaction| one.invoked > cut.from && one.completed < cut.until;
+        let there = |one: &&Transaction| cut.members.iter().any(|at| one.note == cluster.members[*at].name());
+        let mut tried = 0;
+        for one in history.transactions.iter().filter(during).filter(there).filter(|one| writes(one)) {
+            tried += 1;
+            if one.outcome == Outcome::Ok {
+                found.push(format!(
+                    "a write was acknowledged by a member that was cut off from a holder: {one}"
+                ));
+            }
+        }
+        if tried == 0 && cut.until - cut.from > 3_000_000_000 {
+            found.push("nobody tried to write during a cut".to_owned());
+        }
+    }
+    found
+}
+
+fn writes(one: &Transaction) -> bool {
+    one.ops
+        .iter()
+        .any(|op| matches!(op, Op::Append { .. } | Op::Swap { .. } | Op::Transfer { .. } | Op::Add(_)))
+}
+
+/// A run counts only if it did something: before the faults, and on every member after them.
+fn did_nothing(cluster: &Cluster, history: &History) -> Vec<String> {
+    let mut found = Vec::new();
+    let calm_until = cluster.calm_until.unwrap_or(u64::MAX);
+    let calm: Vec<_> = history.transactions.iter().filter(|one| one.completed < calm_until).collect();
+    let ok = calm.iter().filter(|one| one.outcome == Outcome::Ok).count();
+    if calm.len() < 20 || ok * 10 < calm.len() * 3 {
+        found.push(format!("only {ok} of {} transactions were ok before the first fault", calm.len()));
+    }
+    for member in &cluster.members {
+        let after = |one: &&Transaction| one.invoked > cluster.healed && one.note == member.name();
+        let wrote =
+            history.transactions.iter().filter(after).any(|one| one.outcome == Outcome::Ok && writes(one));
+        if !wrote {
+            found.push(format!("{} acknowledged no write after everything had healed", member.name()));
+        }
+    }
+    found
+}
