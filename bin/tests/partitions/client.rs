@@ -70,10 +70,12 @@ impl Exec {
         let mut asked = line.clone();
         asked["note"] = self.member.as_str().into();
         self.record.note(asked);
-        writeln!(self.input, "{}", json!({"f": f, "value": value})).expect("exec runs");
+        drop(writeln!(self.input, "{}", json!({"f": f, "value": value})));
         let mut text = String::new();
         self.output.read_line(&mut text).expect("exec answers");
-        let answer: Json = serde_json::from_str(&text).unwrap_or_else(|_| panic!("exec said {text:?}"));
+        // It may have ended, and said why elsewhere: nobody knows what became of this.
+        let answer =
+            serde_json::from_str(&text).unwrap_or(json!({"type": "info", "error": "exec has ended"}));
         let mut end = line;
         end["type"] = answer["type"].clone();
         if answer["type"] == "ok" {
@@ -152,8 +154,8 @@ fn swap(exec: &mut Exec, rng: &mut Rng, known: &mut BTreeMap<u64, Json>) {
     }
 }
 
-/// Reads everything at the end.
-pub(crate) fn look(exec: &mut Exec, values: u64) {
+/// Reads everything at the end, when nothing may fail any more. What failed.
+pub(crate) fn look(exec: &mut Exec, values: u64) -> Option<String> {
     let rounds = || (0..=values / ROUND).map(|round| round * 10);
     let read = |keys: Vec<u64>| Json::Array(keys.into_iter().map(|key| json!(["r", key, null])).collect());
     let lists = read(rounds().flat_map(|round| round..round + 4).collect());
@@ -162,6 +164,9 @@ pub(crate) fn look(exec: &mut Exec, values: u64) {
     let sums = [("read", json!("accounts"), false), ("read", json!("counter"), false)];
     for (f, value, lists) in looks.into_iter().chain(sums) {
         let answer = exec.run(f, &value, lists);
-        assert_eq!(answer["type"], "ok", "nothing is wrong any more: {answer}");
+        if answer["type"] != "ok" {
+            return Some(format!("{} cannot be read after everything has healed: {answer}", exec.member));
+        }
     }
+    None
 }

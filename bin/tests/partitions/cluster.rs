@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hypermnesia_history::Outcome;
 use serde_json::{Value as Json, json};
 
 use crate::client::{ACCOUNTS, BALANCE, Exec, Kind, look, spawn};
@@ -16,6 +15,9 @@ use crate::judge;
 use crate::member::{CLIENT, Member};
 use crate::network::Network;
 use crate::record::Record;
+
+/// So many of the things that are wrong are told.
+const TOLD_MAX: usize = 12;
 
 /// What a run is made of.
 pub(crate) struct Shape {
@@ -44,6 +46,9 @@ pub(crate) struct Cluster {
     pub(crate) calm_until: Option<u64>,
     /// When the last one had healed.
     pub(crate) healed: u64,
+    /// Whether some caller has to hear that nobody knows, or none may.
+    pub(crate) some_unknown: bool,
+    pub(crate) none_unknown: bool,
     home: tempfile::TempDir,
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<()>>,
@@ -62,6 +67,8 @@ impl Cluster {
             cuts: Vec::new(),
             calm_until: None,
             healed: 0,
+            some_unknown: false,
+            none_unknown: false,
             home,
             stop: Arc::new(AtomicBool::new(false)),
             clients: Vec::new(),
@@ -77,7 +84,7 @@ impl Cluster {
 
     fn prepare(&self) {
         let storage = if self.shape.disc { "disc" } else { "ram" };
-        let attributes = ["-a", "space:text", "-a", "key", "-a", "value?", "--key", "space,key"];
+        let attributes = ["-a", "space:text", "-a", "key", "-a", "value:any?", "--key", "space,key"];
         let options = ["--kind", "ordered_set", "--storage", storage];
         let create = ["table", "create", "exec"];
         self.says(0, &[&create[..], &attributes[..], &options[..]].concat());
@@ -139,6 +146,16 @@ impl Cluster {
         self.start_member(at, &[]);
     }
 
+    /// Kills a member while what it asks of another one is under way there: the other one finds it when it goes on, and
+    /// whoever asked hears nothing.
+    pub(crate) fn kill_in_flight(&mut self, at: usize, other: usize) {
+        self.fault(&format!("n{} is stopped and n{} killed", other + 1, at + 1));
+        self.members[other].pause();
+        self.work(300);
+        self.members[at].kill();
+        self.members[other].resume();
+    }
+
     /// Stops a process for so long.
     pub(crate) fn pause(&mut self, at: usize, ms: u64) {
         self.fault(&format!("n{} is stopped for {ms} ms", at + 1));
@@ -175,17 +192,6 @@ impl Cluster {
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
     }
 
-    /// How many callers were told that nobody knows.
-    pub(crate) fn unknown(&self) -> usize {
-        let history = self.record.history();
-        // Who has asked and has not been told yet is none of them.
-        history
-            .transactions
-            .iter()
-            .filter(|one| one.outcome == Outcome::Unknown && one.completed < u64::MAX)
-            .count()
-    }
-
     /// The clients stop, everything is read on every member, and judged.
     pub(crate) fn finish(mut self) {
         self.whole();
@@ -195,20 +201,22 @@ impl Cluster {
         clients
             .into_iter()
             .for_each(|client| client.join().expect("a client met what it did not understand"));
-        judge::settled(&self);
+        let mut found = Vec::from_iter(judge::unsettled(&self));
         for at in 0..self.members.len() {
             let mut exec = Exec::start(&self.network, at, 910 + at as u64, "10", &self.record);
-            look(&mut exec, self.record.values());
+            found.extend(look(&mut exec, self.record.values()));
         }
         let kept = std::env::var_os("HMN_PARTITIONS_KEEP").map(PathBuf::from);
         let name = format!("{}-{}", self.shape.name, self.shape.seed);
-        let found = judge::judge(&self);
+        found.extend(judge::judge(&self));
         if let Some(directory) =
             kept.or((!found.is_empty()).then(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR"))))
         {
             self.record.keep(&directory, &name);
         }
-        assert!(found.is_empty(), "{name}:\n{}", found.join("\n"));
+        let many = found.len();
+        found.truncate(TOLD_MAX);
+        assert!(many == 0, "{name}, {many} things are wrong, of which the first:\n{}", found.join("\n"));
     }
 }
 

@@ -37,13 +37,18 @@ fn run(name: &'static str, disc: bool, what: impl Fn(&mut Cluster)) {
 
 #[test]
 fn killed_members_come_back_equal() {
-    // Aim: rows 1 and 17: A D R U K. Method: kill -9 of one, then of two at once; the tables are in memory, and one is left.
+    // Aim: rows 1 and 17: A D R U K. Method: kill -9 of one, of one whose transactions are under way at another one, and of two
+    // at once; the tables are in memory, and one is left.
     run("killed_members_come_back_equal", false, |cluster| {
-        for round in 0..rounds(6) as usize {
+        for round in 0..rounds(8) as usize {
             let (one, two) = (round % 3, (round + 1) % 3);
             cluster.kill(one);
             cluster.work(700);
             cluster.restart(one);
+            cluster.whole();
+            cluster.work(500);
+            cluster.kill_in_flight(two, one);
+            cluster.restart(two);
             cluster.whole();
             cluster.work(500);
             cluster.kill(one);
@@ -54,6 +59,7 @@ fn killed_members_come_back_equal() {
             cluster.whole();
             cluster.work(500);
         }
+        cluster.some_unknown = true;
     });
 }
 
@@ -86,7 +92,7 @@ fn stopped_members_go_on_and_serve_nothing_stale() {
                 cluster.work(500);
             }
         }
-        assert!(cluster.unknown() > 0, "nobody was told that nobody knows: the stops did nothing");
+        cluster.some_unknown = true;
     });
 }
 
@@ -123,7 +129,7 @@ fn blips_disturb_nobody() {
                 cluster.work(100);
             }
         }
-        assert_eq!(cluster.unknown(), 0, "a blip costs no outcome");
+        cluster.none_unknown = true;
     });
 }
 
