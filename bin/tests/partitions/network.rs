@@ -79,6 +79,11 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
+        // What is not there need not go. One end of a pair takes the other one with it.
+        let names = (0..self.holders.len()).map(|member| format!("m{member}"));
+        for name in names.chain(["hub".to_owned()]) {
+            drop(Command::new("ip").args(["link", "delete", &name]).status());
+        }
         for holder in &mut self.holders {
             // Gone already is as good.
             drop(holder.kill());
