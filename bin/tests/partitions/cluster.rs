@@ -1,12 +1,12 @@
 //! A cluster under load: members in their own networks, clients beside each, faults between calm phases, and at the end
 //! everything that must hold.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 
@@ -15,6 +15,10 @@ use crate::judge;
 use crate::member::{CLIENT, Member};
 use crate::network::Network;
 use crate::record::Record;
+
+/// Clients have written so many lines before the first fault: two for each transaction.
+const CALM_LINES: usize = 300;
+const CALM_MAX: Duration = Duration::from_secs(20);
 
 /// So many of the things that are wrong are told.
 const TOLD_MAX: usize = 12;
@@ -26,6 +30,8 @@ pub(crate) struct Shape {
     /// Whether the table is on disc, so that all members may die.
     pub(crate) disc: bool,
     pub(crate) seed: u64,
+    /// How long a client's call may take, in seconds.
+    pub(crate) timeout: String,
 }
 
 /// A time in which some members could not reach some holder, and so acknowledge no write.
@@ -78,8 +84,16 @@ impl Cluster {
         cluster.prepare();
         cluster.record.fault("the clients begin");
         cluster.start_clients();
-        cluster.work(1500);
+        cluster.calm();
         cluster
+    }
+
+    /// Waits until the clients have done something, however fast they are today.
+    fn calm(&self) {
+        let until = Instant::now() + CALM_MAX;
+        while self.record.len() < CALM_LINES && Instant::now() < until {
+            self.work(100);
+        }
     }
 
     fn prepare(&self) {
@@ -99,7 +113,7 @@ impl Cluster {
         for at in 0..self.members.len() {
             for (number, kind) in [(0, Kind::Lists), (1, Kind::Sums)] {
                 let process = at as u64 * 2 + number;
-                let exec = Exec::start(&self.network, at, process, &timeout(), &self.record);
+                let exec = Exec::start(&self.network, at, process, &self.shape.timeout, &self.record);
                 self.clients.push(spawn(exec, kind, self.shape.seed * 100 + process, &self.stop));
             }
         }
@@ -192,36 +206,41 @@ impl Cluster {
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
     }
 
+    fn name(&self) -> String {
+        format!("{}-{}", self.shape.name, self.shape.seed)
+    }
+
     /// The clients stop, everything is read on every member, and judged.
     pub(crate) fn finish(mut self) {
         self.whole();
-        self.work(1500);
+        self.work(500);
+        let mut found = Vec::from_iter(judge::silent(&self));
         self.stop.store(true, Ordering::Relaxed);
         let clients = std::mem::take(&mut self.clients);
         clients
             .into_iter()
             .for_each(|client| client.join().expect("a client met what it did not understand"));
-        let mut found = Vec::from_iter(judge::unsettled(&self));
+        found.extend(judge::unsettled(&self));
         for at in 0..self.members.len() {
             let mut exec = Exec::start(&self.network, at, 910 + at as u64, "10", &self.record);
             found.extend(look(&mut exec, self.record.values()));
         }
-        let kept = std::env::var_os("HMN_PARTITIONS_KEEP").map(PathBuf::from);
-        let name = format!("{}-{}", self.shape.name, self.shape.seed);
         found.extend(judge::judge(&self));
-        if let Some(directory) =
-            kept.or((!found.is_empty()).then(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR"))))
-        {
-            self.record.keep(&directory, &name);
+        if let Some(directory) = std::env::var_os("HMN_PARTITIONS_KEEP") {
+            self.record.keep(&PathBuf::from(directory), &self.name());
         }
+        let name = self.name();
         let many = found.len();
         found.truncate(TOLD_MAX);
         assert!(many == 0, "{name}, {many} things are wrong, of which the first:\n{}", found.join("\n"));
     }
 }
 
-/// How long a client's call may take, in seconds. Below the silence after which a connection counts as lost, so that some
-/// callers hear that nobody knows.
-fn timeout() -> String {
-    std::env::var("HMN_PARTITIONS_TIMEOUT").unwrap_or("2".to_owned())
+impl Drop for Cluster {
+    /// What went wrong is looked into later.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.record.keep(Path::new(env!("CARGO_TARGET_TMPDIR")), &self.name());
+        }
+    }
 }

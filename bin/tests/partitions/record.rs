@@ -45,6 +45,11 @@ impl Record {
         time
     }
 
+    /// How many lines there are.
+    pub(crate) fn len(&self) -> usize {
+        self.lines.lock().expect("nobody panics here").len()
+    }
+
     /// What was done to the cluster.
     pub(crate) fn fault(&self, what: &str) -> u64 {
         println!("{:>9.3} s  {what}", self.now() as f64 / 1e9);
