@@ -3,8 +3,8 @@
 //! are carried out by that thread too. Nothing here waits for another thread.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam::utils::CachePadded;
@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use crate::carry::Carry;
 use crate::continuation::Continuations;
+use crate::control::{Control, Word};
 use crate::disc::Disc;
 use crate::drive::Seat;
 use crate::error::{Error, Result};
@@ -72,6 +73,8 @@ pub(crate) struct Core {
     /// How connections with the others are secured, if they are.
     pub(crate) tls: Option<Tls>,
     pub(crate) disc: Option<Disc>,
+    /// Its part in the control plane, from when its threads begin; a node that is alone has none.
+    control: OnceLock<Control>,
     pub(crate) alarms: Alarms,
     pub(crate) seat: Seat,
     pub(crate) lockers: Lockers,
@@ -129,6 +132,7 @@ impl Core {
             peers: parts.peers,
             tls: parts.tls,
             disc: parts.disc,
+            control: OnceLock::new(),
             alarms: Alarms::default(),
             seat,
             lockers: Lockers::new(),
@@ -366,6 +370,11 @@ impl Core {
         known.map_or_else(|| node.to_string(), |(_, name)| name.clone())
     }
 
+    /// Where a member is reached, as all members were told.
+    pub(crate) fn member_address(&self, node: NodeId) -> String {
+        self.peers.address(node).unwrap_or_default().to_owned()
+    }
+
     /// Hands a transaction to the commit protocol. The answer comes once.
     pub(crate) fn commit(&self, txn: Arc<Txn>, request: CommitRequest) -> Arc<Answer<Reply>> {
         let answer = Answer::new();
@@ -405,6 +414,30 @@ impl Core {
         self.replica.on_message(self.now(), from, message, out);
     }
 
+    /// Its part in the control plane, if it has other members.
+    pub(crate) fn control(&self) -> Option<&Control> {
+        self.control.get()
+    }
+
+    /// It takes part in the control plane from now on.
+    pub(crate) fn take_control(&self, control: Control) {
+        // Once, by who begins the threads.
+        drop(self.control.set(control));
+    }
+
+    /// Says something to the life of a member that is connected now, beside the numbered stream. False when there is none, or
+    /// too much is on its way already; what was said may be lost all the same.
+    pub(crate) fn say(&self, node: NodeId, word: &Word) -> bool {
+        self.peers.link(node).is_some_and(|link| link.say(&word.encode()))
+    }
+
+    /// Something was said beside the numbered stream.
+    pub(crate) fn on_word(&self, from: Peer, word: Word) {
+        if let Some(control) = self.control() {
+            control.on_word(from, word);
+        }
+    }
+
     /// A record is as safe as it had to be.
     pub(crate) fn on_logged(&self, token: LogToken, out: &mut Carry<'_>) {
         self.replica.on_logged(self.now(), token, out);
@@ -413,12 +446,18 @@ impl Core {
     /// The stream to a life of a member is up.
     pub(crate) fn on_connected(&self, peer: Peer) {
         self.event(|core, now, out| core.replica.on_connected(now, peer, out));
+        if let Some(control) = self.control() {
+            control.on_connection(peer, true);
+        }
         self.events.connected(peer.node, true);
     }
 
     /// The stream to a life of a member is down.
     pub(crate) fn on_disconnected(&self, peer: Peer) {
         self.event(|core, now, out| core.replica.on_disconnected(now, peer, out));
+        if let Some(control) = self.control() {
+            control.on_connection(peer, false);
+        }
         self.events.connected(peer.node, false);
     }
 

@@ -49,6 +49,7 @@ mod builder;
 mod carry;
 mod check;
 mod continuation;
+mod control;
 mod core;
 mod decision;
 mod disc;
@@ -69,7 +70,6 @@ mod options;
 mod overlay;
 mod pattern;
 mod peer;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "epochs are not yet decided by it"))]
 mod plane;
 mod query;
 pub mod record;

@@ -7,13 +7,16 @@ use std::cell::Cell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
+use hypermnesia_store::disc::Disc;
+
+use crate::control::Control;
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits::{IMAGE_NICENESS, TICK};
@@ -58,20 +61,28 @@ impl Life {
         core: &Arc<Core>,
         listener: Option<std::net::TcpListener>,
         address: Option<SocketAddr>,
+        disc: Option<Arc<dyn Disc>>,
     ) -> Result<Life> {
         let stop = Arc::new(Stop::default());
         let thread = match listener {
-            None => timer_thread(Arc::clone(core), Arc::clone(&stop)),
-            Some(listener) => io_thread(Arc::clone(core), Arc::clone(&stop), listener),
+            None => timer_thread(Arc::clone(core), Arc::clone(&stop)).map_err(not_started)?,
+            Some(listener) => {
+                let (opened, hears) = mpsc::sync_channel(1);
+                let begun = io_thread(Arc::clone(core), Arc::clone(&stop), listener, disc, opened);
+                let thread = begun.map_err(not_started)?;
+                // A thread that ends without a word has failed, and said why.
+                if let Ok(Err(error)) = hears.recv() {
+                    core.close();
+                    drop(thread.join());
+                    return Err(error);
+                }
+                thread
+            }
         };
-        let thread =
-            thread.map_err(|error| Error::Config(format!("starting the node's threads: {error}")))?;
         let mut threads = vec![thread];
         if core.disc.is_some() {
             for thread in [sync_thread(Arc::clone(core)), checkpoint_thread(Arc::clone(core))] {
-                threads.push(
-                    thread.map_err(|error| Error::Config(format!("starting the node's threads: {error}")))?,
-                );
+                threads.push(thread.map_err(not_started)?);
             }
         }
         Ok(Life { core: Arc::clone(core), address, stop, threads: Mutex::new(threads) })
@@ -105,6 +116,10 @@ impl Drop for Life {
     fn drop(&mut self) {
         self.end(&Arc::clone(&self.core));
     }
+}
+
+fn not_started(error: std::io::Error) -> Error {
+    Error::Config(format!("starting the node's threads: {error}"))
 }
 
 /// Starts a thread of the node. A panic in it ends the node: what it left half done nobody may build on.
@@ -179,6 +194,8 @@ fn io_thread(
     core: Arc<Core>,
     stop: Arc<Stop>,
     listener: std::net::TcpListener,
+    disc: Option<Arc<dyn Disc>>,
+    opened: mpsc::SyncSender<Result<()>>,
 ) -> std::io::Result<JoinHandle<()>> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -189,9 +206,18 @@ fn io_thread(
                 Ok(listener) => listener,
                 Err(error) => return core.fail(Error::Config(format!("peer listener: {error}"))),
             };
+            match Control::open(core, disc).await {
+                Ok(control) => core.take_control(control),
+                Err(error) => return drop(opened.send(Err(error))),
+            }
+            drop(opened.send(Ok(())));
+            Control::begin(core);
             tokio::select! {
                 () = peer::run(Arc::clone(core), Some(listener)) => {}
                 () = stop.tasks.notified() => {}
+            }
+            if let Some(control) = core.control() {
+                control.shutdown().await;
             }
         });
     })

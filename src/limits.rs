@@ -38,7 +38,7 @@ pub const READS_MAX: usize = 500_000;
 pub const TICK: Duration = Duration::from_millis(10);
 
 /// Version of the peer protocol. A peer that speaks another one is refused by name.
-pub const PEER_PROTOCOL: u32 = 2;
+pub const PEER_PROTOCOL: u32 = 3;
 
 /// How far ahead of this node's wall clock the life of a peer may have begun, in milliseconds. Lives are numbered by the wall
 /// clock at their start, so one that is further ahead is a clock that is days wrong, or a lie that would shut the true
@@ -268,3 +268,24 @@ pub const PLANE_SILENCE_TIMEOUTS: u32 = 3;
 
 /// Highest term that is believed. One election a millisecond reaches it in thirty thousand years.
 pub const PLANE_TERM_MAX: u64 = 1 << 50;
+
+/// How often members let hear of themselves in the control plane, and how often its leader is confirmed.
+pub const CONTROL_HEARTBEAT: Duration = Duration::from_millis(100);
+
+/// Who has not heard the leader of the control plane for the longer of these, and then for a time drawn between both, stands for
+/// election.
+pub const CONTROL_ELECTION_MIN: Duration = Duration::from_millis(250);
+
+/// See [`CONTROL_ELECTION_MIN`].
+pub const CONTROL_ELECTION_MAX: Duration = Duration::from_millis(500);
+
+/// How long a member waits for something to be agreed on in the control plane.
+pub const CONTROL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Requests of the control plane that a member handles at a time: each voter has at most two under way, and a few that nobody
+/// waits for any more.
+pub const CONTROL_REQUESTS_MAX: usize = 64;
+
+/// Bytes that stand ready for a peer's socket above which nothing is said to it outside of the numbered stream: a few times
+/// what the stream puts there.
+pub const SAID_BYTES_MAX: usize = 4 * 1024 * 1024;

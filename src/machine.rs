@@ -26,6 +26,29 @@ pub(crate) fn fresh_id() -> DirectoryId {
     DirectoryId(id)
 }
 
+/// The same as a number.
+pub(crate) fn fresh_number() -> u128 {
+    u128::from_le_bytes(fresh_id().0)
+}
+
+/// A random number, as good as the seeds of the standard library's hasher: for what must not be the same twice, and never for
+/// what must not be guessed.
+pub(crate) fn dice() -> u64 {
+    RandomState::new().hash_one((wall_ms(), std::process::id()))
+}
+
+/// Nanoseconds of a clock that nobody sets and that goes on while the machine is suspended (on Linux; elsewhere it may stand
+/// still meanwhile).
+pub(crate) fn boottime_ns() -> u64 {
+    #[cfg(target_os = "linux")]
+    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
+    let now = rustix::time::clock_gettime(CLOCK);
+    // Neither is negative on this clock.
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
 /// The bytes of `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.
 fn uuid(text: &str) -> Option<[u8; 16]> {
     let digits: String = text.split('-').collect();

@@ -37,6 +37,8 @@ pub(crate) struct Peers {
     /// Something was queued and not written.
     left: Notify,
     nodes: Vec<NodeId>,
+    /// Where each is reached.
+    addresses: Vec<String>,
 }
 
 impl Peers {
@@ -49,6 +51,7 @@ impl Peers {
             links: members.iter().map(link).collect(),
             left: Notify::new(),
             nodes: members.iter().map(|(node, ..)| *node).collect(),
+            addresses: members.iter().map(|(.., address)| address.clone()).collect(),
         }
     }
 
@@ -61,6 +64,12 @@ impl Peers {
     pub(crate) fn link(&self, node: NodeId) -> Option<&Arc<Link>> {
         let at = self.nodes.binary_search(&node).ok()?;
         self.links[at].as_ref()
+    }
+
+    /// Where a member is reached, as all members were told.
+    pub(crate) fn address(&self, node: NodeId) -> Option<&str> {
+        let at = self.nodes.binary_search(&node).ok()?;
+        Some(&self.addresses[at])
     }
 
     /// Queues a message on the stream to that life; the position of its link when there is something to flush.

@@ -59,9 +59,11 @@ pub(crate) use config::{Config, Place};
 pub(crate) use error::{ChangeError, InitializeError, OpenError, ProposeError};
 pub(crate) use machine::Machine;
 pub(crate) use message::BadMessage;
-pub(crate) use view::{Authority, View};
-pub(crate) use voter::{RaftId, Term, Voter};
+pub(crate) use view::View;
+pub(crate) use voter::{RaftId, Voter};
 pub(crate) use wire::{Reply, Unreachable, Wire};
+#[cfg(test)]
+pub(crate) use {view::Authority, voter::Term};
 
 use crate::limits::PLANE_COMMAND_BYTES_MAX;
 use gate::Gate;

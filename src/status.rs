@@ -42,6 +42,26 @@ pub struct Status {
     pub image_bytes: u64,
     /// Open continuations: each pins a snapshot until it is through, dropped, or past its limits.
     pub continuations: usize,
+    /// Its part in the control plane; a node that is alone has none.
+    pub control: Option<ControlStatus>,
+}
+
+/// The control plane of a cluster as a node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlStatus {
+    /// The id that the cluster was founded with, 32 hexadecimal digits; none before.
+    pub cluster_id: Option<String>,
+    /// The member that leads, as far as is known here.
+    pub leader: Option<String>,
+    /// The term of that leadership, or of the latest candidate.
+    pub term: u64,
+    /// Who votes, by name.
+    pub voters: Vec<String>,
+    /// Members that are here and whose votes do not count (yet): their stores of votes are new ones, which take the place of the
+    /// old ones by and by. Before they have, losing another member is losing two.
+    pub without_vote: Vec<String>,
+    /// Why this member's part of it has stopped, if it has: it votes no more until it is started again.
+    pub stopped: Option<String>,
 }
 
 /// A member as a node sees it.

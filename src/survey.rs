@@ -5,9 +5,10 @@ use std::sync::Arc;
 use hypermnesia_store::work::LockMode;
 use hypermnesia_store::{Kind, NodeId, Storage, Table, TableDef, Wait};
 
+use crate::control::Control;
 use crate::core::Core;
 use crate::limits::WAITS_SHOWN_MAX;
-use crate::status::{InDoubtStatus, MemberStatus, Status, TableStatus, WaitStatus};
+use crate::status::{ControlStatus, InDoubtStatus, MemberStatus, Status, TableStatus, WaitStatus};
 
 pub(crate) fn status(core: &Core) -> Status {
     let now = core.now();
@@ -52,6 +53,26 @@ pub(crate) fn status(core: &Core) -> Status {
         log_bytes,
         image_bytes,
         continuations: core.continuations.len(),
+        control: core.control().map(|part| control(core, part)),
+    }
+}
+
+fn control(core: &Core, control: &Control) -> ControlStatus {
+    let (view, register) = (control.view(), control.register());
+    let without = control.without_vote(&view).into_iter().map(|node| core.member_name(node));
+    let mut without_vote: Vec<String> = without.collect();
+    without_vote.sort();
+    let mut voters: Vec<String> = view.voters.into_values().map(|voter| voter.name).collect();
+    voters.sort();
+    // Twice while one store takes the place of another.
+    voters.dedup();
+    ControlStatus {
+        without_vote,
+        cluster_id: register.cluster().map(|(id, _)| format!("{id:032x}")),
+        leader: view.leader.map(|(_, voter)| voter.name),
+        term: view.term.number,
+        voters,
+        stopped: view.stopped,
     }
 }
 

@@ -28,6 +28,7 @@ impl Node {
 
     /// Starts it with its log and image on this disc, if on any.
     pub(crate) fn start_on(disc: Option<Arc<dyn disc::Disc>>, plan: Plan) -> Result<Node> {
+        let votes = disc.clone();
         let now_ms = wall_ms();
         let store = Arc::new(Store::new(StoreConfig { wall_ms: now_ms }));
         let opened = disc.map(|disc| open(disc, &store, &plan)).transpose()?;
@@ -89,7 +90,7 @@ impl Node {
             }
         }
         core.check_open()?;
-        let life = Arc::new(Life::begin(&core, listener, address)?);
+        let life = Arc::new(Life::begin(&core, listener, address, votes)?);
         Ok(Node { core, life })
     }
 }

@@ -16,7 +16,7 @@ use super::hello::Refused;
 use super::reader::Reader;
 use super::wire::Wire;
 use crate::core::Core;
-use crate::limits::{ACKNOWLEDGE_EVERY, HEARTBEAT, SILENCE_MAX};
+use crate::limits::{ACKNOWLEDGE_EVERY, HEARTBEAT, SAID_BYTES_MAX, SILENCE_MAX};
 
 /// Bytes that stand ready for the socket before more are taken from the stream: a few full socket buffers.
 const READY_BYTES: usize = 1024 * 1024;
@@ -197,6 +197,28 @@ impl Link {
             state.overflowed = true;
         }
         state.wire.is_some()
+    }
+
+    /// Says something outside of the numbered stream, behind what stands ready for the socket. It is lost with the connection,
+    /// and not said where there is none or the peer is too far behind: false then.
+    pub(crate) fn say(&self, payload: &[u8]) -> bool {
+        let mut state = self.state.lock();
+        if state.wire.is_none() || state.ready.len() + payload.len() > SAID_BYTES_MAX {
+            return false;
+        }
+        let taken = state.inbox.taken();
+        frame::put(&mut state.ready, 0, taken, payload);
+        state.acknowledged = taken;
+        if !state.write() {
+            drop(state);
+            self.full.notify_one();
+        }
+        true
+    }
+
+    /// Whether there is a connection.
+    pub(crate) fn is_up(&self) -> bool {
+        self.state.lock().wire.is_some()
     }
 
     /// Whether something is queued that was not yet put out.

@@ -13,7 +13,11 @@ use super::Link;
 use super::frame;
 use super::wire::Wire;
 use crate::carry::Carry;
+use crate::control::Word;
 use crate::core::Core;
+
+/// Why a connection is read no longer.
+const REPLACED: &str = "it was replaced or closed";
 
 /// One connection as its reader knows it.
 pub(crate) struct Reader {
@@ -68,13 +72,21 @@ impl Reader {
         while let Some(frame) =
             frame::cut(&mut self.bytes).map_err(|bad| IoError::new(ErrorKind::InvalidData, bad))?
         {
+            if frame.number == 0 && !frame.payload.is_empty() {
+                let word = Word::decode(&frame.payload).map_err(invalid)?;
+                match link.arrive(self.connection, 0, frame.acknowledged) {
+                    None => return Err(IoError::other(REPLACED)),
+                    Some(_) => core.on_word(self.peer, word),
+                }
+                continue;
+            }
             // Read before it is counted as taken: what cannot be read comes again on the next connection.
             let message = match frame.number {
                 0 => None,
                 _ => Some(codec::decode(&frame.payload, MESSAGE_BYTES_MAX).map_err(invalid)?),
             };
             match link.arrive(self.connection, frame.number, frame.acknowledged) {
-                None => return Err(IoError::other("it was replaced or closed")),
+                None => return Err(IoError::other(REPLACED)),
                 Some(Arrival::Again) => {}
                 Some(Arrival::Gap) => {
                     return Err(IoError::new(ErrorKind::InvalidData, "a message is missing"));

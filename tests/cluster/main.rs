@@ -5,6 +5,7 @@ mod backups;
 mod bounds;
 #[path = "../shared/certificates.rs"]
 mod certificates;
+mod control;
 mod disc;
 mod disc_only;
 mod evolution;

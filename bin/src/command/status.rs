@@ -98,6 +98,16 @@ fn print(global: &Global, status: &ClusterStatus) -> Result<()> {
             status.oldest_snapshot_age_ms
         ));
     }
+    if let Some(control) = &status.control {
+        let leads = if control.leader.is_empty() { "nobody" } else { control.leader.as_str() };
+        output::note(format_args!("control plane: {leads} leads; voters {}", control.voters.join(", ")));
+        if !control.without_vote.is_empty() {
+            output::note(format_args!("votes that do not count yet: {}", control.without_vote.join(", ")));
+        }
+        if !control.stopped.is_empty() {
+            output::note(format_args!("its part here has stopped: {}", control.stopped));
+        }
+    }
     let mut out = output::stdout(global.format, &["member", "connected", "ready", "address"])?;
     for member in &status.members {
         let name = if member.itself { format!("{} (this one)", member.name) } else { member.name.clone() };
@@ -150,6 +160,10 @@ fn lock(wait: &WaitingTransaction) -> String {
     }
 }
 
+fn names(names: &[String]) -> Value {
+    Value::List(names.iter().map(|name| name.as_str().into()).collect())
+}
+
 fn print_json(status: &ClusterStatus) -> Result<()> {
     let members = status.members.iter().map(|member| {
         map([
@@ -195,8 +209,19 @@ fn print_json(status: &ClusterStatus) -> Result<()> {
             ("behind", Value::List(wait.behind.iter().map(|id| id_text(id).into()).collect())),
         ])
     });
+    let control = status.control.as_ref().map_or(Value::Null, |control| {
+        map([
+            ("cluster_id", control.cluster_id.as_str().into()),
+            ("leader", control.leader.as_str().into()),
+            ("term", control.term.into()),
+            ("voters", names(&control.voters)),
+            ("without_vote", names(&control.without_vote)),
+            ("stopped", control.stopped.as_str().into()),
+        ])
+    });
     let bounds = status.bounds.unwrap_or_default();
     let held = map([
+        ("control", control),
         ("snapshots", status.snapshots.into()),
         ("continuations", status.continuations.into()),
         ("streams", status.streams.into()),

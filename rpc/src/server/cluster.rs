@@ -49,6 +49,17 @@ impl Cluster for Services {
     }
 }
 
+fn control(control: hypermnesia::status::ControlStatus) -> proto::ControlPlane {
+    proto::ControlPlane {
+        cluster_id: control.cluster_id.unwrap_or_default(),
+        leader: control.leader.unwrap_or_default(),
+        term: control.term,
+        voters: control.voters,
+        without_vote: control.without_vote,
+        stopped: control.stopped.unwrap_or_default(),
+    }
+}
+
 impl Door {
     pub(super) fn status(&self) -> StatusResponse {
         let status = self.node.status();
@@ -82,6 +93,7 @@ impl Door {
             locks_held: status.locks.0 as u64,
             locks_waited_for: status.locks.1 as u64,
             waits: status.waits.into_iter().map(waiting).collect(),
+            control: status.control.map(control),
         }
     }
 
