@@ -221,7 +221,6 @@ fn print_json(status: &ClusterStatus) -> Result<()> {
     });
     let bounds = status.bounds.unwrap_or_default();
     let held = map([
-        ("control", control),
         ("snapshots", status.snapshots.into()),
         ("continuations", status.continuations.into()),
         ("streams", status.streams.into()),
@@ -240,8 +239,19 @@ fn print_json(status: &ClusterStatus) -> Result<()> {
         ("log_bytes", status.log_bytes.into()),
         ("image_bytes", status.image_bytes.into()),
     ]);
-    let columns =
-        ["name", "version", "epoch", "ready", "uptime_ms", "members", "tables", "in_doubt", "waits", "held"];
+    let columns = [
+        "name",
+        "version",
+        "epoch",
+        "ready",
+        "uptime_ms",
+        "members",
+        "tables",
+        "in_doubt",
+        "waits",
+        "held",
+        "control",
+    ];
     let mut out = output::stdout(Format::Json, &columns)?;
     out.row(&[
         status.name.as_str().into(),
@@ -254,6 +264,7 @@ fn print_json(status: &ClusterStatus) -> Result<()> {
         Value::List(in_doubt.collect()),
         Value::List(waits.collect()),
         held,
+        control,
     ])?;
     out.finish().map(drop)
 }
