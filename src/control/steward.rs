@@ -37,7 +37,6 @@ struct Steward<'a> {
 /// A voter whose store is another one than the cluster knows.
 struct Lost {
     slot: Enlisted,
-    old: RaftId,
     new: RaftId,
 }
 
@@ -58,7 +57,7 @@ impl Steward<'_> {
         if register.cluster().is_none() {
             return self.found(&view).await;
         }
-        if let Some(lost) = self.lost(&register) {
+        if let Some(lost) = self.lost(&view, &register) {
             return self.replace(&view, &register, lost).await;
         }
         if let Some(left) = self.left_behind(&view) {
@@ -123,27 +122,32 @@ impl Steward<'_> {
         self.propose(&Command::Found { cluster, name: self.core.cluster.clone(), nodes }).await;
     }
 
-    /// A member that is here with another store of votes than the cluster has of it.
-    fn lost(&self, register: &Register) -> Option<Lost> {
-        let heard = self.heard();
+    /// A member that is here with another store of votes than the cluster has of it, or beside one of its own that is gone: it
+    /// may have lost several, and whoever led may have been lost half-way.
+    fn lost(&self, view: &View, register: &Register) -> Option<Lost> {
+        let mut here =
+            self.heard().into_iter().map(|(node, beat)| (node, RaftId(beat.raft))).collect::<Vec<_>>();
+        here.push((self.core.me.node, view.me));
         register.nodes().find_map(|(_, slot)| {
-            let (_, beat) = heard.iter().find(|(node, _)| *node == slot.node)?;
-            let old = RaftId(slot.raft?);
-            (beat.raft != old.0).then(|| Lost { slot: slot.clone(), old, new: RaftId(beat.raft) })
+            let (_, new) = here.iter().find(|(node, _)| *node == slot.node)?;
+            let votes = view.voters.iter().filter(|(_, voter)| voter.node == slot.node).map(|(id, _)| id);
+            let is_so = slot.raft == Some(new.0) && votes.eq([new]);
+            (!is_so).then(|| Lost { slot: slot.clone(), new: *new })
         })
     }
 
-    /// First a learner, which holds nobody up while it catches up, then a voter for the other, then known to all.
+    /// First a learner, which holds nobody up while it catches up, then a voter for all that the member had before, then known to
+    /// all.
     async fn replace(&self, view: &View, register: &Register, lost: Lost) {
-        let Lost { slot, old, new } = lost;
+        let Lost { slot, new } = lost;
         let plane = &self.control.plane;
         if !view.voters.contains_key(&new) && !view.learners.contains_key(&new) {
             let added = plane.add_learner(new, self.voter(slot.node)).await;
             return self.told(added, "a new store of votes cannot be added");
         }
-        let wanted: BTreeSet<RaftId> =
-            view.voters.keys().copied().filter(|id| *id != old).chain([new]).collect();
-        if !view.settled || wanted != view.voters.keys().copied().collect() {
+        let others = view.voters.iter().filter(|(_, voter)| voter.node != slot.node).map(|(id, _)| *id);
+        let wanted: BTreeSet<RaftId> = others.chain([new]).collect();
+        if !view.settled || !wanted.iter().eq(view.voters.keys()) {
             let changed = plane.change_voters(wanted).await;
             return self.told(changed, "the voters cannot be changed");
         }
