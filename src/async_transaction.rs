@@ -79,7 +79,10 @@ where
 }
 
 async fn commit(core: &Arc<Core>, runs: &Runs, attempt: Attempt) -> Result<Result<Option<Timestamp>, Lost>> {
-    let Some((id, answer)) = runs.hand_over(attempt) else { return Ok(Ok(None)) };
+    let tenure = attempt.tenure;
+    let Some((id, answer)) = runs.hand_over(attempt) else {
+        return core.vouch_async(tenure).await.map(|()| Ok(None));
+    };
     let reply = hear(core, &answer, runs.word_by()).await;
     Ok(runs.judge(id, reply)?.map(Some))
 }

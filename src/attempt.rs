@@ -61,6 +61,8 @@ pub(crate) struct Attempt {
     /// In the store only once it locks or commits.
     txn: Option<Arc<Txn>>,
     snapshot: Snapshot,
+    /// Of this node, when the snapshot was taken.
+    pub(crate) tenure: u64,
     reads: HashMap<(TableId, Key), Timestamp, FixedState>,
     ranges: Vec<RangeNote>,
     /// The tables touched: few, so they are looked at one by one.
@@ -85,6 +87,7 @@ impl Attempt {
             core: Arc::clone(core),
             id,
             txn: None,
+            tenure: core.replica.tenure(),
             snapshot: core.store.snapshot(),
             reads: HashMap::default(),
             ranges: Vec::new(),
@@ -138,6 +141,9 @@ impl Attempt {
     /// As [`Attempt::touch`], for a table that is to be read here.
     fn touch_copy(&mut self, table: &Arc<Table>) -> Step<()> {
         self.core.check_copy(table.def())?;
+        if self.core.replica.tenure() != self.tenure {
+            return Err(self.lose(Lost::Conflict(None)));
+        }
         self.touch(table)
     }
 

@@ -149,7 +149,7 @@ impl NodeBuilder {
         self
     }
 
-    /// Starts the node. An embedded one is ready at once; a member serves once all members have met and its tables are
+    /// Starts the node. An embedded one is ready at once; a member serves once it is a member of an epoch (the first time that takes all of them, later most) and its tables are
     /// loaded ([`Node::wait_for_tables`]).
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use hypermnesia_replication::message::Prepare;
-use hypermnesia_replication::{Effect, Event, Message, Peer, Sink};
+use hypermnesia_replication::{Effect, Event, Message, Opened, Peer, Sink};
 use hypermnesia_store::{TxId, codec};
 
 use crate::core::Core;
@@ -23,6 +23,8 @@ pub(crate) struct Carry<'a> {
     prepare: Option<(TxId, Bytes)>,
     /// Records were queued for the log and are not to wait.
     logged: bool,
+    /// An epoch that all its members have staged: the control plane has to hear of it.
+    opened: Option<Opened>,
     /// The handlers have come to their end.
     finished: bool,
 }
@@ -41,18 +43,23 @@ impl Drop for Carry<'_> {
 
 impl<'a> Carry<'a> {
     pub(crate) fn new(core: &'a Core) -> Carry<'a> {
-        Carry { core, touched: 0, left: false, prepare: None, logged: false, finished: false }
+        Carry { core, touched: 0, left: false, prepare: None, logged: false, opened: None, finished: false }
     }
 
     /// Writes what was queued, and continues what the log has made safe until nothing is left.
     pub(crate) fn finish(&mut self) {
         loop {
             self.flush();
-            if !std::mem::take(&mut self.logged) {
+            let opened = self.opened.take();
+            let logged = std::mem::take(&mut self.logged);
+            if !logged && opened.is_none() {
                 self.finished = true;
                 return;
             }
-            if let Some(disc) = &self.core.disc {
+            if let Some(opened) = opened {
+                self.core.open(&opened, self);
+            }
+            if let Some(disc) = self.core.disc.as_ref().filter(|_| logged) {
                 disc.drain(self.core, self);
             }
         }
@@ -115,6 +122,7 @@ impl Sink for Carry<'_> {
             }
             Effect::Done { txid, reply } => self.core.done(txid, reply),
             Effect::Settled { txid, outcome } => self.core.events.settled(txid, outcome),
+            Effect::ProposeOpening(opened) => self.opened = Some(opened),
             Effect::Event(event) => {
                 if let Event::Loaded { table, .. } = event {
                     self.core.check_disc(table);

@@ -8,12 +8,16 @@
 //!
 //! | module | noun |
 //! |---|---|
+//! | [`alone`] | the register of a node without others |
+//! | [`lease`] | whether what is read here may be shown |
 //! | [`word`] | what two members say to each other about it |
 //! | [`carrier`] | carries requests of the consensus |
 //! | [`machine`] | the register as what the consensus replicates |
 //! | [`steward`] | begins the control plane and, where this member leads it, keeps its voters right |
 
+mod alone;
 mod carrier;
+mod lease;
 mod machine;
 mod steward;
 mod word;
@@ -22,8 +26,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use hypermnesia_replication::register::Register;
-use hypermnesia_replication::{NodeSet, Peer};
+use hypermnesia_replication::lease::{Ask, Grant, Terms};
+use hypermnesia_replication::overseer::Overseer;
+use hypermnesia_replication::register::{Command, Register};
+use hypermnesia_replication::suspicion::Pace;
+use hypermnesia_replication::{Agreement, NodeSet, Opened, Peer};
 use hypermnesia_store::disc::Disc;
 use hypermnesia_store::{Incarnation, NodeId};
 use parking_lot::Mutex;
@@ -35,14 +42,25 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::life::spawn;
 use crate::limits::{
-    CONTROL_ELECTION_MAX, CONTROL_ELECTION_MIN, CONTROL_HEARTBEAT, CONTROL_PATIENCE, CONTROL_REQUESTS_MAX,
+    CONTROL_DRIFT_PPM, CONTROL_ELECTION_MAX, CONTROL_ELECTION_MIN, CONTROL_HEARTBEAT, CONTROL_LEASE,
+    CONTROL_PATIENCE, CONTROL_PAUSE, CONTROL_REQUESTS_MAX, CONTROL_SILENCE,
 };
-use crate::plane::{Config, OpenError, Place, Plane, RaftId, View};
+use crate::machine::boottime_ns;
+use crate::plane::{Authority, Config, OpenError, Place, Plane, RaftId, Term, View};
 
+pub(crate) use alone::Alone;
 use carrier::Carrier;
+pub(crate) use lease::Lease;
 use machine::RegisterMachine;
 use word::Beat;
 pub(crate) use word::Word;
+
+/// What all members have agreed on about leases, in whatever they are started with.
+pub(crate) const LEASE: Terms = Terms {
+    lease_ns: CONTROL_LEASE.as_nanos() as u64,
+    drift_ppm: CONTROL_DRIFT_PPM,
+    useful_ns_min: CONTROL_HEARTBEAT.as_nanos() as u64,
+};
 
 /// How long the steward sleeps when nothing happens.
 const LOOK: Duration = CONTROL_HEARTBEAT;
@@ -54,17 +72,32 @@ struct Heard {
     beat: Beat,
 }
 
+/// One leadership.
+struct Leading {
+    term: Term,
+    /// When this process first knew of it, on the clock of leases.
+    since_ns: u64,
+    overseer: Overseer,
+}
+
 /// See the file's header.
 pub(crate) struct Control {
     /// Not for good: the core holds this.
     core: Weak<Core>,
-    plane: Arc<Plane>,
+    /// Replaced when its voters are lost. Held for a copy.
+    plane: Mutex<Arc<Plane>>,
+    /// Where its file is, if it has one.
+    disc: Option<Arc<dyn Disc>>,
     carrier: Arc<Carrier>,
-    register: watch::Receiver<Arc<Register>>,
+    register: watch::Sender<Arc<Register>>,
     /// By member, of those that are connected. Held for a look or a move.
     heard: Mutex<BTreeMap<NodeId, Heard>>,
     /// Somebody said something new.
     news: Notify,
+    /// While this member leads. Held for a step of it.
+    leading: Mutex<Option<Leading>>,
+    /// The epoch that this member wants to have opened, or that others want who asked this one. Held for a move.
+    to_open: Mutex<Option<Command>>,
     /// A place for each request that is being handled.
     places: Arc<Semaphore>,
     /// Where requests are handled.
@@ -76,17 +109,18 @@ impl Control {
     /// runs everything of it.
     pub(crate) async fn open(core: &Arc<Core>, disc: Option<Arc<dyn Disc>>) -> Result<Control> {
         let carrier = Arc::new(Carrier::new(core));
-        let (shown, register) = watch::channel(Arc::default());
-        let machine = Box::new(RegisterMachine::new(shown));
-        let wire: Arc<dyn crate::plane::Wire> = Arc::<Carrier>::clone(&carrier);
-        let plane = Plane::open(config(core, disc), machine, wire).await.map_err(|error| refused(&error))?;
+        let (register, _) = watch::channel(Arc::default());
+        let plane = plane(core, disc.clone(), &carrier, &register).await?;
         Ok(Control {
             core: Arc::downgrade(core),
-            plane: Arc::new(plane),
+            plane: Mutex::new(Arc::new(plane)),
+            disc,
             carrier,
             register,
             heard: Mutex::default(),
             news: Notify::new(),
+            leading: Mutex::default(),
+            to_open: Mutex::default(),
             places: Arc::new(Semaphore::new(CONTROL_REQUESTS_MAX)),
             runtime: Handle::current(),
         })
@@ -96,11 +130,29 @@ impl Control {
     pub(crate) fn begin(core: &Arc<Core>) {
         spawn(core, beat(Arc::clone(core)));
         spawn(core, steward::run(Arc::clone(core)));
+        spawn(core, follow(Arc::clone(core)));
+    }
+
+    fn plane(&self) -> Arc<Plane> {
+        Arc::clone(&self.plane.lock())
+    }
+
+    /// Gives this member's store of votes up and begins with a new one, which knows of no voters.
+    async fn renew(&self, core: &Core) -> Result<()> {
+        let old = self.plane();
+        old.shutdown().await;
+        *self.leading.lock() = None;
+        if let Some(disc) = &self.disc {
+            crate::plane::remove(disc.as_ref()).map_err(|error| Error::Disc(error.to_string()))?;
+        }
+        let new = plane(core, self.disc.clone(), &self.carrier, &self.register).await?;
+        *self.plane.lock() = Arc::new(new);
+        Ok(())
     }
 
     /// How the consensus stands.
     pub(crate) fn view(&self) -> View {
-        self.plane.view()
+        self.plane().view()
     }
 
     /// What was agreed on, as far as it has come here.
@@ -124,10 +176,27 @@ impl Control {
         heard.chain(own).filter(|one| !counts_alone(one)).map(|(node, _)| node).collect()
     }
 
+    /// What people have to do where nobody leads and the stores of votes of members with data directories are new ones.
+    pub(crate) fn lost_votes(&self, core: &Core) -> Option<String> {
+        let view = self.view();
+        let lost = self.without_vote(&view);
+        if lost.is_empty() || self.is_led(&view) {
+            return None;
+        }
+        let mut lost: Vec<String> = lost.into_iter().map(|node| core.member_name(node)).collect();
+        lost.sort();
+        Some(format!(
+            "most votes of the control plane: {} came without theirs. Start them with the data directories that they had; if those \
+             are lost for good, stop all members, move plane.redb out of the directories that are left, and start all again",
+            lost.join(", ")
+        ))
+    }
+
     /// A word came, on whatever thread reads.
     pub(crate) fn on_word(&self, from: Peer, word: Word) {
         match word {
             Word::Beat(beat) => {
+                self.oversee(|overseer| overseer.on_beat(boottime_ns(), from, beat.hears));
                 let heard = Heard { life: from.incarnation, beat };
                 let before = self.heard.lock().insert(from.node, heard.clone());
                 if before.as_ref() != Some(&heard) {
@@ -136,7 +205,57 @@ impl Control {
             }
             Word::Request { id, bytes } => self.on_request(from, id, bytes),
             Word::Answer { id, bytes } => self.carrier.answered(id, bytes),
+            Word::Ask(ask) => {
+                if let Some(grant) = self.asked(from, &ask)
+                    && let Some(core) = self.core.upgrade()
+                {
+                    core.say(from.node, &Word::Grant(grant));
+                }
+            }
+            Word::Grant(grant) => self.granted(&grant),
+            Word::Open(bytes) => {
+                // Only this: whoever leads decides about all else by itself.
+                if let Ok(command @ Command::Open { .. }) = Command::decode(&bytes) {
+                    self.wants_open(command);
+                }
+            }
         }
+    }
+
+    /// Tells the overseer, if this member leads.
+    fn oversee<T>(&self, tell: impl FnOnce(&mut Overseer) -> T) -> Option<T> {
+        self.leading.lock().as_mut().map(|leading| tell(&mut leading.overseer))
+    }
+
+    /// Somebody asks for a lease, perhaps this member itself.
+    fn asked(&self, from: Peer, ask: &Ask) -> Option<Grant> {
+        if ask.peer != from {
+            return None;
+        }
+        self.oversee(|overseer| overseer.on_ask(boottime_ns(), ask))?.ok()
+    }
+
+    fn granted(&self, grant: &Grant) {
+        if let Some(core) = self.core.upgrade() {
+            core.lease.granted(grant);
+        }
+    }
+
+    /// All members of an epoch have staged it.
+    pub(crate) fn open_epoch(&self, opened: &Opened) {
+        let command = opened.command();
+        let leader = self.view().leader;
+        match (leader, self.core.upgrade()) {
+            (Some((_, leader)), Some(core)) if leader.node != core.me.node => {
+                core.say(leader.node, &Word::Open(command.encode()));
+            }
+            _ => self.wants_open(command),
+        }
+    }
+
+    fn wants_open(&self, command: Command) {
+        *self.to_open.lock() = Some(command);
+        self.news.notify_one();
     }
 
     /// Handles a request beside everything else: it may wait for the disc. With too many of them it is dropped, as the network
@@ -144,7 +263,7 @@ impl Control {
     fn on_request(&self, from: Peer, id: u64, bytes: Vec<u8>) {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
         let Some(core) = self.core.upgrade() else { return };
-        let plane = Arc::clone(&self.plane);
+        let plane = self.plane();
         self.runtime.spawn(async move {
             let _place = place;
             match plane.on_request(&bytes).await {
@@ -161,14 +280,27 @@ impl Control {
     pub(crate) fn on_connection(&self, peer: Peer, connected: bool) {
         if !connected {
             self.heard.lock().remove(&peer.node);
+            self.oversee(|overseer| overseer.on_closed(peer));
         }
         self.news.notify_one();
     }
 
     /// Takes part no longer, and waits for that.
     pub(crate) async fn shutdown(&self) {
-        self.plane.shutdown().await;
+        self.plane().shutdown().await;
     }
+}
+
+/// Opens this member's store of votes, or makes one.
+async fn plane(
+    core: &Core,
+    disc: Option<Arc<dyn Disc>>,
+    carrier: &Arc<Carrier>,
+    register: &watch::Sender<Arc<Register>>,
+) -> Result<Plane> {
+    let machine = Box::new(RegisterMachine::new(register.clone()));
+    let wire: Arc<dyn crate::plane::Wire> = Arc::<Carrier>::clone(carrier);
+    Plane::open(config(core, disc), machine, wire).await.map_err(|error| refused(&error))
 }
 
 fn config(core: &Core, disc: Option<Arc<dyn Disc>>) -> Config {
@@ -191,31 +323,116 @@ fn refused(error: &OpenError) -> Error {
     }
 }
 
-/// Says over and over that this member lives.
+/// Says over and over that this member lives, and asks for a lease.
 async fn beat(core: Arc<Core>) {
     let Some(control) = core.control() else { return };
     let mut beats = tokio::time::interval(CONTROL_HEARTBEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last_ns = boottime_ns();
     while !core.is_closed() {
         beats.tick().await;
-        let word = Word::Beat(control.own_beat(&core));
-        for link in core.peers.links() {
-            core.say(link.node, &word);
+        let now_ns = boottime_ns();
+        let gap_ns = now_ns.saturating_sub(last_ns);
+        if gap_ns > CONTROL_PAUSE.as_nanos() as u64 {
+            control.oversee(|overseer| overseer.on_pause(now_ns, gap_ns));
         }
+        last_ns = now_ns;
+        let beat = control.own_beat(&core);
+        control.oversee(|overseer| overseer.on_beat(now_ns, core.me, beat.hears));
+        let word = Word::Beat(beat);
+        core.peers.links().for_each(|link| {
+            core.say(link.node, &word);
+        });
+        control.ask(&core);
+        control.news.notify_one();
+    }
+}
+
+/// Tells the replica what was agreed on, as it comes.
+async fn follow(core: Arc<Core>) {
+    let Some(control) = core.control() else { return };
+    let mut register = control.register.subscribe();
+    register.mark_changed();
+    while !core.is_closed() && register.changed().await.is_ok() {
+        let agreed = Arc::clone(&register.borrow_and_update());
+        if agreed.cluster().is_none() {
+            continue;
+        }
+        let slots = agreed.nodes().map(|(_, enlisted)| enlisted.node);
+        if !slots.eq(core.members.iter().map(|(node, _)| *node)) {
+            let named: Vec<&str> = agreed.nodes().map(|(_, enlisted)| enlisted.name.as_str()).collect();
+            let named = named.join(", ");
+            return core.fail(Error::Config(format!("the cluster was founded with the members {named}")));
+        }
+        if let Some(latest) = agreed.latest() {
+            core.lease.on_epoch(latest.number);
+        }
+        core.event(|core, now, out| core.replica.on_agreed(now, Agreement::of(&agreed), out));
     }
 }
 
 impl Control {
     fn own_beat(&self, core: &Core) -> Beat {
-        let view = self.view();
         let connected = |(_, (node, _)): &(usize, &(NodeId, String))| {
             *node == core.me.node || core.peers.link(*node).is_some_and(|link| link.is_up())
         };
         let hears = core.members.iter().enumerate().filter(connected);
+        let unknown = self.register.borrow().cluster().is_none();
+        let view = self.view();
         Beat {
-            raft: self.plane.raft_id().0,
+            led: self.is_led(&view),
+            raft: self.plane().raft_id().0,
+            durable: self.disc.is_some(),
             begun: !view.voters.is_empty(),
             hears: hears.fold(NodeSet::EMPTY, |set, (at, _)| set.with(at)),
+            highest: core.replica.highest_epoch(),
+            carried: unknown.then(|| core.replica.carried()).flatten(),
         }
+    }
+
+    /// Whether somebody leads who is there, and whom a majority has answered of late: nobody steps down only because it is alone.
+    fn is_led(&self, view: &View) -> bool {
+        let Some((id, _)) = &view.leader else { return false };
+        if *id == view.me {
+            let late_ns = CONTROL_SILENCE.as_nanos() as u64;
+            let fresh = |proof: &Authority| boottime_ns().saturating_sub(proof.sent_ns) < late_ns;
+            return view.authority.as_ref().is_some_and(fresh);
+        }
+        let heard = self.heard.lock();
+        heard.values().any(|heard| heard.beat.raft == id.0 && heard.beat.led)
+    }
+
+    /// Asks whoever leads for a lease.
+    fn ask(&self, core: &Core) {
+        let Some((_, leader)) = self.view().leader else { return };
+        let ask = core.lease.ask();
+        if leader.node != core.me.node {
+            core.say(leader.node, &Word::Ask(ask));
+        } else if let Some(grant) = self.asked(core.me, &ask) {
+            core.lease.granted(&grant);
+        }
+    }
+
+    /// Notes how this member's leadership stands, and says what it has to propose next.
+    fn lead(&self, core: &Core, view: &View) -> Option<Command> {
+        let now_ns = boottime_ns();
+        let mut leading = self.leading.lock();
+        let Some(since_ns) = view.leading_since_ns.filter(|_| view.leading) else {
+            *leading = None;
+            return None;
+        };
+        if leading.as_ref().is_none_or(|one| (one.term, one.since_ns) != (view.term, since_ns)) {
+            let pace = Pace::of_heartbeat(CONTROL_HEARTBEAT.as_nanos() as u64);
+            let overseer = Overseer::new(LEASE, pace, core.me, since_ns);
+            *leading = Some(Leading { term: view.term, since_ns, overseer });
+        }
+        let overseer = &mut leading.as_mut().expect("it was just made").overseer;
+        overseer.on_register(now_ns, &self.register());
+        if view.caught_up {
+            overseer.on_caught_up();
+        }
+        // Only a leader that a majority has answered.
+        overseer.on_authority(view.authority?.sent_ns);
+        overseer.next(now_ns)
     }
 }

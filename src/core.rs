@@ -8,7 +8,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam::utils::CachePadded;
-use hypermnesia_replication::{CommitRequest, LogToken, Message, Now, Outcome, Peer, Replica, Reply};
+use hypermnesia_replication::{
+    CommitRequest, LogToken, Message, Now, Opened, Outcome, Peer, Replica, Reply, Unavailable, Why,
+};
 use hypermnesia_store::work::{Blocked, Unreadable};
 use hypermnesia_store::{
     Body, Incarnation, IndexId, Key, NodeId, Status, Store, Table, TableDef, TableId, Timestamp, TxId, Txn,
@@ -18,7 +20,7 @@ use tokio::sync::Notify;
 
 use crate::carry::Carry;
 use crate::continuation::Continuations;
-use crate::control::{Control, Word};
+use crate::control::{Alone, Control, LEASE, Lease, Word};
 use crate::disc::Disc;
 use crate::drive::Seat;
 use crate::error::{Error, Result};
@@ -75,6 +77,10 @@ pub(crate) struct Core {
     pub(crate) disc: Option<Disc>,
     /// Its part in the control plane, from when its threads begin; a node that is alone has none.
     control: OnceLock<Control>,
+    /// The register of a node that is alone.
+    lone: Option<Alone>,
+    /// Whether what is read here may be shown.
+    pub(crate) lease: Lease,
     pub(crate) alarms: Alarms,
     pub(crate) seat: Seat,
     pub(crate) lockers: Lockers,
@@ -120,6 +126,9 @@ impl Core {
     pub(crate) fn new(parts: Parts) -> Core {
         let Incarnation(life) = parts.me.incarnation;
         let seat = Seat::new(parts.members.len());
+        let alone = parts.members.len() == 1;
+        let lease = Lease::new(LEASE, parts.me, alone);
+        let lone = alone.then(|| Alone::new(&parts.cluster, &parts.name, parts.me, parts.replica.carried()));
         Core {
             name: parts.name,
             fingerprint: crate::peer::fingerprint(&parts.members),
@@ -133,6 +142,8 @@ impl Core {
             tls: parts.tls,
             disc: parts.disc,
             control: OnceLock::new(),
+            lone,
+            lease,
             alarms: Alarms::default(),
             seat,
             lockers: Lockers::new(),
@@ -207,8 +218,14 @@ impl Core {
         if self.disc.as_ref().is_some_and(Disc::lacks_space) {
             return "space on the disc for the log".to_owned();
         }
+        if let Some(lost) = self.control().and_then(|control| control.lost_votes(self)) {
+            return lost;
+        }
         if !status.open {
             return "an epoch to open".to_owned();
+        }
+        if self.replica.is_serving() && !self.lease.is_held() {
+            return "a lease: this member does not reach most of the others".to_owned();
         }
         "tables being loaded from another member".to_owned()
     }
@@ -217,7 +234,7 @@ impl Core {
     #[inline]
     pub(crate) fn check_copy(&self, def: &TableDef) -> Result<()> {
         if self.has_copy(def) {
-            return Ok(());
+            return self.check_served(def);
         }
         let name = |copy: &hypermnesia_store::TableCopy| {
             let known = self.members.iter().find(|(id, _)| *id == copy.node);
@@ -225,6 +242,16 @@ impl Core {
         };
         let members: Vec<_> = def.copies.iter().map(name).collect();
         Err(Error::NoCopy { table: def.name.clone(), members: members.join(" or ") })
+    }
+
+    /// Whether all of the table is here, or on a member that is.
+    #[inline]
+    fn check_served(&self, def: &TableDef) -> Result<()> {
+        if self.replica.serves_all() || def.local || self.replica.serves(def.id) {
+            return Ok(());
+        }
+        let why = Unavailable { member: self.me.node, why: Why::Unserved };
+        Err(Error::member(why.member, &self.members, why.why))
     }
 
     /// Whether a table is read here. Nothing but its definition says so.
@@ -276,10 +303,11 @@ impl Core {
     ) -> Result<Option<R>> {
         let mut look = Some(look);
         let mut deadline = None;
+        let tenure = self.replica.tenure();
         loop {
             let looked = open.latest_with(key, |body, at| look.take().map(|look| look(body, at)));
             match looked {
-                Ok(found) => return Ok(found.flatten()),
+                Ok(found) => return self.vouch(tenure).map(|()| found.flatten()),
                 Err(Blocked::Pending(txn)) => {
                     let until = *deadline.get_or_insert_with(|| deadline_in(DEADLINE_DEFAULT));
                     self.wait_for(&txn, &Parker::current(), until)?;
@@ -412,6 +440,26 @@ impl Core {
     /// A message came in. The effects stay in `out`, so that a reader answers many frames with one write.
     pub(crate) fn on_message(&self, from: Peer, message: Message, out: &mut Carry<'_>) {
         self.replica.on_message(self.now(), from, message, out);
+    }
+
+    /// Begins: a node that is alone takes part in an epoch of its own from here on.
+    pub(crate) fn start(&self) {
+        self.event(|core, now, out| core.replica.start(now, out));
+        if let Some(alone) = &self.lone {
+            self.event(|core, now, out| core.replica.on_agreed(now, alone.agreement(), out));
+        }
+    }
+
+    /// All members of an epoch have staged it: the control plane is to record that it is open. Asked for again until that is so.
+    pub(crate) fn open(&self, opened: &Opened, out: &mut Carry<'_>) {
+        match (&self.lone, self.control()) {
+            (Some(alone), _) => {
+                alone.open(opened);
+                self.replica.on_agreed(self.now(), alone.agreement(), out);
+            }
+            (None, Some(control)) => control.open_epoch(opened),
+            (None, None) => {}
+        }
     }
 
     /// Its part in the control plane, if it has other members.

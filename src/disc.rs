@@ -368,6 +368,7 @@ fn encode(fact: &Fact) -> Vec<u8> {
         },
         Fact::Committed { txid, ts } => Record::Committed { txid: *txid, ts: *ts },
         Fact::Aborted { txid } => Record::Aborted { txid: *txid },
+        Fact::Released { txid } => Record::Released { txid: *txid },
         Fact::Applied { txid, ts, work } => {
             Record::Applied { txid: *txid, ts: *ts, writes: work.writes.as_slice().into() }
         }

@@ -163,8 +163,10 @@ pub enum Error {
         txid: TxId,
     },
     /// A row that was to be read belongs to a transaction whose coordinator is lost, and the deadline passed. Nothing
-    /// changed; a retry is safe and will succeed once all members are connected again.
-    #[error("the row is part of transaction {txid}, which is in doubt until all members are connected again")]
+    /// changed; a retry is safe and will succeed once the members that know of it are there, or a majority has settled it.
+    #[error(
+        "the row is part of transaction {txid}, which is in doubt until the members that know of it are there"
+    )]
     InDoubt {
         /// The one in doubt.
         txid: TxId,

@@ -89,6 +89,7 @@ mod tls;
 mod transaction;
 mod unique;
 mod version;
+mod vouch;
 mod wait;
 mod within;
 

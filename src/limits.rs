@@ -38,7 +38,7 @@ pub const READS_MAX: usize = 500_000;
 pub const TICK: Duration = Duration::from_millis(10);
 
 /// Version of the peer protocol. A peer that speaks another one is refused by name.
-pub const PEER_PROTOCOL: u32 = 3;
+pub const PEER_PROTOCOL: u32 = 4;
 
 /// How far ahead of this node's wall clock the life of a peer may have begun, in milliseconds. Lives are numbered by the wall
 /// clock at their start, so one that is further ahead is a clock that is days wrong, or a lie that would shut the true
@@ -289,3 +289,18 @@ pub const CONTROL_REQUESTS_MAX: usize = 64;
 /// Bytes that stand ready for a peer's socket above which nothing is said to it outside of the numbered stream: a few times
 /// what the stream puts there.
 pub const SAID_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How long a member may show what it has read after it has last asked the leader of the control plane.
+pub const CONTROL_LEASE: Duration = Duration::from_millis(500);
+
+/// How much faster or slower than true time the clock of a member may run, in parts per million.
+pub const CONTROL_DRIFT_PPM: u64 = 1000;
+
+/// A member that has not looked for so long has stood still itself, and judges nobody for what it has not heard meanwhile.
+pub const CONTROL_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long who has read something waits for a lease that has run out.
+pub const LEASE_WAIT: Duration = Duration::from_secs(2);
+
+/// A leader of the control plane whom no majority has answered for so long leads nobody.
+pub const CONTROL_SILENCE: Duration = Duration::from_secs(2);

@@ -65,7 +65,7 @@ impl Node {
 
     /// Whether reads are served: an epoch has opened and all tables with a copy here are loaded.
     pub fn is_ready(&self) -> bool {
-        self.core.check_serving().is_ok()
+        self.core.check_ready().is_ok()
     }
 
     /// Why the node has stopped serving by itself: its disc failed, or a part of it did. `None` while all is well, and after
@@ -89,14 +89,14 @@ impl Node {
     /// Creates a table on all members. A definition without copies gets one in memory on every member.
     ///
     /// # Errors
-    /// [`Error::TableExists`], [`Error::Schema`]; otherwise as [`Node::transaction`]. All members have to be up.
+    /// [`Error::TableExists`], [`Error::Schema`]; otherwise as [`Node::transaction`]. Members that are away get it when they come back.
     pub fn create_table(&self, definition: TableBuilder) -> Result<DynTable> {
         self.create_table_within(definition, SCHEMA_DEADLINE_DEFAULT)
     }
 
     /// The table of this definition: the one that is there, or a new one. For programs that do not care which of them runs
     /// first, on one node or on all members at once: it waits, at most ten seconds, until this node serves, and creates the
-    /// table once all members are up.
+    /// table once that is possible.
     ///
     /// ```
     /// use hypermnesia::{Node, TableDef, Type};
@@ -425,7 +425,7 @@ impl Node {
     pub fn wait_for_tables(&self, names: &[&str], timeout: Duration) -> Result<()> {
         let deadline = deadline_in(timeout);
         loop {
-            let missing = match self.core.check_serving() {
+            let missing = match self.core.check_ready() {
                 Ok(()) => match names.iter().find(|name| self.core.store.table_named(name).is_none()) {
                     None => return Ok(()),
                     Some(name) => Error::NoSuchTable { name: (*name).to_owned() },
@@ -449,7 +449,7 @@ impl Node {
         let deadline = deadline_in(timeout);
         loop {
             self.core.check_open()?;
-            let missing = match self.core.check_serving() {
+            let missing = match self.core.check_ready() {
                 Ok(()) => {
                     match self.status().members.into_iter().find(|member| !(member.connected && member.ready))
                     {

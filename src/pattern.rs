@@ -160,7 +160,7 @@ impl Snapshot {
         stop: &dyn Fn() -> bool,
         mut show: impl FnMut(&Key, &Row) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        self.core.check_copy(open.def())?;
+        self.check(open.def())?;
         let mut walker = Walker::new(open, plan)?;
         while let Some((key, row)) = walker.next_unless(self, stop)? {
             if show(&key, &row)?.is_break() {

@@ -48,6 +48,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 
+use hypermnesia_store::disc::Disc;
 use openraft::ChangeMembers;
 use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
 use parking_lot::Mutex;
@@ -59,11 +60,9 @@ pub(crate) use config::{Config, Place};
 pub(crate) use error::{ChangeError, InitializeError, OpenError, ProposeError};
 pub(crate) use machine::Machine;
 pub(crate) use message::BadMessage;
-pub(crate) use view::View;
-pub(crate) use voter::{RaftId, Voter};
+pub(crate) use view::{Authority, View};
+pub(crate) use voter::{RaftId, Term, Voter};
 pub(crate) use wire::{Reply, Unreachable, Wire};
-#[cfg(test)]
-pub(crate) use {view::Authority, voter::Term};
 
 use crate::limits::PLANE_COMMAND_BYTES_MAX;
 use gate::Gate;
@@ -74,6 +73,14 @@ use message::{Answer, Ask, Refusal, Request};
 
 type Written = openraft::raft::ClientWriteResponse<kind::Kind>;
 type WriteFailed = RaftError<RaftId, ClientWriteError<RaftId, Voter>>;
+
+/// Takes the file of a control plane away that was shut down, if there is one.
+pub(crate) fn remove(disc: &dyn Disc) -> std::io::Result<()> {
+    match disc.remove(store::FILE_NAME) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => disc.sync_names(),
+    }
+}
 
 /// A member's part of the control plane.
 pub(crate) struct Plane {

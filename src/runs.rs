@@ -147,8 +147,9 @@ impl Runs {
 
     pub(crate) fn commit(&self, attempt: Attempt) -> Result<Option<Lost>> {
         running::check_writes(&self.core, attempt.id, attempt.overlay.writes())?;
+        let tenure = attempt.tenure;
         match self.hand_over(attempt) {
-            None => Ok(None),
+            None => self.core.vouch(tenure).map(|()| None),
             Some((id, answer)) => {
                 self.core.drive(&answer);
                 if self.core.is_alone() && !answer.is_given() {

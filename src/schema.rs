@@ -1,5 +1,5 @@
-//! Changes of the schema: transactions on the schema table, which has a copy on every member, so all members have to be
-//! up. Every change writes the schema table's row 0 as well, which holds the next table id: two changes never run at once,
+//! Changes of the schema: transactions on the schema table, which has a copy on every member; those that are away load it when
+//! they come back. Every change writes the schema table's row 0 as well, which holds the next table id: two changes never run at once,
 //! and an id is never used again.
 
 use std::sync::Arc;

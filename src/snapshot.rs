@@ -35,6 +35,8 @@ use crate::wait::{Parker, deadline_in};
 pub struct Snapshot {
     pub(crate) core: Arc<Core>,
     live: Live,
+    /// Of the node, when it was taken: it ends with that.
+    tenure: u64,
     deadline: Instant,
 }
 
@@ -63,12 +65,17 @@ impl Snapshot {
     /// As [`Snapshot::take`]; its waits end after this time.
     pub(crate) fn take_within(core: &Arc<Core>, time: Duration) -> Result<Snapshot> {
         core.check_serving()?;
-        let mut snapshot =
-            Snapshot { core: Arc::clone(core), live: core.store.snapshot(), deadline: deadline_in(time) };
+        let mut snapshot = Snapshot {
+            tenure: core.replica.tenure(),
+            core: Arc::clone(core),
+            live: core.store.snapshot(),
+            deadline: deadline_in(time),
+        };
         loop {
             match core.store.settled(snapshot.live.at()) {
                 Ok(()) => {
                     snapshot.live.settle();
+                    core.vouch(snapshot.tenure)?;
                     return Ok(snapshot);
                 }
                 Err(Blocked::Raise(to)) => snapshot.live.raise(to),
@@ -94,6 +101,18 @@ impl Snapshot {
         self.live.at()
     }
 
+    /// Whether what it has read is of one state: it ends when its node is outside of the cluster for a while, since rows come back
+    /// under other timestamps then.
+    pub(crate) fn still(&self) -> Result<()> {
+        self.core.check_tenure(self.tenure)
+    }
+
+    /// Whether a table may be read here, at this snapshot.
+    pub(crate) fn check(&self, def: &hypermnesia_store::TableDef) -> Result<()> {
+        self.still()?;
+        self.core.check_copy(def)
+    }
+
     pub(crate) fn wait(&self, blocked: Blocked) -> Result<()> {
         match blocked {
             Blocked::Pending(txn) => self.core.wait_for(&txn, &Parker::current(), self.deadline),
@@ -104,10 +123,10 @@ impl Snapshot {
 
     /// What a key holds.
     pub(crate) fn body(&self, open: &Open, key: &Key) -> Result<Option<Body>> {
-        self.core.check_copy(open.def())?;
+        self.check(open.def())?;
         loop {
             match open.read(key, self.live.at()) {
-                Ok(found) => return Ok(found.map(|(body, _)| body)),
+                Ok(found) => return self.still().map(|()| found.map(|(body, _)| body)),
                 Err(blocked) => self.wait(blocked)?,
             }
         }
@@ -120,7 +139,7 @@ impl Snapshot {
         span: &Span,
         mut show: impl FnMut(&Key, &Body) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.core.check_copy(open.def())?;
+        self.check(open.def())?;
         let cursor = open.cursor(span.range.clone(), span.walk.into(), self.live.at());
         self.drain(cursor, span.limit, &mut |key, body, _| show(key, body))
     }
@@ -131,7 +150,7 @@ impl Snapshot {
         open: &Arc<Open>,
         mut show: impl FnMut(&Key, &Body, Timestamp) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.core.check_copy(open.def())?;
+        self.check(open.def())?;
         let all = Span::all();
         self.drain(open.cursor(all.range, all.walk.into(), self.live.at()), usize::MAX, &mut show)
     }
@@ -144,7 +163,7 @@ impl Snapshot {
         span: &Span,
         mut show: impl FnMut(&Key, &Body) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.core.check_copy(open.def())?;
+        self.check(open.def())?;
         let cursor = open.index_cursor(index.id, span.range.clone(), span.walk.into(), self.live.at());
         self.drain(cursor, span.limit, &mut |key, body, _| show(key, body))
     }
@@ -168,7 +187,7 @@ impl Snapshot {
                 }
             });
             match done {
-                Ok(()) => return Ok(()),
+                Ok(()) => return self.still(),
                 Err(blocked) => self.wait(blocked)?,
             }
         }

@@ -13,7 +13,7 @@ use crate::status::{ControlStatus, InDoubtStatus, MemberStatus, Status, TableSta
 pub(crate) fn status(core: &Core) -> Status {
     let now = core.now();
     let replica = core.replica.status(now);
-    let ready = core.check_serving().is_ok();
+    let ready = core.check_ready().is_ok();
     let name = |node: NodeId| core.member_name(node);
     let mut members: Vec<MemberStatus> =
         replica.members.iter().map(|member| one_member(core, member)).collect();

@@ -203,6 +203,7 @@ impl<S> Table<S> {
         self.core.check_serving()?;
         let open = self.found()?;
         self.core.check_copy(open.def())?;
+        self.core.vouch(self.core.replica.tenure())?;
         Ok(open)
     }
 

@@ -6,9 +6,18 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+/// What is told unless `RUST_LOG` says otherwise. The consensus library warns of every member that does not answer; what matters of
+/// it is told by the node.
+const TOLD: &str = "warn,openraft=off";
+
 /// Lets this process tell its events. The standard output stays what the command prints.
 pub(crate) fn to_stderr() {
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).from_env_lossy();
+    let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
+        Ok(wanted) => {
+            EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).parse_lossy(wanted)
+        }
+        Err(_) => EnvFilter::new(TOLD),
+    };
     let told = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -14,13 +14,12 @@
 
 use std::ops::ControlFlow;
 
-use hypermnesia_store::{Ack, Body, Key, Storage, TableId, Timestamp};
+use hypermnesia_store::{Ack, Body, Key, TableId, Timestamp};
 
 use crate::effect::{Event, Fact, LogToken};
-use crate::epoch::{Standing, source};
+use crate::epoch::source;
 use crate::era::Era;
 use crate::limits::{COPY_CHUNK_BYTES, COPY_CHUNK_ROWS, COPY_RETRY_DOUBLINGS, COPY_RETRY_NS};
-use crate::member::NodeSet;
 use crate::message::{CopyStep, Message};
 use crate::own::{Own, Replaced};
 use crate::replica::{Replica, Turn};
@@ -83,6 +82,7 @@ impl Replica {
     // The joiner.
 
     pub(crate) fn begin_loading(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        self.end_tenure();
         era.loading = Some(Loading { queue: vec![SCHEMA_TABLE], current: None, asked_ns: None, asked: 0 });
         self.load_next(era, turn);
     }
@@ -97,6 +97,11 @@ impl Replica {
                     era.loading.as_mut().expect("just popped from it").current = Some(incoming);
                     return self.ask_first(era, turn);
                 }
+                None if self.had_members_before(era) && !self.is_empty(table) => {
+                    // Left over from a copy that was interrupted: rows of different times.
+                    self.place(table, true, Vec::new(), turn);
+                    self.loaded(era, table, 0, turn);
+                }
                 _ => self.loaded(era, table, 0, turn),
             }
         }
@@ -104,28 +109,13 @@ impl Replica {
     }
 
     fn source_of(&self, era: &Era, table: TableId, turn: &mut Turn<'_>) -> Option<usize> {
-        let standings = &era.staged.as_ref().expect("the open epoch was staged").standings;
-        let chosen = self.source_in(standings, table);
-        let began_before = standings.iter().any(|standing| standing.opened > 0);
-        match chosen {
-            None if began_before && table != SCHEMA_TABLE => turn.event(Event::CameBackEmpty { table }),
-            Some(at) if standings[at].as_of(table) == 0 => turn.event(Event::SourceIncomplete { table }),
-            _ => {}
-        }
-        if chosen.is_none() && began_before && table != SCHEMA_TABLE {
+        let standings = &era.opening.as_ref().expect("it loads in an epoch that it entered").standings;
+        let chosen = source(standings, table, self.holders_of(era, table));
+        if chosen.is_none() && self.had_members_before(era) && table != SCHEMA_TABLE {
+            turn.event(Event::CameBackEmpty { table });
             self.loads.lock().came_back_empty.push(table);
         }
         chosen
-    }
-
-    /// Every member comes to the same answer, from what the epoch was staged with.
-    pub(crate) fn source_in(&self, standings: &[Standing], table: TableId) -> Option<usize> {
-        let on_disc = if table == SCHEMA_TABLE {
-            NodeSet::first(self.members.len())
-        } else {
-            self.copies_where(table, Storage::is_on_disc)
-        };
-        source(standings, table, self.holders_of(table), on_disc)
     }
 
     /// Asks for what is awaited now.
@@ -175,12 +165,22 @@ impl Replica {
         step: CopyStep,
         turn: &mut Turn<'_>,
     ) {
-        if !era.is_open() || epoch != era.number() {
+        if !era.is_open() || epoch != era.number() || !era.present().has(from) {
             return;
         }
         match step {
             CopyStep::Request { digest } => self.on_copy_request(era, from, table, digest, turn),
             CopyStep::Next { chunk } => self.send_chunk(era, from, table, chunk, turn),
+            CopyStep::InDoubt { txid, work } => {
+                if self.copies(era, from, table) {
+                    self.on_carried(era, txid, work, turn);
+                }
+            }
+            CopyStep::Settled(outcomes) => {
+                if self.copies(era, from, table) {
+                    self.on_kept(era, outcomes, turn);
+                }
+            }
             CopyStep::Same => {
                 if self.awaits(era, from, table, 0) {
                     self.loaded_current(era, turn);
@@ -192,6 +192,11 @@ impl Replica {
                 }
             }
         }
+    }
+
+    fn copies(&self, era: &Era, from: usize, table: TableId) -> bool {
+        let current = era.loading.as_ref().and_then(|loading| loading.current.as_ref());
+        current.is_some_and(|one| one.table == table && one.source == from)
     }
 
     fn awaits(&self, era: &Era, from: usize, table: TableId, chunk: u64) -> bool {
@@ -256,8 +261,7 @@ impl Replica {
         };
         let failed = rows.iter().position(fails);
         rows.truncate(failed.unwrap_or(rows.len()));
-        let on_disc = table == SCHEMA_TABLE || self.copies_where(table, Storage::is_on_disc).has(self.at);
-        if self.durable && on_disc {
+        if self.durable && self.is_on_disc_here(table) {
             turn.log(Fact::Loaded { table, clear, rows }, Ack::Memory, None);
         }
         failed.is_none()
@@ -266,7 +270,7 @@ impl Replica {
     /// Tables that this node knows and the chain does not go first: clearing the schema table would leave them standing.
     /// Definitions fit one chunk ([`COPY_CHUNK_ROWS`]) or the tables of later chunks are dropped and loaded anew.
     fn drop_what_is_not_in_the_chain(&self, era: &Era, rows: &[(Key, Timestamp, Body)], turn: &mut Turn<'_>) {
-        let stamp = era.staged.as_ref().expect("the open epoch was staged").stamp;
+        let stamp = era.opening.as_ref().expect("it loads in an epoch that it entered").stamp;
         let mut gone = self.newest_rows(SCHEMA_TABLE);
         gone.retain(|(key, ..)| !rows.iter().any(|(kept, ..)| kept == key));
         if !gone.is_empty() {
@@ -278,6 +282,16 @@ impl Replica {
     /// Nothing where a row cannot be read.
     fn digest(&self, table: TableId) -> Option<u64> {
         self.store.table(table).map_or(Some(0), |table| table.digest_with_versions().ok())
+    }
+
+    /// Whether any member of the entered epoch was in one before.
+    fn had_members_before(&self, era: &Era) -> bool {
+        let standings = era.opening.iter().flat_map(|stage| &stage.standings);
+        standings.into_iter().any(|standing| standing.opened > 0)
+    }
+
+    fn is_empty(&self, table: TableId) -> bool {
+        self.store.table(table).is_none_or(|table| table.len() == 0)
     }
 
     fn own(&self, table: TableId) -> Own {
@@ -323,7 +337,12 @@ impl Replica {
             let tables = self.store.tables();
             let mut mine: Vec<TableId> = tables.iter().map(|one| one.id()).collect();
             // Rows of local tables are on no other member.
-            mine.retain(|id| *id != SCHEMA_TABLE && !self.is_local(*id) && self.holders_of(*id).has(self.at));
+            mine.retain(|id| {
+                *id != SCHEMA_TABLE
+                    && !self.is_local(*id)
+                    && era.serves(*id)
+                    && self.holders_of(era, *id).has(self.at)
+            });
             mine.sort_unstable_by(|a, b| b.cmp(a));
             if let Some(loading) = era.loading.as_mut() {
                 loading.queue = mine;
@@ -333,6 +352,7 @@ impl Replica {
 
     fn all_loaded(&self, era: &mut Era, turn: &mut Turn<'_>) {
         era.loading = None;
+        self.hold_all_carried(era, turn);
         era.complete = true;
         let number = era.number();
         if self.durable {
@@ -371,7 +391,10 @@ impl Replica {
             }
         };
         match own == digest {
-            true => turn.send(era.life(from), Message::Copy { epoch, table, step: CopyStep::Same }),
+            true => {
+                self.send_carried(era, from, table, turn);
+                turn.send(era.life(from), Message::Copy { epoch, table, step: CopyStep::Same });
+            }
             false => self.send_chunk(era, from, table, 0, turn),
         }
     }
@@ -383,6 +406,9 @@ impl Replica {
         };
         let served = era.serving[at].rows.get_or_insert_with(|| self.serve_rows(table));
         let Some((rows, last)) = self.chunk(table, served, chunk) else { return };
+        if last {
+            self.send_carried(era, from, table, turn);
+        }
         let step = CopyStep::Chunk { chunk, rows, last };
         turn.send(era.life(from), Message::Copy { epoch, table, step });
         if last && matches!(era.serving[at].rows, Some(Served::Held { .. })) {

@@ -26,7 +26,7 @@
 
 use std::sync::Arc;
 
-use hypermnesia_store::{Ack, CommittedLocal, Conflict, Prepared, Role, Timestamp, TxId, Txn, Work};
+use hypermnesia_store::{Ack, CommittedLocal, Conflict, Prepared, Role, TableId, Timestamp, TxId, Txn, Work};
 
 use crate::catchup::SCHEMA_TABLE;
 use crate::effect::{Effect, Fact, LogToken, Reply, Unavailable, Why};
@@ -66,10 +66,10 @@ fn refused(conflict: Conflict) -> Reply {
 
 impl Replica {
     pub(crate) fn begin_commit(&self, era: &Era, txn: Arc<Txn>, request: CommitRequest, turn: &mut Turn<'_>) {
-        let holders = self.holders(&request.work);
+        let holders = self.holders(era, &request.work);
         let participants = holders.iter().fold(NodeSet::EMPTY, |set, (_, holders)| set.and(*holders));
-        if holders.iter().any(|(_, holders)| holders.is_empty()) {
-            let why = Unavailable { member: self.me.node, why: Why::NoCopies };
+        if let Some(why) = self.not_served(era, &holders) {
+            let why = Unavailable { member: self.me.node, why };
             return self.refuse(&txn, Reply::Unavailable(why), turn);
         }
         if let Err(unavailable) = self.missing(era, participants) {
@@ -110,6 +110,18 @@ impl Replica {
         } else {
             self.send_prepares(era, &txn.id, Timestamp::NEVER, turn);
         }
+    }
+
+    /// Why a touched table cannot be touched now, whoever is ready.
+    fn not_served(&self, era: &Era, holders: &[(TableId, NodeSet)]) -> Option<Why> {
+        let unserved =
+            |(table, _): &&(TableId, NodeSet)| era.live && !self.is_local(*table) && !era.serves(*table);
+        if holders.iter().any(|one| unserved(&one)) {
+            return Some(Why::Unserved);
+        }
+        // Before the first epoch nobody is present, which is said in other words.
+        let nobody = |(_, holders): &(TableId, NodeSet)| era.live && holders.is_empty();
+        holders.iter().any(nobody).then_some(Why::NoCopies)
     }
 
     /// A transaction that only this node takes part in and no log waits for: over before it is entered anywhere, unless it

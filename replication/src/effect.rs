@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use hypermnesia_store::{Ack, Body, Conflict, Incarnation, Key, NodeId, TableId, Timestamp, TxId, Work};
 
+use crate::epoch::Opened;
 use crate::member::Peer;
 use crate::message::Message;
 use crate::outcome::Outcome;
@@ -58,6 +59,9 @@ pub enum Effect {
         /// What became of it.
         outcome: Outcome,
     },
+    /// All members of an epoch have staged it: the control plane is to record that it is open ([`Opened::command`]), unless it
+    /// has agreed on a later one. Emitted again until this node hears of either.
+    ProposeOpening(Opened),
     /// Something people want to know.
     Event(Event),
 }
@@ -129,6 +133,8 @@ pub enum Why {
     NoDisc,
     /// No member keeps a copy of the table: its copies are on members of former times.
     NoCopies,
+    /// The copies that have all of the table are on members that are away.
+    Unserved,
     /// Its log has no space on its disc.
     NoSpace,
     /// Its disc does not take the log as fast as it comes.
@@ -144,6 +150,7 @@ impl std::fmt::Display for Why {
             Why::Congested => "is congested",
             Why::NoDisc => "has no data directory, and the table wants a copy on disc there",
             Why::NoCopies => "knows no member that keeps a copy of the table",
+            Why::Unserved => "knows of no copy with all of the table: those who have it are away",
             Why::NoSpace => "has no space on its disc: tables on disc can be read only until there is some",
             Why::SlowDisc => {
                 "has more of its log in memory than may wait for its disc, which is slow or hangs"
@@ -175,6 +182,12 @@ pub enum Fact {
     },
     /// Aborted.
     Aborted {
+        /// The transaction.
+        txid: TxId,
+    },
+    /// Prepared here, and settled by others while this node was away: what became of it is not known here, and nothing of it
+    /// is in doubt any more.
+    Released {
         /// The transaction.
         txid: TxId,
     },
@@ -216,13 +229,6 @@ pub enum LogToken {
     Staged(u64),
     /// All tables are loaded in this epoch.
     Complete(u64),
-    /// The opened epoch that a leader named is applied: the report may go out.
-    Collected {
-        /// The number of the attempt.
-        number: u64,
-        /// The opened epoch.
-        opened: u64,
-    },
     /// A mark of a coordinator.
     Marked {
         /// Position of the coordinator among the members.
@@ -271,11 +277,6 @@ pub enum Event {
     },
     /// All copies of the table were in memory and all their processes ended.
     CameBackEmpty {
-        /// The table.
-        table: TableId,
-    },
-    /// The only copies left of this table were interrupted while loading: rows may be of different times.
-    SourceIncomplete {
         /// The table.
         table: TableId,
     },

@@ -1,66 +1,103 @@
-//! Epochs: numbered memberships that open one after another, and what must be known of them after a restart. Pure rules,
-//! no messages: who leads, which epoch counts as the last opened one, and who is a good source of a table.
-//! Described in `docs/protocol.md`; the messages that walk through these rules are in `flush.rs`.
-//!
-//! *Staged at all is opened.* There is no control plane that could record an opening, so the fact is the stages
-//! themselves: an epoch opens only after every member has staged it, durably where there is a log. A later leader hears
-//! from all members; when every decider (see [`last_opened`]) has that epoch as its latest stage it may have been
-//! opened, its decisions told, so it is taken as opened. When one decider lacks it, it never opened and never can: that
-//! decider has promised a higher number.
+//! Epochs: numbered memberships that open one after another, and what a node keeps of them in its log. The control plane
+//! agrees on each ([`Agreement`]); who is a member and of which, what was opened, is read from there and never guessed.
+//! Pure rules, no messages: who survived, and who is a good source of a table. Described in `docs/protocol.md`; the messages
+//! that walk through them are in `flush.rs`.
+
+mod older;
 
 use hypermnesia_store::{NodeId, TableId, Timestamp, TxId, codec};
 use serde::{Deserialize, Serialize};
 
 use crate::member::{Member, NodeSet, Peer};
 use crate::outcome::Outcome;
+use crate::register::{Agreed, Carried, Command, Opening, Register};
 
-/// One membership. The number is unique: a member promises a number to one leader only, and all must stage it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One membership. The control plane gives each number once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Epoch {
-    /// From 1, rising, not dense: attempts that failed use numbers up.
+    /// From 1, dense.
     pub number: u64,
-    /// The opened epoch whose transactions it settled; 0 for the first.
+    /// The opened epoch whose transactions it settles; 0 for the first.
     pub parent: u64,
-    /// All configured members, by id, in the lives that take part.
-    pub members: Vec<Peer>,
+    /// By slot: the lives that take part, nothing for who does not.
+    pub members: Vec<Option<Peer>>,
 }
 
 impl Epoch {
     /// Whether it is about these members, in any life: what a peer or a log says of others is not followed.
     pub(crate) fn is_of(&self, members: &[Member]) -> bool {
-        let ids = members.iter().map(|member| member.node);
-        self.members.iter().map(|member| member.node).eq(ids)
+        let same =
+            |(life, member): (&Option<Peer>, &Member)| life.is_none_or(|life| life.node == member.node);
+        self.members.len() == members.len() && self.members.iter().zip(members).all(same)
     }
 
-    /// The members that are still the same processes in `lives`.
-    pub fn survivors(&self, lives: &[Peer]) -> NodeSet {
-        let mut set = NodeSet::EMPTY;
-        for (position, life) in lives.iter().enumerate() {
-            if self.members.get(position) == Some(life) {
-                set = set.with(position);
-            }
+    /// Who takes part in it, in which life.
+    pub fn life(&self, slot: usize) -> Option<Peer> {
+        self.members.get(slot).copied().flatten()
+    }
+
+    /// Those that take part.
+    pub fn present(&self) -> NodeSet {
+        (0..self.members.len()).filter(|slot| self.life(*slot).is_some()).fold(NodeSet::EMPTY, NodeSet::with)
+    }
+
+    /// Those that took part, as the same processes, in the one before it.
+    pub fn survivors(&self, before: Option<&Epoch>) -> NodeSet {
+        let same = |slot: &usize| before.is_some_and(|before| before.life(*slot) == self.life(*slot));
+        self.present().iter().filter(same).fold(NodeSet::EMPTY, NodeSet::with)
+    }
+
+    /// Who leads its flush: the lowest survivor, or the lowest of all when nobody survived.
+    pub fn leader(&self, before: Option<&Epoch>) -> Option<usize> {
+        let survivors = self.survivors(before);
+        let among = if survivors.is_empty() { self.present() } else { survivors };
+        among.iter().next()
+    }
+}
+
+/// What the control plane has agreed on, as far as this node knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Agreement {
+    /// The last epoch that was opened, and with what.
+    pub opened: Option<Opened>,
+    /// The last one that was agreed on; it may be the opened one.
+    pub latest: Option<Epoch>,
+    /// The numbers of all epochs that were opened, as far back as is known: who comes back may have staged an earlier one.
+    pub chain: Vec<u64>,
+}
+
+impl Agreement {
+    /// What a register says. Its slots are the positions of the members.
+    pub fn of(register: &Register) -> Agreement {
+        let slots = register.nodes().map(|(slot, _)| slot + 1).max().unwrap_or(0);
+        let epoch = |agreed: &Agreed| {
+            let mut members = register.by_slot(agreed);
+            members.resize(slots, None);
+            Epoch { number: agreed.number, parent: agreed.parent, members }
+        };
+        let opened =
+            |agreed: &Agreed| Some(Opened { epoch: epoch(agreed), opening: agreed.opening.clone()? });
+        Agreement {
+            opened: register.opened().and_then(opened),
+            latest: register.latest().map(epoch),
+            chain: register.chain().map(|agreed| agreed.number).collect(),
         }
-        set
     }
 }
 
-/// What a member says of itself when connections come up and when it is fenced.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
-    /// The last epoch it knows to be opened: by itself, or from its log.
-    pub opened: Option<Epoch>,
-    /// The number of the epoch it staged last and of that epoch's parent; 0 if none.
-    pub staged: (u64, u64),
-    /// The highest number it has promised to a leader.
-    pub promised: u64,
-    /// It has promised a number above the opened one: it takes part in nothing until an epoch opens.
-    pub fenced: bool,
+/// An epoch that was opened, or that is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Which.
+    pub epoch: Epoch,
+    /// What it begins with.
+    pub opening: Opening,
 }
 
-impl State {
-    /// The number of the last epoch it knows to be opened; 0 if none.
-    pub fn opened_number(&self) -> u64 {
-        self.opened.as_ref().map_or(0, |epoch| epoch.number)
+impl Opened {
+    /// What the control plane is asked for.
+    pub fn command(&self) -> Command {
+        Command::Open { number: self.epoch.number, opening: self.opening.clone() }
     }
 }
 
@@ -69,19 +106,23 @@ impl State {
 pub struct Standing {
     /// A member of the last opened epoch in the same life.
     pub survivor: bool,
-    /// It had loaded all its tables.
-    pub complete: bool,
-    /// Else: which of them are as they were in which epoch; a table that is half loaded is not among them.
+    /// Per table that it has a copy of: the last epoch that served this copy, so all of whose commits it has or is in doubt
+    /// about. A table that is half loaded, or was in the memory of a process that ended, is not among them.
     pub whole: Vec<(TableId, u64)>,
-    /// Whether its disc copies outlive a restart.
-    pub durable: bool,
-    /// The last epoch it knew to be opened.
+    /// The last epoch it entered.
     pub opened: u64,
     /// The highest commit timestamp it knew of.
     pub last_commit: Timestamp,
 }
 
 impl Stage {
+    /// What a register of this cluster begins with, if this is the last epoch that was opened.
+    pub(crate) fn carried(&self) -> Carried {
+        let members = self.epoch.members.iter().flatten().copied().collect();
+        let opening = Opening { stamp: self.stamp, unserved: self.unserved.clone() };
+        Carried { number: self.epoch.number, members, opening }
+    }
+
     /// Whether it is about these members and says of each where it stands.
     pub(crate) fn is_of(&self, members: &[Member]) -> bool {
         self.epoch.is_of(members) && self.standings.len() == members.len()
@@ -89,16 +130,14 @@ impl Stage {
 }
 
 impl Standing {
-    /// The last epoch whose commits in a table this member's copy has, all of them; 0 if it is half loaded or was never
-    /// there. Nothing was committed to a table after the epoch in which one of its copies stopped being whole: every
-    /// write needs every copy ready.
+    /// See [`Standing::whole`]; 0 for a table that is not among them.
     pub fn as_of(&self, table: TableId) -> u64 {
-        if self.complete {
-            return self.opened;
-        }
         self.whole.iter().find(|(id, _)| *id == table).map_or(0, |(_, number)| *number)
     }
 }
+
+/// The first byte of an [`EpochFact`]; those of earlier versions begin with 0 or 1.
+const FACT_FORM: u8 = 2;
 
 /// Everything an epoch begins with. Staged by every member, applied by each when the epoch opens, void if it never does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,16 +147,18 @@ pub struct Stage {
     /// Above every clock reported: what the flush commits without a record carries it, so that no snapshot from before
     /// the flush shows one such commit without another.
     pub stamp: Timestamp,
-    /// The outcome of every transaction that was in doubt.
+    /// The outcome of every transaction that was in doubt. Unknown: it stays in doubt, since only who is not here can say.
     pub decisions: Vec<(TxId, Outcome)>,
-    /// Per member.
+    /// By slot; nothing known of who takes no part.
     pub standings: Vec<Standing>,
+    /// Tables of which no good copy is here, and the last epoch that served each. All others are served.
+    pub unserved: Vec<(TableId, u64)>,
 }
 
 /// What a node writes to its log about epochs: each one replaces those before it.
 ///
-/// The order in the log is what counts. A stage is synced before the leader hears of it. The opening stands before any
-/// record of the epoch; a joiner is not complete in it, until a later one says so.
+/// The order in the log is what counts. A stage is synced before the leader hears of it. Where the node enters an epoch stands
+/// before any record of it; a joiner is not complete in it, until a later one says so.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EpochFact {
     pub(crate) staged: Option<Stage>,
@@ -125,108 +166,77 @@ pub(crate) struct EpochFact {
     pub(crate) opened: Option<Stage>,
     pub(crate) complete: bool,
     pub(crate) whole: Vec<(TableId, u64)>,
-    /// See `Era::hearsay`.
-    pub(crate) hearsay: u64,
 }
 
-/// The same as version 0.1 first wrote it.
-#[derive(Deserialize)]
-struct FirstFact {
-    staged: Option<Stage>,
-    opened: Option<Stage>,
-    complete: bool,
-    whole: Vec<(TableId, u64)>,
-}
-
-impl From<FirstFact> for EpochFact {
-    fn from(first: FirstFact) -> EpochFact {
-        let FirstFact { staged, opened, complete, whole } = first;
-        EpochFact { staged, opened, complete, whole, hearsay: 0 }
-    }
-}
-
-/// The members of the last opened epoch that a log knows of, by id; `None` if it knows of none.
-pub fn members_in_log(epoch: &[u8]) -> Option<Vec<NodeId>> {
-    let opened = EpochFact::decode(epoch)?.opened?;
-    Some(opened.epoch.members.iter().map(|member| member.node).collect())
+/// Whether what a log knows of epochs is of a list with these members, by id; nothing is known of them where it knows of none.
+/// Of members that took no part in its last epochs a log knows only how many there were.
+///
+/// # Errors
+/// Who took part then, by position: the log is of another list.
+pub fn check_members(epoch: &[u8], members: &[NodeId]) -> Result<(), Vec<Option<NodeId>>> {
+    let Some(fact) = EpochFact::decode(epoch) else { return Ok(()) };
+    let named = |stage: &Stage| stage.epoch.members.iter().map(|life| life.map(|life| life.node)).collect();
+    let is_other = |named: &Vec<Option<NodeId>>| {
+        let mut pairs = named.iter().zip(members);
+        named.len() != members.len()
+            || pairs.any(|(known, member)| known.is_some_and(|known| known != *member))
+    };
+    let stages = fact.opened.iter().chain(&fact.staged);
+    stages.map(named).find(is_other).map_or(Ok(()), Err)
 }
 
 impl EpochFact {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        codec::encode(self)
+        let mut bytes = vec![FACT_FORM];
+        codec::encode_into(self, &mut bytes);
+        bytes
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<EpochFact> {
-        let first = || codec::decode::<FirstFact>(bytes, bytes.len()).ok().map(EpochFact::from);
-        codec::decode(bytes, bytes.len()).ok().or_else(first)
-    }
-}
-
-/// The number of the epoch that counts as the last opened one: the highest that anyone knows to be opened, or the one
-/// that every decider has staged behind it. Deciders are the survivors of the highest opened epoch; when nobody survived,
-/// those whose log knows it.
-pub fn last_opened(states: &[State], lives: &[Peer]) -> u64 {
-    let Some(opened) = states.iter().filter_map(|s| s.opened.as_ref()).max_by_key(|epoch| epoch.number)
-    else {
-        return 0;
-    };
-    let mut deciders = opened.survivors(lives);
-    if deciders.is_empty() {
-        deciders = (0..states.len())
-            .filter(|at| states[*at].opened_number() == opened.number)
-            .fold(NodeSet::EMPTY, NodeSet::with);
-    }
-    let mut staged = deciders.iter().map(|at| states[at].staged);
-    match staged.next() {
-        Some((number, parent))
-            if number > opened.number && parent == opened.number && staged.all(|s| s == (number, parent)) =>
-        {
-            number
+        match bytes.split_first() {
+            Some((&FACT_FORM, rest)) => codec::decode(rest, rest.len()).ok(),
+            _ => older::decode(bytes),
         }
-        _ => opened.number,
     }
 }
 
-/// The position of the member that leads the next flush: the lowest survivor, or the lowest of all when nobody survived.
-pub fn leader(states: &[State], lives: &[Peer]) -> usize {
-    let opened = states.iter().filter_map(|s| s.opened.as_ref()).max_by_key(|epoch| epoch.number);
-    opened.and_then(|epoch| epoch.survivors(lives).iter().next()).unwrap_or(0)
+/// The members with a copy of a table that was part of the last epoch that served it (`home`): they have all of it, whoever
+/// of them did what. Only survivors where there are any, since nothing of theirs went to a disc and back.
+pub fn speakers(standings: &[Standing], table: TableId, holders: NodeSet, home: u64) -> NodeSet {
+    let speaks = |at: &usize| home > 0 && standings[*at].as_of(table) == home;
+    let all = holders.iter().filter(speaks).fold(NodeSet::EMPTY, NodeSet::with);
+    let survivors = all.iter().filter(|at| standings[*at].survivor).fold(NodeSet::EMPTY, NodeSet::with);
+    if survivors.is_empty() { all } else { survivors }
 }
 
-/// Whether a new epoch is wanted: a member is in another life than in the last opened epoch, has been fenced and left
-/// there, or nothing was ever opened.
-pub fn flush_needed(states: &[State], lives: &[Peer]) -> bool {
-    let opened = states.iter().filter_map(|s| s.opened.as_ref()).max_by_key(|epoch| epoch.number);
-    match opened {
-        None => true,
-        Some(epoch) => epoch.members != lives || states.iter().any(|state| state.fenced),
-    }
+/// The member that all others copy a served table from, among its holders: of those that speak for it the one that knows of the
+/// latest commit, since one of the others may have come back with an older disc. `None`: nobody has any row of it, it is empty (all its copies were in memory and all their processes are gone, or it is new).
+pub fn source(standings: &[Standing], table: TableId, holders: NodeSet) -> Option<usize> {
+    let home = holders.iter().map(|at| standings[at].as_of(table)).max()?;
+    let speakers = speakers(standings, table, holders, home);
+    speakers.iter().max_by_key(|at| (standings[*at].last_commit, std::cmp::Reverse(*at)))
 }
 
-/// The member to copy a table from, among its holders. `on_disc` are the holders that keep it on disc. `None`: nobody has
-/// any row of it, it is empty (all its copies were in memory and all their processes are gone, or nothing ever opened).
-///
-/// A survivor whose copy is whole has everything. Else every process that had it whole is gone: the disc copy that is
-/// whole as of the latest epoch; one that was interrupted while loading only when there is no other.
-pub fn source(standings: &[Standing], table: TableId, holders: NodeSet, on_disc: NodeSet) -> Option<usize> {
-    let present =
-        |at: &usize| standings[*at].survivor && standings[*at].as_of(table) == standings[*at].opened;
-    let whole = holders.iter().find(present);
-    if whole.is_some() {
-        return whole;
-    }
-    let rank = |at: usize| {
-        let s = &standings[at];
-        (s.as_of(table), s.opened, s.last_commit, std::cmp::Reverse(at))
-    };
-    let usable = |at: &usize| {
-        let s = &standings[*at];
-        s.opened > 0 && (s.survivor || (s.durable && on_disc.has(*at)))
-    };
-    holders.iter().filter(usable).max_by_key(|at| rank(*at))
+/// Whether a member's copy of a served table is whole as it is: nobody here has a better one. Where all came back from their
+/// logs, those that know of the latest commit. Another one may be an older disc that was put back: it is compared first, and
+/// if who knew more is lost before that, the table waits for its return.
+pub(crate) fn is_as_good_as_any(
+    standings: &[Standing],
+    slot: usize,
+    table: TableId,
+    holders: NodeSet,
+) -> bool {
+    let home = holders.iter().map(|at| standings[at].as_of(table)).max().unwrap_or(0);
+    let knows = |at: usize| (standings[at].survivor, standings[at].last_commit);
+    let best = source(standings, table, holders);
+    speakers(standings, table, holders, home).has(slot)
+        && best.is_some_and(|best| standings[slot].survivor || knows(slot) == knows(best))
 }
 
-/// The lives of all members if everyone is known.
+/// The slot of a member.
 pub(crate) fn position_of(members: &[Member], node: NodeId) -> Option<usize> {
     members.binary_search_by_key(&node, |member| member.node).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hypermnesia_store::{Incarnation, TableId};
 
 use crate::catchup::{Loading, Serving};
-use crate::epoch::{Epoch, Stage, State};
+use crate::epoch::{Epoch, Opened, Stage};
 use crate::flush::Leading;
 use crate::member::{NodeSet, Peer};
 
@@ -20,8 +20,6 @@ pub(crate) struct Known {
     pub(crate) connected: bool,
     /// Does not take its messages fast enough.
     pub(crate) congested: bool,
-    /// The last that it said of itself in this life.
-    pub(crate) state: Option<State>,
     /// The last epoch in which it said that it serves.
     pub(crate) ready: u64,
     /// Its outcomes that arrive now belong to this generation (as a coordinator).
@@ -64,64 +62,77 @@ impl Generations {
 /// See the file's header.
 #[derive(Debug, Default)]
 pub(crate) struct Era {
-    /// The last epoch that this node knows to be opened, by itself or from its log.
+    /// The last epoch that this node entered, in this life or in its log.
     pub(crate) opened: Option<Epoch>,
     /// And what it began with.
     pub(crate) opening: Option<Stage>,
-    /// It opened in this life, so this node is a member of it.
+    /// It entered it in this life, so this node is a member of it.
     pub(crate) live: bool,
-    /// The opened epoch of which only others told this node: its own log, if it has one, says nothing about what was
-    /// prepared here in it, so its silence is no evidence. 0 if there is none. Kept in the log with the epoch itself.
-    pub(crate) hearsay: u64,
-    /// The last stage; counts until a later one.
+    /// It entered one in this life: what is in memory is of that epoch.
+    pub(crate) in_memory: bool,
+    /// The last epoch that was opened, as the control plane has it. Behind `opened` never; ahead of it while this node is
+    /// outside.
+    pub(crate) chain: Option<Opened>,
+    /// The last epoch that was agreed on, as far as this node has heard. It takes part in none before it.
+    pub(crate) agreed: Option<Epoch>,
+    /// The last stage; counts until a later epoch is agreed on.
     pub(crate) staged: Option<Stage>,
     /// The stage is safe in the log (or there is none).
     pub(crate) stage_kept: bool,
-    /// The highest number promised to a leader, and the leader.
-    pub(crate) promised: u64,
-    pub(crate) leader: Option<Peer>,
-    /// Takes part in nothing until an epoch opens.
-    pub(crate) fenced: bool,
     /// All tables are loaded.
     pub(crate) complete: bool,
     /// Else: which of them are as they were in which epoch.
     pub(crate) whole: BTreeMap<TableId, u64>,
-    /// By position, this node's own included.
+    /// By slot, this node's own included.
     pub(crate) peers: Vec<Known>,
     pub(crate) leading: Option<Leading>,
     pub(crate) loading: Option<Loading>,
     pub(crate) serving: Vec<Serving>,
     pub(crate) generations: Generations,
-    /// When this node last told all peers where it stands, ns.
-    pub(crate) told_ns: u64,
     /// When marks went out last, ns.
     pub(crate) marked_ns: u64,
 }
 
 impl Era {
-    /// The number of the last opened epoch; 0 if none.
+    /// The number of the epoch that this node entered last; 0 if none.
     pub(crate) fn number(&self) -> u64 {
         self.opened.as_ref().map_or(0, |epoch| epoch.number)
     }
 
-    /// Takes part in transactions of the opened epoch.
+    /// The number of the last epoch that was opened anywhere; 0 if none.
+    pub(crate) fn chain_number(&self) -> u64 {
+        self.chain.as_ref().map_or(0, |opened| opened.epoch.number)
+    }
+
+    /// The number of the last epoch agreed on; 0 if none.
+    pub(crate) fn agreed_number(&self) -> u64 {
+        self.agreed.as_ref().map_or(0, |epoch| epoch.number)
+    }
+
+    /// Takes part in transactions of the epoch that it entered: no later one has been agreed on.
     pub(crate) fn is_open(&self) -> bool {
-        self.live && !self.fenced
+        self.live && self.agreed_number() <= self.number()
     }
 
-    /// The life of a member in the opened epoch. Only where there is one.
-    pub(crate) fn life(&self, position: usize) -> Peer {
-        self.opened.as_ref().expect("only asked within an opened epoch").members[position]
+    /// The members of the entered epoch.
+    pub(crate) fn present(&self) -> NodeSet {
+        self.opened.as_ref().map_or(NodeSet::EMPTY, Epoch::present)
     }
 
-    /// What this node says of itself.
-    pub(crate) fn state(&self) -> State {
-        let staged = self.staged.as_ref().filter(|_| self.stage_kept);
-        State {
-            opened: self.opened.clone(),
-            staged: staged.map_or((0, 0), |stage| (stage.epoch.number, stage.epoch.parent)),
-            promised: self.promised,
-            fenced: self.fenced,
-        }
+    /// The life of a member in the entered epoch. Only of those that are present.
+    pub(crate) fn life(&self, slot: usize) -> Peer {
+        let life = self.opened.as_ref().and_then(|epoch| epoch.life(slot));
+        life.expect("only asked of members of an entered epoch")
+    }
+
+    /// The last epoch that served a table, before the one that is to be.
+    pub(crate) fn home(&self, table: TableId) -> u64 {
+        let unserved = self.chain.iter().flat_map(|opened| &opened.opening.unserved);
+        unserved.into_iter().find(|(id, _)| *id == table).map_or(self.chain_number(), |(_, home)| *home)
+    }
+
+    /// Whether the entered epoch serves a table.
+    pub(crate) fn serves(&self, table: TableId) -> bool {
+        self.opening.as_ref().is_some_and(|stage| stage.unserved.iter().all(|(id, _)| *id != table))
     }
 }

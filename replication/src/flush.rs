@@ -1,128 +1,181 @@
-//! How an epoch changes: fence, collect, inquire, stage, open. Described in `docs/protocol.md`; the rules that decide are
-//! in `epoch.rs` and `settle.rs`. One leader at a time asks all members and waits for all of them; it dies, or any member
-//! comes in another life, and the attempt is void: the next one has a higher number.
+//! How an epoch changes: fence, report, inquire, stage, open. Described in `docs/protocol.md`; the rules that decide are in
+//! `epoch.rs` and `settle.rs`, their model in `tests/model`. The control plane has agreed on the members; the lowest survivor
+//! asks all of them and waits for all of them. One dies, and the control plane agrees on the next epoch: this one is void.
 //!
 //! What holds, and by which line:
-//! - A number has one membership: a member promises it to one leader ([`Replica::on_fence`]) and stages it for that one.
-//! - After the promise nothing of the old epoch happens here: every handler of transactions asks [`Era::is_open`], and the
-//!   fence holds the gate alone, so none is half-way. What was parked is withdrawn: it never voted.
-//! - An epoch opens after all have staged it, durably. Only then are its decisions applied, shown, told or answered.
-//! - Who has staged an epoch and hears that it opened applies it before it reports for the next one (`Collect`).
+//! - A number has one membership: the control plane gives it once.
+//! - From the moment a node hears of an epoch nothing of the one before happens there: every handler of transactions asks
+//!   [`Era::is_open`], and the fence holds the gate alone, so none is half-way. What was parked is withdrawn: it never voted.
+//! - An epoch opens after all its members have staged it, durably, and the control plane has recorded it. Only then are its decisions
+//!   applied, shown, told or answered.
+//! - Who has staged an epoch and hears that it opened applies it before it reports for the next one ([`Replica::on_agreed`]).
 //!
 //! | who dies | after | then |
 //! |---|---|---|
-//! | a member | any step before it staged | the epoch cannot open; its survivors stay fenced until it is back; the next attempt settles the same parent again |
-//! | a member | staged | it may open without it; the member comes back as a joiner of the next one |
-//! | the leader | fence, collect, inquire | nothing was kept anywhere |
-//! | the leader | some staged | a decider without the stage makes it void |
-//! | the leader | all staged, opened or not, told or not | all deciders have the stage: the next leader takes it as opened |
-//! | all | staged, synced | as above, the deciders being those whose log knows the parent |
+//! | a member | any step before all have staged | the epoch cannot open; the next one settles the same parent again |
+//! | a member | all have staged | it opens with it; the next one is without it |
+//! | the leader | anything before the opening is recorded | nothing of it was shown anywhere; the next epoch decides anew |
+//! | the leader | it was recorded | every member hears of it and applies what it has staged |
+//! | all | staged, synced | the register says whether it was opened |
+//! | a joiner | it entered, before a table is loaded | its copy stays of the epoch that it was of, and does not count |
+//! | a joiner | a table is loaded, not all | that copy counts, and with it what is carried on its rows: both are in the log |
+//! | the only copies of a table | anything | it is unserved until one is back; what touches it stays in doubt |
 
 use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
-use hypermnesia_store::{Ack, Timestamp, TxId};
+use hypermnesia_store::{Ack, TableId, Timestamp, TxId};
 
-use crate::effect::{LogToken, Reply, Unavailable, Why};
-use crate::epoch::{Epoch, Stage, Standing, State, flush_needed, last_opened, leader};
+use crate::catchup::SCHEMA_TABLE;
+use crate::effect::{Effect, LogToken, Reply, Sink, Unavailable, Why};
+use crate::epoch::{Agreement, Epoch, Opened, Stage, Standing, speakers};
 use crate::era::Era;
-use crate::limits::{FLUSH_RETRY_NS, STATE_RETRY_NS};
-use crate::member::{NodeSet, Peer};
+use crate::limits::FLUSH_RETRY_NS;
+use crate::member::NodeSet;
 use crate::message::{FlushStep, Message, Report};
 use crate::outcome::Outcome;
+use crate::register::Opening;
 use crate::replica::{Replica, Turn};
 use crate::settle::Evidence;
 use crate::shard::{Deciding, Holding};
+use crate::time::Now;
 
-/// An attempt that this node leads.
+/// An epoch change that this node leads.
 #[derive(Debug)]
 pub(crate) struct Leading {
-    pub(crate) number: u64,
-    members: Vec<Peer>,
-    /// Who has not answered the step that is under way.
+    epoch: Epoch,
+    /// What is asked now, and who has not answered.
+    asked: FlushStep,
     missing: NodeSet,
-    /// That step is the first.
-    fencing: bool,
-    states: Vec<State>,
-    stages: Vec<Stage>,
+    asked_ns: u64,
+    /// By slot.
     reports: Vec<Option<Report>>,
     records: HashMap<TxId, Outcome, FixedState>,
-    /// The last opened epoch, once all are fenced.
-    parent: u64,
-    /// Members of it that are still the same processes.
+    /// Records of joiners: they count only where no survivor has one.
+    hearsay: HashMap<TxId, Outcome, FixedState>,
+    /// Members that took part in the opened epoch before it, as the same processes.
     survivors: NodeSet,
-    began_ns: u64,
+    /// What it is to open with, once all have staged it.
+    opens: Option<Opened>,
+}
+
+impl Leading {
+    /// Where each member stands, by slot; nothing known of who takes no part.
+    fn standings(&self) -> Vec<Standing> {
+        let standing = |report: &Option<Report>| report.as_ref().map(|one| one.standing.clone());
+        self.reports.iter().map(|report| standing(report).unwrap_or_default()).collect()
+    }
 }
 
 impl Replica {
-    /// The lives of all members, if each is connected.
-    fn lives(&self, era: &Era) -> Option<Vec<Peer>> {
-        let all = era.peers.iter().all(|known| known.connected && known.incarnation.is_some());
-        all.then(|| (0..era.peers.len()).map(|at| self.peer(era, at)).collect())
+    /// The control plane has agreed on something, or this node starts and is told how things stand. May be called again with
+    /// the same, and with what skips epochs that never opened.
+    pub fn on_agreed(&self, now: Now, agreement: Agreement, out: &mut dyn Sink) {
+        let mut era = self.alone();
+        let mut turn = Turn { now, out, freed: Vec::new() };
+        if let Some(opened) = agreement.opened.filter(|opened| opened.epoch.is_of(&self.members)) {
+            self.hear_opened(&mut era, opened, &agreement.chain, &mut turn);
+        }
+        if let Some(latest) = agreement.latest.filter(|latest| latest.is_of(&self.members)) {
+            self.hear_agreed(&mut era, latest, &mut turn);
+        }
+        self.finish_in(&era, &mut turn);
     }
 
-    /// Starts an epoch change when one is wanted, all members are there, and it is this node's to lead.
-    pub(crate) fn consider_flush(&self, era: &mut Era, turn: &mut Turn<'_>) {
-        if era.leading.is_some() {
+    fn hear_opened(&self, era: &mut Era, opened: Opened, chain: &[u64], turn: &mut Turn<'_>) {
+        let number = opened.epoch.number;
+        if number <= era.chain_number() {
             return;
         }
-        let Some(lives) = self.lives(era) else { return };
-        era.peers[self.at].state = Some(era.state());
-        let states: Vec<State> = era.peers.iter().filter_map(|known| known.state.clone()).collect();
-        if states.len() < lives.len() || !flush_needed(&states, &lives) || leader(&states, &lives) != self.at
-        {
+        if era.agreed_number() < number {
+            era.agreed = Some(opened.epoch.clone());
+        }
+        era.chain = Some(opened);
+        let staged = era.staged.as_ref().map_or(0, |stage| stage.epoch.number);
+        if era.stage_kept && era.number() < staged && (staged == number || chain.contains(&staged)) {
+            self.open_staged(era, turn);
+        }
+        if era.number() < number {
+            self.leave(era);
+        }
+        era.leading = era.leading.take().filter(|leading| leading.epoch.number > number);
+    }
+
+    fn hear_agreed(&self, era: &mut Era, latest: Epoch, turn: &mut Turn<'_>) {
+        if latest.number <= era.agreed_number() || latest.number <= era.chain_number() {
             return;
         }
-        let seen = states.iter().map(|s| s.promised.max(s.staged.0).max(s.opened_number())).max();
-        let number = seen.unwrap_or(0) + 1;
+        let member = latest.life(self.at) == Some(self.me);
+        let before = era.chain.as_ref().map(|opened| &opened.epoch);
+        let leads = latest.leader(before) == Some(self.at);
+        let survivors = latest.survivors(before);
+        era.agreed = Some(latest.clone());
+        (era.leading, era.loading) = (None, None);
+        self.withdraw_unvoted(turn);
+        if !member {
+            return self.leave(era);
+        }
+        match leads {
+            true => self.lead(era, latest, survivors, turn),
+            false => self.report_to_leader(era, turn),
+        }
+    }
+
+    fn lead(&self, era: &mut Era, epoch: Epoch, survivors: NodeSet, turn: &mut Turn<'_>) {
         era.leading = Some(Leading {
-            number,
-            members: lives.clone(),
-            missing: NodeSet::first(lives.len()),
-            fencing: true,
-            states,
-            stages: Vec::new(),
-            reports: lives.iter().map(|_| None).collect(),
+            missing: epoch.present(),
+            asked: FlushStep::Call,
+            asked_ns: turn.now.mono_ns,
+            reports: epoch.members.iter().map(|_| None).collect(),
             records: HashMap::default(),
-            parent: 0,
-            survivors: NodeSet::EMPTY,
-            began_ns: turn.now.mono_ns,
+            hearsay: HashMap::default(),
+            survivors,
+            opens: None,
+            epoch,
         });
-        self.ask_all(era, FlushStep::Fence { members: lives }, turn);
+        self.ask_all(era, FlushStep::Call, turn);
     }
 
-    /// Who is in no open epoch says so again and again.
-    fn tell_state(&self, era: &mut Era, turn: &mut Turn<'_>) {
-        if era.is_open() || turn.now.mono_ns.saturating_sub(era.told_ns) < STATE_RETRY_NS {
+    pub(crate) fn report_to_leader(&self, era: &Era, turn: &mut Turn<'_>) {
+        let before = era.chain.as_ref().map(|opened| &opened.epoch);
+        let Some(agreed) = &era.agreed else { return };
+        let (number, leader) = (agreed.number, agreed.leader(before).and_then(|at| agreed.life(at)));
+        if let Some(leader) = leader.filter(|leader| *leader != self.me) {
+            let report = self.report(era);
+            turn.send(leader, Message::Flush { number, step: FlushStep::Report(report) });
+        }
+    }
+
+    /// An epoch change that stands still is asked for again: who connected late has not heard.
+    pub(crate) fn retry_flush(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        let now_ns = turn.now.mono_ns;
+        let Some(leading) = era.leading.as_mut() else { return };
+        if now_ns.saturating_sub(leading.asked_ns) < FLUSH_RETRY_NS {
             return;
         }
-        era.told_ns = turn.now.mono_ns;
-        let connected = |at: &usize| *at != self.at && era.peers[*at].connected;
-        for at in (0..self.members.len()).filter(connected) {
-            turn.send(self.peer(era, at), Message::State(era.state()));
+        leading.asked_ns = now_ns;
+        if let Some(opens) = leading.opens.clone() {
+            return self.propose_opening(&opens, turn);
         }
+        self.ask_missing(era, turn);
     }
 
-    /// An attempt that stands still is given up and started anew.
-    pub(crate) fn retry_flush(&self, era: &mut Era, turn: &mut Turn<'_>) {
-        let stuck = |one: &Leading| turn.now.mono_ns.saturating_sub(one.began_ns) > FLUSH_RETRY_NS;
-        if era.leading.as_ref().is_some_and(stuck) {
-            era.leading = None;
+    /// Asks those who have not answered once more.
+    pub(crate) fn ask_missing(&self, era: &Era, turn: &mut Turn<'_>) {
+        let Some(leading) = &era.leading else { return };
+        let number = leading.epoch.number;
+        for life in leading.missing.without(self.at).iter().filter_map(|at| leading.epoch.life(at)) {
+            turn.send(life, Message::Flush { number, step: leading.asked.clone() });
         }
-        self.tell_state(era, turn);
-        self.consider_flush(era, turn);
     }
 
     /// Sends a step to all members, this node last: its own answer may already complete the step.
     fn ask_all(&self, era: &mut Era, step: FlushStep, turn: &mut Turn<'_>) {
         let leading = era.leading.as_mut().expect("only a leader asks");
-        leading.missing = NodeSet::first(self.members.len());
-        let (number, members) = (leading.number, leading.members.clone());
-        for (at, life) in members.iter().enumerate() {
-            if at != self.at {
-                turn.send(*life, Message::Flush { number, step: step.clone() });
-            }
-        }
+        (leading.missing, leading.asked, leading.asked_ns) =
+            (leading.epoch.present(), step.clone(), turn.now.mono_ns);
+        let number = leading.epoch.number;
+        self.ask_missing(era, turn);
         self.on_flush(era, self.at, number, step, turn);
     }
 
@@ -142,45 +195,43 @@ impl Replica {
         step: FlushStep,
         turn: &mut Turn<'_>,
     ) {
-        if let FlushStep::Fence { members } = step {
-            return self.on_fence(era, from, number, &members, turn);
+        // A call that is early is made again.
+        if era.agreed_number() != number || era.chain_number() >= number {
+            return;
         }
-        if let FlushStep::Open = step {
-            return self.on_open(era, number, turn);
-        }
-        // The steps of a member: only for the leader it has promised to.
-        let promised = era.promised == number && era.leader == Some(self.peer(era, from));
         match step {
-            FlushStep::Collect { opened } if promised => self.on_collect(era, from, number, opened, turn),
-            FlushStep::Inquire(txids) if promised => {
+            FlushStep::Call => {
+                let report = self.report(era);
+                self.answer(era, from, number, FlushStep::Report(report), turn);
+            }
+            FlushStep::Inquire(txids) => {
                 let known = self.known(&txids);
                 self.answer(era, from, number, FlushStep::Known(known), turn);
             }
-            FlushStep::Stage(stage)
-                if promised && stage.epoch.number == number && stage.is_of(&self.members) =>
-            {
-                self.on_stage(era, stage, turn);
+            FlushStep::Stage(stage) => {
+                if stage.epoch.number == number && stage.is_of(&self.members) {
+                    self.on_stage(era, stage, turn);
+                }
             }
-            answer => self.on_flush_answer(era, from, number, answer, turn),
+            answer => self.on_flush_answer(era, from, answer, turn),
         }
     }
 
     /// The leader's side: an answer to the step that is under way.
-    fn on_flush_answer(&self, era: &mut Era, from: usize, number: u64, step: FlushStep, turn: &mut Turn<'_>) {
-        let Some(leading) = era.leading.as_mut().filter(|leading| leading.number == number) else { return };
-        if !leading.missing.has(from) {
+    fn on_flush_answer(&self, era: &mut Era, from: usize, step: FlushStep, turn: &mut Turn<'_>) {
+        let Some(leading) = era.leading.as_mut() else { return };
+        let awaited = matches!(
+            (&leading.asked, &step),
+            (FlushStep::Call, FlushStep::Report(_))
+                | (FlushStep::Inquire(_), FlushStep::Known(_))
+                | (FlushStep::Stage(_), FlushStep::Staged)
+        );
+        if !awaited || !leading.missing.has(from) {
             return;
         }
         leading.missing = leading.missing.without(from);
         let last = leading.missing.is_empty();
         match step {
-            FlushStep::Fenced { state, stages } => {
-                leading.states[from] = state;
-                leading.stages.extend(stages.into_iter().filter(|stage| stage.is_of(&self.members)));
-                if last {
-                    self.collect(era, turn);
-                }
-            }
             FlushStep::Report(report) => {
                 leading.reports[from] = Some(report);
                 if last {
@@ -188,13 +239,17 @@ impl Replica {
                 }
             }
             FlushStep::Known(records) => {
+                let survivor = leading.survivors.has(from);
+                let into = if survivor { &mut leading.records } else { &mut leading.hearsay };
                 for (txid, outcome) in records {
-                    let before = leading.records.insert(txid, outcome);
+                    // A joiner may remember an abort of its own of what others have committed since.
+                    let known = into.get(&txid).copied();
+                    if !survivor && matches!(known, Some(Outcome::Committed(_))) {
+                        continue;
+                    }
+                    let before = into.insert(txid, outcome);
                     assert!(
-                        before.is_none_or(|before| matches!(
-                            (before, outcome),
-                            (Outcome::Committed(a), Outcome::Committed(b)) if a == b
-                        ) || before == outcome),
+                        !survivor || before.is_none_or(|before| before == outcome),
                         "members have different records of {txid}"
                     );
                 }
@@ -202,37 +257,12 @@ impl Replica {
                     self.stage(era, turn);
                 }
             }
-            FlushStep::Staged if last => self.open(era, turn),
+            FlushStep::Staged if last => self.all_staged(era, turn),
             _ => {}
         }
     }
 
     // The member's side.
-
-    fn on_fence(&self, era: &mut Era, from: usize, number: u64, members: &[Peer], turn: &mut Turn<'_>) {
-        let ids = self.members.iter().map(|member| member.node);
-        if members.get(self.at) != Some(&self.me) || !members.iter().map(|member| member.node).eq(ids) {
-            return;
-        }
-        if number <= era.promised {
-            if from != self.at {
-                turn.send(self.peer(era, from), Message::State(era.state()));
-            }
-            return;
-        }
-        era.promised = number;
-        era.leader = Some(self.peer(era, from));
-        era.fenced = true;
-        if from != self.at {
-            era.leading = None;
-        }
-        era.loading = None;
-        self.withdraw_unvoted(turn);
-        let kept = era.staged.as_ref().filter(|_| era.stage_kept);
-        let stages = era.opening.iter().chain(kept).cloned().collect();
-        let state = era.state();
-        self.answer(era, from, number, FlushStep::Fenced { state, stages }, turn);
-    }
 
     /// Whatever has not voted never was: nobody outside this node can have counted on it.
     fn withdraw_unvoted(&self, turn: &mut Turn<'_>) {
@@ -264,89 +294,68 @@ impl Replica {
         }
     }
 
-    /// Applies what counts as opened, in order: its own stage when that is the parent, then the one the leader sent. It
-    /// is synced before the report, so a member is never more than one epoch behind what was taken as opened.
-    fn on_collect(
-        &self,
-        era: &mut Era,
-        from: usize,
-        number: u64,
-        opened: Option<Box<Stage>>,
-        turn: &mut Turn<'_>,
-    ) {
-        let newer = |stage: &Stage| era.number() < stage.epoch.number && stage.is_of(&self.members);
-        let Some(opened) = opened.filter(|stage| newer(stage)) else {
-            return self.send_report(era, from, number, turn);
-        };
-        let parent = opened.epoch.parent;
-        if era.staged.as_ref().is_some_and(|own| own.epoch.number == parent && era.number() < parent) {
-            self.open_staged(era, turn);
-        }
-        let last = opened.epoch.number;
-        // A member whose directory was lost, or is an old one put back: it was there, perhaps promised much, and knows nothing.
-        if era.staged.as_ref().is_none_or(|own| own.epoch.number != last) {
-            era.hearsay = last;
-        }
-        era.staged = Some(*opened);
-        era.stage_kept = true;
-        self.open_staged(era, turn);
-        if self.durable {
-            let token = LogToken::Collected { number, opened: last };
-            self.log_epoch(era, Ack::Synced, Some(token), turn);
-        } else {
-            self.send_report(era, from, number, turn);
-        }
+    /// A member that was excluded serves nothing until it is one again.
+    fn leave(&self, era: &mut Era) {
+        era.peers[self.at].ready = 0;
+        self.serve(false);
+        self.end_tenure();
     }
 
-    pub(crate) fn on_collected(&self, era: &mut Era, number: u64, opened: u64, turn: &mut Turn<'_>) {
-        if era.promised == number && era.number() == opened {
-            let leader = era.leader.expect("it has promised to somebody");
-            if let Some(at) = self.at_of(era, leader) {
-                self.send_report(era, at, number, turn);
-            }
-        }
-    }
-
-    /// The position of the leader, while it is in the life that was promised to.
-    fn at_of(&self, era: &Era, leader: Peer) -> Option<usize> {
-        let at = crate::epoch::position_of(&self.members, leader.node);
-        at.filter(|at| era.peers[*at].incarnation == Some(leader.incarnation))
-    }
-
-    fn send_report(&self, era: &mut Era, to: usize, number: u64, turn: &mut Turn<'_>) {
-        let report = self.report(era, era.number());
-        self.answer(era, to, number, FlushStep::Report(report), turn);
-    }
-
-    fn report(&self, era: &Era, opened: u64) -> Report {
-        let survivor = era.live && era.number() == opened;
-        let own = opened != 0 && opened != era.hearsay;
-        let from_log = !era.live && self.durable && own && era.number() == opened;
-        let mut prepared = Vec::new();
-        if survivor {
-            prepared = self.prepared_here_and_held();
-        } else if from_log {
-            let recovered = self.recovered.lock();
-            let of_epoch = recovered.values().filter(|one| one.epoch == opened);
-            prepared = of_epoch.map(|one| (one.txid, self.holders(&one.work))).collect();
-        }
-        prepared.sort_unstable_by_key(|(txid, _)| *txid);
+    fn report(&self, era: &Era) -> Report {
         let clock = self.store.clock().read();
+        let (mut prepared, undecided) = self.prepared_here_and_held();
+        let recovered = self.recovered.lock();
+        prepared.extend(recovered.values().map(|one| (one.txid, self.holders_in_any(&one.work))));
+        prepared.sort_unstable_by_key(|(txid, _)| *txid);
+        let tables = self.shared_tables();
         let standing = Standing {
-            survivor,
-            complete: era.complete,
-            whole: era.whole.iter().map(|(table, number)| (*table, *number)).collect(),
-            durable: self.durable,
+            survivor: self.survives(era),
+            whole: self.whole(era, &tables),
             opened: era.number(),
             last_commit: if era.live { clock } else { self.recovered_commit },
         };
-        Report { prepared, from_log, clock: clock.max(self.recovered_commit), standing }
+        let clock = clock.max(self.recovered_commit);
+        Report { prepared, undecided, clock, standing, tables }
     }
 
-    fn prepared_here_and_held(&self) -> Vec<(TxId, Vec<(hypermnesia_store::TableId, NodeSet)>)> {
-        let mut prepared = Vec::new();
+    /// The tables that are not local, and who has a copy of each by its definition.
+    fn shared_tables(&self) -> Vec<(TableId, NodeSet)> {
+        let tables = self.store.tables();
+        let shared = tables.iter().filter(|table| !table.def().local);
+        let mut all: Vec<_> = shared.map(|table| (table.id(), self.copies_of(table.id()))).collect();
+        all.sort_unstable_by_key(|(table, _)| *table);
+        all
+    }
+
+    /// The last epoch that served each copy here. What was only in the memory of an earlier process is gone.
+    fn whole(&self, era: &Era, tables: &[(TableId, NodeSet)]) -> Vec<(TableId, u64)> {
+        let as_of = |table: TableId| match era.complete && era.serves(table) {
+            true => era.number(),
+            false => era.whole.get(&table).copied().unwrap_or(0),
+        };
+        let kept = |table: TableId| {
+            let on_disc = || self.durable && self.is_on_disc_here(table);
+            era.in_memory || on_disc()
+        };
+        let here = tables.iter().filter(|(table, holders)| holders.has(self.at) && kept(*table));
+        let all = here.map(|(table, _)| (*table, as_of(*table)));
+        all.filter(|(_, number)| *number > 0).collect()
+    }
+
+    /// Whether it takes part in the epoch that is to be as the process that took part in the one before.
+    fn survives(&self, era: &Era) -> bool {
+        let before = era.chain.as_ref().map(|opened| &opened.epoch);
+        era.live && era.agreed.as_ref().is_some_and(|agreed| agreed.survivors(before).has(self.at))
+    }
+
+    #[expect(clippy::type_complexity, reason = "two lists of one walk")]
+    fn prepared_here_and_held(&self) -> (Vec<(TxId, Vec<(TableId, NodeSet)>)>, Vec<TxId>) {
+        let (mut prepared, mut undecided) = (Vec::new(), Vec::new());
         for shard in self.shards.each() {
             for (txid, one) in &shard.coordinated {
+                if matches!(one.phase, Deciding::Voting { .. } | Deciding::Aborting { .. }) {
+                    undecided.push(*txid);
+                }
                 if matches!(one.phase, Deciding::Voting { .. }) && one.participants.has(self.at) {
                     prepared.push((*txid, one.holders.clone()));
                 }
@@ -357,7 +366,8 @@ impl Replica {
                 }
             }
         }
-        prepared
+        undecided.sort_unstable();
+        (prepared, undecided)
     }
 
     fn known(&self, txids: &[TxId]) -> Vec<(TxId, Outcome)> {
@@ -367,12 +377,17 @@ impl Replica {
 
     fn on_stage(&self, era: &mut Era, stage: Stage, turn: &mut Turn<'_>) {
         let number = stage.epoch.number;
+        if era.staged.as_ref() == Some(&stage) {
+            if era.stage_kept {
+                self.on_stage_kept(era, number, turn);
+            }
+            return;
+        }
+        era.staged = Some(stage);
         if self.durable {
-            era.staged = Some(stage);
             era.stage_kept = false;
             self.log_epoch(era, Ack::Synced, Some(LogToken::Staged(number)), turn);
         } else {
-            era.staged = Some(stage);
             self.on_stage_kept(era, number, turn);
         }
     }
@@ -382,91 +397,103 @@ impl Replica {
             return;
         }
         era.stage_kept = true;
-        let leader = era.leader.filter(|_| era.promised == number);
-        if let Some(at) = leader.and_then(|leader| self.at_of(era, leader)) {
-            self.answer(era, at, number, FlushStep::Staged, turn);
+        if era.agreed_number() != number || era.chain_number() > number {
+            return;
         }
-    }
-
-    fn on_open(&self, era: &mut Era, number: u64, turn: &mut Turn<'_>) {
-        let staged = era.staged.as_ref().is_some_and(|stage| stage.epoch.number == number);
-        if staged && era.number() < number {
-            self.open_staged(era, turn);
+        if era.chain_number() == number {
+            // Opened while the log took its time.
+            if era.number() < number {
+                self.open_staged(era, turn);
+            }
+            return;
+        }
+        let before = era.chain.as_ref().map(|opened| &opened.epoch);
+        let leader = era.agreed.as_ref().and_then(|agreed| agreed.leader(before));
+        if let Some(at) = leader.filter(|at| *at == self.at || era.peers[*at].incarnation.is_some()) {
+            self.answer(era, at, number, FlushStep::Staged, turn);
         }
     }
 
     // The leader's side.
 
-    fn collect(&self, era: &mut Era, turn: &mut Turn<'_>) {
-        let leading = era.leading.as_mut().expect("only a leader collects");
-        let opened = last_opened(&leading.states, &leading.members);
-        (leading.parent, leading.fencing) = (opened, false);
-        let stage = leading.stages.drain(..).find(|stage| stage.epoch.number == opened).map(Box::new);
-        leading.stages.clear();
-        assert!(opened == 0 || stage.is_some(), "who says that {opened} opened knows what it began with");
-        self.ask_all(era, FlushStep::Collect { opened: stage }, turn);
-    }
-
     fn inquire(&self, era: &mut Era, turn: &mut Turn<'_>) {
-        let leading = era.leading.as_mut().expect("only a leader inquires");
-        leading.survivors = NodeSet::EMPTY;
-        for (at, report) in leading.reports.iter().enumerate() {
-            if report.as_ref().is_some_and(|report| report.standing.survivor) {
-                leading.survivors = leading.survivors.with(at);
-            }
+        let doubts = self.evidence(era, &[], Timestamp::NEVER, |evidence| evidence.in_doubt());
+        match doubts.is_empty() {
+            true => self.stage(era, turn),
+            false => self.ask_all(era, FlushStep::Inquire(doubts), turn),
         }
-        let doubts = evidence(leading, Timestamp::NEVER).in_doubt().into_iter().collect();
-        self.ask_all(era, FlushStep::Inquire(doubts), turn);
     }
 
     fn stage(&self, era: &mut Era, turn: &mut Turn<'_>) {
         let leading = era.leading.as_ref().expect("only a leader stages");
         let reports = leading.reports.iter().flatten();
-        let highest = reports.clone().map(|report| report.clock).max().unwrap_or_default();
+        let highest = reports.map(|report| report.clock).max().unwrap_or_default();
         self.follow_clock(self.me.node, highest, turn);
         let stamp = self.store.clock().propose(turn.now.wall_ms).max(highest.next());
+        let unserved = self.unserved(era).filter(|all| all.iter().all(|(table, _)| *table != SCHEMA_TABLE));
+        // Without the schema nothing can be served: the next epoch may have somebody who knows it.
+        let Some(unserved) = unserved else { return };
+        let decisions = self.evidence(era, &unserved, stamp, |evidence| evidence.settle());
         let leading = era.leading.as_ref().expect("only a leader stages");
-        let stage = Stage {
-            epoch: Epoch { number: leading.number, parent: leading.parent, members: leading.members.clone() },
-            stamp,
-            decisions: evidence(leading, stamp).settle(),
-            standings: leading.reports.iter().flatten().map(|report| report.standing.clone()).collect(),
-        };
+        let standings = leading.standings();
+        let stage = Stage { epoch: leading.epoch.clone(), stamp, decisions, standings, unserved };
         self.ask_all(era, FlushStep::Stage(stage), turn);
     }
 
-    /// All have staged it: this is the moment.
-    fn open(&self, era: &mut Era, turn: &mut Turn<'_>) {
-        let leading = era.leading.take().expect("only a leader opens");
-        for (at, life) in leading.members.iter().enumerate() {
-            if at != self.at {
-                turn.send(*life, Message::Flush { number: leading.number, step: FlushStep::Open });
-            }
-        }
-        self.open_staged(era, turn);
+    fn evidence<T>(
+        &self,
+        era: &Era,
+        unserved: &[(TableId, u64)],
+        stamp: Timestamp,
+        look: impl FnOnce(&Evidence<'_>) -> T,
+    ) -> T {
+        let leading = era.leading.as_ref().expect("only a leader settles");
+        look(&Evidence {
+            reports: &leading.reports,
+            standings: &leading.standings(),
+            records: &leading.records,
+            hearsay: &leading.hearsay,
+            home: &|table| era.home(table),
+            unserved,
+            stamp,
+        })
     }
-}
 
-fn evidence(leading: &Leading, stamp: Timestamp) -> Evidence<'_> {
-    Evidence {
-        reports: leading.reports.iter().flatten().collect(),
-        survivors: leading.survivors,
-        records: leading.records.clone(),
-        stamp,
+    /// The tables of which no good copy is among the members, and the last epoch that served each. Nothing where nobody here
+    /// has the schema.
+    fn unserved(&self, era: &Era) -> Option<Vec<(TableId, u64)>> {
+        let leading = era.leading.as_ref().expect("only a leader stages");
+        let best = leading
+            .reports
+            .iter()
+            .flatten()
+            .max_by_key(|report| (report.standing.survivor, report.standing.as_of(SCHEMA_TABLE)))?;
+        let present = leading.epoch.present();
+        let standing =
+            |report: &Option<Report>| report.as_ref().map(|one| one.standing.clone()).unwrap_or_default();
+        let standings: Vec<Standing> = leading.reports.iter().map(standing).collect();
+        let is_unserved = |(table, holders): &&(TableId, NodeSet)| {
+            let here = holders.common(present);
+            let nobody = speakers(&standings, *table, here, era.home(*table)).is_empty();
+            // An older copy is not served as if it were the newest. Copies that are nowhere any more are not waited for: the
+            // table comes back empty.
+            let older = || here.iter().any(|at| standings[at].as_of(*table) > 0);
+            nobody && era.home(*table) > 0 && (older() || !holders.minus(present).is_empty())
+        };
+        Some(best.tables.iter().filter(is_unserved).map(|(table, _)| (*table, era.home(*table))).collect())
     }
-}
 
-impl Replica {
-    /// A peer says where it stands.
-    pub(crate) fn on_state(&self, era: &mut Era, from: usize, state: State, turn: &mut Turn<'_>) {
-        if let Some(leading) = &era.leading
-            && (state.promised > leading.number
-                || (state.promised == leading.number && leading.fencing && leading.missing.has(from)))
-        {
-            // Promised to somebody else.
-            era.leading = None;
-        }
-        era.peers[from].state = Some(state);
-        self.consider_flush(era, turn);
+    fn all_staged(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        let Some(leading) = era.leading.as_mut() else { return };
+        let FlushStep::Stage(stage) = &leading.asked else { return };
+        let opening = Opening { stamp: stage.stamp, unserved: stage.unserved.clone() };
+        let opens = Opened { epoch: leading.epoch.clone(), opening };
+        leading.opens = Some(opens.clone());
+        self.propose_opening(&opens, turn);
+    }
+
+    /// The control plane records it: that is the moment.
+    fn propose_opening(&self, opens: &Opened, turn: &mut Turn<'_>) {
+        turn.out.effect(Effect::ProposeOpening(opens.clone()));
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hypermnesia_store::{Ack, Storage, TableDef, TableId, Work};
 
 use crate::catchup::SCHEMA_TABLE;
+use crate::era::Era;
 use crate::member::NodeSet;
 use crate::replica::Replica;
 use crate::shard::Logging;
@@ -14,9 +15,9 @@ impl Replica {
     /// Whether no other member has a copy of a table, and no log waits for what is written to it.
     pub fn is_alone_with(&self, def: &TableDef) -> bool {
         let here = NodeSet::only(self.at);
-        let copies = self.copies_of(def, |_| true);
+        let copies = self.copies_by(def, |_| true);
         let holders = if def.local { copies.common(here) } else { copies };
-        let is_logged = || self.durable && !self.copies_of(def, Storage::is_on_disc).is_empty();
+        let is_logged = || self.durable && !self.copies_by(def, Storage::is_on_disc).is_empty();
         !def.is_system() && holders == here && !is_logged()
     }
 
@@ -30,25 +31,37 @@ impl Replica {
         tables.all(|table| last.replace(table) == Some(table) || alone(table))
     }
 
-    /// Each touched table and its holders.
-    pub(crate) fn holders(&self, work: &Work) -> Vec<(TableId, NodeSet)> {
-        let reads = work.reads.iter().map(|note| note.table);
-        let ranges = work.ranges.iter().map(|note| note.table);
-        let mut tables: Vec<TableId> =
-            reads.chain(ranges).chain(work.writes.iter().map(|w| w.table)).collect();
-        tables.sort_unstable();
-        tables.dedup();
-        tables.into_iter().map(|table| (table, self.holders_of(table))).collect()
+    /// Each touched table and its holders among the members of the entered epoch.
+    pub(crate) fn holders(&self, era: &Era, work: &Work) -> Vec<(TableId, NodeSet)> {
+        tables_of(work).into_iter().map(|table| (table, self.holders_of(era, table))).collect()
     }
 
-    /// The members with a copy of a table: all of them for the schema, and for what is not known here (they will say so).
-    /// None when all its copies are on members of former times.
-    pub(crate) fn holders_of(&self, table: TableId) -> NodeSet {
+    /// Each touched table and who has a copy of it, there or not: for what was prepared in an epoch that is over. Who was not in
+    /// that one does not speak for the table now.
+    pub(crate) fn holders_in_any(&self, work: &Work) -> Vec<(TableId, NodeSet)> {
+        tables_of(work).into_iter().map(|table| (table, self.copies_of(table))).collect()
+    }
+
+    /// The members of the entered epoch with a copy of a table: all of them for the schema, and for what is not known here
+    /// (they will say so). None when all its copies are on others.
+    pub(crate) fn holders_of(&self, era: &Era, table: TableId) -> NodeSet {
+        if self.is_local(table) {
+            return self.copies_of(table).common(NodeSet::only(self.at));
+        }
+        self.copies_of(table).common(era.present())
+    }
+
+    /// The members with a copy of a table by its definition, whether they take part or not.
+    pub(crate) fn copies_of(&self, table: TableId) -> NodeSet {
         if table == SCHEMA_TABLE || self.store.table(table).is_none() {
             return NodeSet::first(self.members.len());
         }
-        let holders = self.copies_where(table, |_| true);
-        if self.is_local(table) { holders.common(NodeSet::only(self.at)) } else { holders }
+        self.copies_where(table, |_| true)
+    }
+
+    /// Whether this node's copy of a table is kept on disc.
+    pub(crate) fn is_on_disc_here(&self, table: TableId) -> bool {
+        table == SCHEMA_TABLE || self.copies_where(table, Storage::is_on_disc).has(self.at)
     }
 
     /// Whether each member has rows of its own in the table.
@@ -58,10 +71,10 @@ impl Replica {
 
     /// The members whose copy of a table is kept in a certain way.
     pub(crate) fn copies_where(&self, table: TableId, wanted: impl Fn(Storage) -> bool) -> NodeSet {
-        self.store.table(table).map_or(NodeSet::EMPTY, |table| self.copies_of(table.def(), wanted))
+        self.store.table(table).map_or(NodeSet::EMPTY, |table| self.copies_by(table.def(), wanted))
     }
 
-    fn copies_of(&self, def: &TableDef, wanted: impl Fn(Storage) -> bool) -> NodeSet {
+    fn copies_by(&self, def: &TableDef, wanted: impl Fn(Storage) -> bool) -> NodeSet {
         let kept = def.copies.iter().filter(|copy| wanted(copy.storage));
         kept.filter_map(|copy| crate::epoch::position_of(&self.members, copy.node))
             .fold(NodeSet::EMPTY, NodeSet::with)
@@ -91,6 +104,17 @@ impl Replica {
         }
         part_of(work, |table| !self.is_local(table))
     }
+}
+
+/// The tables that a transaction touches.
+fn tables_of(work: &Work) -> Vec<TableId> {
+    let reads = work.reads.iter().map(|note| note.table);
+    let ranges = work.ranges.iter().map(|note| note.table);
+    let mut tables: Vec<TableId> =
+        reads.chain(ranges).chain(work.writes.iter().map(|write| write.table)).collect();
+    tables.sort_unstable();
+    tables.dedup();
+    tables
 }
 
 /// What concerns these tables.

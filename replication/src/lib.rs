@@ -14,13 +14,16 @@
 //! | [`epoch`], [`settle`] | memberships and the rule for what is in doubt |
 //! | `flush`, `opening`, `era` | the change from one epoch to the next, and what a node believes of it |
 //! | `catchup`, `own` | how a joiner gets its tables; what it had before |
+//! | `carried` | what stays in doubt from one epoch to the next |
 //! | `tick`, [`time`] | what time alone brings about |
 //! | [`register`] | what the control plane agrees on: who is enlisted, who is a member, which epoch is open |
 //! | [`lease`] | who may read without asking, and when nobody does |
 //! | [`suspicion`] | who may be gone: how unlikely a peer's silence is, and this process's own pauses |
 //! | [`mesh`] | whom to exclude when links are missing |
+//! | [`overseer`] | what the leader of the control plane makes of all that: the next epoch, and who is granted a lease |
 //! | [`status`], [`limits`], [`member`] | what people see; every bound; who takes part |
 
+mod carried;
 mod catchup;
 mod coordinator;
 pub mod effect;
@@ -35,6 +38,7 @@ pub mod mesh;
 pub mod message;
 mod opening;
 pub mod outcome;
+pub mod overseer;
 mod own;
 mod participant;
 pub mod register;
@@ -49,7 +53,7 @@ pub mod time;
 
 pub use catchup::SCHEMA_TABLE;
 pub use effect::{Effect, Event, Fact, LogState, LogToken, Reply, Sink, Unavailable, Why};
-pub use epoch::members_in_log;
+pub use epoch::{Agreement, Epoch, Opened, check_members};
 pub use member::{Member, NodeSet, Peer};
 pub use message::Message;
 pub use outcome::Outcome;

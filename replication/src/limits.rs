@@ -92,6 +92,18 @@ pub const SUSPICION_INTERVALS_ASSUMED: usize = 8;
 /// microseconds, and clusters of nine data nodes are large ones. More are thinned out by a greedy rule.
 pub const MESH_EXACT_MAX: usize = 9;
 
+/// For how many heartbeats a link between two members that are heard has to be missing before one of them goes for it: about
+/// as long as a silence that suspects, so that a connection that is made anew excludes nobody.
+pub const OVERSEER_LINK_HEARTBEATS: u64 = 3;
+
+/// For how many heartbeats somebody who was excluded has to be heard, with all links and without a break, before the same life
+/// joins again: with heartbeats of 100 ms a link that comes and goes costs at most one exclusion and one return in a second.
+pub const OVERSEER_REJOIN_HEARTBEATS: u64 = 10;
+
+/// How often the overseer looks within a heartbeat whether a silence has become suspicious: 25 ms late at most, beside the 360
+/// ms that it takes to suspect.
+pub const OVERSEER_LOOKS_PER_HEARTBEAT: u64 = 4;
+
 /// A lease where the configuration says nothing else, in nanoseconds: five heartbeats of 100 ms, so that reads go on while one
 /// or two rounds of the control plane are lost.
 pub const LEASE_NS: u64 = 500 * 1_000_000;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use hypermnesia_store::{Ack, Body, Conflict, Key, TableId, Timestamp, TxId, Work};
 use serde::{Deserialize, Serialize};
 
-use crate::epoch::{Stage, Standing, State};
-use crate::member::{NodeSet, Peer};
+use crate::epoch::{Stage, Standing};
+use crate::member::NodeSet;
 use crate::outcome::Outcome;
 
 /// A message between two members.
@@ -88,8 +88,6 @@ pub enum Message {
         /// What became of it.
         outcome: Outcome,
     },
-    /// Where the sender stands; sent when a connection comes up, when an epoch opened and when a fence is refused.
-    State(State),
     /// A step of an epoch change.
     Flush {
         /// The epoch that is to be.
@@ -163,27 +161,12 @@ pub enum Refusal {
     SlowDisc,
 }
 
-/// The steps of an epoch change, in order. The even ones go from the leader to all members, the others answer.
+/// The steps of an epoch change, in order. Who leads it asks, the members answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FlushStep {
-    /// Stop taking part in the epoch you are in; never again listen to a lower number.
-    Fence {
-        /// The members of the epoch that is to be. Void for who is not in it in this life.
-        members: Vec<Peer>,
-    },
-    /// Promised and stopped.
-    Fenced {
-        /// Where the sender stands.
-        state: State,
-        /// What it knows of the beginnings of epochs: of the one it knows to be opened, and of the one it staged last.
-        stages: Vec<Stage>,
-    },
-    /// This epoch counts as the last opened one, if there is one: who has not opened it does so now. Then report.
-    Collect {
-        /// What it began with: a member that was not needed for its opening may never have heard of it.
-        opened: Option<Box<Stage>>,
-    },
-    /// What I have prepared, and where I stand.
+    /// The control plane has agreed on this epoch: report when you have heard of it.
+    Call,
+    /// Stopped taking part in the epoch before: what I have prepared, and where I stand.
     Report(Report),
     /// These transactions are prepared somewhere.
     Inquire(Vec<TxId>),
@@ -193,22 +176,21 @@ pub enum FlushStep {
     Stage(Stage),
     /// Kept, durably where there is a log.
     Staged,
-    /// All have staged it: apply, show and tell.
-    Open,
 }
 
 /// A member's report in an epoch change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Transactions that it has prepared and has no outcome of, and who holds the tables each touches.
     pub prepared: Vec<(TxId, Vec<(TableId, NodeSet)>)>,
-    /// Whether `prepared` was read from a log after a restart, and the log knows the last opened epoch. A process that
-    /// started with less reports nothing.
-    pub from_log: bool,
+    /// Transactions that it coordinates, in this life, and has not decided. It never will.
+    pub undecided: Vec<TxId>,
     /// Its clock: nothing it has ever served or heard is later.
     pub clock: Timestamp,
     /// As a source of data.
     pub standing: Standing,
+    /// The tables it knows, and who has a copy by their definition.
+    pub tables: Vec<(TableId, NodeSet)>,
 }
 
 /// The steps of a copy. The joiner asks, the source answers; one chunk is under way at a time.
@@ -219,6 +201,16 @@ pub enum CopyStep {
         /// Over keys and rows, whatever their order.
         digest: u64,
     },
+    /// Source: this stays in doubt in this epoch and touches the table; keep it with the rows. Comes before they are complete.
+    InDoubt {
+        /// The transaction.
+        txid: TxId,
+        /// What it does.
+        work: Arc<Work>,
+    },
+    /// Source: what became of transactions that who is away may be in doubt about; keep it with the rows. Comes before they are
+    /// complete.
+    Settled(Vec<(TxId, Outcome)>),
     /// Source: it is.
     Same,
     /// Joiner: send this chunk. Asking for the next one acknowledges those before.

@@ -2,53 +2,69 @@
 //! earlier; what no decision names is ended; the member takes its place. Described in `docs/protocol.md`, and with its
 //! crash table in `flush.rs`.
 
+use std::sync::atomic::Ordering;
+
 use hypermnesia_store::{Ack, Timestamp, TxId, Txn};
 
 use crate::effect::{Effect, Event, Fact, LogToken, Reply, Unavailable, Why};
-use crate::epoch::{EpochFact, Stage};
+use crate::epoch::{EpochFact, Stage, is_as_good_as_any};
 use crate::era::{Era, Generations};
 use crate::message::Message;
 use crate::outcome::{Outcome, Record, Stamped};
+use crate::register::Carried;
 use crate::replica::{Replica, Turn};
 use crate::shard::{Coordinated, Deciding, Held, Holding};
 
 impl Replica {
+    /// The epoch that this node has staged was opened: it enters it.
     pub(crate) fn open_staged(&self, era: &mut Era, turn: &mut Turn<'_>) {
-        let stage = era.staged.clone().expect("the caller looked");
+        let Some(stage) = era.staged.clone() else { return };
         let parent = era.number();
+        let number = stage.epoch.number;
         let survivor = stage.standings[self.at].survivor;
-        if era.complete && !survivor {
-            // Whole as of the epoch before, and untouched since, until it begins to load.
-            let mine = self.store.tables().into_iter().map(|table| table.id());
-            era.whole = mine.map(|table| (table, parent)).collect();
-            era.complete = false;
-        }
-        era.live = stage.epoch.members[self.at] == self.me;
-        self.keep_the_truth(era, &stage);
+        self.note_whole(era);
+        self.keep_outcomes(era, &stage);
+        // Untouched since, until it begins to load.
+        era.complete &= survivor;
+        era.live = stage.epoch.life(self.at) == Some(self.me);
+        era.in_memory |= era.live;
         era.opened = Some(stage.epoch.clone());
         era.opening = Some(stage.clone());
+        self.partial.store(!stage.unserved.is_empty(), Ordering::Release);
+        era.complete &= self.keep_the_truth(era, &stage);
         self.log_epoch(era, Ack::Logged, None, turn);
         self.follow_clock(self.me.node, stage.stamp, turn);
-        let settled = self.apply_decisions(parent, &stage, turn);
-        self.end_what_is_left(parent, turn);
-        let number = stage.epoch.number;
-        era.fenced = era.promised > number;
+        if !survivor {
+            self.forget_untold_aborts();
+        }
+        let settled = self.apply_decisions(era, parent, &stage, turn);
+        self.keep_decisions(&stage);
+        self.end_what_is_left(era, parent, survivor, turn);
         era.generations = Generations::default();
         // Tables change between epochs.
         era.serving.clear();
-        for (at, known) in era.peers.iter_mut().enumerate() {
+        for known in &mut era.peers {
             (known.generation, known.settled) = (1, 0);
-            let behind = known.state.as_ref().is_some_and(|state| state.opened_number() < number);
-            if at != self.at && behind {
-                known.state = None;
-            }
         }
-        let joiner = |at: &usize| !stage.standings[*at].survivor;
-        let joiners = (0..self.members.len()).filter(joiner).map(|at| self.members[at].node).collect();
+        let joiners = stage.epoch.present().iter().filter(|at| !stage.standings[*at].survivor);
+        let joiners = joiners.map(|at| self.members[at].node).collect();
         turn.event(Event::EpochOpened { number, joiners, settled });
-        if era.live && !era.fenced {
+        if era.is_open() {
             self.enter(era, turn);
         }
+    }
+
+    /// The last opened epoch that this node entered, in this life or in its log: what a register begins with where there
+    /// were epochs before it. `None` if it never entered one. Of several nodes the one with the highest number counts.
+    pub fn carried(&self) -> Option<Carried> {
+        self.shared().opening.as_ref().map(Stage::carried)
+    }
+
+    /// The highest number of an epoch that this node has heard of; 0 if none.
+    pub fn highest_epoch(&self) -> u64 {
+        let era = self.shared();
+        let staged = era.staged.as_ref().map_or(0, |stage| stage.epoch.number);
+        staged.max(era.agreed_number()).max(era.chain_number()).max(era.number())
     }
 
     /// Writes down what is known of epochs.
@@ -59,37 +75,56 @@ impl Replica {
                 opened: era.opening.clone(),
                 complete: era.complete,
                 whole: era.whole.iter().map(|(table, number)| (*table, *number)).collect(),
-                hearsay: era.hearsay,
             };
             turn.log(Fact::Epoch(fact.encode()), level, token);
         }
     }
 
-    /// The tables of which this node's copy was chosen as the one that all others load: nothing better exists, so it is
-    /// whole by definition, from this moment on and whoever leads the next epoch change.
-    fn keep_the_truth(&self, era: &mut Era, stage: &Stage) {
-        for table in self.store.tables() {
-            if self.source_in(&stage.standings, table.id()) == Some(self.at) {
-                era.whole.insert(table.id(), stage.epoch.number);
-            }
+    /// What a complete node has is whole as of the epoch it is in, except what that did not serve.
+    fn note_whole(&self, era: &mut Era) {
+        let number = era.number();
+        if era.complete && number > 0 {
+            let mut tables: Vec<_> = self.store.tables().iter().map(|table| table.id()).collect();
+            tables.retain(|table| era.serves(*table));
+            era.whole.extend(tables.into_iter().map(|table| (table, number)));
         }
     }
 
-    /// After a restart: the log has the stage and the opening of its epoch, and may have lost the outcomes behind them.
+    /// The served tables of which this node's copy is one of the best: nothing better exists, so it is whole by definition,
+    /// from this moment on and whoever leads the next epoch change. Says whether that is so for all that it has copies of: one that
+    /// was not served before may have come back with somebody else.
+    fn keep_the_truth(&self, era: &mut Era, stage: &Stage) -> bool {
+        let mut all = true;
+        let number = stage.epoch.number;
+        let mut tables: Vec<_> = self.store.tables().iter().map(|table| table.id()).collect();
+        tables.retain(|table| era.serves(*table));
+        for table in tables {
+            let holders = self.holders_of(era, table);
+            let best = holders.iter().map(|at| stage.standings[at].as_of(table)).max().unwrap_or(0);
+            let own = stage.standings[self.at].as_of(table);
+            if is_as_good_as_any(&stage.standings, self.at, table, holders) {
+                era.whole.insert(table, number);
+            }
+            all &= own == best || !holders.has(self.at) || self.is_local(table);
+        }
+        all
+    }
+
+    /// After a restart: the log has the stage and that its epoch was entered, and may have lost the outcomes behind them.
     pub(crate) fn repeat_decisions(&self, era: &Era, turn: &mut Turn<'_>) {
         let Some(stage) = era.staged.as_ref().filter(|stage| stage.epoch.number == era.number()) else {
             return;
         };
         let undecided = |txid: &TxId| self.recovered.lock().contains_key(txid);
         for (txid, outcome) in stage.decisions.iter().filter(|(txid, _)| undecided(txid)) {
-            self.settle_here(stage.epoch.parent, *txid, record_of(*outcome), turn);
+            if let Some(record) = record_of(*outcome) {
+                self.settle_here(stage.epoch.parent, *txid, record, turn);
+            }
         }
     }
 
     /// Takes its place in the epoch that has just opened.
     fn enter(&self, era: &mut Era, turn: &mut Turn<'_>) {
-        let state = era.state();
-        self.tell_others(era, &Message::State(state), turn);
         if era.complete {
             self.become_ready(era, turn);
         } else {
@@ -98,7 +133,7 @@ impl Replica {
     }
 
     pub(crate) fn tell_others(&self, era: &Era, message: &Message, turn: &mut Turn<'_>) {
-        for at in (0..self.members.len()).filter(|at| *at != self.at) {
+        for at in era.present().without(self.at).iter() {
             if era.peers[at].incarnation == Some(era.life(at).incarnation) {
                 turn.send(era.life(at), message.clone());
             }
@@ -113,19 +148,23 @@ impl Replica {
         }
         let epoch = era.number();
         era.peers[self.at].ready = epoch;
-        self.serve();
+        self.serve(true);
         self.tell_others(era, &Message::Ready { epoch }, turn);
         turn.event(Event::Ready { epoch });
     }
 
-    fn apply_decisions(&self, parent: u64, stage: &Stage, turn: &mut Turn<'_>) -> (usize, usize) {
+    fn apply_decisions(&self, era: &Era, parent: u64, stage: &Stage, turn: &mut Turn<'_>) -> (usize, usize) {
         let mut settled = (0, 0);
         for (txid, outcome) in &stage.decisions {
-            match outcome {
-                Outcome::Committed(_) => settled.0 += 1,
-                Outcome::Aborted | Outcome::Unknown => settled.1 += 1,
+            let Some(record) = record_of(*outcome) else {
+                self.carry(era, txid, turn);
+                continue;
+            };
+            match record {
+                Record::Committed(_) => settled.0 += 1,
+                Record::Aborted { .. } => settled.1 += 1,
             }
-            self.settle_here(parent, *txid, record_of(*outcome), turn);
+            self.settle_here(parent, *txid, record, turn);
         }
         settled
     }
@@ -135,7 +174,7 @@ impl Replica {
         let mut shard = self.shards.of(&txid);
         let stamped =
             Stamped { txid, coordinator: self.at, epoch: parent, generation: 0, at_ns: turn.now.mono_ns };
-        shard.outcomes.remember(record, stamped);
+        shard.outcomes.learn(record, stamped);
         let coordinated = shard.coordinated.remove(&txid);
         let held = shard.held.remove(&txid);
         drop(shard);
@@ -187,7 +226,7 @@ impl Replica {
         turn.freed.extend(freed);
     }
 
-    fn log_outcome(&self, txid: TxId, record: Record, turn: &mut Turn<'_>) {
+    pub(crate) fn log_outcome(&self, txid: TxId, record: Record, turn: &mut Turn<'_>) {
         if self.durable {
             let fact = match record {
                 Record::Committed(ts) => Fact::Committed { txid, ts },
@@ -197,8 +236,9 @@ impl Replica {
         }
     }
 
-    /// What no decision names was prepared at no member that reported: it never happened. Except what is decided already.
-    fn end_what_is_left(&self, parent: u64, turn: &mut Turn<'_>) {
+    /// What no decision names was prepared at no member that counts. Of a survivor's own that never happened: only it could
+    /// have decided. A joiner does not know what became of its own while it was away, and of nobody's what others have settled.
+    fn end_what_is_left(&self, era: &Era, parent: u64, survivor: bool, turn: &mut Turn<'_>) {
         let mut left: Vec<(TxId, Option<Timestamp>)> = Vec::new();
         for shard in self.shards.each() {
             let coordinated = shard.coordinated.iter();
@@ -210,23 +250,58 @@ impl Replica {
             let prepared = |(_, held): &(&TxId, &Held)| !matches!(held.phase, Holding::Queueing(_));
             left.extend(shard.held.iter().filter(prepared).map(|(txid, _)| (*txid, None)));
         }
+        left.retain(|(txid, _)| !era.carries(txid));
         left.sort_unstable();
         for (txid, ts) in left {
-            let record = ts.map_or(Record::Aborted { sayable: true }, Record::Committed);
-            self.settle_here(parent, txid, record, turn);
+            match ts {
+                Some(ts) => self.settle_here(parent, txid, Record::Committed(ts), turn),
+                None if survivor => self.settle_here(parent, txid, Record::Aborted { sayable: true }, turn),
+                None => self.release(txid, turn),
+            }
         }
-        // Of epochs before the parent: settled then, without this node, whose tables are compared and loaded. What
-        // became of them is not known here, so nothing is remembered.
-        let mut stale: Vec<TxId> = self.recovered.lock().drain().map(|(txid, _)| txid).collect();
+        let mut recovered = self.recovered.lock();
+        let mut stale: Vec<TxId> = recovered.keys().copied().filter(|txid| !era.carries(txid)).collect();
+        stale.iter().for_each(|txid| drop(recovered.remove(txid)));
+        drop(recovered);
         stale.sort_unstable();
-        stale.into_iter().for_each(|txid| self.log_outcome(txid, Record::Aborted { sayable: false }, turn));
+        stale.into_iter().for_each(|txid| self.log_release(txid, turn));
+    }
+
+    /// Others have settled it while this node was away. An abort remembered here would speak against a commit.
+    fn release(&self, txid: TxId, turn: &mut Turn<'_>) {
+        let mut shard = self.shards.of(&txid);
+        let coordinated = shard.coordinated.remove(&txid);
+        let held = shard.held.remove(&txid);
+        drop(shard);
+        let ended = match (coordinated, held) {
+            (Some(one), _) => {
+                if !one.answered {
+                    turn.done(txid, Reply::Unknown);
+                }
+                Some((one.txn, one.logging.on))
+            }
+            (None, held) => held.map(|held| (held.txn, held.logging.on)),
+        };
+        if let Some((txn, logged)) = ended {
+            turn.freed.extend(self.store.abort(&txn));
+            if logged {
+                self.log_release(txid, turn);
+            }
+        }
+    }
+
+    fn log_release(&self, txid: TxId, turn: &mut Turn<'_>) {
+        if self.durable {
+            turn.log(Fact::Released { txid }, Ack::Memory, None);
+        }
     }
 }
 
-/// A decision of an opened epoch may be told.
-fn record_of(outcome: Outcome) -> Record {
+/// A decision of an opened epoch may be told; nothing for what stays in doubt.
+fn record_of(outcome: Outcome) -> Option<Record> {
     match outcome {
-        Outcome::Committed(ts) => Record::Committed(ts),
-        Outcome::Aborted | Outcome::Unknown => Record::Aborted { sayable: true },
+        Outcome::Committed(ts) => Some(Record::Committed(ts)),
+        Outcome::Aborted => Some(Record::Aborted { sayable: true }),
+        Outcome::Unknown => None,
     }
 }

@@ -5,9 +5,10 @@
 //! *When nobody can be in doubt.* Every second a coordinator closes a generation of its outcomes and sends a mark down
 //! the same ordered streams that carried them. A participant answers a mark once everything before it is in its log. What
 //! all participants of a generation have answered is settled; the next mark tells that to the participants. An epoch that
-//! opens settles everything before it.
+//! opens settles everything before it, if it serves all tables. Else whoever has the copies that are away may come back in
+//! doubt about what was not settled: that is kept until all tables are served again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use foldhash::fast::FixedState;
 use hypermnesia_store::{Timestamp, TxId};
@@ -69,6 +70,8 @@ pub(crate) struct Outcomes {
     records: HashMap<TxId, Record, FixedState>,
     /// In the order they were made, to forget the oldest first.
     order: VecDeque<Stamped>,
+    /// Those that who is away may be in doubt about.
+    kept: HashSet<TxId, FixedState>,
     /// Commits that no other node took part in, in their order: nobody but those who ask needs them, which is rare, so they
     /// are written down one behind the other and looked for one by one.
     alone: VecDeque<Alone>,
@@ -114,9 +117,58 @@ impl Outcomes {
         }
     }
 
+    /// Remembers what the chain says of a transaction. A commit may have had another timestamp at who committed it alone, and an
+    /// abort that nobody was told of may have been recorded by who is no witness any more.
+    pub(crate) fn learn(&mut self, record: Record, stamped: Stamped) {
+        match (self.records.get_mut(&stamped.txid), record) {
+            (
+                Some(own @ (Record::Committed(_) | Record::Aborted { sayable: false })),
+                Record::Committed(_),
+            ) => *own = record,
+            _ => self.remember(record, stamped),
+        }
+    }
+
+    /// Forgets the aborts that nobody may be told of. Of what this node had prepared by then the epoch that it joins has said
+    /// what became of it, and others may have committed it while it was away.
+    pub(crate) fn forget_untold_aborts(&mut self) {
+        let untold = |record: &Record| *record == Record::Aborted { sayable: false };
+        self.records.retain(|_, record| !untold(record));
+        let records = &self.records;
+        self.order.retain(|stamped| records.contains_key(&stamped.txid));
+    }
+
+    /// Keeps what is not settled, and what it keeps already.
+    pub(crate) fn keep(&mut self, settled: impl Fn(&Stamped) -> bool) {
+        self.kept.extend(self.order.iter().filter(|stamped| !settled(stamped)).map(|stamped| stamped.txid));
+    }
+
+    /// Keeps this one, if it is remembered.
+    pub(crate) fn keep_one(&mut self, txid: TxId) {
+        if self.records.contains_key(&txid) {
+            self.kept.insert(txid);
+        }
+    }
+
+    /// Nobody can come back in doubt any more.
+    pub(crate) fn keep_none(&mut self) {
+        self.kept.clear();
+    }
+
+    /// What is kept.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = (TxId, Record)> {
+        self.kept.iter().filter_map(|txid| Some((*txid, self.get(txid)?)))
+    }
+
     /// Forgets what `settled` allows and is older than `before_ns`, or more than `keep` in number. What was committed here
     /// alone goes first, since nobody needs it.
     pub(crate) fn forget(&mut self, before_ns: u64, keep: usize, settled: impl Fn(&Stamped) -> bool) {
+        let kept = std::mem::take(&mut self.kept);
+        self.forget_but(before_ns, keep, |stamped| settled(stamped) && !kept.contains(&stamped.txid));
+        self.kept = kept;
+    }
+
+    fn forget_but(&mut self, before_ns: u64, keep: usize, settled: impl Fn(&Stamped) -> bool) {
         while let Some(first) = self.alone.front()
             && (first.at_ns < before_ns || self.len() > keep)
         {
@@ -194,6 +246,50 @@ mod tests {
         assert_eq!((record.told(), record.fact()), (Outcome::Unknown, Outcome::Aborted));
         outcomes.remember(Record::Aborted { sayable: true }, stamped(1, 1));
         assert_eq!(outcomes.get(&stamped(1, 1).txid).map(Record::told), Some(Outcome::Aborted));
+    }
+
+    #[test]
+    fn what_is_kept_for_who_is_away_is_forgotten_when_nobody_is() {
+        // Aim: an epoch without all tables settles less. Method: two records, one of them not settled when it opens; pressure;
+        // then all tables are served again.
+        let mut outcomes = Outcomes::default();
+        (1..=2).for_each(|n| outcomes.remember(Record::Committed(Timestamp(n)), stamped(n, n)));
+        outcomes.keep(|stamped| stamped.generation <= 1);
+        outcomes.forget(u64::MAX, 0, |_| true);
+        let kept: Vec<_> = outcomes.kept().collect();
+        assert_eq!(kept, [(stamped(2, 2).txid, Record::Committed(Timestamp(2)))]);
+        assert_eq!(outcomes.len(), 1);
+        outcomes.keep_none();
+        outcomes.forget(u64::MAX, 0, |_| true);
+        assert_eq!((outcomes.len(), outcomes.kept().count()), (0, 0));
+    }
+
+    #[test]
+    fn the_chain_s_timestamp_replaces_that_of_a_commit_made_alone() {
+        // Aim: all who say when a transaction committed say the same. Method: a commit, and what the chain says of it; an abort.
+        let mut outcomes = Outcomes::default();
+        outcomes.remember(Record::Committed(Timestamp(5)), stamped(1, 1));
+        outcomes.learn(Record::Committed(Timestamp(9)), stamped(1, 1));
+        assert_eq!(outcomes.told(&stamped(1, 1).txid), Outcome::Committed(Timestamp(9)));
+        outcomes.learn(Record::Aborted { sayable: true }, stamped(2, 1));
+        assert_eq!(outcomes.told(&stamped(2, 1).txid), Outcome::Aborted);
+    }
+
+    #[test]
+    fn an_abort_that_nobody_was_told_of_does_not_outlive_joining() {
+        // Aim: who was away does not speak against a commit that it has missed. Method: an abort of each kind and a commit; then
+        // the commit of the one that was not to be told.
+        let mut outcomes = Outcomes::default();
+        outcomes.remember(Record::Aborted { sayable: false }, stamped(1, 1));
+        outcomes.remember(Record::Aborted { sayable: true }, stamped(2, 1));
+        outcomes.remember(Record::Committed(Timestamp(9)), stamped(3, 1));
+        let mut later = Outcomes::default();
+        later.remember(Record::Aborted { sayable: false }, stamped(1, 1));
+        later.learn(Record::Committed(Timestamp(7)), stamped(1, 1));
+        assert_eq!(later.told(&stamped(1, 1).txid), Outcome::Committed(Timestamp(7)));
+        outcomes.forget_untold_aborts();
+        let left = [1, 2, 3].map(|n| outcomes.get(&stamped(n, 1).txid).is_some());
+        assert_eq!((left, outcomes.len()), ([false, true, true], 2));
     }
 
     #[test]

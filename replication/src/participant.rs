@@ -129,9 +129,7 @@ impl Replica {
             let here = self.store.table(*table).map(|table| table.def().version);
             match here.cmp(&Some(*noted)) {
                 std::cmp::Ordering::Greater => return Schema::NewerHere,
-                std::cmp::Ordering::Less if self.holders_of(*table).has(self.at) => {
-                    schema = Schema::OlderHere
-                }
+                std::cmp::Ordering::Less if self.copies_of(*table).has(self.at) => schema = Schema::OlderHere,
                 _ => {}
             }
         }

@@ -4,7 +4,8 @@
 //! state machine (Schneider, "Implementing fault-tolerant services", 1990). What epochs are for is in `docs/protocol.md`.
 //!
 //! *What it holds to.* A number has one membership, numbers are dense, and an epoch opens only while it is the latest, so
-//! opened epochs form a chain in which each names its predecessor. A new epoch keeps somebody of the last opened one in
+//! opened epochs form a chain in which each names its predecessor. Nodes that had epochs before there was a register found it
+//! with the last one, and the chain goes on from there. A new epoch keeps somebody of the last opened one in
 //! the same life, unless everything restarted. A slot belongs to one node from its enlisting until it is struck, and
 //! nobody is struck whom the latest or the last opened epoch names: their sets of nodes are sets of slots.
 //!
@@ -18,9 +19,9 @@
 //! *What it never does:* look at a clock, wait for a lease ([`lease`](crate::lease) is asked before anything is proposed), judge
 //! whether somebody is alive, or change with a refusal.
 
+use hypermnesia_store::NodeId;
 use hypermnesia_store::codec::{self, CodecError};
 use hypermnesia_store::limits::{MESSAGE_BYTES_MAX, NAME_BYTES_MAX};
-use hypermnesia_store::{NodeId, TableId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::member::{NodeSet, Peer};
@@ -31,7 +32,7 @@ mod command;
 mod roster;
 
 pub use answer::{Answer, Refusal};
-pub use chain::{Agreed, Cause, Opening};
+pub use chain::{Agreed, Carried, Cause, Opening};
 pub use command::{Change, Command, Enlisting, Role};
 pub use roster::Enlisted;
 
@@ -100,11 +101,13 @@ impl Register {
     /// Applies the next command. The same commands in the same order give the same register and the same answers.
     pub fn apply(&mut self, command: &Command) -> Answer {
         let answer = match command {
-            Command::Found { cluster, name, nodes } => self.found(*cluster, name, nodes),
+            Command::Found { cluster, name, nodes, carried, floor } => {
+                self.found((*cluster, name), nodes, carried.as_ref(), *floor)
+            }
             _ if self.cluster.is_none() => Answer::Refused(Refusal::NotFounded),
             Command::Roster { seen, change } => self.change(*seen, change),
             Command::Agree { number, members, why } => self.agree(*number, members, *why),
-            Command::Open { number, stamp, unserved } => self.open(*number, *stamp, unserved),
+            Command::Open { number, opening } => self.open(*number, opening),
         };
         if answer == Answer::Done {
             self.revision += 1;
@@ -112,7 +115,13 @@ impl Register {
         answer
     }
 
-    fn found(&mut self, id: u128, name: &str, nodes: &[Enlisting]) -> Answer {
+    fn found(
+        &mut self,
+        (id, name): (u128, &str),
+        nodes: &[Enlisting],
+        carried: Option<&Carried>,
+        floor: u64,
+    ) -> Answer {
         if let Some(cluster) = &self.cluster {
             let same = cluster.id == id && cluster.name == name;
             return if same {
@@ -121,8 +130,14 @@ impl Register {
                 Refusal::FoundedOtherwise { cluster: cluster.id }.into()
             };
         }
-        match roster::check_text(name, NAME_BYTES_MAX).and_then(|()| Roster::of(nodes)) {
-            Ok(roster) => self.roster = roster,
+        let founded =
+            roster::check_text(name, NAME_BYTES_MAX).and_then(|()| Roster::of(nodes)).and_then(|roster| {
+                let mut members = carried.iter().flat_map(|carried| &carried.members);
+                let refused = members.find_map(|member| roster.refuses_member(member.node));
+                Ok((Chain::of(carried, floor, refused)?, roster))
+            });
+        match founded {
+            Ok((chain, roster)) => (self.chain, self.roster) = (chain, roster),
             Err(refusal) => return refusal.into(),
         }
         self.cluster = Some(Cluster { id, name: name.to_owned() });
@@ -155,8 +170,8 @@ impl Register {
         }
     }
 
-    fn open(&mut self, number: u64, stamp: Timestamp, unserved: &[(TableId, u64)]) -> Answer {
-        match self.chain.open(number, &Opening { stamp, unserved: unserved.to_vec() }) {
+    fn open(&mut self, number: u64, opening: &Opening) -> Answer {
+        match self.chain.open(number, opening) {
             Ok(true) => Answer::Done,
             Ok(false) => Answer::Already,
             Err(refusal) => refusal.into(),
@@ -201,6 +216,16 @@ impl Register {
     /// The last opened epoch.
     pub fn opened(&self) -> Option<&Agreed> {
         self.chain.opened()
+    }
+
+    /// The highest number that may have been given before the founding; 0 if none.
+    pub fn floor(&self) -> u64 {
+        self.chain.floor()
+    }
+
+    /// The number of the next epoch.
+    pub fn next_number(&self) -> u64 {
+        self.chain.next_number()
     }
 
     /// The epoch with this number, if it is kept.

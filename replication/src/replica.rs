@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 use foldhash::fast::FixedState;
@@ -92,8 +92,12 @@ pub struct Replica {
     /// Highest commit timestamp that the log knew at the start.
     pub(crate) recovered_commit: Timestamp,
     /// Whether local reads may be served: an epoch opened in this life and all tables are loaded. Read by every read, so
-    /// it stands outside the gate; once true it stays true.
+    /// it stands outside the gate. False again when this node is excluded.
     serving: AtomicBool,
+    /// Some table is not served in the entered epoch.
+    pub(crate) partial: AtomicBool,
+    /// Counts how often rows here have come under other timestamps than before: see [`Replica::tenure`].
+    tenure: AtomicU64,
     /// Whether the log takes more. Read by every transaction that has to be logged, so it stands outside the gate; one that
     /// reads it late waits for the log like those before it.
     log: AtomicU8,
@@ -133,7 +137,7 @@ impl Replica {
     ///
     /// # Panics
     /// When the node is not among the members, a member is named twice, there are more than [`MEMBERS_MAX`], or what was
-    /// recovered is of other members ([`crate::members_in_log`] tells).
+    /// recovered is of other members ([`crate::check_members`] tells).
     pub fn new(config: ReplicaConfig, store: Arc<Store>, recovered: Recovered) -> Replica {
         let mut members = config.members;
         members.sort_by_key(|member| member.node);
@@ -147,7 +151,7 @@ impl Replica {
             let record = ts.map_or(Record::Aborted { sayable: false }, Record::Committed);
             let coordinator = position_of(&members, txid.node).unwrap_or(at);
             let stamped = Stamped { txid: *txid, coordinator, epoch: era.number(), generation: 1, at_ns: 0 };
-            shards.of(txid).outcomes.remember(record, stamped);
+            shards.of(txid).outcomes.learn(record, stamped);
         }
         Replica {
             me,
@@ -160,6 +164,8 @@ impl Replica {
             recovered: Mutex::new(recovered.prepared.into_iter().map(|one| (one.txid, one)).collect()),
             recovered_commit: recovered.last_commit,
             serving: AtomicBool::new(false),
+            partial: AtomicBool::new(false),
+            tenure: AtomicU64::new(0),
             log: AtomicU8::new(LogState::default() as u8),
             loads: Mutex::new(Loads::default()),
         }
@@ -175,12 +181,11 @@ impl Replica {
         [LogState::NoSpace, LogState::Slow].into_iter().find(|state| *state as u8 == now).unwrap_or_default()
     }
 
-    /// Begins. A node that is its own only member opens its first epoch here.
+    /// Begins. Nothing is served before [`Replica::on_agreed`] has told of an epoch.
     pub fn start(&self, now: Now, out: &mut dyn Sink) {
-        let mut era = self.alone();
+        let era = self.alone();
         let mut turn = Turn { now, out, freed: Vec::new() };
         self.repeat_decisions(&era, &mut turn);
-        self.consider_flush(&mut era, &mut turn);
         self.finish(&era, turn);
     }
 
@@ -214,9 +219,10 @@ impl Replica {
         reply
     }
 
-    /// Whether removing expired rows of a table is this node's part: it is the first that keeps a copy.
+    /// Whether removing expired rows of a table is this node's part: it is the first present that keeps a copy.
     pub fn sweeps(&self, table: TableId) -> bool {
-        self.holders_of(table).iter().next() == Some(self.at)
+        let era = self.shared();
+        self.holders_of(&era, table).iter().next() == Some(self.at)
     }
 
     /// Takes all rows of a table away that are this node's own, on disc too, and says how many there were; `None` when there
@@ -245,8 +251,7 @@ impl Replica {
     pub fn on_message(&self, now: Now, from: Peer, message: Message, out: &mut dyn Sink) {
         let mut turn = Turn { now, out, freed: Vec::new() };
         match message {
-            Message::State(_)
-            | Message::Flush { .. }
+            Message::Flush { .. }
             | Message::Ready { .. }
             | Message::Copy { .. }
             | Message::Mark { .. }
@@ -269,7 +274,6 @@ impl Replica {
 
     fn on_rare(&self, era: &mut Era, from: usize, message: Message, turn: &mut Turn<'_>) {
         match message {
-            Message::State(state) => self.on_state(era, from, state, turn),
             Message::Flush { number, step } => self.on_flush(era, from, number, step, turn),
             Message::Ready { epoch } => era.peers[from].ready = era.peers[from].ready.max(epoch),
             Message::Copy { epoch, table, step } => self.on_copy(era, from, epoch, table, step, turn),
@@ -282,7 +286,7 @@ impl Replica {
     }
 
     fn on_common(&self, era: &Era, from: usize, message: Message, turn: &mut Turn<'_>) {
-        let current = |epoch: u64| era.is_open() && epoch == era.number();
+        let current = |epoch: u64| era.is_open() && epoch == era.number() && era.present().has(from);
         match message {
             Message::Ask { txid } => {
                 let answer = Message::Answer { txid, outcome: self.outcome(txid) };
@@ -325,10 +329,7 @@ impl Replica {
                 self.on_applied_logged(&era, txid, &mut turn);
                 self.finish(&era, turn);
             }
-            LogToken::Staged(_)
-            | LogToken::Complete(_)
-            | LogToken::Marked { .. }
-            | LogToken::Collected { .. } => {
+            LogToken::Staged(_) | LogToken::Complete(_) | LogToken::Marked { .. } => {
                 let mut era = self.alone();
                 self.on_rare_logged(&mut era, token, &mut turn);
                 self.finish(&era, turn);
@@ -340,7 +341,6 @@ impl Replica {
         match token {
             LogToken::Staged(number) => self.on_stage_kept(era, number, turn),
             LogToken::Complete(number) => self.on_complete_logged(era, number, turn),
-            LogToken::Collected { number, opened } => self.on_collected(era, number, opened, turn),
             LogToken::Marked { coordinator, epoch, generation } if epoch == era.number() => {
                 turn.send(self.peer(era, coordinator), Message::Marked { epoch, generation });
             }
@@ -348,7 +348,7 @@ impl Replica {
         }
     }
 
-    /// The stream to a member is up. A new life of it leads to a new epoch; the same one changes nothing.
+    /// The stream to a member is up. Whether a new life of it takes part is for the control plane to decide.
     pub fn on_connected(&self, now: Now, peer: Peer, out: &mut dyn Sink) {
         let mut era = self.alone();
         let mut turn = Turn { now, out, freed: Vec::new() };
@@ -360,15 +360,18 @@ impl Replica {
             if known.incarnation != Some(peer.incarnation) {
                 *known = Known { incarnation: Some(peer.incarnation), generation: 1, ..Known::default() };
                 era.serving.retain(|copy| copy.joiner != at);
-                era.leading = None;
             }
             era.peers[at].connected = true;
-            turn.send(peer, Message::State(era.state()));
             let epoch = era.number();
-            if era.is_open() && era.complete && era.peers[self.at].ready == epoch && era.life(at) == peer {
+            let member = era.opened.as_ref().is_some_and(|epoch| epoch.life(at) == Some(peer));
+            if era.is_open() && era.complete && era.peers[self.at].ready == epoch && member {
                 turn.send(peer, Message::Ready { epoch });
             }
-            self.consider_flush(&mut era, &mut turn);
+            // What was sent before the first connection went nowhere.
+            self.ask_missing(&era, &mut turn);
+            if era.agreed_number() > era.chain_number() {
+                self.report_to_leader(&era, &mut turn);
+            }
         }
         self.finish(&era, turn);
     }
@@ -395,8 +398,31 @@ impl Replica {
         self.serving.load(Ordering::Acquire)
     }
 
-    pub(crate) fn serve(&self) {
-        self.serving.store(true, Ordering::Release);
+    /// Whether it is so of all tables with a copy here, as long as any is served. One atomic load.
+    #[inline]
+    pub fn serves_all(&self) -> bool {
+        !self.partial.load(Ordering::Acquire)
+    }
+
+    /// Whether this node's copy of a table has all of it, in the epoch that it is in.
+    pub fn serves(&self, table: TableId) -> bool {
+        let era = self.shared();
+        let loaded = || era.complete || era.whole.get(&table) == Some(&era.number());
+        self.is_local(table) || (era.live && era.serves(table) && loaded())
+    }
+
+    /// Changes when this node is excluded and when it loads tables: rows come back under other timestamps then, so a snapshot that
+    /// was taken before means nothing any more. Who reads on in one looks at this first.
+    pub fn tenure(&self) -> u64 {
+        self.tenure.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn end_tenure(&self) {
+        self.tenure.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn serve(&self, whether: bool) {
+        self.serving.store(whether, Ordering::Release);
     }
 
     /// Whether a transaction over these tables could be sent out now.
@@ -405,7 +431,7 @@ impl Replica {
     /// [`Unavailable`] names the first member that cannot take part.
     pub fn available(&self, tables: &[TableId]) -> Result<(), Unavailable> {
         let era = self.shared();
-        let needed = tables.iter().fold(NodeSet::EMPTY, |set, table| set.and(self.holders_of(*table)));
+        let needed = tables.iter().fold(NodeSet::EMPTY, |set, table| set.and(self.holders_of(&era, *table)));
         self.missing(&era, needed)
     }
 
@@ -455,7 +481,7 @@ impl Replica {
     /// row that it changes cannot be read the node stops: the outcome is in the log, and the next start applies it.
     pub(crate) fn apply_recovered(&self, ts: Timestamp, work: &Work) {
         let mut here = work.writes.clone();
-        here.retain(|write| self.holders_of(write.table).has(self.at));
+        here.retain(|write| self.copies_of(write.table).has(self.at));
         match self.store.load_writes(ts, &here) {
             Ok(()) => {}
             Err(error @ LoadError::Unreadable { .. }) => self.store.give_up(&error),
@@ -535,11 +561,8 @@ fn recover_era(epoch: Option<&[u8]>, me: Peer, at: usize, members: &[Member]) ->
         era.opened = fact.opened.as_ref().map(|stage| stage.epoch.clone());
         (era.staged, era.opening, era.complete) = (fact.staged, fact.opened, fact.complete);
         era.whole = fact.whole.into_iter().collect();
-        era.hearsay = fact.hearsay;
         let own = era.opening.iter().chain(&era.staged).all(|stage| stage.is_of(members));
-        assert!(own, "the log is of other members; see `members_in_log`");
+        assert!(own, "the log is of other members; see `check_members`");
     }
-    let staged = era.staged.as_ref().map_or(0, |stage| stage.epoch.number);
-    era.promised = staged.max(era.number());
     era
 }

@@ -1,33 +1,45 @@
 //! The rule that settles in-doubt transactions in an epoch change, as a function of what all members reported. Described
-//! in `docs/protocol.md`.
+//! in `docs/protocol.md`, modelled in `tests/model`.
 //!
 //! Any commit record: commit, at its timestamp. Any abort record: abort. Else commit exactly when it is prepared at every
 //! *decider*. The deciders are, table by table, the survivors among its holders; where a table has none left, the holders
-//! that report from a log; a table without either is empty, whatever was decided.
+//! whose copy was part of the last epoch that served it, from their logs or their memory. A table whose copies are all lost is
+//! empty, whatever was decided. Of a table whose copies are only away nobody here can say whether it refused: then the transaction stays
+//! in doubt, unless its coordinator is here and says that it never decided.
 //!
 //! Why table by table: the holders of a table are the ones that validated and locked its reads. "Prepared at every
 //! survivor" would, with copies on some members only, commit a transaction whose only validator of some table refused
 //! and died. Why a restarted process counts only where no survivor does: what it voted below the level `logged` it has
-//! forgotten, so its silence says nothing as long as somebody remembers.
+//! forgotten, so its silence says nothing as long as somebody remembers. Why joiners' records come second: a transaction
+//! that they committed alone may carry another timestamp in the chain.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::FixedState;
 use hypermnesia_store::{TableId, Timestamp, TxId};
 
+use crate::epoch::{Standing, speakers};
 use crate::member::NodeSet;
 use crate::message::Report;
 use crate::outcome::Outcome;
 
+/// Outcomes that members have records of.
+pub type Records = HashMap<TxId, Outcome, FixedState>;
+
 /// Everything that is known about the transactions in doubt.
-#[derive(Debug, Default)]
 pub struct Evidence<'a> {
-    /// One per member, by position.
-    pub reports: Vec<&'a Report>,
-    /// Members of the last opened epoch in the same life.
-    pub survivors: NodeSet,
-    /// Every record that somebody has of a transaction in doubt.
-    pub records: HashMap<TxId, Outcome, FixedState>,
+    /// By slot.
+    pub reports: &'a [Option<Report>],
+    /// By slot: where each stands.
+    pub standings: &'a [Standing],
+    /// Records that survivors have of transactions in doubt.
+    pub records: &'a Records,
+    /// Records of joiners.
+    pub hearsay: &'a Records,
+    /// The last epoch that served a table.
+    pub home: &'a dyn Fn(TableId) -> u64,
+    /// Tables of which no good copy is here.
+    pub unserved: &'a [(TableId, u64)],
     /// Above every reported clock.
     pub stamp: Timestamp,
 }
@@ -35,51 +47,62 @@ pub struct Evidence<'a> {
 struct Doubt<'a> {
     holders: &'a [(TableId, NodeSet)],
     prepared: NodeSet,
+    /// A survivor or a speaker for one of its tables has it.
+    counts: bool,
 }
 
 impl Evidence<'_> {
-    /// The transactions that are prepared somewhere.
-    pub fn in_doubt(&self) -> BTreeSet<TxId> {
-        self.reports.iter().flat_map(|report| report.prepared.iter().map(|(txid, _)| *txid)).collect()
+    /// The transactions in doubt, in the order of their ids.
+    pub fn in_doubt(&self) -> Vec<TxId> {
+        self.doubts().into_iter().filter(|(_, doubt)| doubt.counts).map(|(txid, _)| txid).collect()
     }
 
-    /// One outcome for each transaction in doubt, in the order of their ids.
+    /// One outcome for each transaction in doubt, in the order of their ids; unknown for those that stay in doubt.
     pub fn settle(&self) -> Vec<(TxId, Outcome)> {
-        self.doubts().into_iter().map(|(txid, doubt)| (txid, self.outcome(&txid, &doubt))).collect()
+        let doubts = self.doubts().into_iter().filter(|(_, doubt)| doubt.counts);
+        doubts.map(|(txid, doubt)| (txid, self.outcome(&txid, &doubt))).collect()
     }
 
     fn doubts(&self) -> BTreeMap<TxId, Doubt<'_>> {
         let mut doubts = BTreeMap::new();
-        for (position, report) in self.reports.iter().enumerate() {
-            for (txid, holders) in &report.prepared {
-                let doubt = doubts.entry(*txid).or_insert(Doubt { holders, prepared: NodeSet::EMPTY });
-                doubt.prepared = doubt.prepared.with(position);
+        for (slot, report) in self.reports.iter().enumerate() {
+            for (txid, holders) in report.iter().flat_map(|report| &report.prepared) {
+                let doubt =
+                    doubts.entry(*txid).or_insert(Doubt { holders, prepared: NodeSet::EMPTY, counts: false });
+                doubt.prepared = doubt.prepared.with(slot);
+                let speaks =
+                    |(table, holders): &(TableId, NodeSet)| self.deciders(*table, *holders).has(slot);
+                doubt.counts |= self.standings[slot].survivor || holders.iter().any(speaks);
             }
         }
         doubts
     }
 
     fn outcome(&self, txid: &TxId, doubt: &Doubt<'_>) -> Outcome {
-        match self.records.get(txid) {
-            Some(Outcome::Committed(ts)) => Outcome::Committed(*ts),
-            Some(Outcome::Aborted) => Outcome::Aborted,
-            Some(Outcome::Unknown) | None => {
-                let everywhere = doubt
-                    .holders
-                    .iter()
-                    .all(|(_, holders)| self.deciders(*holders).minus(doubt.prepared).is_empty());
-                if everywhere { Outcome::Committed(self.stamp) } else { Outcome::Aborted }
+        let record = self.records.get(txid).or_else(|| self.hearsay.get(txid));
+        match record {
+            Some(Outcome::Committed(ts)) => return Outcome::Committed(*ts),
+            Some(Outcome::Aborted) => return Outcome::Aborted,
+            Some(Outcome::Unknown) | None => {}
+        }
+        let mut nobody = false;
+        for (table, holders) in doubt.holders {
+            let deciders = self.deciders(*table, *holders);
+            if !deciders.minus(doubt.prepared).is_empty() {
+                return Outcome::Aborted;
             }
+            nobody |= deciders.is_empty() && self.unserved.iter().any(|(id, _)| id == table);
+        }
+        let undecided = || self.reports.iter().flatten().any(|report| report.undecided.contains(txid));
+        match nobody {
+            false => Outcome::Committed(self.stamp),
+            true if undecided() => Outcome::Aborted,
+            true => Outcome::Unknown,
         }
     }
 
-    fn deciders(&self, holders: NodeSet) -> NodeSet {
-        let survivors = holders.common(self.survivors);
-        if !survivors.is_empty() {
-            return survivors;
-        }
-        let from_log = |at: &usize| self.reports.get(*at).is_some_and(|report| report.from_log);
-        holders.iter().filter(from_log).fold(NodeSet::EMPTY, NodeSet::with)
+    fn deciders(&self, table: TableId, holders: NodeSet) -> NodeSet {
+        speakers(self.standings, table, holders, (self.home)(table))
     }
 }
 
@@ -88,81 +111,128 @@ mod tests {
     use super::*;
     use hypermnesia_store::NodeId;
 
+    const NONE: NodeSet = NodeSet::EMPTY;
+    const COMMIT: Outcome = Outcome::Committed(Timestamp(100));
+
     fn txid(n: u64) -> TxId {
         TxId { age: Timestamp(n), node: NodeId(1), sequence: n }
     }
 
-    /// Members that prepared transaction 1, which touches tables held by `holders`.
-    fn settle(
-        prepared: NodeSet,
-        survivors: NodeSet,
-        from_log: NodeSet,
-        holders: &[NodeSet],
-        record: Option<Outcome>,
-    ) -> Outcome {
-        let tables: Vec<_> =
-            holders.iter().enumerate().map(|(n, set)| (TableId(n as u32 + 2), *set)).collect();
-        let reports: Vec<Report> = (0..3)
-            .map(|at| Report {
-                prepared: if prepared.has(at) { vec![(txid(1), tables.clone())] } else { Vec::new() },
-                from_log: from_log.has(at),
-                clock: Timestamp(9),
-                standing: Default::default(),
-            })
-            .collect();
-        let records = record.map(|outcome| (txid(1), outcome)).into_iter().collect();
-        let evidence =
-            Evidence { reports: reports.iter().collect(), survivors, records, stamp: Timestamp(100) };
-        let settled = evidence.settle();
-        assert_eq!(settled.len(), 1);
-        settled[0].1
+    fn set(slots: &[usize]) -> NodeSet {
+        slots.iter().fold(NodeSet::EMPTY, |set, at| set.with(*at))
     }
 
-    fn set(positions: &[usize]) -> NodeSet {
-        positions.iter().fold(NodeSet::EMPTY, |set, at| set.with(*at))
+    /// Transaction 1 touches tables 2, 3, .. with copies at `holders`; who has prepared it, who survived, whose copies were
+    /// part of the last epoch.
+    #[derive(Clone, Default)]
+    struct Case {
+        prepared: NodeSet,
+        survivors: NodeSet,
+        whole: NodeSet,
+        holders: Vec<NodeSet>,
+        record: Option<Outcome>,
+        hearsay: Option<Outcome>,
+        unserved: Vec<(TableId, u64)>,
+        undecided: NodeSet,
+    }
+
+    impl Case {
+        fn settle(&self) -> Option<Outcome> {
+            let table = |n: usize| TableId(n as u32 + 2);
+            let tables: Vec<_> = self.holders.iter().enumerate().map(|(n, set)| (table(n), *set)).collect();
+            let standing = |at: usize| Standing {
+                survivor: self.survivors.has(at),
+                whole: match self.whole.has(at) {
+                    true => tables.iter().filter(|(_, set)| set.has(at)).map(|(id, _)| (*id, 7)).collect(),
+                    false => Vec::new(),
+                },
+                ..Standing::default()
+            };
+            let standings: Vec<Standing> = (0..3).map(standing).collect();
+            let report = |at: usize| Report {
+                prepared: if self.prepared.has(at) { vec![(txid(1), tables.clone())] } else { Vec::new() },
+                undecided: if self.undecided.has(at) { vec![txid(1)] } else { Vec::new() },
+                ..Report::default()
+            };
+            let reports: Vec<Option<Report>> = (0..3).map(|at| Some(report(at))).collect();
+            let of =
+                |outcome: Option<Outcome>| outcome.map(|outcome| (txid(1), outcome)).into_iter().collect();
+            let evidence = Evidence {
+                reports: &reports,
+                standings: &standings,
+                records: &of(self.record),
+                hearsay: &of(self.hearsay),
+                home: &|_| 7,
+                unserved: &self.unserved,
+                stamp: Timestamp(100),
+            };
+            let settled = evidence.settle();
+            assert!(settled.len() <= 1);
+            settled.first().map(|(_, outcome)| *outcome)
+        }
+    }
+
+    /// All of three have copies; member 0 is dead.
+    fn two_left() -> Case {
+        let two = set(&[1, 2]);
+        Case { survivors: two, whole: two, holders: vec![NodeSet::first(3)], ..Case::default() }
     }
 
     #[test]
     fn records_decide_and_else_every_decider_must_have_prepared() {
-        // Aim: the settle rule. Method: each line of it, three members, member 0 dead where it says so.
-        let all = [NodeSet::first(3)];
-        let commit = Outcome::Committed(Timestamp(100));
-        let none = NodeSet::EMPTY;
-        assert_eq!(settle(set(&[1, 2]), set(&[1, 2]), none, &all, None), commit);
-        assert_eq!(settle(set(&[1]), set(&[1, 2]), none, &all, None), Outcome::Aborted);
+        // Aim: the settle rule. Method: each line of it.
+        let prepared = |slots: &[usize]| Case { prepared: set(slots), ..two_left() };
+        assert_eq!(prepared(&[1, 2]).settle(), Some(COMMIT));
+        assert_eq!(prepared(&[1]).settle(), Some(Outcome::Aborted));
         let early = Outcome::Committed(Timestamp(5));
-        assert_eq!(settle(set(&[1]), set(&[1, 2]), none, &all, Some(early)), early);
-        assert_eq!(settle(set(&[1, 2]), set(&[1, 2]), none, &all, Some(Outcome::Aborted)), Outcome::Aborted);
+        assert_eq!(Case { record: Some(early), ..prepared(&[1]) }.settle(), Some(early));
+        assert_eq!(
+            Case { record: Some(Outcome::Aborted), ..prepared(&[1, 2]) }.settle(),
+            Some(Outcome::Aborted)
+        );
+        let later = Outcome::Committed(Timestamp(9));
+        assert_eq!(Case { hearsay: Some(later), ..prepared(&[1, 2]) }.settle(), Some(later));
+        let both = Case { record: Some(early), hearsay: Some(later), ..prepared(&[1]) };
+        assert_eq!(both.settle(), Some(early), "a joiner's record comes second");
     }
 
     #[test]
-    fn a_table_whose_only_validator_died_is_not_taken_for_validated() {
-        // Aim: reads of a table with copies on some members only. Method: table 3 is on member 0 alone, which refused,
-        // kept its refusal in its log by having no prepare there, and died.
-        let holders = [NodeSet::first(3), set(&[0])];
-        let survivors = set(&[1, 2]);
-        assert_eq!(settle(set(&[1, 2]), survivors, set(&[0]), &holders, None), Outcome::Aborted);
-        let commit = Outcome::Committed(Timestamp(100));
-        assert_eq!(settle(set(&[0, 1, 2]), survivors, set(&[0]), &holders, None), commit);
-        // Without a log the table is gone, and with it whatever its reads meant.
-        assert_eq!(settle(set(&[1, 2]), survivors, NodeSet::EMPTY, &holders, None), commit);
+    fn a_table_whose_only_copy_is_away_keeps_what_touched_it_in_doubt() {
+        // Aim: decision 15, "a flush does not decide what only absent nodes can know". Method: table 3 is on member 0 alone; it
+        // is away, back with its copy, back without any; the coordinator says that it has not decided.
+        let away = Case {
+            prepared: set(&[1, 2]),
+            holders: vec![NodeSet::first(3), set(&[0])],
+            unserved: vec![(TableId(3), 7)],
+            ..two_left()
+        };
+        assert_eq!(away.settle(), Some(Outcome::Unknown));
+        assert_eq!(Case { undecided: set(&[1]), ..away.clone() }.settle(), Some(Outcome::Aborted));
+        let back = Case { whole: NodeSet::first(3), unserved: Vec::new(), ..away.clone() };
+        assert_eq!(back.settle(), Some(Outcome::Aborted), "it had refused: nothing is prepared there");
+        assert_eq!(Case { prepared: NodeSet::first(3), ..back }.settle(), Some(COMMIT));
+        let empty = Case { unserved: Vec::new(), ..away };
+        assert_eq!(empty.settle(), Some(COMMIT), "the table is gone, and with it whatever its reads meant");
     }
 
     #[test]
     fn after_a_cold_start_the_logs_decide() {
-        // Aim: whole-cluster restart. Method: nobody survives; two of three have logs.
-        let all = [NodeSet::first(3)];
-        let logs = set(&[0, 1]);
-        let commit = Outcome::Committed(Timestamp(100));
-        assert_eq!(settle(set(&[0, 1]), NodeSet::EMPTY, logs, &all, None), commit);
-        assert_eq!(settle(set(&[0]), NodeSet::EMPTY, logs, &all, None), Outcome::Aborted);
+        // Aim: whole-cluster restart. Method: nobody survives; two of three have logs of the last epoch.
+        let logs = |slots: &[usize]| Case {
+            survivors: NONE,
+            whole: set(&[0, 1]),
+            prepared: set(slots),
+            ..two_left()
+        };
+        assert_eq!(logs(&[0, 1]).settle(), Some(COMMIT));
+        assert_eq!(logs(&[0]).settle(), Some(Outcome::Aborted));
+        assert_eq!(logs(&[2]).settle(), None, "what an older log is in doubt about was settled long ago");
     }
 
     #[test]
     fn a_restarted_process_is_not_asked_where_somebody_survives() {
         // Aim: wrong text "restarted process as survivor". Method: member 0 restarted without the prepare, 1 and 2 hold it.
-        let all = [NodeSet::first(3)];
-        let commit = Outcome::Committed(Timestamp(100));
-        assert_eq!(settle(set(&[1, 2]), set(&[1, 2]), set(&[0]), &all, None), commit);
+        let case = Case { prepared: set(&[1, 2]), whole: NodeSet::first(3), ..two_left() };
+        assert_eq!(case.settle(), Some(COMMIT));
     }
 }

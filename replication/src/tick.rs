@@ -101,17 +101,17 @@ impl Replica {
         self.forget(era, turn.now);
     }
 
+    /// Whether all who took part have its outcome in their logs, or the epoch that was entered settled it.
+    pub(crate) fn is_settled(&self, era: &Era, stamped: &Stamped) -> bool {
+        let own = stamped.coordinator == self.at;
+        let upto = if own { era.generations.settled } else { era.peers[stamped.coordinator].settled };
+        stamped.epoch < era.number() || stamped.generation <= upto
+    }
+
     fn forget(&self, era: &Era, now: Now) {
         let before_ns = now.mono_ns.saturating_sub(OUTCOME_KEEP_NS);
-        let settled = |stamped: &Stamped| {
-            let upto = if stamped.coordinator == self.at {
-                era.generations.settled
-            } else {
-                era.peers[stamped.coordinator].settled
-            };
-            stamped.epoch < era.number() || stamped.generation <= upto
-        };
         for mut shard in self.shards.each() {
+            let settled = |stamped: &Stamped| self.is_settled(era, stamped);
             shard.outcomes.forget(before_ns, OUTCOMES_MAX / SHARDS, settled);
         }
     }

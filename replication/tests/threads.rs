@@ -8,7 +8,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
 use hypermnesia_replication::{
-    CommitRequest, Effect, Member, Message, Now, Peer, Recovered, Replica, ReplicaConfig, Reply, Sink,
+    Agreement, CommitRequest, Effect, Epoch, Member, Message, Now, Opened, Peer, Recovered, Replica,
+    ReplicaConfig, Reply, Sink,
 };
 use hypermnesia_store::{
     Ack, Incarnation, Key, NodeId, Op, ReadNote, Row, SchemaVersion, Storage, Store, StoreConfig, TableDef,
@@ -27,6 +28,8 @@ struct Node {
     /// To each other node.
     wires: Vec<Option<SyncSender<(Peer, Message)>>>,
     waiting: Mutex<HashMap<TxId, SyncSender<Reply>>>,
+    /// What the control plane was asked to record.
+    opens: Mutex<Option<Opened>>,
     time: AtomicU64,
     sequence: AtomicU64,
 }
@@ -45,6 +48,7 @@ impl Sink for Out<'_> {
                 let waiter = self.0.waiting.lock().expect("no panic").remove(&txid).expect("answered once");
                 waiter.send(reply).expect("it waits");
             }
+            Effect::ProposeOpening(opened) => *self.0.opens.lock().expect("no panic") = Some(opened),
             _ => {}
         }
     }
@@ -145,6 +149,7 @@ fn cluster() -> (Vec<Arc<Node>>, Vec<Wires>) {
             peer: Peer { node: member.node, incarnation },
             wires,
             waiting: Mutex::default(),
+            opens: Mutex::default(),
             time: AtomicU64::new(1),
             sequence: AtomicU64::new(1 << 22),
         })
@@ -179,6 +184,22 @@ fn increments_of_one_key_from_many_threads_are_all_there() {
                 node.event(|replica, now, out| replica.on_connected(now, peer, out));
             }
         }
+        let members = nodes.iter().map(|node| Some(node.peer)).collect();
+        let latest = Some(Epoch { number: 1, parent: 0, members });
+        let tell = |agreement: &Agreement| {
+            nodes.iter().for_each(|node| {
+                node.event(|replica, now, out| replica.on_agreed(now, agreement.clone(), out));
+            });
+        };
+        tell(&Agreement { opened: None, latest: latest.clone(), chain: Vec::new() });
+        let opened = loop {
+            let asked = |node: &Arc<Node>| node.opens.lock().expect("no panic").take();
+            match nodes.iter().find_map(asked) {
+                Some(opened) => break Some(opened),
+                None => std::thread::yield_now(),
+            }
+        };
+        tell(&Agreement { opened, latest, chain: vec![1] });
         while nodes.iter().any(|node| node.replica.available(&[TABLE]).is_err()) {
             std::thread::yield_now();
         }

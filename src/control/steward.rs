@@ -11,13 +11,15 @@ use tokio::time::sleep;
 
 use super::{Control, LOOK};
 use crate::core::Core;
+use crate::error::Error;
 use crate::plane::{ChangeError, InitializeError, RaftId, View, Voter};
 
 /// Runs until the node is closed.
 pub(super) async fn run(core: Arc<Core>) {
     let Some(control) = core.control() else { return };
-    let (mut views, mut register) = (control.plane.watch(), control.register.clone());
+    let mut register = control.register.subscribe();
     while !core.is_closed() {
+        let mut views = control.plane().watch();
         // Whichever comes first.
         tokio::select! {
             () = sleep(LOOK) => {}
@@ -43,14 +45,29 @@ struct Lost {
 impl Steward<'_> {
     async fn step(&self) {
         let view = self.control.view();
-        if view.stopped.is_some() {
-            return;
+        if let Some(why) = &view.stopped {
+            // It would hear of no epoch any more. Whoever starts it again has it back.
+            return self
+                .core
+                .fail(Error::Disc(format!("the control plane of this member has stopped: {why}")));
         }
         if view.voters.is_empty() {
             return self.begin(&view).await;
         }
+        if self.is_over(&view) {
+            return self.give_up().await;
+        }
+        let next = self.control.lead(self.core, &view);
         // Only a leader that a majority has answered.
         if !view.leading || view.authority.is_none() {
+            return;
+        }
+        if let Some(command) = next {
+            return self.agree(&view, &command).await;
+        }
+        let to_open = self.control.to_open.lock().take();
+        if let Some(command) = to_open {
+            self.propose(&command).await;
             return;
         }
         let register = self.control.register();
@@ -61,7 +78,7 @@ impl Steward<'_> {
             return self.replace(&view, &register, lost).await;
         }
         if let Some(left) = self.left_behind(&view) {
-            let removed = self.control.plane.remove_learner(left).await;
+            let removed = self.control.plane().remove_learner(left).await;
             self.told(removed, "a store of votes that is gone cannot be removed");
         }
     }
@@ -73,6 +90,30 @@ impl Steward<'_> {
             heard.iter().any(|(node, beat)| *node == voter.node && beat.raft != id.0)
         };
         view.learners.iter().find(is_gone).map(|(id, _)| *id)
+    }
+
+    /// Whether these voters can never again agree on anything: all members are here, and too many that kept their votes in memory
+    /// have others by now, so the old ones are gone for good. Nobody is led: who follows may know the voters of long ago. A
+    /// store that was on a disc may come back, with more than anybody here knows: whether it is lost is for people to say.
+    fn is_over(&self, view: &View) -> bool {
+        let heard = self.heard();
+        let lives = |id: &RaftId, voter: &Voter| {
+            *id == view.me || heard.iter().any(|(node, beat)| *node == voter.node && beat.raft == id.0)
+        };
+        let kept = |voter: &Voter| heard.iter().any(|(node, beat)| *node == voter.node && beat.durable);
+        let (living, lost): (Vec<_>, Vec<_>) = view.voters.iter().partition(|(id, voter)| lives(id, voter));
+        let all = heard.len() + 1 == self.core.members.len();
+        let led = heard.iter().any(|(_, beat)| beat.led) || self.control.is_led(view);
+        all && !led && living.len() * 2 <= view.voters.len() && !lost.iter().any(|(_, voter)| kept(voter))
+    }
+
+    /// Begins anew with all others: what the cluster has agreed on about its epochs, its members know themselves.
+    async fn give_up(&self) {
+        let node = &self.core.name;
+        tracing::warn!(%node, "most stores of votes were lost together: the members begin a new control plane");
+        if let Err(error) = self.control.renew(self.core).await {
+            self.core.fail(error);
+        }
     }
 
     /// Begins the control plane when all configured members are here and none of them knows the voters: the one with the lowest
@@ -91,7 +132,7 @@ impl Steward<'_> {
         if voters.len() < self.core.members.len() {
             return;
         }
-        match self.control.plane.initialize(voters).await {
+        match self.control.plane().initialize(voters).await {
             Ok(()) | Err(InitializeError::Already) => {}
             Err(error) => tracing::warn!(node = %self.core.name, %error, "the control plane does not begin"),
         }
@@ -107,8 +148,27 @@ impl Steward<'_> {
         Voter { node, name: self.core.member_name(node), address: self.core.member_address(node) }
     }
 
+    /// Has the next epoch agreed on, in the leadership that wants it: a later one may have granted leases to whom it excludes.
+    async fn agree(&self, view: &View, command: &Command) {
+        let Command::Agree { number, .. } = command else { return };
+        let same = self.control.view().term == view.term;
+        let answer = if same { self.propose(command).await } else { None };
+        let now_ns = crate::machine::boottime_ns();
+        self.control.oversee(|overseer| overseer.on_answer(now_ns, *number, answer.as_ref()));
+    }
+
     /// Gives the cluster its id, and its members their slots.
     async fn found(&self, view: &View) {
+        let heard = self.heard();
+        if heard.len() + 1 < self.core.members.len() {
+            return;
+        }
+        // What the last of them took part in: nobody has a later epoch, for all are here.
+        let own = self.core.replica.carried();
+        let floor =
+            heard.iter().map(|(_, beat)| beat.highest).fold(self.core.replica.highest_epoch(), u64::max);
+        let carried = heard.into_iter().filter_map(|(_, beat)| beat.carried).chain(own);
+        let carried = carried.max_by_key(|carried| carried.number);
         let raft =
             |node: NodeId| view.voters.iter().find(|(_, voter)| voter.node == node).map(|(id, _)| id.0);
         let enlisting = |(node, name): &(NodeId, String)| Enlisting {
@@ -119,7 +179,8 @@ impl Steward<'_> {
         };
         let nodes = self.core.members.iter().map(enlisting).collect();
         let cluster = crate::machine::fresh_number();
-        self.propose(&Command::Found { cluster, name: self.core.cluster.clone(), nodes }).await;
+        self.propose(&Command::Found { cluster, name: self.core.cluster.clone(), nodes, carried, floor })
+            .await;
     }
 
     /// A member that is here with another store of votes than the cluster has of it, or beside one of its own that is gone: it
@@ -140,7 +201,7 @@ impl Steward<'_> {
     /// all.
     async fn replace(&self, view: &View, register: &Register, lost: Lost) {
         let Lost { slot, new } = lost;
-        let plane = &self.control.plane;
+        let plane = self.control.plane();
         if !view.voters.contains_key(&new) && !view.learners.contains_key(&new) {
             let added = plane.add_learner(new, self.voter(slot.node)).await;
             return self.told(added, "a new store of votes cannot be added");
@@ -164,17 +225,23 @@ impl Steward<'_> {
         }
     }
 
-    async fn propose(&self, command: &Command) {
-        let answered = self.control.plane.propose(command.encode()).await;
-        match answered.map(|(_, answer)| Answer::decode(&answer)) {
-            Ok(Ok(Answer::Done | Answer::Already)) => {}
-            Ok(Ok(Answer::Refused(refusal))) => {
+    /// What became of it; nothing where nobody knows.
+    async fn propose(&self, command: &Command) -> Option<Answer> {
+        let proposed = self.control.plane().propose(command.encode()).await;
+        let answer = match proposed {
+            Ok((_, answer)) => Answer::decode(&answer),
+            Err(error) => {
+                tracing::debug!(node = %self.core.name, %error, "a command was not agreed");
+                return None;
+            }
+        };
+        match &answer {
+            Ok(Answer::Refused(refusal)) => {
                 tracing::debug!(node = %self.core.name, %refusal, "the register refuses a command");
             }
-            Ok(Err(error)) => {
-                tracing::warn!(node = %self.core.name, %error, "an answer of the register is none")
-            }
-            Err(error) => tracing::debug!(node = %self.core.name, %error, "a command was not agreed"),
+            Err(error) => tracing::warn!(node = %self.core.name, %error, "an answer of the register is none"),
+            Ok(Answer::Done | Answer::Already) => {}
         }
+        answer.ok()
     }
 }

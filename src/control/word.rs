@@ -2,6 +2,8 @@
 //! connection takes with it is not repeated, and whoever asked asks again.
 
 use hypermnesia_replication::NodeSet;
+use hypermnesia_replication::lease::{Ask, Grant};
+use hypermnesia_replication::register::Carried;
 use hypermnesia_store::codec;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +31,12 @@ pub(crate) enum Word {
         /// The answer.
         bytes: Vec<u8>,
     },
+    /// To the leader: a lease is wanted.
+    Ask(Ask),
+    /// From the leader: it is granted.
+    Grant(Grant),
+    /// To the leader: all members of an epoch have staged it.
+    Open(Vec<u8>),
 }
 
 /// What a heartbeat says.
@@ -36,10 +44,18 @@ pub(crate) enum Word {
 pub(crate) struct Beat {
     /// The sender's store of votes.
     pub(crate) raft: u64,
+    /// That store is on a disc: one that is gone may come back.
+    pub(crate) durable: bool,
     /// It knows who the voters are.
     pub(crate) begun: bool,
+    /// It knows of a leader, and that leader is there.
+    pub(crate) led: bool,
     /// Whom it has a connection with, itself included: positions among the configured members.
     pub(crate) hears: NodeSet,
+    /// As long as it knows of no cluster: the last epoch that it took part in.
+    pub(crate) carried: Option<Carried>,
+    /// The highest number of an epoch that it has heard of.
+    pub(crate) highest: u64,
 }
 
 impl Word {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hypermnesia_replication::{
-    LogState, Member, Peer, Recovered, RecoveredPrepare, Replica, ReplicaConfig, members_in_log,
+    LogState, Member, Peer, Recovered, RecoveredPrepare, Replica, ReplicaConfig, check_members,
 };
 use hypermnesia_store::disc::{self, Opened, Opener, RealDisc, Replayed};
 use hypermnesia_store::{Incarnation, NodeId, Store, StoreConfig};
@@ -79,7 +79,7 @@ impl Node {
         if core.disc.as_ref().is_some_and(Disc::lacks_space) {
             core.replica.set_log(LogState::NoSpace);
         }
-        core.event(|core, now, out| core.replica.start(now, out));
+        core.start();
         if let Some(disc) = core.disc.as_ref().filter(|_| core.members.len() == 1) {
             // Alone: its first epoch opens as soon as it is on disc, which nobody else has to hear of.
             while !core.replica.is_serving() && !core.is_closed() {
@@ -108,10 +108,11 @@ fn open(disc: Arc<dyn disc::Disc>, store: &Store, plan: &Plan) -> Result<Opened>
 
 /// Refuses a directory that was written among other members: what its log says of them would be taken for these.
 fn same_members(plan: &Plan, opened: Opened) -> Result<Opened> {
-    let before = opened.replayed.epoch.as_deref().and_then(members_in_log);
     let now: Vec<NodeId> = plan.members.iter().map(|(node, ..)| *node).collect();
-    let Some(before) = before.filter(|before| *before != now) else { return Ok(opened) };
-    let named = |node: &NodeId| {
+    let Some(epoch) = opened.replayed.epoch.as_deref() else { return Ok(opened) };
+    let Err(before) = check_members(epoch, &now) else { return Ok(opened) };
+    let named = |node: &Option<NodeId>| {
+        let Some(node) = node else { return "one that was away last".to_owned() };
         let known = plan.members.iter().find(|(known, ..)| known == node);
         known.map_or_else(|| format!("one not in the list now (id {node})"), |(_, name, _)| name.clone())
     };

@@ -86,7 +86,7 @@ impl Walker {
                     return Ok(None);
                 }
                 if self.sieve.passes(&self.plan, &row)? {
-                    return Ok(Some((key, row)));
+                    return snapshot.still().map(|()| Some((key, row)));
                 }
                 continue;
             }

@@ -30,6 +30,8 @@ pub(crate) struct View {
     pub(crate) authority: Option<Authority>,
     /// The last entry that the machine has applied.
     pub(crate) applied: Option<u64>,
+    /// That entry is of the present term: all that was agreed before its leader was elected is applied.
+    pub(crate) caught_up: bool,
     /// All that vote; while a change is half way, those before and those after.
     pub(crate) voters: BTreeMap<RaftId, Voter>,
     pub(crate) learners: BTreeMap<RaftId, Voter>,
@@ -49,6 +51,7 @@ impl View {
             leading_since_ns: None,
             authority: None,
             applied: None,
+            caught_up: false,
             voters: BTreeMap::new(),
             learners: BTreeMap::new(),
             settled: false,
@@ -79,6 +82,7 @@ impl View {
             leading_since_ns: led_since_ns,
             authority: authority.filter(|proof| led_since_ns.is_some() && proof.term == term),
             applied: metrics.last_applied.map(|id| id.index),
+            caught_up: metrics.last_applied.is_some_and(|id| Term::from(id.leader_id) == term),
             voters,
             learners,
             settled: agreed && members.get_joint_config().len() == 1,

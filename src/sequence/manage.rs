@@ -41,7 +41,7 @@ impl Sequences {
 
 /// Sequences and unique ids.
 impl Node {
-    /// The sequence of this name; it is made if it is not there, for which all members have to be up. It begins at 1. Names
+    /// The sequence of this name; it is made if it is not there. It begins at 1. Names
     /// of tables and of sequences have nothing to do with each other. See [`Sequence`].
     ///
     /// # Errors

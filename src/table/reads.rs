@@ -15,7 +15,8 @@ impl<S> Table<S> {
     /// The table as it was when the handle was made, when that may be read as it is.
     #[inline]
     pub(super) fn at_hand(&self) -> Option<&Arc<Open>> {
-        (self.here && self.core.is_serving() && self.known.is_current()).then_some(&self.known)
+        (self.here && self.core.is_serving() && self.core.replica.serves_all() && self.known.is_current())
+            .then_some(&self.known)
     }
 
     /// Shows what the key holds now, where it stands.
@@ -28,10 +29,11 @@ impl<S> Table<S> {
     where
         S: ShapeKey<Q>,
     {
+        let tenure = self.core.replica.tenure();
         let Some(open) = self.at_hand() else { return self.shown_anew(key, show) };
         let key = S::encode_key(open.def(), key)?;
         match open.glance(&key, |body, version| show(open.def(), body, version)) {
-            Ok(found) => Ok(found),
+            Ok(found) => self.core.vouch(tenure).map(|()| found),
             Err(show) => self.core.latest_version(open, &key, show),
         }
     }

@@ -179,8 +179,7 @@ impl<S: Shape> Table<S> {
 
     /// Takes every row away in one step, whatever their number: on all copies, or of a local table those of this node.
     /// Writers of the table wait for it; readers see all rows or none; subscribers hear of every row that went. Snapshots
-    /// of before say [`Error::SchemaChanged`](crate::Error::SchemaChanged) when they look into the table. All members have to be up unless the table is
-    /// local. Inside a transaction with others, see [`Transaction::clear`].
+    /// of before say [`Error::SchemaChanged`](crate::Error::SchemaChanged) when they look into the table. Inside a transaction with others, see [`Transaction::clear`].
     ///
     /// # Errors
     /// As a transaction; [`Error::NoCopy`](crate::Error::NoCopy).

@@ -105,3 +105,38 @@ fn a_node_that_is_alone_has_no_control_plane() {
     let node = Node::builder().build().expect("it needs nothing");
     assert_eq!(node.status().control, None);
 }
+
+#[test]
+fn empty_directories_of_most_members_are_no_cluster_until_somebody_says_so() {
+    // Aim: directories that were not mounted do not make a cluster that knows less than they do. Method: two of three start with empty
+    // directories: nothing serves, and it is said what to do; with their own again everything is there.
+    let directories: Vec<_> = (0..3).map(|_| tempfile::tempdir().expect("a directory")).collect();
+    let homes: Vec<_> = directories.iter().map(|home| home.path().to_owned()).collect();
+    let mut trio = Trio::start_on(Some(homes));
+    let first = agreed(&trio, &[0, 1, 2]);
+    (0..3).for_each(|at| trio.stop(at));
+    let kept = [trio.saved(1), trio.saved(2)];
+    trio.restart(0);
+    trio.restart_empty(1);
+    trio.restart_empty(2);
+    let end = Instant::now() + LONG;
+    loop {
+        let said = trio.node(0).status();
+        assert!(!said.ready, "{said:?}");
+        if said.waits_for.as_ref().is_some_and(|what| what.contains("plane.redb") && what.contains("n2, n3"))
+        {
+            break;
+        }
+        assert!(Instant::now() < end, "{said:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    (0..3).for_each(|at| assert_eq!(control(trio.node(at)).cluster_id, None, "nobody agrees on anything"));
+    trio.stop(1);
+    trio.stop(2);
+    for (at, home) in [1, 2].into_iter().zip(kept) {
+        trio.restart_on(at, home);
+    }
+    trio.settle();
+    assert_eq!(agreed(&trio, &[0, 1, 2]).cluster_id, first.cluster_id);
+}

@@ -15,6 +15,7 @@ mod identity;
 mod local;
 #[path = "../shared/loopback.rs"]
 mod loopback;
+mod majority;
 mod old_copy;
 mod sequences;
 mod tls;

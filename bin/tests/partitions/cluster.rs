@@ -20,6 +20,11 @@ use crate::record::Record;
 const CALM_LINES: usize = 300;
 const CALM_MAX: Duration = Duration::from_secs(20);
 
+/// A majority goes on within this: twice a lease, an election and the silence after which somebody is given up, and as much again
+/// for a machine that is busy with all the members and clients at once.
+const GOES_ON_WITHIN_MS: u64 = 3500;
+const LIVELY_MS: u64 = 1000;
+
 /// So many of the things that are wrong are told.
 const TOLD_MAX: usize = 12;
 
@@ -34,7 +39,7 @@ pub(crate) struct Shape {
     pub(crate) timeout: String,
 }
 
-/// A time in which some members could not reach some holder, and so acknowledge no write.
+/// A time in which some members did not reach a majority, and so acknowledge no write.
 pub(crate) struct Cut {
     pub(crate) from: u64,
     pub(crate) until: u64,
@@ -48,6 +53,8 @@ pub(crate) struct Cluster {
     pub(crate) members: Vec<Member>,
     pub(crate) record: Arc<Record>,
     pub(crate) cuts: Vec<Cut>,
+    /// Times in which a majority saw each other for long enough to go on: somebody acknowledges a write then.
+    pub(crate) lively: Vec<(u64, u64)>,
     /// When the first fault began.
     pub(crate) calm_until: Option<u64>,
     /// When the last one had healed.
@@ -71,6 +78,7 @@ impl Cluster {
             members,
             record: Arc::new(Record::new()),
             cuts: Vec::new(),
+            lively: Vec::new(),
             calm_until: None,
             healed: 0,
             some_unknown: false,
@@ -178,7 +186,17 @@ impl Cluster {
         self.members[at].resume();
     }
 
-    /// Cuts links for so long, each from one to another; who then cannot hear or reach somebody acknowledges no write.
+    /// The clients work for as long as a majority may take to go on without a member, and then for a while in which somebody has to
+    /// acknowledge a write.
+    pub(crate) fn goes_on(&mut self) {
+        self.work(GOES_ON_WITHIN_MS);
+        let from = self.record.fault("a majority must have gone on by now");
+        self.work(LIVELY_MS);
+        self.lively.push((from, self.record.fault("for so long")));
+    }
+
+    /// Cuts links for so long, each from one to another; who then reaches no majority acknowledges no write, and a majority of which
+    /// each reaches each goes on.
     pub(crate) fn cut(&mut self, links: &[(usize, usize)], ms: u64) {
         let text: Vec<_> = links.iter().map(|(from, to)| format!("n{} to n{}", from + 1, to + 1)).collect();
         self.fault(&format!("cut for {ms} ms: {}", text.join(", ")));
@@ -187,10 +205,17 @@ impl Cluster {
         self.work(ms);
         let until = self.record.fault("it heals");
         self.network.heal();
-        let mut members: Vec<_> = links.iter().flat_map(|(from, to)| [*from, *to]).collect();
-        members.sort_unstable();
-        members.dedup();
+        let count = self.members.len();
+        let linked = |a: usize, b: usize| !links.contains(&(a, b)) && !links.contains(&(b, a));
+        let reaches = |at: usize| (0..count).filter(|other| linked(at, *other)).count() * 2 > count;
+        let members = (0..count).filter(|at| !reaches(*at)).collect();
         self.cuts.push(Cut { from, until, members });
+        let lively = from + GOES_ON_WITHIN_MS * 1_000_000;
+        // Of three, each link that is whole makes a majority.
+        let pairs = (0..count).any(|a| (0..a).any(|b| linked(a, b)));
+        if pairs && until > lively + LIVELY_MS * 1_000_000 {
+            self.lively.push((lively, until));
+        }
     }
 
     /// Waits until all members are connected and have all tables.

@@ -1,9 +1,7 @@
 //! What must hold after a run, by the letters of the fault matrix: A the history is strictly serializable, D and R all
-//! members hold the same and all that was acknowledged, K nothing is locked or in doubt, M who was cut off from a holder
-//! acknowledged no write, U what nobody knows was not told as failed (then it shows as an aborted read). And that the run
-//! did something at all.
-//!
-//! L, that a majority goes on without the others, does not hold yet: today every member is needed for a write.
+//! members hold the same and all that was acknowledged, K nothing is locked or in doubt, L a majority goes on without the others,
+//! M who did not reach a majority acknowledged no write, U what nobody knows was not told as failed (then it shows as an
+//! aborted read). And that the run did something at all.
 
 use std::time::{Duration, Instant};
 
@@ -67,6 +65,7 @@ pub(crate) fn judge(cluster: &Cluster) -> Vec<String> {
     let mut found: Vec<String> = history.anomalies().iter().map(ToString::to_string).collect();
     found.extend(copies(cluster));
     found.extend(cut_off(cluster, &history));
+    found.extend(stood_still(cluster, &history));
     found.extend(did_nothing(cluster, &history));
     let count = |outcome| history.transactions.iter().filter(|one| one.outcome == outcome).count();
     let unknown = count(Outcome::Unknown);
@@ -104,7 +103,26 @@ fn copies(cluster: &Cluster) -> Option<String> {
     (!equal || !whole).then(|| format!("the copies differ, or there is nothing to read:\n{}", texts()))
 }
 
-/// M: who could not reach a holder acknowledged no write that began and ended while that was so.
+/// L: somebody acknowledged a write that began and ended in each time in which a majority had had long enough to go on.
+fn stood_still(cluster: &Cluster, history: &History) -> Vec<String> {
+    let ok = |one: &&Transaction| one.outcome == Outcome::Ok && writes(one);
+    let written: Vec<_> = history.transactions.iter().filter(ok).collect();
+    let within =
+        |(from, until): &(u64, u64)| written.iter().any(|one| one.invoked > *from && one.completed < *until);
+    let missing = cluster.lively.iter().filter(|time| !within(time));
+    missing
+        .map(|(from, until)| {
+            let ms = |ns: &u64| ns / 1_000_000;
+            format!(
+                "no write was acknowledged from {} to {} ms, and a majority was there",
+                ms(from),
+                ms(until)
+            )
+        })
+        .collect()
+}
+
+/// M: who could not reach a majority acknowledged no write that began and ended while that was so.
 fn cut_off(cluster: &Cluster, history: &History) -> Vec<String> {
     let mut found = Vec::new();
     for cut in &cluster.cuts {
@@ -115,11 +133,11 @@ fn cut_off(cluster: &Cluster, history: &History) -> Vec<String> {
             tried += 1;
             if one.outcome == Outcome::Ok {
                 found.push(format!(
-                    "a write was acknowledged by a member that was cut off from a holder: {one}"
+                    "a write was acknowledged by a member that was cut off from the majority: {one}"
                 ));
             }
         }
-        if tried == 0 && cut.until - cut.from > 3_000_000_000 {
+        if tried == 0 && !cut.members.is_empty() && cut.until - cut.from > 3_000_000_000 {
             found.push("nobody tried to write during a cut".to_owned());
         }
     }

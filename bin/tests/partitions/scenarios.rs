@@ -10,7 +10,7 @@ use crate::inside::{can, inside, tell};
 use crate::network::WEATHER;
 
 /// Longer than the silence after which a connection counts as lost.
-const LONG_MS: u64 = 4000;
+const LONG_MS: u64 = 5000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
@@ -45,13 +45,13 @@ fn run_for(name: &'static str, disc: bool, timeout: &str, what: impl Fn(&mut Clu
 
 #[test]
 fn killed_members_come_back_equal() {
-    // Aim: rows 1 and 17: A D R U K. Method: kill -9 of one, of one whose transactions are under way at another one, and of two
+    // Aim: rows 1 and 17: A D R U K L. Method: kill -9 of one, of one whose transactions are under way at another one, and of two
     // at once; the tables are in memory, and one is left.
     run("killed_members_come_back_equal", false, |cluster| {
         for round in 0..rounds(8) as usize {
             let (one, two) = (round % 3, (round + 1) % 3);
             cluster.kill(one);
-            cluster.work(700);
+            cluster.goes_on();
             cluster.restart(one);
             cluster.whole();
             cluster.work(500);
@@ -100,13 +100,12 @@ fn stopped_members_go_on_and_serve_nothing_stale() {
                 cluster.work(500);
             }
         }
-        cluster.some_unknown = true;
     });
 }
 
 #[test]
 fn cuts_of_every_shape_heal() {
-    // Aim: rows 4 and 5, cases 27, 28 and 30: A M R U K. Method: one away from the others, one link both ways while the third
+    // Aim: rows 4 and 5, cases 27, 28 and 30: A M R U K L. Method: one away from the others, one link both ways while the third
     // sees both, one link one way, everybody alone; each longer than a connection lives without a word.
     run("cuts_of_every_shape_heal", false, |cluster| {
         let shapes: [&[(usize, usize)]; 4] = [

@@ -47,8 +47,16 @@ fn commands_wait_for_a_member_that_is_loading() {
             commands.into_iter().map(|command| scope.spawn(move || run(command, "60"))).collect();
         // They wait by now, or else they find it loaded: both must go well.
         let _two = start("n2");
-        for command in waiting {
-            said(command.join().expect("no panic"));
+        for (command, waiting) in commands.into_iter().zip(waiting) {
+            let mut output = waiting.join().expect("no panic");
+            // A write may come between the tables of n1 and those of n2, which is refused.
+            let end = Instant::now() + Duration::from_secs(30);
+            while String::from_utf8_lossy(&output.stderr).contains("n2 is still loading")
+                && Instant::now() < end
+            {
+                output = run(command, "60");
+            }
+            said(output);
         }
     });
 }
@@ -70,7 +78,8 @@ fn a_member_that_says_nothing_is_named_with_the_time_it_had() {
 #[test]
 fn a_row_in_doubt_is_waited_for_as_long_as_was_said() {
     // Aim: `--timeout` bounds every command at a row whose transaction nobody can settle. Method: three members; n3 does not
-    // answer while n1 writes, and n1 dies before it has decided: n2 has promised and cannot tell.
+    // answer while n1 writes, and n1 dies before it has decided: n2 has promised and cannot tell; nor, once its lease is over,
+    // whether the others go on without it.
     let list = members(3);
     let start = |name: &str| Server::start(&["--name", name, "--members", &list]);
     let mut servers = [start("n1"), start("n2"), start("n3")];
@@ -97,7 +106,8 @@ fn a_row_in_doubt_is_waited_for_as_long_as_was_said() {
         let failed = servers[1].hmn(&[command, &["--timeout", "0.5"]].concat());
         let (waited, text) = (begin.elapsed(), String::from_utf8_lossy(&failed.stderr).into_owned());
         assert_eq!(failed.status.code(), Some(1), "{command:?}: {failed:?}");
-        assert!(text.contains("in doubt"), "{command:?}: {text}");
+        let alone = text.contains("not ready") && text.contains("n1");
+        assert!(text.contains("in doubt") || alone, "{command:?}: {text}");
         assert!((Duration::from_millis(300)..Duration::from_secs(3)).contains(&waited), "{waited:?}");
     }
 }

@@ -123,6 +123,9 @@ pub enum Refusal {
     /// Members are to be named once each, by id, and at least one.
     #[error("an epoch has at least one member, and names each once, by id")]
     BadMembers,
+    /// What the founders bring with them has no number.
+    #[error("epochs are numbered from 1: found the cluster with what its nodes know, or with nothing")]
+    BadCarried,
     /// The first epochs, until one opens, are for founding, and no later ones are.
     #[error("epochs are for founding exactly until one has opened, and {opened} is the last opened one")]
     BadCause {

@@ -10,7 +10,7 @@ use crate::member::Peer;
 /// What an epoch is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Cause {
-    /// It is to be the first that opens.
+    /// It is to be the first that opens; or it is what the founders brought with them.
     Founded,
     /// A member is lost.
     Lost,
@@ -33,6 +33,17 @@ pub struct Opening {
     pub unserved: Vec<(TableId, u64)>,
 }
 
+/// The last opened epoch of a cluster that there was before its register: the chain goes on from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carried {
+    /// At least 1.
+    pub number: u64,
+    /// The lives that took part, by node id.
+    pub members: Vec<Peer>,
+    /// What it began with.
+    pub opening: Opening,
+}
+
 /// An epoch that was agreed on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agreed {
@@ -52,9 +63,34 @@ pub struct Agreed {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Chain {
     kept: Vec<Agreed>,
+    /// The highest number that may have been agreed on in former times: none is given twice.
+    floor: u64,
 }
 
 impl Chain {
+    /// Begins with an epoch of former times, or with none. `refused` is what the roster says against its members. Its own parent
+    /// is not known any more, and nobody asks for it: it is open.
+    pub(super) fn of(
+        carried: Option<&Carried>,
+        floor: u64,
+        refused: Option<Refusal>,
+    ) -> Result<Chain, Refusal> {
+        let Some(Carried { number, members, opening }) = carried else {
+            return Ok(Chain { kept: Vec::new(), floor });
+        };
+        if *number == 0 {
+            return Err(Refusal::BadCarried);
+        }
+        if !is_ordered(members) {
+            return Err(Refusal::BadMembers);
+        }
+        refused.map_or(Ok(()), Err)?;
+        check_unserved(*number, &opening.unserved)?;
+        let (members, opening) = (members.clone(), Some(opening.clone()));
+        let epoch = Agreed { number: *number, parent: 0, members, why: Cause::Founded, opening };
+        Ok(Chain { kept: vec![epoch], floor: floor.max(*number) })
+    }
+
     pub(super) fn kept(&self) -> &[Agreed] {
         &self.kept
     }
@@ -73,6 +109,15 @@ impl Chain {
 
     fn latest_number(&self) -> u64 {
         self.latest().map_or(0, |epoch| epoch.number)
+    }
+
+    pub(super) fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// The number of the next epoch.
+    pub(super) fn next_number(&self) -> u64 {
+        self.latest_number().max(self.floor).saturating_add(1)
     }
 
     fn opened_number(&self) -> u64 {
@@ -99,7 +144,8 @@ impl Chain {
         refused: Option<Refusal>,
     ) -> Result<(), Refusal> {
         let (latest, parent) = (self.latest_number(), self.opened_number());
-        if latest.checked_add(1) != Some(number) {
+        if number != self.next_number() {
+            let latest = latest.max(self.floor);
             return Err(Refusal::NotNext { latest });
         }
         if !is_ordered(members) {
@@ -151,7 +197,9 @@ impl Chain {
         for (at, pair) in self.kept.windows(2).enumerate() {
             // Only behind the oldest one may some be missing, which was kept as the last opened one.
             let gap = at == 0 && full && pair[0].number < pair[1].number && pair[0].opening.is_some();
-            if pair[0].number.checked_add(1) != Some(pair[1].number) && !gap {
+            let founded =
+                pair[0].number < pair[1].number && self.floor.checked_add(1) == Some(pair[1].number);
+            if pair[0].number.checked_add(1) != Some(pair[1].number) && !gap && !founded {
                 return Err("numbers of epochs are not dense");
             }
         }

@@ -1,10 +1,10 @@
 //! What the control plane is asked to agree on. A command says all that its effect depends on, so that it means the same
 //! wherever and whenever it is applied. See [`register`](crate::register).
 
-use hypermnesia_store::{NodeId, TableId, Timestamp, codec};
+use hypermnesia_store::{NodeId, codec};
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, RegisterError};
+use super::{Carried, Cause, Opening, RegisterError};
 use crate::member::Peer;
 
 const COMMAND_KIND: u16 = 0x5201;
@@ -68,6 +68,11 @@ pub enum Command {
         name: String,
         /// Whom it begins with.
         nodes: Vec<Enlisting>,
+        /// The last opened epoch that any of them knows of, if there was one before there was a register.
+        carried: Option<Carried>,
+        /// The highest number of an epoch that any of them has heard of; 0 if none: what was agreed on before this, and is
+        /// forgotten, keeps its number.
+        floor: u64,
     },
     /// Somebody is enlisted, changes, or is struck.
     Roster {
@@ -89,10 +94,8 @@ pub enum Command {
     Open {
         /// Which.
         number: u64,
-        /// What its flush commits without a record carries it.
-        stamp: Timestamp,
-        /// The tables that are not served in it, by id, and the last epoch in which each was: 0 if in none.
-        unserved: Vec<(TableId, u64)>,
+        /// With what.
+        opening: Opening,
     },
 }
 

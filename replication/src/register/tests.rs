@@ -1,4 +1,4 @@
-use hypermnesia_store::Incarnation;
+use hypermnesia_store::{Incarnation, TableId, Timestamp};
 
 use super::*;
 use crate::limits::{ADDRESS_BYTES_MAX, EPOCHS_KEPT_MAX, MEMBERS_MAX, UNSERVED_MAX};
@@ -22,7 +22,17 @@ fn lives(names: &[(&str, u64)]) -> Vec<Peer> {
 }
 
 fn founding(names: &[&str]) -> Command {
-    Command::Found { cluster: 7, name: "c".into(), nodes: names.iter().map(|name| enlisting(name)).collect() }
+    founding_with(names, None)
+}
+
+fn founding_with(names: &[&str], carried: Option<Carried>) -> Command {
+    let nodes = names.iter().map(|name| enlisting(name)).collect();
+    Command::Found { cluster: 7, name: "c".into(), nodes, carried, floor: 0 }
+}
+
+fn carried(number: u64, names: &[(&str, u64)], unserved: &[(u32, u64)]) -> Carried {
+    let unserved = unserved.iter().map(|(table, served)| (TableId(*table), *served)).collect();
+    Carried { number, members: lives(names), opening: Opening { stamp: Timestamp(9), unserved } }
 }
 
 /// A cluster of `a`, `b`, `c` without an epoch.
@@ -37,7 +47,7 @@ fn agree(number: u64, names: &[(&str, u64)], why: Cause) -> Command {
 }
 
 fn open(number: u64) -> Command {
-    Command::Open { number, stamp: Timestamp(number * 100), unserved: vec![] }
+    Command::Open { number, opening: Opening { stamp: Timestamp(number * 100), unserved: vec![] } }
 }
 
 /// The same cluster with epoch 1 of all three in their first life, open.
@@ -73,7 +83,13 @@ fn a_cluster_is_founded_once() {
     refused(&mut register, &agree(1, &[("a", 1)], Cause::Founded), Refusal::NotFounded);
     refused(&mut register, &founding(&[]), Refusal::NoNodes);
     refused(&mut register, &founding(&["a", "a"]), Refusal::EnlistedOtherwise { node: node("a") });
-    let nameless = Command::Found { cluster: 7, name: String::new(), nodes: vec![enlisting("a")] };
+    let nameless = Command::Found {
+        cluster: 7,
+        name: String::new(),
+        nodes: vec![enlisting("a")],
+        carried: None,
+        floor: 0,
+    };
     refused(&mut register, &nameless, Refusal::BadText { bytes_max: NAME_BYTES_MAX as u64 });
     assert_eq!((register.cluster(), register.revision()), (None, 0));
 
@@ -86,8 +102,45 @@ fn a_cluster_is_founded_once() {
         "slots by id"
     );
     assert_eq!(register.apply(&founding(&["a"])), Answer::Already);
-    let other = Command::Found { cluster: 8, name: "c".into(), nodes: vec![enlisting("a")] };
+    let other =
+        Command::Found { cluster: 8, name: "c".into(), nodes: vec![enlisting("a")], carried: None, floor: 0 };
     refused(&mut register, &other, Refusal::FoundedOtherwise { cluster: 7 });
+}
+
+#[test]
+fn a_cluster_that_was_there_before_its_register_goes_on_in_it() {
+    // Aim: numbers go on behind the epoch that the founders bring, and who of it is there still survives. Method: each rule for
+    // what is brought; then the next epoch with somebody of it, with nobody, and from a snapshot.
+    let mut register = Register::default();
+    let all = ["a", "b", "c"];
+    let mut refuses = |brought, why| refused(&mut register, &founding_with(&all, Some(brought)), why);
+    refuses(carried(0, &[("a", 4)], &[]), Refusal::BadCarried);
+    refuses(carried(7, &[], &[]), Refusal::BadMembers);
+    refuses(carried(7, &[("a", 4), ("d", 1)], &[]), Refusal::NotEnlisted { node: node("d") });
+    refuses(carried(7, &[("a", 4)], &[(2, 7)]), Refusal::BadUnserved { table: TableId(2) });
+
+    let brought = carried(7, &[("a", 4), ("b", 5)], &[(2, 6)]);
+    let found = founding_with(&all, Some(brought.clone()));
+    assert_eq!((register.apply(&found), register.apply(&found)), (Answer::Done, Answer::Already));
+    assert_eq!(register.apply(&founding(&all)), Answer::Already, "what comes later brings nothing");
+    let opened = register.opened().expect("brought").clone();
+    assert_eq!(
+        (opened.number, &opened.members, opened.opening),
+        (7, &brought.members, Some(brought.opening))
+    );
+    assert_eq!(Register::decode(&register.encode()), Ok(register.clone()));
+    let command = Command::Roster { seen: register.revision, change: Change::Strike(node("b")) };
+    refused(&mut register, &command, Refusal::IsMember { node: node("b"), epoch: 7 });
+
+    let (same, other) = ([("a", 4), ("c", 1)], [("a", 6), ("b", 6), ("c", 1)]);
+    refused(&mut register, &agree(1, &same, Cause::Founded), Refusal::NotNext { latest: 7 });
+    refused(&mut register, &agree(8, &same, Cause::Founded), Refusal::BadCause { opened: 7 });
+    refused(&mut register, &agree(8, &other, Cause::Joined), Refusal::NoSurvivor { opened: 7 });
+    assert_eq!(register.clone().apply(&agree(8, &same, Cause::Joined)), Answer::Done);
+    assert_eq!(register.apply(&agree(8, &other, Cause::Restarted)), Answer::Done);
+    assert_eq!(register.latest().expect("agreed on").parent, 7);
+    assert_eq!(register.apply(&open(8)), Answer::Done);
+    assert_eq!(Register::decode(&register.encode()), Ok(register.clone()));
 }
 
 #[test]
@@ -263,12 +316,12 @@ fn an_epoch_opens_once() {
     let mut register = opened();
     let with = |number: u64, unserved: &[(u32, u64)]| {
         let unserved = unserved.iter().map(|(table, served)| (TableId(*table), *served)).collect();
-        Command::Open { number, stamp: Timestamp(9), unserved }
+        Command::Open { number, opening: Opening { stamp: Timestamp(9), unserved } }
     };
     assert_eq!(register.apply(&open(1)), Answer::Already);
     refused(&mut register, &with(1, &[]), Refusal::OpenedOtherwise { number: 1 });
     let unserved = vec![(TableId(1), 0)];
-    let other = Command::Open { number: 1, stamp: Timestamp(100), unserved };
+    let other = Command::Open { number: 1, opening: Opening { stamp: Timestamp(100), unserved } };
     refused(&mut register, &other, Refusal::OpenedOtherwise { number: 1 });
     refused(&mut register, &with(2, &[]), Refusal::NotLatest { latest: 1 });
     register.apply(&agree(2, &[("a", 1), ("b", 1)], Cause::Lost));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hypermnesia_replication::limits::{COPY_CHUNK_ROWS, COPY_RETRY_NS};
 use hypermnesia_replication::message::CopyStep;
-use hypermnesia_replication::{Effect, Event, Fact, Message, Recovered, RecoveredPrepare};
+use hypermnesia_replication::{Agreement, Effect, Event, Fact, Message, Recovered, RecoveredPrepare};
 use hypermnesia_store::disc::{
     self, BootId, Checkpointer, Crash, DirectoryId, LockGuard, LogWriter, MemDisc, Opener, Record,
 };
@@ -111,7 +111,7 @@ fn pair(more: i64, own: i64) -> (Trio, Vec<Home>) {
     let mut def = table(&nodes(2), Storage::DISC_ONLY);
     // Below what a definition may ask for: a cache for a small part of the rows.
     def.copies.iter_mut().for_each(|copy| copy.storage = Storage::DiscOnly { cache_bytes: 64 << 10 });
-    let start = |discs: &[MemDisc], life| {
+    let start = |discs: &[MemDisc], life, agreed: Agreement| {
         let begun = discs.iter().zip(nodes(2)).map(|(disc, node)| opened(disc, node));
         let (mut homes, mut parts) = (Vec::new(), Vec::new());
         for (home, store, recovered) in begun {
@@ -123,10 +123,11 @@ fn pair(more: i64, own: i64) -> (Trio, Vec<Home>) {
             parts.push((store, recovered, Vec::new()));
         }
         let mut trio = Trio::started(parts, true, Incarnation(life));
-        trio.connect_all();
+        trio.agreed = agreed;
+        trio.begin();
         (trio, homes)
     };
-    let (mut trio, mut homes) = start(&[MemDisc::new(), MemDisc::new()], 1);
+    let (mut trio, mut homes) = start(&[MemDisc::new(), MemDisc::new()], 1, Agreement::default());
     trio.carry_all();
     for (at, home) in homes.iter_mut().enumerate() {
         home.take(std::mem::take(&mut trio.logs[at]));
@@ -143,7 +144,7 @@ fn pair(more: i64, own: i64) -> (Trio, Vec<Home>) {
         home.bring_all(store);
     }
     let discs: Vec<_> = homes.iter().map(|home| home.disc.crash(Crash::Kill)).collect();
-    start(&discs, 2)
+    start(&discs, 2, trio.agreed.clone())
 }
 
 fn is_copy(message: &Message, wanted: impl Fn(&CopyStep) -> bool) -> bool {

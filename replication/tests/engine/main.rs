@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use hypermnesia_replication::message::{CopyStep, FlushStep, Prepare, Refusal, Vote};
 use hypermnesia_replication::{
-    Effect, Fact, LogState, LogToken, Message, NodeSet, Outcome, Peer, Reply, Unavailable, Why,
+    Agreement, Effect, Epoch, Fact, LogState, LogToken, Message, NodeSet, Outcome, Peer, Reply, Unavailable,
+    Why,
 };
 use hypermnesia_store::{
     Ack, Blocked, Body, Incarnation, NodeId, Row, SCHEMA_TABLE, SchemaVersion, TxId, Value,
@@ -292,12 +293,9 @@ fn a_fenced_member_records_no_abort() {
     let mut trio = Trio::open(3, false);
     let (txid, _) = trio.commit(0, 1, 10);
     trio.carry_to(2);
-    let members = trio.peers.clone();
-    let from = trio.peers[1];
-    let fence = Message::Flush { number: 2, step: FlushStep::Fence { members } };
-    trio.event(2, |replica, now, out| replica.on_message(now, from, fence, out));
-    let collect = Message::Flush { number: 2, step: FlushStep::Collect { opened: None } };
-    let report = trio.event(2, |replica, now, out| replica.on_message(now, from, collect, out));
+    let epoch = Epoch { number: 2, parent: 1, members: vec![None, Some(trio.peers[1]), Some(trio.peers[2])] };
+    let agreed = Agreement { opened: trio.agreed.opened.clone(), latest: Some(epoch), chain: vec![1] };
+    let report = trio.event(2, |replica, now, out| replica.on_agreed(now, agreed, out));
     let Message::Flush { step: FlushStep::Report(report), .. } = sent(&report)[0] else {
         panic!("{report:?}")
     };
@@ -312,7 +310,7 @@ fn a_fenced_member_records_no_abort() {
 #[test]
 fn a_single_member_opens_its_epoch_at_once() {
     // Aim: an embedded node needs no network. Method: start, commit, read the outcome.
-    let mut trio = Trio::apart(1, false);
+    let mut trio = Trio::open(1, false);
     assert!(trio.nodes[0].is_serving());
     let (txid, effects) = trio.commit(0, 1, 10);
     assert!(matches!(effects[..], [Effect::Done { reply: Reply::Committed(_), .. }]));
@@ -321,13 +319,11 @@ fn a_single_member_opens_its_epoch_at_once() {
 
 #[test]
 fn nobody_serves_before_the_epoch_is_open() {
-    // Aim: wrong text 8. Method: hold the Open back; the member has staged and still serves and votes nothing.
+    // Aim: wrong text 8. Method: all have staged it and nobody has recorded that; the member still serves and votes nothing.
     let mut trio = Trio::apart(2, false);
-    trio.connect_all();
-    let is_open = |m: &Message| matches!(m, Message::Flush { step: FlushStep::Open, .. });
-    while !trio.wire.iter().any(|(_, _, message)| is_open(message)) {
-        let (_, to, _) = trio.wire[0];
-        trio.carry_to(to);
+    trio.begin();
+    while trio.opens.is_none() {
+        assert!(trio.carry_one());
     }
     assert!(!trio.nodes[1].is_serving() && !trio.nodes[1].status(trio.now).open);
     let why = trio.nodes[1].available(&[TABLE]).expect_err("not open");
@@ -364,9 +360,7 @@ fn an_acknowledged_write_outlives_all_processes_and_one_disc() {
     // middle of the flush. Method: a write is told, nobody has logged the commit, all die; each one in turn comes back empty.
     for again in [false, true] {
         for lost in [None, Some(0), Some(1), Some(2)] {
-            let mut trio = Trio::apart(3, true);
-            trio.connect_all();
-            trio.carry_all();
+            let mut trio = Trio::open(3, true);
             let (txid, _) = trio.commit(0, 7, 42);
             while trio.reply(txid).is_none() {
                 trio.carry_one();
@@ -374,11 +368,11 @@ fn an_acknowledged_write_outlives_all_processes_and_one_disc() {
             assert!(matches!(trio.reply(txid), Some(Reply::Committed(_))));
             let mut after = trio.reborn(lost);
             if again && lost.is_some() {
-                // To the moment where the empty one has been told which epoch there was, and has written that down.
+                // To the moment where the empty one has staged the next epoch, and has written that down.
                 while !after
                     .logged
                     .iter()
-                    .any(|(at, token)| Some(*at) == lost && matches!(token, LogToken::Collected { .. }))
+                    .any(|(at, token)| Some(*at) == lost && matches!(token, LogToken::Staged(2)))
                 {
                     after.carry_one();
                 }
@@ -396,9 +390,7 @@ fn a_definition_that_a_joiner_does_not_know_ends_nobody() {
     // Aim: rows of the schema table that this version cannot read, from a newer member or a broken one, do not end a node
     // that takes a copy: it asks again, and takes what it can read. Method: a member comes back empty; the first copy of the
     // schema on its way is made unreadable.
-    let mut trio = Trio::apart(3, true);
-    trio.connect_all();
-    trio.carry_all();
+    let trio = Trio::open(3, true);
     let mut after = trio.reborn(Some(2));
     let schema = |message: &Message| {
         let step = match message {

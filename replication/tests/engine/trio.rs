@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use hypermnesia_replication::{
-    CommitRequest, Effect, Fact, LogToken, Member, Message, Now, Peer, Recovered, RecoveredPrepare, Replica,
-    ReplicaConfig, Reply,
+    Agreement, CommitRequest, Effect, Epoch, Fact, LogToken, Member, Message, Now, Opened, Peer, Recovered,
+    RecoveredPrepare, Replica, ReplicaConfig, Reply,
 };
 use hypermnesia_store::{
     Ack, Incarnation, Key, NodeId, Op, Row, SchemaVersion, Storage, Store, StoreConfig, TableDef, TableId,
@@ -27,6 +27,10 @@ pub(crate) struct Trio {
     pub(crate) replies: Vec<(TxId, Reply)>,
     pub(crate) effects: Vec<(usize, Effect)>,
     pub(crate) now: Now,
+    /// What the control plane has agreed on.
+    pub(crate) agreed: Agreement,
+    /// What it was asked to record.
+    pub(crate) opens: Option<Opened>,
     sequence: u64,
 }
 
@@ -47,7 +51,7 @@ impl Trio {
     /// Members 1 to `count`, table 2 on all of them; connected, and their first epoch open.
     pub(crate) fn open(count: u32, durable: bool) -> Trio {
         let mut trio = Trio::apart(count, durable);
-        trio.connect_all();
+        trio.begin();
         trio.carry_all();
         for node in &trio.nodes {
             let status = node.status(trio.now);
@@ -101,6 +105,8 @@ impl Trio {
             replies: Vec::new(),
             effects: Vec::new(),
             now: Now { mono_ns: 1_000_000, wall_ms: 1_000 },
+            agreed: Agreement::default(),
+            opens: None,
             sequence: 1,
         };
         for (member, (store, recovered, log)) in members.iter().zip(begun) {
@@ -114,6 +120,41 @@ impl Trio {
             trio.event(at, |replica, now, out| replica.start(now, out));
         }
         trio
+    }
+
+    /// All are connected, and the control plane agrees on an epoch of all of them.
+    pub(crate) fn begin(&mut self) {
+        self.connect_all();
+        self.agree(&(0..self.nodes.len()).collect::<Vec<_>>());
+    }
+
+    /// The control plane agrees on an epoch of these, and everybody hears of it.
+    pub(crate) fn agree(&mut self, members: &[usize]) {
+        let number = self.agreed.latest.as_ref().map_or(0, |latest| latest.number) + 1;
+        let parent = self.agreed.opened.as_ref().map_or(0, |opened| opened.epoch.number);
+        let life = |at: usize| members.contains(&at).then(|| self.peers[at]);
+        let epoch = Epoch { number, parent, members: (0..self.nodes.len()).map(life).collect() };
+        self.agreed.latest = Some(epoch);
+        self.tell_all();
+    }
+
+    fn tell_all(&mut self) {
+        for at in 0..self.nodes.len() {
+            let agreed = self.agreed.clone();
+            self.event(at, |replica, now, out| replica.on_agreed(now, agreed, out));
+        }
+    }
+
+    /// The control plane records the opening that it was asked for, and everybody hears of it.
+    fn record_opening(&mut self) -> bool {
+        let latest = self.agreed.latest.as_ref().map(|latest| latest.number);
+        let Some(opened) = self.opens.take().filter(|opened| Some(opened.epoch.number) == latest) else {
+            return false;
+        };
+        self.agreed.chain.push(opened.epoch.number);
+        self.agreed.opened = Some(opened);
+        self.tell_all();
+        true
     }
 
     pub(crate) fn connect_all(&mut self) {
@@ -144,6 +185,7 @@ impl Trio {
                 }
                 Effect::Log { token: Some(token), .. } => self.logged.push((at, *token)),
                 Effect::Done { txid, reply } => self.replies.push((*txid, reply.clone())),
+                Effect::ProposeOpening(opened) => self.opens = Some(opened.clone()),
                 _ => {}
             }
             self.effects.push((at, effect.clone()));
@@ -173,7 +215,7 @@ impl Trio {
             let (at, token) = self.logged.remove(0);
             self.event(at, |replica, now, out| replica.on_logged(now, token, out));
         } else {
-            return false;
+            return self.record_opening();
         }
         true
     }
@@ -186,7 +228,8 @@ impl Trio {
             Some(if lost == Some(at) { Vec::new() } else { self.logs[at].clone() })
         });
         trio.sequence = self.sequence + 100;
-        trio.connect_all();
+        trio.agreed = self.agreed.clone();
+        trio.begin();
         trio
     }
 
@@ -257,6 +300,9 @@ fn replay(log: &[Fact], store: &Store) -> Recovered {
                 }
                 recovered.last_commit = recovered.last_commit.max(*ts);
                 recovered.outcomes.push((*txid, Some(*ts)));
+            }
+            Fact::Released { txid } => {
+                open.remove(txid);
             }
             Fact::Aborted { txid } => {
                 open.remove(txid);

@@ -23,6 +23,8 @@ pub(crate) struct Attempt {
     pub(crate) node: usize,
     pub(crate) incarnation: u64,
     pub(crate) txid: TxId,
+    /// As it was when the snapshot was taken.
+    pub(crate) tenure: u64,
     pub(crate) snapshot: Snapshot,
     /// Keys still to be read, the next one last: table and key.
     pub(crate) to_read: Vec<(Which, u64)>,

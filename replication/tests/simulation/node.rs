@@ -1,7 +1,7 @@
 //! One simulated node: the engine under test with a real store, its log, and its ends of the streams. A crash leaves the
 //! log up to a random point behind what was promised safe, and nothing else.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use hypermnesia_replication::{
@@ -75,6 +75,21 @@ impl Node {
 }
 
 impl Node {
+    /// Whether nothing is in doubt in its log.
+    pub(crate) fn has_all_outcomes(&self) -> bool {
+        let mut open = BTreeSet::new();
+        for fact in &self.log {
+            match fact {
+                Fact::Prepared { txid, .. } => drop(open.insert(*txid)),
+                Fact::Committed { txid, .. } | Fact::Aborted { txid } | Fact::Released { txid } => {
+                    open.remove(txid);
+                }
+                _ => {}
+            }
+        }
+        open.is_empty()
+    }
+
     /// A crashed node keeps only the beginning of its log.
     pub(crate) fn lose(&mut self, kept: usize) {
         assert!(self.life.is_none(), "only a process that has ended loses its disc");
@@ -103,6 +118,9 @@ fn replay(log: &[Fact], store: &Store, at: usize, members: usize) -> Recovered {
             Fact::Aborted { txid } => {
                 open.remove(txid);
                 outcomes.insert(*txid, None);
+            }
+            Fact::Released { txid } => {
+                open.remove(txid);
             }
             Fact::Applied { txid, ts, work } => {
                 room::apply(store, *ts, &room::held(work, at, members));

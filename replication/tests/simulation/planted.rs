@@ -22,6 +22,10 @@ pub(crate) enum Planted {
     UnknownIsAborted,
     /// The flush commits whatever is in doubt, prepared everywhere or not.
     FlushCommits,
+    /// Who joins does not get what stays in doubt with the rows.
+    CarriedNotCopied,
+    /// Who joins does not get the outcomes that who is away may ask for.
+    OutcomesNotCopied,
     /// A joiner is told that its copy is equal.
     CopySkipped,
 }

@@ -47,7 +47,7 @@ fn key(number: u64) -> Key {
     Key::encode(&[Value::Int(number as i64)]).expect("a short key")
 }
 
-fn table(which: Which) -> TableId {
+pub(crate) fn table(which: Which) -> TableId {
     match which {
         Which::Lists => LISTS,
         Which::Accounts => ACCOUNTS,

@@ -3,19 +3,21 @@
 
 use std::collections::BTreeMap;
 
-use hypermnesia_history::{Found, History, Op, Outcome as Told, Transaction};
+use hypermnesia_history::History;
 use hypermnesia_replication::message::{CopyStep, FlushStep};
 use hypermnesia_replication::{
-    Arrival, CommitRequest, Effect, Event, Inbox, LogToken, Member, Message, Now, Outbox, Outcome, Peer,
-    Reply,
+    Arrival, Effect, Event, Inbox, LogToken, Member, Message, Now, Outbox, Outcome, Peer, Reply,
 };
-use hypermnesia_store::{Ack, Blocked, Incarnation, NodeId, Timestamp, TxId};
+use hypermnesia_store::{NodeId, TxId};
 
-use crate::client::{Attempt, Client, Plan, Which};
+use crate::client::Client;
 use crate::node::Node;
 use crate::planted::Planted;
+use crate::register::Register;
 use crate::rng::Rng;
-use crate::room;
+
+mod clients;
+mod faults;
 
 const US: u64 = 1_000;
 const MS: u64 = 1_000_000;
@@ -33,6 +35,10 @@ pub(crate) struct Shape {
     pub(crate) clients: usize,
     pub(crate) transactions: usize,
     pub(crate) faults: bool,
+    /// Links are cut and nothing else happens: nobody ends, nobody is excluded.
+    pub(crate) cuts_only: bool,
+    /// Of so many looks of the control plane at a member one ends in its exclusion though it is there.
+    pub(crate) falsely_of: u64,
     /// Whether a log may be lost with its disc, or an old one put back, at one node at a time.
     pub(crate) losses: bool,
     /// Crash this node at this many handler calls, and do nothing else harmful.
@@ -41,14 +47,40 @@ pub(crate) struct Shape {
 }
 
 enum Thing {
-    Deliver { from: usize, to: usize, link: u64, number: u64, message: Message },
-    Logged { node: usize, life: u64, token: LogToken, upto: usize },
-    Tick { node: usize, life: u64 },
+    Deliver {
+        from: usize,
+        to: usize,
+        link: u64,
+        number: u64,
+        message: Message,
+    },
+    Logged {
+        node: usize,
+        life: u64,
+        token: LogToken,
+        upto: usize,
+    },
+    Tick {
+        node: usize,
+        life: u64,
+    },
     Client(usize),
     Connect(usize, usize),
-    Disconnected { node: usize, peer: Peer },
+    Disconnected {
+        node: usize,
+        peer: Peer,
+    },
     Restart(usize),
+    /// A node hears what the control plane has agreed on by then.
+    Agreed {
+        node: usize,
+        life: u64,
+    },
+    /// The control plane looks who is there.
+    Govern,
     Fault,
+    /// A log is lost, if all is well.
+    Lose,
 }
 
 pub(crate) struct World {
@@ -59,6 +91,7 @@ pub(crate) struct World {
     count: u64,
     pub(crate) members: Vec<Member>,
     pub(crate) nodes: Vec<Node>,
+    pub(crate) register: Register,
     /// Generation of each link; odd when it is up.
     links: BTreeMap<(usize, usize), u64>,
     pub(crate) clients: Vec<Client>,
@@ -72,6 +105,8 @@ pub(crate) struct World {
     /// Handler calls so far.
     pub(crate) calls: u64,
     pub(crate) healing: bool,
+    /// No client goes on before.
+    quiet_until_ns: u64,
     pub(crate) crashes: u64,
     pub(crate) losses: u64,
     pub(crate) unknowns: u64,
@@ -93,6 +128,7 @@ impl World {
             count: 0,
             members,
             nodes,
+            register: Register::restarting_with(if shape.losses { 2 } else { 1 }),
             links: BTreeMap::new(),
             clients: (0..shape.clients).map(|_| Client::default()).collect(),
             history: History::default(),
@@ -102,6 +138,7 @@ impl World {
             next_value: 1,
             calls: 0,
             healing: false,
+            quiet_until_ns: 0,
             crashes: 0,
             losses: 0,
             unknowns: 0,
@@ -113,6 +150,7 @@ impl World {
         for at in 0..world.nodes.len() {
             world.restart(at);
         }
+        world.later(MS, Thing::Govern);
         for client in 0..world.clients.len() {
             world.later(20 * MS, Thing::Client(client));
         }
@@ -132,7 +170,9 @@ impl World {
     }
 
     fn say(&mut self, line: impl FnOnce() -> String) {
-        if self.trace.len() < 100_000 {
+        if std::env::var_os("HMN_SIM_LIVE").is_some() {
+            eprintln!("{:>9} us  {}", self.now_ns / US, line());
+        } else if self.trace.len() < 100_000 {
             let line = line();
             self.trace.push(format!("{:>9} us  {line}", self.now_ns / US));
         }
@@ -173,7 +213,15 @@ impl World {
                 }
             }
             Thing::Restart(node) => self.restart(node),
+            Thing::Agreed { node, life } => {
+                if self.nodes[node].lives == life && self.nodes[node].life.is_some() {
+                    let agreement = self.register.agreement();
+                    self.call(node, |replica, now, out| replica.on_agreed(now, agreement, out));
+                }
+            }
+            Thing::Govern => self.govern(),
             Thing::Fault => self.fault(),
+            Thing::Lose => self.lose_a_log(),
         }
     }
 
@@ -215,7 +263,7 @@ impl World {
             Message::Vote { .. } | Message::Commit { .. } | Message::Prepare(_) => 600,
             _ => return false,
         };
-        self.shape.faults && !self.healing && self.rng.chance(1, of)
+        self.shape.faults && !self.shape.cuts_only && !self.healing && self.rng.chance(1, of)
     }
 
     /// The sender dies, and perhaps others with it. Says whether it did.
@@ -248,6 +296,12 @@ impl World {
             }
             Effect::Done { txid, reply } => self.done(node, txid, reply),
             Effect::Settled { txid, outcome } => self.tell(txid, outcome),
+            Effect::ProposeOpening(opened) => {
+                self.say(|| format!("n{} proposes to open {}", node + 1, opened.epoch.number));
+                if self.register.open(opened) {
+                    self.announce();
+                }
+            }
             Effect::Event(event) => {
                 if let Event::EpochOpened { settled, .. } = &event {
                     self.settled.0 += settled.0;
@@ -300,6 +354,14 @@ impl World {
                 let stamp = stage.stamp;
                 let aborted = stage.decisions.iter_mut().filter(|(_, outcome)| *outcome == Outcome::Aborted);
                 aborted.for_each(|(_, outcome)| *outcome = Outcome::Committed(stamp));
+            }
+            (Message::Copy { step, .. }, Planted::CarriedNotCopied)
+                if matches!(step, CopyStep::InDoubt { .. }) =>
+            {
+                *step = CopyStep::Settled(Vec::new());
+            }
+            (Message::Copy { step: CopyStep::Settled(outcomes), .. }, Planted::OutcomesNotCopied) => {
+                outcomes.clear();
             }
             (Message::Copy { step, .. }, Planted::CopySkipped) if matches!(step, CopyStep::Chunk { .. }) => {
                 *step = CopyStep::Same;
@@ -383,375 +445,6 @@ impl World {
             self.later(0, Thing::Disconnected { node: from, peer });
         }
     }
-
-    // Faults.
-
-    fn fault(&mut self) {
-        if self.healing {
-            return;
-        }
-        let count = self.nodes.len() as u64;
-        match self.rng.below(10) {
-            0..=3 => {
-                let (a, b) = (self.rng.below(count) as usize, self.rng.below(count) as usize);
-                if a != b {
-                    self.say(|| format!("-- link n{} n{} is cut", a + 1, b + 1));
-                    self.disconnect(a, b);
-                    let after = self.rng.between(MS, 120 * MS);
-                    self.later(after, Thing::Connect(a, b));
-                }
-            }
-            4..=7 => {
-                let node = self.rng.below(count) as usize;
-                self.crash_for_a_while(node);
-            }
-            8 => {
-                for node in 0..self.nodes.len() {
-                    if self.rng.chance(2, 3) {
-                        self.crash_for_a_while(node);
-                    }
-                }
-            }
-            _ if self.shape.losses => self.lose_a_log(),
-            _ => {}
-        }
-        let after = self.rng.between(5 * MS, 80 * MS);
-        self.later(after, Thing::Fault);
-    }
-
-    /// While all are whole and know it: some end at once, and one of them comes back with an empty disc, or with what was
-    /// on it some time ago. Whatever was acknowledged is on the others.
-    fn lose_a_log(&mut self) {
-        let settled = |one: &Node| {
-            one.life.as_ref().is_some_and(|life| {
-                let status = life.replica.status(Now::default());
-                status.open
-                    && status.complete
-                    && status.members.iter().all(|member| member.connected && member.ready)
-            })
-        };
-        if !self.nodes.iter().all(settled) {
-            return;
-        }
-        let victim = self.rng.below(self.nodes.len() as u64) as usize;
-        for node in 0..self.nodes.len() {
-            if node == victim || self.rng.chance(2, 3) {
-                self.crash_for_a_while(node);
-            }
-        }
-        let log = &self.nodes[victim].log;
-        let kept = if self.rng.chance(1, 2) { 0 } else { self.rng.below(log.len() as u64 + 1) as usize };
-        self.say(|| format!("-- n{} loses its log but {kept} records", victim + 1));
-        self.losses += 1;
-        self.nodes[victim].lose(kept);
-    }
-
-    fn crash_for_a_while(&mut self, node: usize) {
-        let whole =
-            |one: &Node| one.life.as_ref().is_some_and(|life| life.replica.status(Now::default()).complete);
-        let last = !self.nodes.iter().enumerate().any(|(at, one)| at != node && whole(one));
-        if self.nodes[node].life.is_none() || (!self.shape.durable && last) {
-            return;
-        }
-        self.crash(node);
-        let after = self.rng.between(MS, 100 * MS);
-        self.later(after, Thing::Restart(node));
-    }
-
-    fn crash(&mut self, node: usize) {
-        self.say(|| format!("-- n{} crashes", node + 1));
-        self.crashes += 1;
-        let rng = &mut self.rng;
-        self.nodes[node].crash(|tail| rng.below(tail));
-        for peer in (0..self.nodes.len()).filter(|peer| *peer != node) {
-            self.disconnect(node, peer);
-        }
-        for client in 0..self.clients.len() {
-            if self.clients[client].attempt.as_ref().is_some_and(|attempt| attempt.node == node) {
-                let committing = self.clients[client].attempt.as_ref().is_some_and(|a| a.committing);
-                self.ends(client, if committing { Told::Unknown } else { Told::Failed });
-            }
-        }
-    }
-
-    fn restart(&mut self, node: usize) {
-        if self.nodes[node].life.is_some() {
-            return;
-        }
-        self.say(|| format!("-- n{} starts", node + 1));
-        let wall_ms = self.now().wall_ms;
-        let members = self.members.clone();
-        self.nodes[node].start(&members, wall_ms);
-        self.call(node, |replica, now, out| replica.start(now, out));
-        let life = self.nodes[node].lives;
-        self.later(10 * MS, Thing::Tick { node, life });
-        for peer in (0..self.nodes.len()).filter(|peer| *peer != node) {
-            let after = self.rng.between(100 * US, 5 * MS);
-            self.later(after, Thing::Connect(node, peer));
-        }
-    }
-
-    /// Ends all faults: everyone is started and connected again.
-    pub(crate) fn heal(&mut self) {
-        if std::mem::replace(&mut self.healing, true) {
-            return;
-        }
-        self.say(|| "-- healing".into());
-        self.shape.crash_at = None;
-        for node in 0..self.nodes.len() {
-            self.later(0, Thing::Restart(node));
-            for peer in 0..node {
-                self.later(6 * MS, Thing::Connect(node, peer));
-            }
-        }
-    }
-
-    // The clients.
-
-    fn client(&mut self, client: usize) {
-        if self.clients[client].attempt.as_ref().is_some_and(|attempt| attempt.committing) {
-            return;
-        }
-        if self.clients[client].plan.is_none() && !self.begins(client) {
-            return;
-        }
-        if self.clients[client].attempt.is_none() && !self.attempts(client) {
-            let again = self.rng.between(MS, 5 * MS);
-            return self.later(again, Thing::Client(client));
-        }
-        if self.clients[client].plan.is_none() {
-            return;
-        }
-        if self.now_ns > self.clients[client].deadline_ns {
-            return self.ends(client, Told::Failed);
-        }
-        self.reads_on(client);
-    }
-
-    fn begins(&mut self, client: usize) -> bool {
-        if self.begun >= self.shape.transactions {
-            return false;
-        }
-        self.begun += 1;
-        let plan = match self.rng.below(10) {
-            0..=4 => {
-                let mut reads: Vec<u64> = (0..LISTS).filter(|_| self.rng.chance(1, 2)).collect();
-                let mut appends = Vec::new();
-                for key in 0..LISTS {
-                    if self.rng.chance(1, 3) || (key == LISTS - 1 && appends.is_empty()) {
-                        appends.push((key, self.next_value));
-                        self.next_value += 1;
-                        reads.push(key);
-                    }
-                }
-                reads.sort_unstable();
-                reads.dedup();
-                Plan::Append { reads, appends }
-            }
-            5..=8 => {
-                let from = self.rng.below(ACCOUNTS);
-                let to = (from + 1 + self.rng.below(ACCOUNTS - 1)) % ACCOUNTS;
-                let amount = self.rng.between(1, 30) as i64;
-                if self.rng.chance(1, 2) {
-                    Plan::Transfer { from, to, amount }
-                } else {
-                    self.next_value += 1;
-                    let append = (self.rng.below(LISTS), self.next_value - 1);
-                    Plan::Book { from, to, amount, append }
-                }
-            }
-            _ => Plan::Look,
-        };
-        let one = &mut self.clients[client];
-        one.plan = Some(plan);
-        one.invoked_ns = self.now_ns;
-        one.deadline_ns = self.now_ns + self.rng.between(40, 400) * MS;
-        (one.age, one.tries) = (None, 0);
-        true
-    }
-
-    /// Begins an attempt on some node that serves.
-    fn attempts(&mut self, client: usize) -> bool {
-        if self.now_ns > self.clients[client].deadline_ns {
-            self.ends(client, Told::Failed);
-            return true;
-        }
-        let node = self.rng.below(self.nodes.len() as u64) as usize;
-        let (lists, accounts) = match self.clients[client].plan.as_ref().expect("it has begun") {
-            Plan::Append { .. } => (true, false),
-            Plan::Transfer { .. } => (false, true),
-            Plan::Book { .. } | Plan::Look => (true, true),
-        };
-        let holds = |which| room::holders(which, self.nodes.len()).contains(&node);
-        if (lists && !holds(Which::Lists)) || (accounts && !holds(Which::Accounts)) {
-            return false;
-        }
-        let Some(life) = self.nodes[node].life.as_mut().filter(|life| life.replica.is_serving()) else {
-            return false;
-        };
-        let snapshot = life.store.snapshot();
-        let one = &mut self.clients[client];
-        let age = *one.age.get_or_insert(snapshot.at());
-        life.sequence += 1;
-        let txid = TxId { age, node: self.members[node].node, sequence: life.sequence };
-        let mut to_read = match one.plan.as_ref().expect("it has begun") {
-            Plan::Append { reads, .. } => reads.iter().map(|key| (Which::Lists, *key)).collect(),
-            Plan::Transfer { from, to, .. } => vec![(Which::Accounts, *from), (Which::Accounts, *to)],
-            Plan::Book { from, to, append, .. } => {
-                vec![(Which::Accounts, *from), (Which::Accounts, *to), (Which::Lists, append.0)]
-            }
-            Plan::Look => {
-                let lists = (0..LISTS).map(|key| (Which::Lists, key));
-                lists.chain((0..ACCOUNTS).map(|key| (Which::Accounts, key))).collect::<Vec<_>>()
-            }
-        };
-        for at in (1..to_read.len()).rev() {
-            to_read.swap(at, self.rng.below(at as u64 + 1) as usize);
-        }
-        one.attempt = Some(Attempt {
-            node,
-            incarnation: life.incarnation.0,
-            txid,
-            snapshot,
-            to_read,
-            lists: BTreeMap::new(),
-            balances: BTreeMap::new(),
-            committing: false,
-        });
-        true
-    }
-
-    /// Reads one key, and after the last one commits.
-    fn reads_on(&mut self, client: usize) {
-        let Some(attempt) = self.clients[client].attempt.as_mut() else { return };
-        let life = self.nodes[attempt.node].life.as_ref().expect("a crash ends its attempts");
-        assert_eq!(life.incarnation, Incarnation(attempt.incarnation));
-        let Some((which, key)) = attempt.to_read.last().copied() else { return self.commits(client) };
-        let mut result = room::read(&life.store, which, key, attempt.snapshot.at());
-        let dirty = match &result {
-            Err(Blocked::Pending(_)) => self.shape.planted == Planted::ReadIgnoresMarks,
-            Err(Blocked::Raise(_)) => self.shape.planted == Planted::ReadNeverRaised,
-            _ => false,
-        };
-        if dirty {
-            result = Ok(room::below(&life.store, which, key, attempt.snapshot.at()));
-        }
-        match result {
-            Ok(found) => {
-                attempt.to_read.pop();
-                let version = found.as_ref().map_or(Timestamp::NEVER, |(_, ts)| *ts);
-                let body = found.map(|(body, _)| body);
-                match which {
-                    Which::Lists => {
-                        attempt.lists.insert(key, (body.as_ref().map_or_else(Vec::new, room::list), version));
-                    }
-                    Which::Accounts => {
-                        let balance = body.as_ref().map_or(OPENING_BALANCE, room::balance);
-                        attempt.balances.insert(key, (balance, version));
-                    }
-                }
-                let again = if attempt.to_read.is_empty() { 0 } else { 1 };
-                let after = again * self.rng.between(1, 300 * US);
-                self.later(after, Thing::Client(client));
-            }
-            Err(Blocked::Pending(_)) => self.later(MS, Thing::Client(client)),
-            Err(_) => {
-                // Begins anew at a later snapshot; nothing was shown.
-                self.clients[client].attempt = None;
-                self.later(100 * US, Thing::Client(client));
-            }
-        }
-    }
-
-    fn commits(&mut self, client: usize) {
-        let one = &self.clients[client];
-        let attempt = one.attempt.as_ref().expect("it has read");
-        let work = match one.plan.as_ref().expect("it has begun") {
-            Plan::Look => {
-                let sum: i64 = attempt.balances.values().map(|(balance, _)| balance).sum();
-                if sum != OPENING_BALANCE * ACCOUNTS as i64 {
-                    self.broken = Some(format!("a snapshot on n{} sums to {sum}", attempt.node + 1));
-                }
-                return self.ends(client, Told::Ok);
-            }
-            Plan::Append { appends, .. } => room::work(&attempt.lists, &attempt.balances, appends, None),
-            Plan::Transfer { from, to, amount } => {
-                room::work(&attempt.lists, &attempt.balances, &[], Some((*from, *to, *amount)))
-            }
-            Plan::Book { from, to, amount, append } => {
-                room::work(&attempt.lists, &attempt.balances, &[*append], Some((*from, *to, *amount)))
-            }
-        };
-        let (node, txid, deadline_ns) = (attempt.node, attempt.txid, one.deadline_ns);
-        let sync = self.rng.chance(1, 8);
-        self.clients[client].attempt.as_mut().expect("it has read").committing = true;
-        self.waiting.insert(txid, client);
-        let life = self.nodes[node].life.as_ref().expect("a crash ends its attempts");
-        let txn = life.store.begin(txid);
-        let request = CommitRequest { work: work.into(), ack: Ack::Logged, sync, deadline_ns };
-        self.say(|| format!("client {client} commits {txid} on n{}", node + 1));
-        self.call(node, |replica, now, out| replica.commit(now, txn, request, out));
-    }
-
-    fn done(&mut self, node: usize, txid: TxId, reply: Reply) {
-        self.say(|| format!("n{} tells {txid}: {reply:?}", node + 1));
-        let Some(client) = self.waiting.remove(&txid) else {
-            if self.shape.planted == Planted::Nothing {
-                self.broken = Some(format!("{txid} was answered twice"));
-            }
-            return;
-        };
-        match reply {
-            Reply::Committed(ts) => {
-                self.tell(txid, Outcome::Committed(ts));
-                self.ends(client, Told::Ok);
-            }
-            Reply::Unknown => {
-                self.unknowns += 1;
-                let lie = self.shape.planted == Planted::UnknownIsAborted;
-                self.ends(client, if lie { Told::Failed } else { Told::Unknown });
-            }
-            _ => {
-                self.tell(txid, Outcome::Aborted);
-                self.clients[client].tries += 1;
-                self.clients[client].attempt = None;
-                let again = self.rng.between(100 * US, 3 * MS) * u64::from(self.clients[client].tries);
-                if self.clients[client].tries > 12 {
-                    return self.ends(client, Told::Failed);
-                }
-                self.later(again, Thing::Client(client));
-            }
-        }
-    }
-
-    fn ends(&mut self, client: usize, outcome: Told) {
-        let one = &mut self.clients[client];
-        let attempt = one.attempt.take();
-        let plan = one.plan.take().expect("it has begun");
-        if let Some(attempt) = &attempt {
-            self.waiting.remove(&attempt.txid);
-        }
-        let appends = match plan {
-            Plan::Append { appends, .. } => appends,
-            Plan::Book { append, .. } => vec![append],
-            Plan::Transfer { .. } | Plan::Look => Vec::new(),
-        };
-        let appends = appends.into_iter().map(|(key, value)| Op::Append { key, value });
-        let lists = attempt.as_ref().map(|attempt| &attempt.lists).into_iter().flatten();
-        let reads = lists.map(|(key, (list, _))| Op::Read { key: *key, found: Found::List(list.clone()) });
-        self.history.transactions.push(Transaction {
-            process: client as u64,
-            invoked: one.invoked_ns,
-            completed: self.now_ns,
-            outcome,
-            // It reads before it appends.
-            ops: reads.chain(appends).collect(),
-            note: attempt
-                .map_or_else(String::new, |attempt| format!("n{} {}", attempt.node + 1, attempt.txid)),
-        });
-        let after = self.rng.between(10 * US, 4 * MS);
-        self.later(after, Thing::Client(client));
-    }
 }
 
 fn short(message: &Message) -> String {
@@ -760,6 +453,11 @@ fn short(message: &Message) -> String {
         Message::Copy { table, step, .. } => {
             let text = format!("{step:?}");
             format!("Copy {table} {}", &text[..text.len().min(60)])
+        }
+        Message::Flush { number, step: FlushStep::Stage(stage) } => {
+            let standing = |one: &hypermnesia_replication::epoch::Standing| (one.survivor, one.whole.clone());
+            let standings: Vec<_> = stage.standings.iter().map(standing).collect();
+            format!("Stage {number} {:?} {standings:?} unserved {:?}", stage.decisions, stage.unserved)
         }
         other => {
             let text = format!("{other:?}");

@@ -75,7 +75,7 @@ impl Client {
         Table::new(self.tables_client(), self.transactions_client(), self.patterns_client(), name.into())
     }
 
-    /// Creates a table on every member that shall have a copy. All members must be connected.
+    /// Creates a table on every member that shall have a copy. Members that are away get it when they come back.
     pub async fn create_table(&self, spec: impl Into<proto::Table>) -> Result<TableDefinition, Error> {
         let request = proto::CreateTableRequest { table: Some(spec.into()) };
         let response = self.tables_client().create_table(request).await?.into_inner();

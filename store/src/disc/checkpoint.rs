@@ -362,6 +362,9 @@ impl Progress {
                 self.open.remove(&txid);
                 self.outcomes.push((txid, None));
             }
+            Record::Released { txid } => {
+                self.open.remove(&txid);
+            }
             Record::Applied { txid, ts, writes } => {
                 self.outcomes.push((txid, Some(ts)));
                 self.apply(rows, position, ts, &writes)?;

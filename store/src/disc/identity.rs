@@ -24,8 +24,12 @@ pub(crate) const IDENTITY_NAME: &str = "IDENTITY";
 const NEW_NAME: &str = "identity-new.tmp";
 /// Kind of its envelope.
 const IDENTITY_KIND: u16 = 12;
-/// The form of what is inside.
-const IDENTITY_FORMAT: u16 = 1;
+/// The form of the directory. The first one had the same identity; since the second its log may say that a transaction was
+/// released, and of epochs what no earlier version reads. As the identity is written at each start, those refuse the directory
+/// from then on, before they have read anything else of it.
+const IDENTITY_FORMAT: u16 = 2;
+/// The one before, which is read as well.
+const FIRST_FORMAT: u16 = 1;
 
 /// Tells data directories apart. No two are made with the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -120,7 +124,7 @@ impl Identity {
     fn decode(bytes: &[u8], path: &PathBuf) -> Result<Identity> {
         let damaged = |what: codec::CodecError| DiscError::corrupt(path, 0, what.to_string());
         let (found, payload) = codec::open(IDENTITY_KIND, bytes).map_err(damaged)?;
-        if found != IDENTITY_FORMAT {
+        if ![FIRST_FORMAT, IDENTITY_FORMAT].contains(&found) {
             let (found, expected) = (found.into(), IDENTITY_FORMAT.into());
             return Err(DiscError::Version { file: path.clone(), found, expected });
         }
@@ -179,4 +183,36 @@ pub(crate) fn refuse_named(disc: &dyn Disc, name: &str, found: Option<DirectoryI
     let Some(id) = found else { return Ok(()) };
     let what = format!("it is missing, and {} is of data directory {id}", disc.path(name).display());
     Err(DiscError::corrupt(disc.path(IDENTITY_NAME), 0, what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::mem::MemDisc;
+    use super::*;
+
+    fn identity() -> Identity {
+        let opener = Opener {
+            node: NodeId(7),
+            name: "n7".to_owned(),
+            cluster: "c".to_owned(),
+            fresh: DirectoryId([7; 16]),
+            boot: None,
+        };
+        Identity::new(&opener, 0)
+    }
+
+    #[test]
+    fn the_first_form_is_read_and_the_present_one_written() {
+        // Aim: a directory of an earlier version opens, and is not taken for one by an earlier version any more. Method: the same
+        // identity in each form, one to come included.
+        let disc = MemDisc::new();
+        let path = disc.path(IDENTITY_NAME);
+        let payload = codec::encode(&identity());
+        let sealed = |format| codec::seal(IDENTITY_KIND, format, &payload);
+        assert_eq!(Identity::decode(&sealed(1), &path).expect("the first form"), identity());
+        assert_eq!(Identity::decode(&sealed(2), &path).expect("the present form"), identity());
+        assert!(matches!(Identity::decode(&sealed(3), &path), Err(DiscError::Version { found: 3, .. })));
+        identity().write(&disc).expect("no fault is planted");
+        assert_eq!(disc.bytes(IDENTITY_NAME), Some(sealed(2)));
+    }
 }

@@ -59,4 +59,9 @@ pub enum Record<'a> {
         /// Key, commit timestamp, rows.
         rows: Cow<'a, [(Key, Timestamp, Option<Body>)]>,
     },
+    /// Prepared here, and settled by others while this node was away: in doubt no more, and what became of it is not known here.
+    Released {
+        /// The transaction.
+        txid: TxId,
+    },
 }

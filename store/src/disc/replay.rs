@@ -386,6 +386,9 @@ impl Reader<'_> {
                 self.open.remove(&txid);
                 self.replayed.outcomes.push((txid, None));
             }
+            Record::Released { txid } => {
+                self.open.remove(&txid);
+            }
             Record::Applied { txid, ts, writes } => {
                 self.replayed.outcomes.push((txid, Some(ts)));
                 self.apply(ts, &writes)?;

@@ -188,6 +188,38 @@ fn a_torn_tail_at_every_byte_ends_the_log_before_it() {
 }
 
 #[test]
+fn a_released_transaction_is_in_doubt_no_more_and_has_no_outcome() {
+    // Aim: what others settled while this node was away is forgotten here, and nothing of it is said or applied. Method:
+    // prepare, release, restart; then checkpoints, which pass it, and restart.
+    let disc = MemDisc::new();
+    let mut session = Session::open(&disc).expect("no fault is planted");
+    session.begin().expect("no fault is planted");
+    let work =
+        Work { writes: vec![Write { table: T, key: key(77), op: Op::Put(row(77, 1)) }], ..Work::default() };
+    let (work, participants) = (std::borrow::Cow::Owned(work), Vec::new().into());
+    let released = txid(9999);
+    for record in [
+        Record::Prepared { txid: released, epoch: 3, participants, work },
+        Record::Released { txid: released },
+    ] {
+        session.append(&record).expect("no fault is planted");
+    }
+    session.writer.write().expect("no fault is planted");
+    drop(session);
+    let known = |session: &Session| session.outcomes.iter().any(|(txid, _)| *txid == released);
+    let mut session = Session::open(&disc).expect("no fault is planted");
+    assert!(session.prepared.is_empty() && !known(&session));
+    let mut promised = Promised::default();
+    (1..=60).for_each(|n| session.transaction(n, &mut promised).expect("no fault is planted"));
+    session.writer.write().expect("no fault is planted");
+    assert_eq!(session.checkpointer.applied(), session.checkpointer.read_to(), "nothing holds the image up");
+    drop(session);
+    let session = Session::open(&disc).expect("no fault is planted");
+    assert!(session.prepared.is_empty() && !known(&session));
+    assert_eq!(held(&session.store), model(60));
+}
+
+#[test]
 fn a_transaction_in_doubt_outlives_checkpoints_and_restarts() {
     // Aim: the image does not run past a prepare without an outcome. Method: prepare, much else with checkpoints, restart;
     // then the outcome, again with checkpoints, and restart.

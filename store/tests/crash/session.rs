@@ -141,6 +141,7 @@ pub(crate) struct Session {
     pub(crate) writer: LogWriter,
     pub(crate) checkpointer: Checkpointer,
     pub(crate) prepared: Vec<TxId>,
+    pub(crate) outcomes: Vec<(TxId, Option<Timestamp>)>,
     pub(crate) warnings: Vec<Warning>,
     _lock: disc::LockGuard,
 }
@@ -163,7 +164,17 @@ impl Session {
         let Opened { writer, checkpointer, replayed, lock, warnings } =
             disc::open(Arc::new(disc.clone()), &store, opener, SEGMENT_BYTES)?;
         let prepared = replayed.prepared.iter().map(|(txid, ..)| *txid).collect();
-        Ok(Session { store, log: writer.log(), writer, checkpointer, prepared, warnings, _lock: lock })
+        let outcomes = replayed.outcomes;
+        Ok(Session {
+            store,
+            log: writer.log(),
+            writer,
+            checkpointer,
+            prepared,
+            outcomes,
+            warnings,
+            _lock: lock,
+        })
     }
 
     pub(crate) fn append(&self, record: &Record<'_>) -> Result<Position, DiscError> {

@@ -34,7 +34,8 @@ fn command(register: &Register, number: u64) -> Command {
             let latest = register.latest().map_or(0, |epoch| epoch.number);
             let (off, table) = (choice.below(8).saturating_sub(6), choice.below(4));
             let unserved = if table == 0 { vec![(TableId(1), latest.saturating_sub(1))] } else { vec![] };
-            Command::Open { number: latest.saturating_sub(off), stamp: Timestamp(choice.below(9)), unserved }
+            let opening = Opening { stamp: Timestamp(choice.below(9)), unserved };
+            Command::Open { number: latest.saturating_sub(off), opening }
         }
     }
 }
@@ -84,6 +85,8 @@ fn next_epoch(register: &Register, choice: &mut Choice) -> Command {
 /// What was seen of a register from outside.
 #[derive(Default)]
 struct Seen {
+    /// The number of the epoch that was brought to the founding.
+    brought: u64,
     members: BTreeMap<u64, Vec<Peer>>,
     openings: BTreeMap<u64, Opening>,
     slots: BTreeMap<usize, NodeId>,
@@ -96,7 +99,7 @@ impl Seen {
     fn look(&mut self, register: &Register, time: usize) {
         assert_eq!(register.is_sound(), Ok(()));
         let latest = register.latest().map_or(0, |epoch| epoch.number);
-        let known = self.members.len() as u64;
+        let known = self.members.keys().next_back().copied().unwrap_or(self.brought);
         assert!(latest == known || latest == known + 1, "numbers are dense and rising");
         for epoch in register.chain.kept() {
             let members = self.members.entry(epoch.number).or_insert_with(|| epoch.members.clone());
@@ -138,12 +141,13 @@ impl Seen {
 }
 
 /// Applies what the numbers say and looks at everything after each command. The register and what became of each command.
-fn run(first: usize, numbers: &[u64]) -> (Register, Vec<(Command, Answer)>) {
+fn run(first: usize, brought: u64, numbers: &[u64]) -> (Register, Vec<(Command, Answer)>) {
     let names: Vec<String> = (0..first).map(|at| format!("n{at}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut register = Register::default();
-    let mut seen = Seen::default();
-    let begin = founding(&names);
+    let mut seen = Seen { brought, ..Seen::default() };
+    let brought = Some(brought).filter(|brought| *brought > 0);
+    let begin = founding_with(&names, brought.map(|number| carried(number, &[("n0", 1), ("n1", 1)], &[])));
     let mut history = vec![(begin.clone(), register.apply(&begin))];
     seen.look(&register, 0);
     for (time, number) in numbers.iter().enumerate() {
@@ -169,12 +173,13 @@ proptest! {
     #[test]
     fn any_history_keeps_the_invariants(
         full in any::<bool>(),
+        brought in 0..3_u64,
         numbers in proptest::collection::vec(any::<u64>(), 1..300),
         at in 0..300_usize,
     ) {
         // Aim: what the header of the register promises. Method: any commands, looked at from outside after each; then from a
         // snapshot somewhere in between again.
-        let (register, history) = run(if full { 62 } else { 3 }, &numbers);
+        let (register, history) = run(if full { 62 } else { 3 }, brought, &numbers);
         let (before, behind) = history.split_at(at.min(history.len()));
         let mut replayed = Register::default();
         before.iter().for_each(|(command, answer)| assert_eq!(replayed.apply(command), *answer));
@@ -198,7 +203,7 @@ fn histories_get_everywhere() {
         state ^ state >> 29
     };
     let numbers: Vec<u64> = (0..3_000).map(|_| next()).collect();
-    let (register, history) = run(62, &numbers);
+    let (register, history) = run(62, 0, &numbers);
     let done = |of: fn(&Command) -> bool| {
         history.iter().filter(|(command, answer)| of(command) && *answer == Answer::Done).count()
     };

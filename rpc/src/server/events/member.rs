@@ -115,11 +115,6 @@ impl Door {
                 let text = "came back empty: all its copies were in memory and all their processes ended";
                 about(table, MemberEvent::CameBackEmpty, text)
             }
-            ClusterEvent::SourceIncomplete { table } => {
-                let text =
-                    "was copied from one that was interrupted while loading: rows may be of different times";
-                about(table, MemberEvent::SourceIncomplete, text)
-            }
             ClusterEvent::Ready { epoch } => {
                 let (event, text) = (MemberEvent::Ready.into(), format!("ready in epoch {epoch}"));
                 WatchMemberResponse { event, text, epoch, ..WatchMemberResponse::default() }

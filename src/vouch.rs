@@ -1,0 +1,81 @@
+//! Whether what was read here may be shown: it was the newest at some moment of the call. A node may have been taken for lost
+//! and be the last to hear of it, so a lease must be held after the reading; see `control/lease.rs`. One look at a clock.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Instant;
+
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::limits::{LEASE_WAIT, TICK};
+use crate::wait::Answer;
+
+impl Core {
+    /// Says that what was read here, since this tenure began, was the newest at some moment since then: a lease is held after
+    /// the reading. Where it has run out it is waited for, since one of the same tenure says the same of a reading before it.
+    #[inline]
+    pub(crate) fn vouch(&self, tenure: u64) -> Result<()> {
+        if self.lease.is_held() && self.replica.tenure() == tenure {
+            return Ok(());
+        }
+        self.vouch_late(tenure)
+    }
+
+    #[cold]
+    fn vouch_late(&self, tenure: u64) -> Result<()> {
+        let until = Instant::now() + LEASE_WAIT;
+        while !self.may_be_held(until)? {
+            Answer::<()>::new().wait((Instant::now() + TICK).min(until));
+        }
+        self.check_tenure(tenure)
+    }
+
+    /// As [`Core::vouch`], for tasks.
+    pub(crate) async fn vouch_async(&self, tenure: u64) -> Result<()> {
+        let until = Instant::now() + LEASE_WAIT;
+        while !self.may_be_held(until)? {
+            let look = (Instant::now() + TICK).min(until);
+            let mut alarm = self.alarms.at(look);
+            poll_fn(|context| {
+                if Instant::now() >= look {
+                    return Poll::Ready(());
+                }
+                alarm.wake(context.waker());
+                Poll::Pending
+            })
+            .await;
+        }
+        self.check_tenure(tenure)
+    }
+
+    /// Whether a lease is held; not any more when it is too late, or the node serves nothing.
+    fn may_be_held(&self, until: Instant) -> Result<bool> {
+        self.check_serving()?;
+        if self.lease.is_held() {
+            return Ok(true);
+        }
+        if Instant::now() < until {
+            return Ok(false);
+        }
+        Err(Error::NotReady { waits_for: self.waits_for() })
+    }
+
+    /// Whether this member has been one without a break since.
+    #[inline]
+    pub(crate) fn check_tenure(&self, tenure: u64) -> Result<()> {
+        if self.replica.tenure() == tenure {
+            return Ok(());
+        }
+        let waits_for = "this member was outside of the cluster for a moment, what it has read before counts no more:                          read again";
+        Err(Error::NotReady { waits_for: waits_for.to_owned() })
+    }
+
+    /// Whether a read would be answered at once.
+    pub(crate) fn check_ready(&self) -> Result<()> {
+        self.check_serving()?;
+        if self.lease.is_held() {
+            return Ok(());
+        }
+        Err(Error::NotReady { waits_for: self.waits_for() })
+    }
+}
