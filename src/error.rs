@@ -135,7 +135,7 @@ pub enum Error {
         txid: TxId,
     },
     /// A member that keeps a copy of a touched table cannot take part now. Nothing was sent and nothing changed; a retry is
-    /// safe, and will succeed once the member is back.
+    /// safe, and will succeed once the member is back or the others have agreed to go on without it, about a second.
     #[error("member {member} {why}")]
     Unavailable {
         /// Its name.
