@@ -59,8 +59,7 @@ pub(crate) struct Cluster {
     pub(crate) calm_until: Option<u64>,
     /// When the last one had healed.
     pub(crate) healed: u64,
-    /// Whether some caller has to hear that nobody knows, or none may.
-    pub(crate) some_unknown: bool,
+    /// Whether no caller may hear that nobody knows.
     pub(crate) none_unknown: bool,
     home: tempfile::TempDir,
     stop: Arc<AtomicBool>,
@@ -81,7 +80,6 @@ impl Cluster {
             lively: Vec::new(),
             calm_until: None,
             healed: 0,
-            some_unknown: false,
             none_unknown: false,
             home,
             stop: Arc::new(AtomicBool::new(false)),
