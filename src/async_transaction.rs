@@ -119,16 +119,7 @@ async fn breathe(core: &Arc<Core>, runs: &Runs, lost: &Lost) {
     if runs.conflicts() <= YIELDS_MAX {
         return yield_once().await;
     }
-    let until = Instant::now() + runs.moment_for_others();
-    let mut alarm = core.alarms.at(until);
-    poll_fn(|context| {
-        if Instant::now() >= until {
-            return Poll::Ready(());
-        }
-        alarm.wake(context.waker());
-        Poll::Pending
-    })
-    .await;
+    core.alarms.sleep_until(Instant::now() + runs.moment_for_others()).await;
 }
 
 /// Lets other tasks run once.

@@ -8,17 +8,24 @@
 //!
 //! | module | noun |
 //! |---|---|
+//! | [`membership`] | with whom a node takes part, for the rest of it |
 //! | [`alone`] | the register of a node without others |
 //! | [`lease`] | whether what is read here may be shown |
 //! | [`word`] | what two members say to each other about it |
 //! | [`carrier`] | carries requests of the consensus |
 //! | [`machine`] | the register as what the consensus replicates |
+//! | [`heartbeat`], [`follow`] | what it says over and over; what the replica is told |
+//! | [`leading`] | its leadership, while it has one |
 //! | [`steward`] | begins the control plane and, where this member leads it, keeps its voters right |
 
 mod alone;
 mod carrier;
+mod follow;
+mod heartbeat;
+mod leading;
 mod lease;
 mod machine;
+mod membership;
 mod steward;
 mod word;
 
@@ -26,37 +33,36 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use hypermnesia_replication::lease::{Ask, Grant, Terms};
-use hypermnesia_replication::overseer::Overseer;
+use hypermnesia_replication::lease::{Grant, Terms};
 use hypermnesia_replication::register::{Command, Register};
-use hypermnesia_replication::suspicion::Pace;
-use hypermnesia_replication::{Agreement, NodeSet, Opened, Peer};
+use hypermnesia_replication::{Opened, Peer};
 use hypermnesia_store::disc::Disc;
 use hypermnesia_store::{Incarnation, NodeId};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::time::MissedTickBehavior;
 
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::life::spawn;
 use crate::limits::{
     CONTROL_DRIFT_PPM, CONTROL_ELECTION_MAX, CONTROL_ELECTION_MIN, CONTROL_HEARTBEAT, CONTROL_LEASE,
-    CONTROL_PATIENCE, CONTROL_PAUSE, CONTROL_REQUESTS_MAX, CONTROL_SILENCE,
+    CONTROL_PATIENCE, CONTROL_REQUESTS_MAX,
 };
 use crate::machine::boottime_ns;
-use crate::plane::{Authority, Config, OpenError, Place, Plane, RaftId, Term, View};
+use crate::plane::{Config, OpenError, Place, Plane, RaftId, View};
 
-pub(crate) use alone::Alone;
+use alone::Alone;
 use carrier::Carrier;
-pub(crate) use lease::Lease;
+use leading::Leading;
+use lease::Lease;
 use machine::RegisterMachine;
+pub(crate) use membership::Membership;
 use word::Beat;
 pub(crate) use word::Word;
 
 /// What all members have agreed on about leases, in whatever they are started with.
-pub(crate) const LEASE: Terms = Terms {
+const LEASE: Terms = Terms {
     lease_ns: CONTROL_LEASE.as_nanos() as u64,
     drift_ppm: CONTROL_DRIFT_PPM,
     useful_ns_min: CONTROL_HEARTBEAT.as_nanos() as u64,
@@ -70,14 +76,6 @@ const LOOK: Duration = CONTROL_HEARTBEAT;
 struct Heard {
     life: Incarnation,
     beat: Beat,
-}
-
-/// One leadership.
-struct Leading {
-    term: Term,
-    /// When this process first knew of it, on the clock of leases.
-    since_ns: u64,
-    overseer: Overseer,
 }
 
 /// See the file's header.
@@ -128,9 +126,9 @@ impl Control {
 
     /// Runs until the node is closed.
     pub(crate) fn begin(core: &Arc<Core>) {
-        spawn(core, beat(Arc::clone(core)));
+        spawn(core, heartbeat::beat(Arc::clone(core)));
         spawn(core, steward::run(Arc::clone(core)));
-        spawn(core, follow(Arc::clone(core)));
+        spawn(core, follow::follow(Arc::clone(core)));
     }
 
     fn plane(&self) -> Arc<Plane> {
@@ -160,20 +158,50 @@ impl Control {
         Arc::clone(&self.register.borrow())
     }
 
+    /// What the members said last that are connected, each in the life that said it.
+    fn heard(&self) -> Vec<(NodeId, Beat)> {
+        let Some(core) = self.core.upgrade() else { return Vec::new() };
+        let heard = self.heard.lock();
+        // A word may have been on its way when its connection ended.
+        let is_here = |(node, heard): &(&NodeId, &Heard)| {
+            core.peers.link(**node).is_some_and(|link| link.is_up_to(heard.life))
+        };
+        heard.iter().filter(is_here).map(|(node, heard)| (*node, heard.beat.clone())).collect()
+    }
+
     /// The members whose votes do not count in full: who is here with a store of votes that is not among the voters, and who has
     /// one beside an old one that still counts. Until there are voters it is nobody.
     pub(crate) fn without_vote(&self, view: &View) -> BTreeSet<NodeId> {
         if view.voters.is_empty() {
             return BTreeSet::new();
         }
-        let heard = self.heard.lock();
-        let heard = heard.iter().map(|(node, heard)| (*node, RaftId(heard.beat.raft)));
+        let heard = self.heard().into_iter().map(|(node, beat)| (node, RaftId(beat.raft)));
         let own = self.core.upgrade().map(|core| (core.me.node, view.me));
         let counts_alone = |(node, raft): &(NodeId, RaftId)| {
             let mut stores = view.voters.iter().filter(|(_, voter)| voter.node == *node);
             stores.next().is_some_and(|(id, _)| id == raft) && stores.next().is_none()
         };
         heard.chain(own).filter(|one| !counts_alone(one)).map(|(node, _)| node).collect()
+    }
+
+    /// What people have to do where members know of later epochs than the control plane: most of its votes are older copies. Who
+    /// leads says it.
+    pub(crate) fn forgotten(&self, core: &Core) -> Option<String> {
+        // Who leads is behind nobody in what was agreed on.
+        let view = self.view();
+        if !view.leading || !view.caught_up || !self.is_led(&view) {
+            return None;
+        }
+        let known = self.register.borrow().latest()?.number;
+        let own = (core.me.node, core.replica.highest_epoch());
+        let heard = self.heard().into_iter().map(|(node, beat)| (node, beat.highest));
+        let (ahead, epoch) =
+            heard.chain([own]).filter(|(_, highest)| *highest > known).max_by_key(|(_, highest)| *highest)?;
+        Some(format!(
+            "epochs that the control plane has forgotten: {} has taken part up to epoch {epoch}, and most votes know of {known}. Most \
+             data directories are older copies: start those members with the directories that they had, or with empty ones",
+            core.member_name(ahead)
+        ))
     }
 
     /// What people have to do where nobody leads and the stores of votes of members with data directories are new ones.
@@ -222,22 +250,9 @@ impl Control {
         }
     }
 
-    /// Tells the overseer, if this member leads.
-    fn oversee<T>(&self, tell: impl FnOnce(&mut Overseer) -> T) -> Option<T> {
-        self.leading.lock().as_mut().map(|leading| tell(&mut leading.overseer))
-    }
-
-    /// Somebody asks for a lease, perhaps this member itself.
-    fn asked(&self, from: Peer, ask: &Ask) -> Option<Grant> {
-        if ask.peer != from {
-            return None;
-        }
-        self.oversee(|overseer| overseer.on_ask(boottime_ns(), ask))?.ok()
-    }
-
     fn granted(&self, grant: &Grant) {
         if let Some(core) = self.core.upgrade() {
-            core.lease.granted(grant);
+            core.membership.lease.granted(grant);
         }
     }
 
@@ -320,119 +335,5 @@ fn refused(error: &OpenError) -> Error {
     match error {
         OpenError::Config(_) | OpenError::OtherCluster { .. } => Error::Config(error.to_string()),
         _ => Error::Disc(error.to_string()),
-    }
-}
-
-/// Says over and over that this member lives, and asks for a lease.
-async fn beat(core: Arc<Core>) {
-    let Some(control) = core.control() else { return };
-    let mut beats = tokio::time::interval(CONTROL_HEARTBEAT);
-    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last_ns = boottime_ns();
-    while !core.is_closed() {
-        beats.tick().await;
-        let now_ns = boottime_ns();
-        let gap_ns = now_ns.saturating_sub(last_ns);
-        if gap_ns > CONTROL_PAUSE.as_nanos() as u64 {
-            control.oversee(|overseer| overseer.on_pause(now_ns, gap_ns));
-        }
-        last_ns = now_ns;
-        let beat = control.own_beat(&core);
-        control.oversee(|overseer| overseer.on_beat(now_ns, core.me, beat.hears));
-        let word = Word::Beat(beat);
-        core.peers.links().for_each(|link| {
-            core.say(link.node, &word);
-        });
-        control.ask(&core);
-        control.news.notify_one();
-    }
-}
-
-/// Tells the replica what was agreed on, as it comes.
-async fn follow(core: Arc<Core>) {
-    let Some(control) = core.control() else { return };
-    let mut register = control.register.subscribe();
-    register.mark_changed();
-    while !core.is_closed() && register.changed().await.is_ok() {
-        let agreed = Arc::clone(&register.borrow_and_update());
-        if agreed.cluster().is_none() {
-            continue;
-        }
-        let slots = agreed.nodes().map(|(_, enlisted)| enlisted.node);
-        if !slots.eq(core.members.iter().map(|(node, _)| *node)) {
-            let named: Vec<&str> = agreed.nodes().map(|(_, enlisted)| enlisted.name.as_str()).collect();
-            let named = named.join(", ");
-            return core.fail(Error::Config(format!("the cluster was founded with the members {named}")));
-        }
-        if let Some(latest) = agreed.latest() {
-            core.lease.on_epoch(latest.number);
-        }
-        core.event(|core, now, out| core.replica.on_agreed(now, Agreement::of(&agreed), out));
-    }
-}
-
-impl Control {
-    fn own_beat(&self, core: &Core) -> Beat {
-        let connected = |(_, (node, _)): &(usize, &(NodeId, String))| {
-            *node == core.me.node || core.peers.link(*node).is_some_and(|link| link.is_up())
-        };
-        let hears = core.members.iter().enumerate().filter(connected);
-        let unknown = self.register.borrow().cluster().is_none();
-        let view = self.view();
-        Beat {
-            led: self.is_led(&view),
-            raft: self.plane().raft_id().0,
-            durable: self.disc.is_some(),
-            begun: !view.voters.is_empty(),
-            hears: hears.fold(NodeSet::EMPTY, |set, (at, _)| set.with(at)),
-            highest: core.replica.highest_epoch(),
-            carried: unknown.then(|| core.replica.carried()).flatten(),
-        }
-    }
-
-    /// Whether somebody leads who is there, and whom a majority has answered of late: nobody steps down only because it is alone.
-    fn is_led(&self, view: &View) -> bool {
-        let Some((id, _)) = &view.leader else { return false };
-        if *id == view.me {
-            let late_ns = CONTROL_SILENCE.as_nanos() as u64;
-            let fresh = |proof: &Authority| boottime_ns().saturating_sub(proof.sent_ns) < late_ns;
-            return view.authority.as_ref().is_some_and(fresh);
-        }
-        let heard = self.heard.lock();
-        heard.values().any(|heard| heard.beat.raft == id.0 && heard.beat.led)
-    }
-
-    /// Asks whoever leads for a lease.
-    fn ask(&self, core: &Core) {
-        let Some((_, leader)) = self.view().leader else { return };
-        let ask = core.lease.ask();
-        if leader.node != core.me.node {
-            core.say(leader.node, &Word::Ask(ask));
-        } else if let Some(grant) = self.asked(core.me, &ask) {
-            core.lease.granted(&grant);
-        }
-    }
-
-    /// Notes how this member's leadership stands, and says what it has to propose next.
-    fn lead(&self, core: &Core, view: &View) -> Option<Command> {
-        let now_ns = boottime_ns();
-        let mut leading = self.leading.lock();
-        let Some(since_ns) = view.leading_since_ns.filter(|_| view.leading) else {
-            *leading = None;
-            return None;
-        };
-        if leading.as_ref().is_none_or(|one| (one.term, one.since_ns) != (view.term, since_ns)) {
-            let pace = Pace::of_heartbeat(CONTROL_HEARTBEAT.as_nanos() as u64);
-            let overseer = Overseer::new(LEASE, pace, core.me, since_ns);
-            *leading = Some(Leading { term: view.term, since_ns, overseer });
-        }
-        let overseer = &mut leading.as_mut().expect("it was just made").overseer;
-        overseer.on_register(now_ns, &self.register());
-        if view.caught_up {
-            overseer.on_caught_up();
-        }
-        // Only a leader that a majority has answered.
-        overseer.on_authority(view.authority?.sent_ns);
-        overseer.next(now_ns)
     }
 }

@@ -3,13 +3,13 @@
 //! are carried out by that thread too. Nothing here waits for another thread.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam::utils::CachePadded;
 use hypermnesia_replication::{
-    CommitRequest, LogToken, Message, Now, Opened, Outcome, Peer, Replica, Reply, Unavailable, Why,
+    CommitRequest, LogToken, Message, Now, Outcome, Peer, Replica, Reply, Unavailable, Why,
 };
 use hypermnesia_store::work::{Blocked, Unreadable};
 use hypermnesia_store::{
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 
 use crate::carry::Carry;
 use crate::continuation::Continuations;
-use crate::control::{Alone, Control, LEASE, Lease, Word};
+use crate::control::Membership;
 use crate::disc::Disc;
 use crate::drive::Seat;
 use crate::error::{Error, Result};
@@ -75,12 +75,8 @@ pub(crate) struct Core {
     /// How connections with the others are secured, if they are.
     pub(crate) tls: Option<Tls>,
     pub(crate) disc: Option<Disc>,
-    /// Its part in the control plane, from when its threads begin; a node that is alone has none.
-    control: OnceLock<Control>,
-    /// The register of a node that is alone.
-    lone: Option<Alone>,
-    /// Whether what is read here may be shown.
-    pub(crate) lease: Lease,
+    /// With whom, and under which lease.
+    pub(crate) membership: Membership,
     pub(crate) alarms: Alarms,
     pub(crate) seat: Seat,
     pub(crate) lockers: Lockers,
@@ -126,9 +122,7 @@ impl Core {
     pub(crate) fn new(parts: Parts) -> Core {
         let Incarnation(life) = parts.me.incarnation;
         let seat = Seat::new(parts.members.len());
-        let alone = parts.members.len() == 1;
-        let lease = Lease::new(LEASE, parts.me, alone);
-        let lone = alone.then(|| Alone::new(&parts.cluster, &parts.name, parts.me, parts.replica.carried()));
+        let membership = Membership::new(&parts);
         Core {
             name: parts.name,
             fingerprint: crate::peer::fingerprint(&parts.members),
@@ -141,9 +135,7 @@ impl Core {
             peers: parts.peers,
             tls: parts.tls,
             disc: parts.disc,
-            control: OnceLock::new(),
-            lone,
-            lease,
+            membership,
             alarms: Alarms::default(),
             seat,
             lockers: Lockers::new(),
@@ -218,13 +210,15 @@ impl Core {
         if self.disc.as_ref().is_some_and(Disc::lacks_space) {
             return "space on the disc for the log".to_owned();
         }
-        if let Some(lost) = self.control().and_then(|control| control.lost_votes(self)) {
-            return lost;
+        let told =
+            self.control().and_then(|control| control.lost_votes(self).or_else(|| control.forgotten(self)));
+        if let Some(told) = told.filter(|_| !status.open) {
+            return told;
         }
         if !status.open {
             return "an epoch to open".to_owned();
         }
-        if self.replica.is_serving() && !self.lease.is_held() {
+        if self.replica.is_serving() && !self.membership.lease.is_held() {
             return "a lease: this member does not reach most of the others".to_owned();
         }
         "tables being loaded from another member".to_owned()
@@ -440,50 +434,6 @@ impl Core {
     /// A message came in. The effects stay in `out`, so that a reader answers many frames with one write.
     pub(crate) fn on_message(&self, from: Peer, message: Message, out: &mut Carry<'_>) {
         self.replica.on_message(self.now(), from, message, out);
-    }
-
-    /// Begins: a node that is alone takes part in an epoch of its own from here on.
-    pub(crate) fn start(&self) {
-        self.event(|core, now, out| core.replica.start(now, out));
-        if let Some(alone) = &self.lone {
-            self.event(|core, now, out| core.replica.on_agreed(now, alone.agreement(), out));
-        }
-    }
-
-    /// All members of an epoch have staged it: the control plane is to record that it is open. Asked for again until that is so.
-    pub(crate) fn open(&self, opened: &Opened, out: &mut Carry<'_>) {
-        match (&self.lone, self.control()) {
-            (Some(alone), _) => {
-                alone.open(opened);
-                self.replica.on_agreed(self.now(), alone.agreement(), out);
-            }
-            (None, Some(control)) => control.open_epoch(opened),
-            (None, None) => {}
-        }
-    }
-
-    /// Its part in the control plane, if it has other members.
-    pub(crate) fn control(&self) -> Option<&Control> {
-        self.control.get()
-    }
-
-    /// It takes part in the control plane from now on.
-    pub(crate) fn take_control(&self, control: Control) {
-        // Once, by who begins the threads.
-        drop(self.control.set(control));
-    }
-
-    /// Says something to the life of a member that is connected now, beside the numbered stream. False when there is none, or
-    /// too much is on its way already; what was said may be lost all the same.
-    pub(crate) fn say(&self, node: NodeId, word: &Word) -> bool {
-        self.peers.link(node).is_some_and(|link| link.say(&word.encode()))
-    }
-
-    /// Something was said beside the numbered stream.
-    pub(crate) fn on_word(&self, from: Peer, word: Word) {
-        if let Some(control) = self.control() {
-            control.on_word(from, word);
-        }
     }
 
     /// A record is as safe as it had to be.

@@ -1,8 +1,6 @@
 //! Whether what was read here may be shown: it was the newest at some moment of the call. A node may have been taken for lost
 //! and be the last to hear of it, so a lease must be held after the reading; see `control/lease.rs`. One look at a clock.
 
-use std::future::poll_fn;
-use std::task::Poll;
 use std::time::Instant;
 
 use crate::core::Core;
@@ -15,7 +13,7 @@ impl Core {
     /// the reading. Where it has run out it is waited for, since one of the same tenure says the same of a reading before it.
     #[inline]
     pub(crate) fn vouch(&self, tenure: u64) -> Result<()> {
-        if self.lease.is_held() && self.replica.tenure() == tenure {
+        if self.membership.lease.is_held() && self.replica.tenure() == tenure {
             return Ok(());
         }
         self.vouch_late(tenure)
@@ -34,16 +32,7 @@ impl Core {
     pub(crate) async fn vouch_async(&self, tenure: u64) -> Result<()> {
         let until = Instant::now() + LEASE_WAIT;
         while !self.may_be_held(until)? {
-            let look = (Instant::now() + TICK).min(until);
-            let mut alarm = self.alarms.at(look);
-            poll_fn(|context| {
-                if Instant::now() >= look {
-                    return Poll::Ready(());
-                }
-                alarm.wake(context.waker());
-                Poll::Pending
-            })
-            .await;
+            self.alarms.sleep_until((Instant::now() + TICK).min(until)).await;
         }
         self.check_tenure(tenure)
     }
@@ -51,7 +40,7 @@ impl Core {
     /// Whether a lease is held; not any more when it is too late, or the node serves nothing.
     fn may_be_held(&self, until: Instant) -> Result<bool> {
         self.check_serving()?;
-        if self.lease.is_held() {
+        if self.membership.lease.is_held() {
             return Ok(true);
         }
         if Instant::now() < until {
@@ -73,7 +62,7 @@ impl Core {
     /// Whether a read would be answered at once.
     pub(crate) fn check_ready(&self) -> Result<()> {
         self.check_serving()?;
-        if self.lease.is_held() {
+        if self.membership.lease.is_held() {
             return Ok(());
         }
         Err(Error::NotReady { waits_for: self.waits_for() })

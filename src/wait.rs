@@ -3,9 +3,10 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Wake, Waker};
+use std::task::{Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -168,6 +169,19 @@ impl Alarms {
     /// An alarm at the first tick after the moment. It is set by the first [`Alarm::wake`].
     pub(crate) fn at(&self, moment: Instant) -> Alarm<'_> {
         Alarm { alarms: self, at: (moment, self.next.fetch_add(1, Ordering::Relaxed)), set: false }
+    }
+
+    /// Comes back at the first tick after the moment.
+    pub(crate) async fn sleep_until(&self, moment: Instant) {
+        let mut alarm = self.at(moment);
+        poll_fn(|context| {
+            if Instant::now() >= moment {
+                return Poll::Ready(());
+            }
+            alarm.wake(context.waker());
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Wakes those whose time has come.

@@ -1,6 +1,6 @@
-//! Who takes part: configured members, one life of one of them, and sets of them. Membership is static here: the members
-//! of every epoch are all configured members, in the order of their ids, so a position in that order names a member in
-//! every message.
+//! Who takes part: configured members, one life of one of them, and sets of them. A member has a position, the order of the ids,
+//! for as long as the list is the same; it is its slot in the register, and names it in every message. Which members take part in
+//! an epoch is another matter.
 
 use hypermnesia_store::{Incarnation, NodeId};
 use serde::{Deserialize, Serialize};

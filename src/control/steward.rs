@@ -27,7 +27,10 @@ pub(super) async fn run(core: Arc<Core>) {
             _ = views.changed() => {}
             _ = register.changed() => {}
         }
-        Steward { core: &core, control }.step().await;
+        // What stops while the node ends is no failure of it.
+        if !core.is_closed() {
+            Steward { core: &core, control }.step().await;
+        }
     }
 }
 
@@ -85,7 +88,7 @@ impl Steward<'_> {
 
     /// A store that was to become a voter, of a member that has another one by now.
     fn left_behind(&self, view: &View) -> Option<RaftId> {
-        let heard = self.heard();
+        let heard = self.control.heard();
         let is_gone = |(id, voter): &(&RaftId, &Voter)| {
             heard.iter().any(|(node, beat)| *node == voter.node && beat.raft != id.0)
         };
@@ -96,15 +99,16 @@ impl Steward<'_> {
     /// have others by now, so the old ones are gone for good. Nobody is led: who follows may know the voters of long ago. A
     /// store that was on a disc may come back, with more than anybody here knows: whether it is lost is for people to say.
     fn is_over(&self, view: &View) -> bool {
-        let heard = self.heard();
+        let heard = self.control.heard();
         let lives = |id: &RaftId, voter: &Voter| {
             *id == view.me || heard.iter().any(|(node, beat)| *node == voter.node && beat.raft == id.0)
         };
         let kept = |voter: &Voter| heard.iter().any(|(node, beat)| *node == voter.node && beat.durable);
-        let (living, lost): (Vec<_>, Vec<_>) = view.voters.iter().partition(|(id, voter)| lives(id, voter));
+        let lost = view.voters.iter().filter(|(id, voter)| !lives(id, voter));
+        let living = view.voters.iter().filter(|(id, voter)| lives(id, voter)).map(|(id, _)| *id).collect();
         let all = heard.len() + 1 == self.core.members.len();
         let led = heard.iter().any(|(_, beat)| beat.led) || self.control.is_led(view);
-        all && !led && living.len() * 2 <= view.voters.len() && !lost.iter().any(|(_, voter)| kept(voter))
+        all && !led && !view.enough(&living) && !lost.into_iter().any(|(_, voter)| kept(voter))
     }
 
     /// Begins anew with all others: what the cluster has agreed on about its epochs, its members know themselves.
@@ -123,7 +127,7 @@ impl Steward<'_> {
             return;
         }
         let mut voters = BTreeMap::from([(view.me, self.voter(self.core.me.node))]);
-        for (node, beat) in self.heard() {
+        for (node, beat) in self.control.heard() {
             if beat.begun {
                 return;
             }
@@ -136,12 +140,6 @@ impl Steward<'_> {
             Ok(()) | Err(InitializeError::Already) => {}
             Err(error) => tracing::warn!(node = %self.core.name, %error, "the control plane does not begin"),
         }
-    }
-
-    /// What the connected members said last.
-    fn heard(&self) -> Vec<(NodeId, super::Beat)> {
-        let heard = self.control.heard.lock();
-        heard.iter().map(|(node, heard)| (*node, heard.beat.clone())).collect()
     }
 
     fn voter(&self, node: NodeId) -> Voter {
@@ -159,7 +157,7 @@ impl Steward<'_> {
 
     /// Gives the cluster its id, and its members their slots.
     async fn found(&self, view: &View) {
-        let heard = self.heard();
+        let heard = self.control.heard();
         if heard.len() + 1 < self.core.members.len() {
             return;
         }
@@ -186,8 +184,12 @@ impl Steward<'_> {
     /// A member that is here with another store of votes than the cluster has of it, or beside one of its own that is gone: it
     /// may have lost several, and whoever led may have been lost half-way.
     fn lost(&self, view: &View, register: &Register) -> Option<Lost> {
-        let mut here =
-            self.heard().into_iter().map(|(node, beat)| (node, RaftId(beat.raft))).collect::<Vec<_>>();
+        let mut here = self
+            .control
+            .heard()
+            .into_iter()
+            .map(|(node, beat)| (node, RaftId(beat.raft)))
+            .collect::<Vec<_>>();
         here.push((self.core.me.node, view.me));
         register.nodes().find_map(|(_, slot)| {
             let (_, new) = here.iter().find(|(node, _)| *node == slot.node)?;

@@ -221,6 +221,12 @@ impl Link {
         self.state.lock().wire.is_some()
     }
 
+    /// Whether there is one to this life.
+    pub(crate) fn is_up_to(&self, life: Incarnation) -> bool {
+        let state = self.state.lock();
+        state.wire.is_some() && state.life == Some(life)
+    }
+
     /// Whether something is queued that was not yet put out.
     pub(crate) fn has_unsent(&self) -> bool {
         let state = self.state.lock();

@@ -87,7 +87,8 @@ async fn canvass(core: &Arc<Core>) -> bool {
     true
 }
 
-fn enough(lists: &[BTreeSet<RaftId>], would: &BTreeSet<RaftId>) -> bool {
+/// Whether these are a majority of each list of voters.
+pub(super) fn enough(lists: &[BTreeSet<RaftId>], would: &BTreeSet<RaftId>) -> bool {
     lists.iter().all(|list| list.intersection(would).count() > list.len() / 2)
 }
 

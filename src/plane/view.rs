@@ -1,8 +1,9 @@
 //! How things stand, as one node knows it. It may be behind; what it says of its own authority never is ahead of the truth.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::campaign::enough;
 use super::core::{Core, Metrics};
 use super::voter::{RaftId, Term, Voter};
 
@@ -34,6 +35,8 @@ pub(crate) struct View {
     pub(crate) caught_up: bool,
     /// All that vote; while a change is half way, those before and those after.
     pub(crate) voters: BTreeMap<RaftId, Voter>,
+    /// Which of them: each list needs a majority of its own, and there are two while a change is half way.
+    pub(crate) lists: Vec<BTreeSet<RaftId>>,
     pub(crate) learners: BTreeMap<RaftId, Voter>,
     /// The members above are agreed and there is one list of voters.
     pub(crate) settled: bool,
@@ -53,10 +56,16 @@ impl View {
             applied: None,
             caught_up: false,
             voters: BTreeMap::new(),
+            lists: Vec::new(),
             learners: BTreeMap::new(),
             settled: false,
             stopped: None,
         }
+    }
+
+    /// Whether these can agree on something.
+    pub(crate) fn enough(&self, voters: &BTreeSet<RaftId>) -> bool {
+        enough(&self.lists, voters)
     }
 
     pub(super) fn new(
@@ -84,6 +93,7 @@ impl View {
             applied: metrics.last_applied.map(|id| id.index),
             caught_up: metrics.last_applied.is_some_and(|id| Term::from(id.leader_id) == term),
             voters,
+            lists: members.get_joint_config().clone(),
             learners,
             settled: agreed && members.get_joint_config().len() == 1,
             stopped,

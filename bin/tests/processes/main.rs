@@ -15,4 +15,6 @@ mod patterns;
 mod program;
 mod security;
 mod single;
+#[path = "../../../tests/shared/until.rs"]
+mod until;
 mod watch;

@@ -1,0 +1,80 @@
+//! This member's leadership of the control plane, while it has one: the overseer, and what it is told.
+
+use hypermnesia_replication::Peer;
+use hypermnesia_replication::lease::{Ask, Grant};
+use hypermnesia_replication::overseer::Overseer;
+use hypermnesia_replication::register::Command;
+use hypermnesia_replication::suspicion::Pace;
+
+use super::{Control, LEASE};
+use crate::core::Core;
+use crate::limits::{CONTROL_HEARTBEAT, CONTROL_SILENCE};
+use crate::machine::boottime_ns;
+use crate::plane::{Authority, Term, View};
+
+/// One leadership.
+pub(super) struct Leading {
+    term: Term,
+    /// When this process first knew of it, on the clock of leases.
+    since_ns: u64,
+    overseer: Overseer,
+}
+
+impl Control {
+    /// Whether somebody leads who is there, and whom a majority has answered of late: nobody steps down only because it is alone.
+    pub(super) fn is_led(&self, view: &View) -> bool {
+        let Some((id, _)) = &view.leader else { return false };
+        if *id == view.me {
+            let late_ns = CONTROL_SILENCE.as_nanos() as u64;
+            let fresh = |proof: &Authority| boottime_ns().saturating_sub(proof.sent_ns) < late_ns;
+            return view.authority.as_ref().is_some_and(fresh);
+        }
+        self.heard().into_iter().any(|(_, beat)| beat.raft == id.0 && beat.led)
+    }
+
+    /// Tells the overseer, if this member leads.
+    pub(super) fn oversee<T>(&self, tell: impl FnOnce(&mut Overseer) -> T) -> Option<T> {
+        self.leading.lock().as_mut().map(|leading| tell(&mut leading.overseer))
+    }
+
+    /// Somebody asks for a lease, perhaps this member itself.
+    pub(super) fn asked(&self, from: Peer, ask: &Ask) -> Option<Grant> {
+        if ask.peer != from {
+            return None;
+        }
+        self.oversee(|overseer| overseer.on_ask(boottime_ns(), ask))?.ok()
+    }
+
+    /// Notes how this member's leadership stands, and says what it has to propose next.
+    pub(super) fn lead(&self, core: &Core, view: &View) -> Option<Command> {
+        let now_ns = boottime_ns();
+        let mut leading = self.leading.lock();
+        let Some(since_ns) = view.leading_since_ns.filter(|_| view.leading) else {
+            *leading = None;
+            return None;
+        };
+        if leading.as_ref().is_none_or(|one| (one.term, one.since_ns) != (view.term, since_ns)) {
+            let pace = Pace::of_heartbeat(CONTROL_HEARTBEAT.as_nanos() as u64);
+            let overseer = Overseer::new(LEASE, pace, core.me, since_ns);
+            *leading = Some(Leading { term: view.term, since_ns, overseer });
+        }
+        let overseer = &mut leading.as_mut().expect("it was just made").overseer;
+        overseer.on_register(now_ns, &self.register());
+        if view.caught_up {
+            overseer.on_caught_up();
+        }
+        // Only a leader that a majority has answered.
+        overseer.on_authority(view.authority?.sent_ns);
+        overseer.next(now_ns)
+    }
+
+    /// The same without asking for more: whoever proposes something may wait for it longer than a lease lasts.
+    pub(super) fn confirm(&self, view: &View) {
+        let mut leading = self.leading.lock();
+        if let (Some(leading), Some(authority)) = (leading.as_mut(), view.authority)
+            && (leading.term, Some(leading.since_ns)) == (view.term, view.leading_since_ns)
+        {
+            leading.overseer.on_authority(authority.sent_ns);
+        }
+    }
+}
