@@ -116,10 +116,10 @@ async fn breathe(core: &Arc<Core>, runs: &Runs, lost: &Lost) {
         })
         .await;
     }
-    if runs.conflicts() <= YIELDS_MAX {
+    if runs.conflicts() <= YIELDS_MAX && !matches!(lost, Lost::Away(_)) {
         return yield_once().await;
     }
-    core.alarms.sleep_until(Instant::now() + runs.moment_for_others()).await;
+    core.alarms.sleep_until(Instant::now() + runs.pause(lost)).await;
 }
 
 /// Lets other tasks run once.
@@ -195,9 +195,11 @@ impl AsyncTransaction {
                 Err(lost) => lost,
             },
         };
+        let core = &self.inner.core;
         Err(match lost {
             Lost::Conflict(_) => Error::Conflict { attempts: 1 },
-            Lost::Schema(table) => Error::SchemaChanged { table: self.inner.core.table_name(table) },
+            Lost::Schema(table) => Error::SchemaChanged { table: core.table_name(table) },
+            Lost::Away(away) => core.unavailable(away),
         })
     }
 

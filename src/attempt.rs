@@ -12,6 +12,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use foldhash::fast::FixedState;
+use hypermnesia_replication::Unavailable;
 use hypermnesia_store::work::{Blocked, Conflict, LockMode, Locked, Op, RangeNote, ReadNote, Work, Write};
 use hypermnesia_store::{
     Ack, Body, IndexDef, Key, KeyRange, Kind, Row, SchemaVersion, Snapshot, Status, Table, TableDef, TableId,
@@ -43,6 +44,8 @@ pub(crate) enum Lost {
     Conflict(Option<TxId>),
     /// A definition changed since the first touch.
     Schema(TableId),
+    /// A member that is needed cannot take part just now. Nothing was sent.
+    Away(Unavailable),
 }
 
 impl From<Error> for Pause {

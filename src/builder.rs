@@ -5,6 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use hypermnesia_replication::limits::MEMBERS_MAX;
+use hypermnesia_replication::{Member, first_slots};
 use hypermnesia_store::NodeId;
 
 use crate::error::{Error, Result};
@@ -40,6 +41,7 @@ pub struct NodeBuilder {
     pub(crate) name: Option<String>,
     pub(crate) cluster: Option<String>,
     pub(crate) members: Vec<(String, String)>,
+    pub(crate) join: Vec<String>,
     pub(crate) listener: Option<std::net::TcpListener>,
     pub(crate) listen: Option<String>,
     pub(crate) data_dir: Option<PathBuf>,
@@ -55,6 +57,8 @@ pub(crate) struct Plan {
     pub(crate) me: NodeId,
     /// By id: id, name, address.
     pub(crate) members: Vec<(NodeId, String, String)>,
+    /// Whom to ask for a place in a cluster that is there.
+    pub(crate) join: Vec<String>,
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) disc: DiscOptions,
     pub(crate) memory_max: u64,
@@ -62,6 +66,29 @@ pub(crate) struct Plan {
     /// Bound, when there are peers.
     pub(crate) listener: Option<std::net::TcpListener>,
     pub(crate) address: Option<SocketAddr>,
+}
+
+impl Plan {
+    /// Whether it has no other members, and no way to any.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.listener.is_none()
+    }
+
+    /// Where it is reached by other members, as far as it says.
+    pub(crate) fn own_address(&self) -> &str {
+        let own = self.members.iter().find(|(node, ..)| *node == self.me);
+        own.map_or("", |(.., address)| address.as_str())
+    }
+
+    /// The members at the slots that they begin with.
+    pub(crate) fn slots(&self) -> Vec<(usize, Member)> {
+        let member = |(node, name, address): &(NodeId, String, String)| Member {
+            node: *node,
+            name: name.clone(),
+            address: address.clone(),
+        };
+        first_slots(self.members.iter().map(member).collect())
+    }
 }
 
 impl NodeBuilder {
@@ -149,6 +176,22 @@ impl NodeBuilder {
         self
     }
 
+    /// Asks one of these for a place in a cluster that is there, by their addresses for members, in place of a list of members: the
+    /// node becomes one of them, and has their list. Whoever was a member before asks only where it does not remember it.
+    /// [`NodeBuilder::build`] waits for that, up to
+    /// [`ADMISSION_WAIT_MAX`](crate::limits::ADMISSION_WAIT_MAX). Its own address is that of
+    /// [`NodeBuilder::peer_addr`], or the one with which it names itself as a member.
+    ///
+    /// ```no_run
+    /// use hypermnesia::Node;
+    /// let fourth = Node::builder().name("n4").member("n4", "10.0.0.4:7401").join(["10.0.0.1:7401"]).build()?;
+    /// # Ok::<(), hypermnesia::Error>(())
+    /// ```
+    pub fn join<A: Into<String>>(mut self, addresses: impl IntoIterator<Item = A>) -> NodeBuilder {
+        self.join.extend(addresses.into_iter().map(Into::into));
+        self
+    }
+
     /// Starts the node. An embedded one is ready at once; a member serves once it is a member of an epoch (the first time that takes all of them, later most) and its tables are
     /// loaded ([`Node::wait_for_tables`]).
     ///
@@ -187,13 +230,23 @@ impl NodeBuilder {
         let Some((_, own)) = members.get(&me) else {
             return Err(Error::Config(format!("node {name:?} is not among the members")));
         };
-        let tls = self.tls.map(|files| load(files, &name, &cluster, &members)).transpose()?;
-        let listener = match (members.len(), self.listener) {
-            (1, _) => None,
-            (_, Some(listener)) => Some(listener),
-            (_, None) => Some(listen(self.listen.as_deref().unwrap_or(own))?),
+        let tls = self.tls.map(|files| load(files, &name, &cluster)).transpose()?;
+        let wanted = self.listen.as_deref().unwrap_or(own);
+        if wanted.is_empty() && self.listener.is_none() && (members.len() > 1 || !self.join.is_empty()) {
+            return Err(Error::Config(format!(
+                "other members have to reach {name:?}: give it an address for them"
+            )));
+        }
+        let listener = match self.listener {
+            Some(listener) => Some(listener),
+            None if wanted.is_empty() => None,
+            None => Some(listen(wanted)?),
         };
         let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        if let Some((_, own)) = members.get_mut(&me).filter(|(_, own)| own.is_empty()) {
+            *own = address.map(|address| address.to_string()).unwrap_or_default();
+        }
+        check_join(&name, &self.join, &members)?;
         let members = members.into_iter().map(|(id, (name, address))| (id, name, address)).collect();
         let (disc, memory_max) = (self.disc, self.memory_max);
         disc.check()?;
@@ -202,6 +255,7 @@ impl NodeBuilder {
             cluster,
             me,
             members,
+            join: self.join,
             data_dir: self.data_dir,
             disc,
             memory_max,
@@ -212,14 +266,31 @@ impl NodeBuilder {
     }
 }
 
-fn load(
-    files: TlsFiles,
-    name: &str,
-    cluster: &str,
-    members: &BTreeMap<NodeId, (String, String)>,
-) -> Result<Tls> {
-    let members = members.values().map(|(member, _)| uri(cluster, member)).collect();
-    let (tls, warnings) = Tls::load(files, Names { own: uri(cluster, name), members })?;
+/// Who asks others for a place must not name them, and has to be reached by them.
+fn check_join(name: &str, join: &[String], members: &BTreeMap<NodeId, (String, String)>) -> Result<()> {
+    if join.is_empty() {
+        return Ok(());
+    }
+    if members.len() > 1 {
+        return Err(Error::Config(
+            "a list of members is for those who begin a cluster together, and one that is there is asked for its list: give either \
+             the members or whom to ask"
+                .to_owned(),
+        ));
+    }
+    let own = members.values().next().map_or("", |(_, own)| own.as_str());
+    let (host, port) = own.rsplit_once(':').unwrap_or((own, ""));
+    let nowhere = host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_unspecified()) || host == "[::]";
+    if nowhere || port == "0" {
+        return Err(Error::Config(format!(
+            "other members cannot reach {name:?} at {own}: name it as its only member with the address that they are to use"
+        )));
+    }
+    Ok(())
+}
+
+fn load(files: TlsFiles, name: &str, cluster: &str) -> Result<Tls> {
+    let (tls, warnings) = Tls::load(files, Names { own: uri(cluster, name), members: uri(cluster, "") })?;
     warnings.iter().for_each(|warning| tracing::warn!(node = %name, "{warning}"));
     Ok(tls)
 }

@@ -16,8 +16,10 @@
 //! | [`machine`] | the register as what the consensus replicates |
 //! | [`heartbeat`], [`follow`] | what it says over and over; what the replica is told |
 //! | [`leading`] | its leadership, while it has one |
+//! | [`admit`] | takes nodes in |
 //! | [`steward`] | begins the control plane and, where this member leads it, keeps its voters right |
 
+mod admit;
 mod alone;
 mod carrier;
 mod follow;
@@ -29,12 +31,12 @@ mod membership;
 mod steward;
 mod word;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use hypermnesia_replication::lease::{Grant, Terms};
-use hypermnesia_replication::register::{Command, Register};
+use hypermnesia_replication::register::{Change, Command, Register};
 use hypermnesia_replication::{Opened, Peer};
 use hypermnesia_store::disc::Disc;
 use hypermnesia_store::{Incarnation, NodeId};
@@ -46,8 +48,8 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::life::spawn;
 use crate::limits::{
-    CONTROL_DRIFT_PPM, CONTROL_ELECTION_MAX, CONTROL_ELECTION_MIN, CONTROL_HEARTBEAT, CONTROL_LEASE,
-    CONTROL_PATIENCE, CONTROL_REQUESTS_MAX,
+    CHANGES_WANTED_MAX, CONTROL_DRIFT_PPM, CONTROL_ELECTION_MAX, CONTROL_ELECTION_MIN, CONTROL_HEARTBEAT,
+    CONTROL_LEASE, CONTROL_PATIENCE, CONTROL_REQUESTS_MAX,
 };
 use crate::machine::boottime_ns;
 use crate::plane::{Config, OpenError, Place, Plane, RaftId, View};
@@ -96,6 +98,8 @@ pub(crate) struct Control {
     leading: Mutex<Option<Leading>>,
     /// The epoch that this member wants to have opened, or that others want who asked this one. Held for a move.
     to_open: Mutex<Option<Command>>,
+    /// Changes of the roster that somebody wants. Held for a move.
+    to_change: Mutex<VecDeque<Change>>,
     /// A place for each request that is being handled.
     places: Arc<Semaphore>,
     /// Where requests are handled.
@@ -119,6 +123,7 @@ impl Control {
             news: Notify::new(),
             leading: Mutex::default(),
             to_open: Mutex::default(),
+            to_change: Mutex::default(),
             places: Arc::new(Semaphore::new(CONTROL_REQUESTS_MAX)),
             runtime: Handle::current(),
         })
@@ -179,7 +184,8 @@ impl Control {
         let own = self.core.upgrade().map(|core| (core.me.node, view.me));
         let counts_alone = |(node, raft): &(NodeId, RaftId)| {
             let mut stores = view.voters.iter().filter(|(_, voter)| voter.node == *node);
-            stores.next().is_some_and(|(id, _)| id == raft) && stores.next().is_none()
+            let follows = !view.has_room() && view.learners.contains_key(raft);
+            stores.next().map_or(follows, |(id, _)| id == raft) && stores.next().is_none()
         };
         heard.chain(own).filter(|one| !counts_alone(one)).map(|(node, _)| node).collect()
     }
@@ -247,6 +253,7 @@ impl Control {
                     self.wants_open(command);
                 }
             }
+            Word::Change(change) => self.wanted(change),
         }
     }
 
@@ -270,6 +277,28 @@ impl Control {
 
     fn wants_open(&self, command: Command) {
         *self.to_open.lock() = Some(command);
+        self.news.notify_one();
+    }
+
+    /// Somebody is to be drained, kept or struck. Whoever leads hears of it, if it can be reached.
+    pub(crate) fn want(&self, core: &Core, change: &Change) {
+        match self.view().leader {
+            Some((_, leader)) if leader.node != core.me.node => {
+                core.say(leader.node, &Word::Change(change.clone()));
+            }
+            _ => self.wanted(change.clone()),
+        }
+    }
+
+    fn wanted(&self, change: Change) {
+        // Nobody else is enlisted or moved by hearsay.
+        if !matches!(change, Change::Drain(_) | Change::Undrain(_) | Change::Strike(_)) {
+            return;
+        }
+        let mut to_change = self.to_change.lock();
+        if to_change.len() < CHANGES_WANTED_MAX && !to_change.contains(&change) {
+            to_change.push_back(change);
+        }
         self.news.notify_one();
     }
 

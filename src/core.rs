@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam::utils::CachePadded;
 use hypermnesia_replication::{
-    CommitRequest, LogToken, Message, Now, Outcome, Peer, Replica, Reply, Unavailable, Why,
+    CommitRequest, LogToken, Member, Message, Now, Outcome, Peer, Replica, Reply, Unavailable, Why,
 };
 use hypermnesia_store::work::{Blocked, Unreadable};
 use hypermnesia_store::{
@@ -62,13 +62,11 @@ impl Waiting {
 pub(crate) struct Core {
     pub(crate) name: String,
     pub(crate) cluster: String,
-    /// Of the list of members; see `peer::hello`.
-    pub(crate) fingerprint: (u32, u32),
     pub(crate) me: Peer,
     /// Where it listens for the other members; empty when it has none.
     pub(crate) peer_address: String,
-    /// All members, by id, this one among them.
-    pub(crate) members: Vec<(NodeId, String)>,
+    /// Without others, and without a way to them.
+    alone: bool,
     pub(crate) store: Arc<Store>,
     pub(crate) replica: Replica,
     pub(crate) peers: Peers,
@@ -104,7 +102,10 @@ pub(crate) struct Parts {
     pub(crate) name: String,
     pub(crate) cluster: String,
     pub(crate) peer_address: String,
-    pub(crate) members: Vec<(NodeId, String)>,
+    /// Without others, and without a way to them.
+    pub(crate) alone: bool,
+    /// The id of the cluster that it belongs to, where that is known beforehand.
+    pub(crate) founded: Option<u128>,
     pub(crate) store: Arc<Store>,
     pub(crate) replica: Replica,
     pub(crate) me: Peer,
@@ -114,22 +115,31 @@ pub(crate) struct Parts {
 }
 
 impl Core {
-    /// Whether it has no other members.
+    /// Whether it has no other members, and never will have.
     pub(crate) fn is_alone(&self) -> bool {
-        self.members.len() == 1
+        self.alone
+    }
+
+    /// All members, as far as this node knows, itself among them.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.replica.slots().iter().map(|(_, member)| member)
+    }
+
+    /// The member with this id, if there is one.
+    pub(crate) fn member(&self, node: NodeId) -> Option<&Member> {
+        self.members().find(|member| member.node == node)
     }
 
     pub(crate) fn new(parts: Parts) -> Core {
         let Incarnation(life) = parts.me.incarnation;
-        let seat = Seat::new(parts.members.len());
+        let seat = Seat::new(parts.alone);
         let membership = Membership::new(&parts);
         Core {
             name: parts.name,
-            fingerprint: crate::peer::fingerprint(&parts.members),
             cluster: parts.cluster,
             me: parts.me,
             peer_address: parts.peer_address,
-            members: parts.members,
+            alone: parts.alone,
             store: parts.store,
             replica: parts.replica,
             peers: parts.peers,
@@ -194,11 +204,16 @@ impl Core {
 
     /// Who or what is missing before this node serves.
     pub(crate) fn waits_for(&self) -> String {
+        let enlisted = |node| self.control().and_then(|control| control.register().enlisted(node).cloned());
+        let drained = |node| enlisted(node).is_some_and(|one| one.draining);
+        if drained(self.me.node) {
+            return "this member is drained: hmn node undrain lets it take part again".to_owned();
+        }
         let status = self.replica.status(self.now());
         let missing: Vec<String> = status
             .members
             .iter()
-            .filter(|member| !member.connected)
+            .filter(|member| !member.connected && !drained(member.node))
             .map(|member| match self.peers.link(member.node).and_then(|link| link.trouble()) {
                 Some(trouble) => format!("{} ({trouble})", member.name),
                 None => member.name.clone(),
@@ -230,10 +245,7 @@ impl Core {
         if self.has_copy(def) {
             return self.check_served(def);
         }
-        let name = |copy: &hypermnesia_store::TableCopy| {
-            let known = self.members.iter().find(|(id, _)| *id == copy.node);
-            known.map_or_else(|| copy.node.to_string(), |(_, name)| name.clone())
-        };
+        let name = |copy: &hypermnesia_store::TableCopy| self.member_name(copy.node);
         let members: Vec<_> = def.copies.iter().map(name).collect();
         Err(Error::NoCopy { table: def.name.clone(), members: members.join(" or ") })
     }
@@ -244,8 +256,7 @@ impl Core {
         if self.replica.serves_all() || def.local || self.replica.serves(def.id) {
             return Ok(());
         }
-        let why = Unavailable { member: self.me.node, why: Why::Unserved };
-        Err(Error::member(why.member, &self.members, why.why))
+        Err(self.unavailable(Unavailable { member: self.me.node, why: Why::Unserved }))
     }
 
     /// Whether a table is read here. Nothing but its definition says so.
@@ -262,7 +273,7 @@ impl Core {
     /// Whether what concerns one key of a table is decided without the commit protocol: where the only copy is here and
     /// no log waits for it, and no other member can begin a transaction on it.
     pub(crate) fn alone_with(&self, def: &TableDef) -> bool {
-        (self.members.len() == 1 || def.local) && self.replica.is_alone_with(def)
+        (self.alone || def.local) && self.replica.is_alone_with(def)
     }
 
     /// A table was loaded that is to have a copy on disc here. Without a disc the node must not take part: others would
@@ -388,13 +399,18 @@ impl Core {
 
     /// The name of a member.
     pub(crate) fn member_name(&self, node: NodeId) -> String {
-        let known = self.members.iter().find(|(id, _)| *id == node);
-        known.map_or_else(|| node.to_string(), |(_, name)| name.clone())
+        self.member(node).map_or_else(|| node.to_string(), |member| member.name.clone())
     }
 
-    /// Where a member is reached, as all members were told.
+    /// What a caller hears of a member that cannot take part.
+    pub(crate) fn unavailable(&self, away: Unavailable) -> Error {
+        Error::Unavailable { member: self.member_name(away.member), why: away.why.to_string() }
+    }
+
+    /// Where a member is reached, as far as this node knows.
     pub(crate) fn member_address(&self, node: NodeId) -> String {
-        self.peers.address(node).unwrap_or_default().to_owned()
+        let known = || self.member(node).map(|member| member.address.clone());
+        self.peers.link(node).map(|link| link.address()).or_else(known).unwrap_or_default()
     }
 
     /// Hands a transaction to the commit protocol. The answer comes once.

@@ -14,7 +14,7 @@ use crate::wait::Answer;
 
 /// The seat of the driver.
 pub(crate) struct Seat {
-    /// There is more than one processor and there are peers.
+    /// There is more than one processor, and there are peers or may be.
     useful: bool,
     taken: AtomicBool,
     /// Commits that park at once before the next one drives.
@@ -24,11 +24,11 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// A seat of a node with so many members.
-    pub(crate) fn new(members: usize) -> Seat {
+    /// The seat of a node.
+    pub(crate) fn new(alone: bool) -> Seat {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Seat {
-            useful: members > 1 && processors > 1,
+            useful: !alone && processors > 1,
             taken: AtomicBool::new(false),
             skips: AtomicU32::new(0),
             patience: AtomicU32::new(1),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hypermnesia_store::backup::BackupError;
 use hypermnesia_store::limits::KEY_BYTES_MAX;
-use hypermnesia_store::{NodeId, RowError, SchemaError, TxId, ValueError};
+use hypermnesia_store::{RowError, SchemaError, TxId, ValueError};
 
 /// Result of most calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -364,6 +364,30 @@ pub enum Error {
         /// The node.
         name: String,
     },
+    /// There is no member of that name. Nothing changed.
+    #[error("there is no member {name:?}: the members are {members}")]
+    NoSuchMember {
+        /// The name.
+        name: String,
+        /// All members.
+        members: String,
+    },
+    /// A member has the only copy of tables, which would be lost with it. Nothing changed.
+    #[error("{member:?} has the only copy of {tables}: drop these tables, or keep it")]
+    LastCopy {
+        /// The member.
+        member: String,
+        /// Their names.
+        tables: String,
+    },
+    /// This member was removed from its cluster: it serves no longer. Nothing changed by this call.
+    #[error(
+        "{name:?} was removed from the cluster. To have it back, start it with an empty data directory and --join and the address of a member"
+    )]
+    Removed {
+        /// The node.
+        name: String,
+    },
     /// A part of the node panicked: something that must always hold did not. The node has stopped serving; what was under
     /// way may or may not have happened, and a restart finds on disc what was acknowledged.
     #[error("a fault of the program stopped the node: {0}")]
@@ -399,13 +423,5 @@ impl Error {
                 | Error::InDoubt { .. }
                 | Error::SchemaChanged { .. }
         )
-    }
-
-    pub(crate) fn member(node: NodeId, names: &[(NodeId, String)], why: impl ToString) -> Error {
-        let name = names
-            .iter()
-            .find(|(id, _)| *id == node)
-            .map_or_else(|| node.to_string(), |(_, name)| name.clone());
-        Error::Unavailable { member: name, why: why.to_string() }
     }
 }

@@ -38,7 +38,19 @@ pub const READS_MAX: usize = 500_000;
 pub const TICK: Duration = Duration::from_millis(10);
 
 /// Version of the peer protocol. A peer that speaks another one is refused by name.
-pub const PEER_PROTOCOL: u32 = 4;
+pub const PEER_PROTOCOL: u32 = 5;
+
+/// How many members vote in the control plane; others follow it.
+pub const VOTERS_MAX: usize = 7;
+
+/// How many changes of the members wait for whoever leads the control plane; more are asked for again.
+pub const CHANGES_WANTED_MAX: usize = 16;
+
+/// Longest answer to a node that asks to join, in bytes: all members with their addresses.
+pub const ADMISSION_BYTES_MAX: usize = 256 * 1024;
+
+/// How long a node asks to join before it gives up, when nobody lets it in.
+pub const ADMISSION_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// How far ahead of this node's wall clock the life of a peer may have begun, in milliseconds. Lives are numbered by the wall
 /// clock at their start, so one that is further ahead is a clock that is days wrong, or a lie that would shut the true

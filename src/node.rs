@@ -27,6 +27,7 @@ use crate::table::{DynTable, Table};
 use crate::transaction::{self, Transaction};
 use crate::wait::{Answer, deadline_in};
 
+mod members;
 mod start;
 
 /// One member of a cluster, or an embedded node without a network. See the [crate's page](crate).
@@ -408,7 +409,7 @@ impl Node {
 
     /// The name of a member, if it is one.
     pub fn member_name(&self, node: NodeId) -> Option<&str> {
-        self.core.members.iter().find(|(id, _)| *id == node).map(|(_, name)| &**name)
+        self.core.member(node).map(|member| &*member.name)
     }
 
     /// Where the node and its cluster stand. For people and dashboards, not for hot paths.
@@ -440,7 +441,7 @@ impl Node {
         }
     }
 
-    /// Waits until this node serves and every member is connected and serves too, so that writes are not refused for a
+    /// Waits until this node serves and every member that is not drained is connected and serves too, so that writes are not refused for a
     /// member that is still coming up. An embedded node is ready at once.
     ///
     /// # Errors
@@ -451,8 +452,9 @@ impl Node {
             self.core.check_open()?;
             let missing = match self.core.check_ready() {
                 Ok(()) => {
-                    match self.status().members.into_iter().find(|member| !(member.connected && member.ready))
-                    {
+                    let missing =
+                        |member: &MemberStatus| !(member.draining || member.connected && member.ready);
+                    match self.status().members.into_iter().find(missing) {
                         None => return Ok(()),
                         Some(MemberStatus { name, connected: false, .. }) => {
                             Error::Unavailable { member: name, why: "is not connected".into() }

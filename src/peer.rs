@@ -8,6 +8,7 @@
 //! A frame is written by whoever has it, straight to the socket; only what the socket does not take is left to the I/O
 //! thread. Messages are handled by the I/O thread in place, as they are cut out of the bytes that came in.
 
+mod admission;
 mod door;
 mod frame;
 mod handshake;
@@ -23,64 +24,63 @@ mod wire;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hypermnesia_replication::Peer;
+use hypermnesia_replication::{Member, Peer, Placed, SlotTaken, Slots};
 use hypermnesia_store::NodeId;
 use tokio::sync::Notify;
 
-pub(crate) use door::run;
-pub(crate) use hello::fingerprint;
+pub(crate) use admission::{Admission, Asking, ask};
+pub(crate) use door::{attend, run};
 pub(crate) use link::Link;
 
-/// All links, by the member's position among the members.
+/// The links to all other members, by slot. They come and go with the members.
+#[derive(Default)]
 pub(crate) struct Peers {
-    links: Vec<Option<Arc<Link>>>,
+    links: Slots<Arc<Link>>,
     /// Something was queued and not written.
     left: Notify,
-    nodes: Vec<NodeId>,
-    /// Where each is reached.
-    addresses: Vec<String>,
+}
+
+impl Placed for Link {
+    fn node(&self) -> NodeId {
+        self.node
+    }
 }
 
 impl Peers {
-    /// A link for every member but `me`; members are sorted by id.
-    pub(crate) fn new(me: NodeId, members: &[(NodeId, String, String)]) -> Peers {
-        let link = |(node, name, address): &(NodeId, String, String)| {
-            (*node != me).then(|| Arc::new(Link::new(*node, name.clone(), address.clone())))
-        };
-        Peers {
-            links: members.iter().map(link).collect(),
-            left: Notify::new(),
-            nodes: members.iter().map(|(node, ..)| *node).collect(),
-            addresses: members.iter().map(|(.., address)| address.clone()).collect(),
+    /// A link to a member from now on; nothing where there is one.
+    pub(crate) fn add(&self, slot: usize, member: &Member) -> Result<Option<&Arc<Link>>, SlotTaken> {
+        let new = Arc::new(Link::new(member.node, member.name.clone(), member.address.clone()));
+        let is_new = self.links.fill(slot, new)?;
+        Ok(self.links.get(slot).filter(|_| is_new))
+    }
+
+    /// No link to who is at a slot any more.
+    pub(crate) fn remove(&self, slot: usize) {
+        self.links.give_back(slot);
+        if let Some(link) = self.links.get(slot) {
+            link.close();
         }
     }
 
     /// All links.
     pub(crate) fn links(&self) -> impl Iterator<Item = &Arc<Link>> {
-        self.links.iter().flatten()
+        self.links.iter().map(|(_, link)| link)
     }
 
     /// The link to a member.
     pub(crate) fn link(&self, node: NodeId) -> Option<&Arc<Link>> {
-        let at = self.nodes.binary_search(&node).ok()?;
-        self.links[at].as_ref()
+        self.links().find(|link| link.node == node)
     }
 
-    /// Where a member is reached, as all members were told.
-    pub(crate) fn address(&self, node: NodeId) -> Option<&str> {
-        let at = self.nodes.binary_search(&node).ok()?;
-        Some(&self.addresses[at])
-    }
-
-    /// Queues a message on the stream to that life; the position of its link when there is something to flush.
+    /// Queues a message on the stream to that life; the slot of its link when there is something to flush.
     pub(crate) fn push(&self, to: Peer, payload: Bytes) -> Option<usize> {
-        let at = self.nodes.binary_search(&to.node).ok()?;
-        self.links[at].as_ref()?.push(to, payload).then_some(at)
+        let (slot, link) = self.links.iter().find(|(_, link)| link.node == to.node)?;
+        link.push(to, payload).then_some(slot)
     }
 
     /// Writes what is queued as far as the socket takes it.
-    pub(crate) fn flush(&self, at: usize) {
-        if let Some(link) = &self.links[at] {
+    pub(crate) fn flush(&self, slot: usize) {
+        if let Some(link) = self.links.get(slot) {
             link.flush();
         }
     }

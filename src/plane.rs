@@ -47,6 +47,7 @@ mod wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hypermnesia_store::disc::Disc;
 use openraft::ChangeMembers;
@@ -201,6 +202,11 @@ impl Plane {
             return Err(ChangeError::Needed);
         }
         self.changed(self.core.raft.change_membership(voters, false)).await.map(drop)
+    }
+
+    /// Lets another voter lead, if this one does: it is silent until one is elected, or for as long as that may take.
+    pub(crate) fn hand_over(&self) {
+        self.core.hands_over.store(true, Ordering::Release);
     }
 
     /// How things stand.

@@ -175,9 +175,8 @@ fn definition(core: &Core, table: &CreateTable) -> Result<TableDef> {
         builder = builder.ack(ack);
     }
     let storage = table.storage.unwrap_or(Storage::Ram);
-    let members = core.members.iter().map(|(node, name)| (*node, name.as_str()));
     let nodes: Vec<NodeId> = match &table.copies {
-        None => members.map(|(node, _)| node).collect(),
+        None => core.members().map(|member| member.node).collect(),
         Some(names) => names.iter().map(|name| member(core, name)).collect::<Result<_>>()?,
     };
     for node in nodes {
@@ -198,8 +197,8 @@ fn retained(mut builder: TableBuilder, table: &CreateTable) -> TableBuilder {
 }
 
 fn member(core: &Core, name: &str) -> Result<NodeId> {
-    let known = core.members.iter().find(|(_, known)| known == name);
-    known.map(|(node, _)| *node).ok_or_else(|| Error::Config(format!("there is no member {name:?}")))
+    let known = core.members().find(|member| member.name == name);
+    known.map(|member| member.node).ok_or_else(|| Error::Config(format!("there is no member {name:?}")))
 }
 
 /// The table of a definition that the planner looked at, if it is still that one.

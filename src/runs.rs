@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hypermnesia_replication::{CommitRequest, Reply};
+use hypermnesia_replication::{CommitRequest, Reply, Unavailable, Why};
 use hypermnesia_store::work::Conflict;
 use hypermnesia_store::{Key, TableId, Timestamp, TxId, Txn};
 
 use crate::attempt::{Attempt, Lost, lost_by};
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::limits::{OPTIMISTIC_RUNS, YIELDS_MAX};
+use crate::limits::{LEASE_WAIT, OPTIMISTIC_RUNS, TICK, YIELDS_MAX};
 use crate::options::TxOptions;
 use crate::running;
 use crate::spin::spun;
@@ -32,6 +32,8 @@ pub(crate) struct Runs {
     /// Of the first run.
     first_sequence: u64,
     conflicts: u32,
+    /// Since when members that are needed are away, in all runs together.
+    away_since: Option<Instant>,
     /// Tables that may have to make room behind the last run.
     bounded: Vec<Arc<hypermnesia_store::Table>>,
     /// What the last run wrote.
@@ -52,6 +54,7 @@ impl Runs {
             first_sequence: 0,
             bounded: Vec::new(),
             conflicts: 0,
+            away_since: None,
             queue: Vec::new(),
         })
     }
@@ -74,10 +77,13 @@ impl Runs {
 
     /// Whether it may run again.
     pub(crate) fn again(&mut self, lost: &Lost) -> Result<()> {
-        self.conflicts += 1;
         if self.core.is_closed() {
             return self.core.check_open();
         }
+        if let Lost::Away(away) = lost {
+            return self.may_come(*away);
+        }
+        self.conflicts += 1;
         if let Lost::Conflict(Some(holder)) = lost {
             running::check_holder(&self.core, *holder)?;
         }
@@ -87,7 +93,24 @@ impl Runs {
         Err(match lost {
             Lost::Conflict(_) => Error::Conflict { attempts: self.conflicts },
             Lost::Schema(table) => Error::SchemaChanged { table: self.core.table_name(*table) },
+            Lost::Away(away) => self.away(*away),
         })
+    }
+
+    /// Whether it may run again although a member is away: one that loads is waited for, and so is an epoch; one without a connection
+    /// for as long as the others take to go on without it.
+    fn may_come(&mut self, away: Unavailable) -> Result<()> {
+        let now = Instant::now();
+        let since = *self.away_since.get_or_insert(now);
+        let until = match away.why {
+            Why::NotConnected => self.deadline.min(since + LEASE_WAIT),
+            _ => self.deadline,
+        };
+        if now + TICK < until { Ok(()) } else { Err(self.away(away)) }
+    }
+
+    fn away(&self, away: Unavailable) -> Error {
+        self.core.unavailable(away)
     }
 
     /// Lets the others finish before the next run of a thread: the one that was in the way, if this node knows it; else for
@@ -98,7 +121,7 @@ impl Runs {
             // In doubt until the deadline: the next run says so.
             Some(txn) => drop(self.core.wait_for(&txn, &Parker::current(), self.deadline)),
             None if self.core.is_alone() && self.conflicts <= YIELDS_MAX => std::thread::yield_now(),
-            None => without_blocking_others(|| std::thread::sleep(self.moment_for_others())),
+            None => without_blocking_others(|| std::thread::sleep(self.pause(lost))),
         }
     }
 
@@ -108,17 +131,22 @@ impl Runs {
             Lost::Conflict(Some(holder)) => {
                 self.core.replica.under_way(*holder).or_else(|| self.core.lockers.get(*holder))
             }
-            Lost::Conflict(None) | Lost::Schema(_) => None,
+            Lost::Conflict(None) | Lost::Schema(_) | Lost::Away(_) => None,
         }
     }
 
     /// How long to wait for others that are not known here. Two that refuse each other (each has read what the other
     /// writes) would go on to do so if both waited alike: those that began one behind the other wait differently long, the
     /// first time some of them not at all.
-    pub(crate) fn moment_for_others(&self) -> Duration {
+    fn moment_for_others(&self) -> Duration {
         let share = (self.first_sequence + u64::from(self.core.me.node.0)) % SHARES;
         let pause = Duration::from_micros((20 << self.conflicts.clamp(1, 8)) / 2 * share);
         pause.min(self.deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// How long the next run waits where nobody is known whom to wait for.
+    pub(crate) fn pause(&self, lost: &Lost) -> Duration {
+        if matches!(lost, Lost::Away(_)) { TICK } else { self.moment_for_others() }
     }
 
     /// Conflicts so far.
@@ -174,7 +202,10 @@ impl Runs {
             },
             Reply::SchemaChanged => Ok(Err(Lost::Schema(TableId(0)))),
             Reply::TimedOut => Err(Error::DeadlineExceeded),
-            Reply::Unavailable(why) => Err(Error::member(why.member, &self.core.members, why.why)),
+            Reply::Unavailable(away) => match away.why {
+                Why::NotConnected | Why::Loading | Why::EpochChange => Ok(Err(Lost::Away(away))),
+                _ => Err(self.away(away)),
+            },
             Reply::Overloaded => Err(Error::Overloaded { what: "transactions under way" }),
             Reply::Unknown => Err(Error::Unknown { txid: id }),
         }

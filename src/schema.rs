@@ -26,7 +26,7 @@ const FIRST_ID: u32 = 16;
 pub(crate) fn create(core: &Arc<Core>, mut def: TableDef, time: Duration) -> Result<DynTable> {
     if def.copies.is_empty() {
         def.copies =
-            core.members.iter().map(|(node, _)| TableCopy { node: *node, storage: Storage::Ram }).collect();
+            core.members().map(|member| TableCopy { node: member.node, storage: Storage::Ram }).collect();
     }
     check(core, &def)?;
     change(core, time, |tx, schema, next| {
@@ -45,9 +45,7 @@ pub(crate) fn check(core: &Core, def: &TableDef) -> Result<()> {
     if def.is_system() {
         return Err(Error::SystemTable { table: def.name.clone() });
     }
-    if let Some(copy) =
-        def.copies.iter().find(|copy| !core.members.iter().any(|(node, _)| *node == copy.node))
-    {
+    if let Some(copy) = def.copies.iter().find(|copy| core.member(copy.node).is_none()) {
         return Err(Error::Config(format!(
             "table {:?} has a copy on {}, which is no member",
             def.name, copy.node

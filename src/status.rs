@@ -79,6 +79,12 @@ pub struct MemberStatus {
     pub ready: bool,
     /// Bytes sent to it that it has not acknowledged.
     pub unacknowledged_bytes: usize,
+    /// It is to leave, or has left, in good order.
+    pub draining: bool,
+    /// It takes part in the last epoch that the node knows of.
+    pub in_epoch: bool,
+    /// It votes in the control plane.
+    pub votes: bool,
 }
 
 /// A table as a node sees it.

@@ -77,14 +77,22 @@ fn control(core: &Core, control: &Control) -> ControlStatus {
 }
 
 fn one_member(core: &Core, member: &hypermnesia_replication::MemberStatus) -> MemberStatus {
-    let link = core.peers.link(member.node);
+    let (link, control) = (core.peers.link(member.node), core.control());
     MemberStatus {
         name: member.name.clone(),
-        peer_address: link.map_or_else(|| core.peer_address.clone(), |link| link.address.clone()),
+        peer_address: link.map_or_else(|| core.peer_address.clone(), |link| link.address()),
         incarnation: member.incarnation.map(|life| life.0),
         connected: member.connected,
         ready: member.ready,
         unacknowledged_bytes: link.map_or(0, |link| link.unacknowledged_bytes()),
+        draining: control
+            .is_some_and(|control| control.register().enlisted(member.node).is_some_and(|one| one.draining)),
+        in_epoch: control.is_none_or(|control| {
+            let register = control.register();
+            register.latest().is_some_and(|epoch| epoch.members.iter().any(|one| one.node == member.node))
+        }),
+        votes: control
+            .is_some_and(|control| control.view().voters.values().any(|one| one.node == member.node)),
     }
 }
 

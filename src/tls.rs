@@ -46,8 +46,8 @@ pub(crate) struct TlsFiles {
 pub(crate) struct Names {
     /// The member itself, as in its certificate.
     pub(crate) own: String,
-    /// All members of its cluster, this one among them.
-    pub(crate) members: Vec<String>,
+    /// What the names of all members of its cluster begin with.
+    pub(crate) members: String,
 }
 
 /// See the file's header.

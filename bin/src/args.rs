@@ -7,7 +7,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 
 use crate::bench::member;
 use crate::command::{
-    backup, bench, cert, check, demo, dev, exec, export, import, order, query, restore, rows, select,
+    backup, bench, cert, check, demo, dev, exec, export, import, node, order, query, restore, rows, select,
     sequence, serve, status, table, watch,
 };
 use crate::output::Format;
@@ -217,6 +217,9 @@ pub(crate) enum Command {
     Put(rows::PutArgs),
     /// Delete the rows of a key.
     Delete(rows::DeleteArgs),
+    /// List, drain and remove members.
+    #[command(subcommand)]
+    Node(node::NodeCommand),
     /// Give out numbers once; list, reset and drop sequences.
     #[command(subcommand)]
     Sequence(sequence::SequenceCommand),

@@ -63,7 +63,7 @@ impl Member {
             command.arg("serve");
         }
         if spec.quiet && std::env::var_os("RUST_LOG").is_none() {
-            command.env("RUST_LOG", "error");
+            command.env("RUST_LOG", "error,openraft=off");
         }
         // Files of one member, which is not this one.
         for variable in secured::VARIABLES {

@@ -10,6 +10,7 @@ pub(crate) mod dev;
 pub(crate) mod exec;
 pub(crate) mod export;
 pub(crate) mod import;
+pub(crate) mod node;
 pub(crate) mod order;
 pub(crate) mod query;
 pub(crate) mod restore;

@@ -63,6 +63,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Get(args) => command::rows::get(global, args).await,
         Command::Put(args) => command::rows::put(global, args).await,
         Command::Delete(args) => command::rows::delete(global, args).await,
+        Command::Node(command) => command::node::run(global, command).await,
         Command::Sequence(command) => command::sequence::run(global, command).await,
         Command::Id(args) => command::sequence::ids(global, args).await,
         Command::Select(args) => command::select::run(global, args).await,

@@ -16,7 +16,7 @@ use hypermnesia_store::{Ack, Prepared, Role, TableId, TxId, Work};
 use parking_lot::MutexGuard;
 
 use crate::effect::Fact;
-use crate::epoch::{Stage, position_of};
+use crate::epoch::Stage;
 use crate::era::Era;
 use crate::limits::COPY_CHUNK_ROWS;
 use crate::member::NodeSet;
@@ -84,7 +84,7 @@ impl Replica {
             logging: self.logging(&holders, Ack::Logged),
             work: recovered.work,
             holders,
-            coordinator: position_of(&self.members, txid.node).unwrap_or(self.at),
+            coordinator: self.slots.position_of(txid.node).unwrap_or(self.at),
             deadline_ns: turn.now.mono_ns,
             began_ns: turn.now.mono_ns,
             phase: Holding::Voted,

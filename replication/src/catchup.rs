@@ -93,7 +93,7 @@ impl Replica {
                 Some(source) if source != self.at => {
                     let incoming =
                         Incoming { table, source, chunk: 0, digest: None, own: None, counted: 0, rows: 0 };
-                    turn.event(Event::Loading { table, source: self.members[source].node });
+                    turn.event(Event::Loading { table, source: self.slots.node(source) });
                     era.loading.as_mut().expect("just popped from it").current = Some(incoming);
                     return self.ask_first(era, turn);
                 }

@@ -307,7 +307,7 @@ impl Replica {
     }
 
     fn reply_to(&self, from: usize, refusal: Refusal) -> Reply {
-        let member = self.members[from].node;
+        let member = self.slots.node(from);
         match refusal {
             Refusal::Conflict(conflict) => Reply::Conflict(conflict),
             Refusal::SchemaChanged => Reply::SchemaChanged,

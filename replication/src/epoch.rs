@@ -8,9 +8,11 @@ mod older;
 use hypermnesia_store::{NodeId, TableId, Timestamp, TxId, codec};
 use serde::{Deserialize, Serialize};
 
+use crate::limits::MEMBERS_MAX;
 use crate::member::{Member, NodeSet, Peer};
 use crate::outcome::Outcome;
 use crate::register::{Agreed, Carried, Command, Opening, Register};
+use crate::slots::Slots;
 
 /// One membership. The control plane gives each number once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,11 +26,12 @@ pub struct Epoch {
 }
 
 impl Epoch {
-    /// Whether it is about these members, in any life: what a peer or a log says of others is not followed.
-    pub(crate) fn is_of(&self, members: &[Member]) -> bool {
-        let same =
-            |(life, member): (&Option<Peer>, &Member)| life.is_none_or(|life| life.node == member.node);
-        self.members.len() == members.len() && self.members.iter().zip(members).all(same)
+    /// Whether it is about members of these slots, in any life: what a peer or a log says of others is not followed.
+    pub(crate) fn is_of(&self, slots: &Slots<Member>) -> bool {
+        let same = |(slot, life): (usize, &Option<Peer>)| {
+            life.is_none_or(|life| slots.get(slot).is_some_and(|member| member.node == life.node))
+        };
+        self.members.len() <= MEMBERS_MAX && self.members.iter().enumerate().all(same)
     }
 
     /// Who takes part in it, in which life.
@@ -124,8 +127,13 @@ impl Stage {
     }
 
     /// Whether it is about these members and says of each where it stands.
-    pub(crate) fn is_of(&self, members: &[Member]) -> bool {
-        self.epoch.is_of(members) && self.standings.len() == members.len()
+    pub(crate) fn is_of(&self, slots: &Slots<Member>) -> bool {
+        self.epoch.is_of(slots) && self.standings.len() == self.epoch.members.len()
+    }
+
+    /// Where a member stands; nothing is known of one without a place in the epoch.
+    pub(crate) fn standing(&self, slot: usize) -> &Standing {
+        standing_of(&self.standings, slot)
     }
 }
 
@@ -136,8 +144,8 @@ impl Standing {
     }
 }
 
-/// The first byte of an [`EpochFact`]; those of earlier versions begin with 0 or 1.
-const FACT_FORM: u8 = 2;
+/// The first byte of an [`EpochFact`]; those of the first versions begin with 0 or 1.
+const FACT_FORM: u8 = 3;
 
 /// Everything an epoch begins with. Staged by every member, applied by each when the epoch opens, void if it never does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,6 +174,13 @@ pub(crate) struct EpochFact {
     pub(crate) opened: Option<Stage>,
     pub(crate) complete: bool,
     pub(crate) whole: Vec<(TableId, u64)>,
+    /// Whose slots those are that the log speaks of; logs of earlier versions do not say it.
+    pub(crate) slots: Vec<(usize, Member)>,
+}
+
+/// Whose slots a log speaks of, by what it knows of epochs; nothing where it does not say.
+pub fn members_of(epoch: &[u8]) -> Vec<(usize, Member)> {
+    EpochFact::decode(epoch).map(|fact| fact.slots).unwrap_or_default()
 }
 
 /// Whether what a log knows of epochs is of a list with these members, by id; nothing is known of them where it knows of none.
@@ -195,6 +210,7 @@ impl EpochFact {
     pub(crate) fn decode(bytes: &[u8]) -> Option<EpochFact> {
         match bytes.split_first() {
             Some((&FACT_FORM, rest)) => codec::decode(rest, rest.len()).ok(),
+            Some((&older::NAMELESS_FORM, rest)) => older::decode_nameless(rest),
             _ => older::decode(bytes),
         }
     }
@@ -203,18 +219,19 @@ impl EpochFact {
 /// The members with a copy of a table that was part of the last epoch that served it (`home`): they have all of it, whoever
 /// of them did what. Only survivors where there are any, since nothing of theirs went to a disc and back.
 pub fn speakers(standings: &[Standing], table: TableId, holders: NodeSet, home: u64) -> NodeSet {
-    let speaks = |at: &usize| home > 0 && standings[*at].as_of(table) == home;
+    let speaks = |at: &usize| home > 0 && standing_of(standings, *at).as_of(table) == home;
     let all = holders.iter().filter(speaks).fold(NodeSet::EMPTY, NodeSet::with);
-    let survivors = all.iter().filter(|at| standings[*at].survivor).fold(NodeSet::EMPTY, NodeSet::with);
+    let survivors =
+        all.iter().filter(|at| standing_of(standings, *at).survivor).fold(NodeSet::EMPTY, NodeSet::with);
     if survivors.is_empty() { all } else { survivors }
 }
 
 /// The member that all others copy a served table from, among its holders: of those that speak for it the one that knows of the
 /// latest commit, since one of the others may have come back with an older disc. `None`: nobody has any row of it, it is empty (all its copies were in memory and all their processes are gone, or it is new).
 pub fn source(standings: &[Standing], table: TableId, holders: NodeSet) -> Option<usize> {
-    let home = holders.iter().map(|at| standings[at].as_of(table)).max()?;
+    let home = holders.iter().map(|at| standing_of(standings, at).as_of(table)).max()?;
     let speakers = speakers(standings, table, holders, home);
-    speakers.iter().max_by_key(|at| (standings[*at].last_commit, std::cmp::Reverse(*at)))
+    speakers.iter().max_by_key(|at| (standing_of(standings, *at).last_commit, std::cmp::Reverse(*at)))
 }
 
 /// Whether a member's copy of a served table is whole as it is: nobody here has a better one. Where all came back from their
@@ -226,16 +243,21 @@ pub(crate) fn is_as_good_as_any(
     table: TableId,
     holders: NodeSet,
 ) -> bool {
-    let home = holders.iter().map(|at| standings[at].as_of(table)).max().unwrap_or(0);
-    let knows = |at: usize| (standings[at].survivor, standings[at].last_commit);
+    let home = holders.iter().map(|at| standing_of(standings, at).as_of(table)).max().unwrap_or(0);
+    let knows = |at: usize| {
+        let standing = standing_of(standings, at);
+        (standing.survivor, standing.last_commit)
+    };
     let best = source(standings, table, holders);
     speakers(standings, table, holders, home).has(slot)
-        && best.is_some_and(|best| standings[slot].survivor || knows(slot) == knows(best))
+        && best.is_some_and(|best| standing_of(standings, slot).survivor || knows(slot) == knows(best))
 }
 
-/// The slot of a member.
-pub(crate) fn position_of(members: &[Member], node: NodeId) -> Option<usize> {
-    members.binary_search_by_key(&node, |member| member.node).ok()
+/// Where a member stands, by slot. Sets of members may name some that were enlisted since.
+pub(crate) fn standing_of(standings: &[Standing], slot: usize) -> &Standing {
+    const NOWHERE: &Standing =
+        &Standing { survivor: false, whole: Vec::new(), opened: 0, last_commit: Timestamp(0) };
+    standings.get(slot).unwrap_or(NOWHERE)
 }
 
 #[cfg(test)]

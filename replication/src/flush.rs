@@ -28,7 +28,7 @@ use hypermnesia_store::{Ack, TableId, Timestamp, TxId};
 
 use crate::catchup::SCHEMA_TABLE;
 use crate::effect::{Effect, LogToken, Reply, Sink, Unavailable, Why};
-use crate::epoch::{Agreement, Epoch, Opened, Stage, Standing, speakers};
+use crate::epoch::{Agreement, Epoch, Opened, Stage, Standing, speakers, standing_of};
 use crate::era::Era;
 use crate::limits::FLUSH_RETRY_NS;
 use crate::member::NodeSet;
@@ -73,10 +73,10 @@ impl Replica {
     pub fn on_agreed(&self, now: Now, agreement: Agreement, out: &mut dyn Sink) {
         let mut era = self.alone();
         let mut turn = Turn { now, out, freed: Vec::new() };
-        if let Some(opened) = agreement.opened.filter(|opened| opened.epoch.is_of(&self.members)) {
+        if let Some(opened) = agreement.opened.filter(|opened| opened.epoch.is_of(&self.slots)) {
             self.hear_opened(&mut era, opened, &agreement.chain, &mut turn);
         }
-        if let Some(latest) = agreement.latest.filter(|latest| latest.is_of(&self.members)) {
+        if let Some(latest) = agreement.latest.filter(|latest| latest.is_of(&self.slots)) {
             self.hear_agreed(&mut era, latest, &mut turn);
         }
         self.finish_in(&era, &mut turn);
@@ -209,7 +209,7 @@ impl Replica {
                 self.answer(era, from, number, FlushStep::Known(known), turn);
             }
             FlushStep::Stage(stage) => {
-                if stage.epoch.number == number && stage.is_of(&self.members) {
+                if stage.epoch.number == number && stage.is_of(&self.slots) {
                     self.on_stage(era, stage, turn);
                 }
             }
@@ -477,7 +477,7 @@ impl Replica {
             let nobody = speakers(&standings, *table, here, era.home(*table)).is_empty();
             // An older copy is not served as if it were the newest. Copies that are nowhere any more are not waited for: the
             // table comes back empty.
-            let older = || here.iter().any(|at| standings[at].as_of(*table) > 0);
+            let older = || here.iter().any(|at| standing_of(&standings, at).as_of(*table) > 0);
             nobody && era.home(*table) > 0 && (older() || !holders.minus(present).is_empty())
         };
         Some(best.tables.iter().filter(is_unserved).map(|(table, _)| (*table, era.home(*table))).collect())

@@ -54,7 +54,7 @@ impl Replica {
     /// The members with a copy of a table by its definition, whether they take part or not.
     pub(crate) fn copies_of(&self, table: TableId) -> NodeSet {
         if table == SCHEMA_TABLE || self.store.table(table).is_none() {
-            return NodeSet::first(self.members.len());
+            return self.slots.here();
         }
         self.copies_where(table, |_| true)
     }
@@ -76,8 +76,7 @@ impl Replica {
 
     fn copies_by(&self, def: &TableDef, wanted: impl Fn(Storage) -> bool) -> NodeSet {
         let kept = def.copies.iter().filter(|copy| wanted(copy.storage));
-        kept.filter_map(|copy| crate::epoch::position_of(&self.members, copy.node))
-            .fold(NodeSet::EMPTY, NodeSet::with)
+        kept.filter_map(|copy| self.slots.position_of(copy.node)).fold(NodeSet::EMPTY, NodeSet::with)
     }
 
     /// Logged on every member with a log as soon as one touched table is kept on disc anywhere: after a restart of all,

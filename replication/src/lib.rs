@@ -21,7 +21,8 @@
 //! | [`suspicion`] | who may be gone: how unlikely a peer's silence is, and this process's own pauses |
 //! | [`mesh`] | whom to exclude when links are missing |
 //! | [`overseer`] | what the leader of the control plane makes of all that: the next epoch, and who is granted a lease |
-//! | [`status`], [`limits`], [`member`] | what people see; every bound; who takes part |
+//! | [`member`], [`slots`] | who takes part, and at which position |
+//! | [`status`], [`limits`] | what people see; every bound |
 
 mod carried;
 mod catchup;
@@ -45,6 +46,7 @@ pub mod register;
 pub mod replica;
 pub mod settle;
 mod shard;
+pub mod slots;
 pub mod status;
 pub mod stream;
 pub mod suspicion;
@@ -53,11 +55,12 @@ pub mod time;
 
 pub use catchup::SCHEMA_TABLE;
 pub use effect::{Effect, Event, Fact, LogState, LogToken, Reply, Sink, Unavailable, Why};
-pub use epoch::{Agreement, Epoch, Opened, check_members};
+pub use epoch::{Agreement, Epoch, Opened, check_members, members_of};
 pub use member::{Member, NodeSet, Peer};
 pub use message::Message;
 pub use outcome::Outcome;
 pub use replica::{CommitRequest, Recovered, RecoveredPrepare, Replica, ReplicaConfig};
+pub use slots::{Placed, SlotTaken, Slots, first_slots};
 pub use status::{InDoubt, MemberStatus, Status};
 pub use stream::{Arrival, Inbox, Outbox, OutboxFull};
 pub use time::Now;

@@ -1,17 +1,20 @@
-//! Who takes part: configured members, one life of one of them, and sets of them. A member has a position, the order of the ids,
-//! for as long as the list is the same; it is its slot in the register, and names it in every message. Which members take part in
-//! an epoch is another matter.
+//! Who takes part: members, one life of one of them, and sets of them. A member has a position for as long as it is enlisted: its
+//! slot in the register, which stands for it in every message. Which members take part in an epoch is another matter.
 
-use hypermnesia_store::{Incarnation, NodeId};
+use hypermnesia_store::{Incarnation, NodeId, codec};
 use serde::{Deserialize, Serialize};
 
-/// A configured member of the cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A member of the cluster, whether it is there or not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// Its id: follows from its name.
     pub node: NodeId,
     /// What people call it.
+    #[serde(deserialize_with = "codec::text")]
     pub name: String,
+    /// Where other members reach it, as far as is known.
+    #[serde(deserialize_with = "codec::text")]
+    pub address: String,
 }
 
 /// One life of a member. Messages go to and come from lives: what was meant for a process that is gone must not reach the

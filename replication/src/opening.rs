@@ -21,7 +21,7 @@ impl Replica {
         let Some(stage) = era.staged.clone() else { return };
         let parent = era.number();
         let number = stage.epoch.number;
-        let survivor = stage.standings[self.at].survivor;
+        let survivor = stage.standing(self.at).survivor;
         self.note_whole(era);
         self.keep_outcomes(era, &stage);
         // Untouched since, until it begins to load.
@@ -46,8 +46,8 @@ impl Replica {
         for known in &mut era.peers {
             (known.generation, known.settled) = (1, 0);
         }
-        let joiners = stage.epoch.present().iter().filter(|at| !stage.standings[*at].survivor);
-        let joiners = joiners.map(|at| self.members[at].node).collect();
+        let joiners = stage.epoch.present().iter().filter(|at| !stage.standing(*at).survivor);
+        let joiners = joiners.map(|at| self.slots.node(at)).collect();
         turn.event(Event::EpochOpened { number, joiners, settled });
         if era.is_open() {
             self.enter(era, turn);
@@ -73,6 +73,7 @@ impl Replica {
             let fact = EpochFact {
                 staged: era.staged.clone(),
                 opened: era.opening.clone(),
+                slots: self.slots.iter().map(|(slot, member)| (slot, member.clone())).collect(),
                 complete: era.complete,
                 whole: era.whole.iter().map(|(table, number)| (*table, *number)).collect(),
             };
@@ -100,8 +101,8 @@ impl Replica {
         tables.retain(|table| era.serves(*table));
         for table in tables {
             let holders = self.holders_of(era, table);
-            let best = holders.iter().map(|at| stage.standings[at].as_of(table)).max().unwrap_or(0);
-            let own = stage.standings[self.at].as_of(table);
+            let best = holders.iter().map(|at| stage.standing(at).as_of(table)).max().unwrap_or(0);
+            let own = stage.standing(self.at).as_of(table);
             if is_as_good_as_any(&stage.standings, self.at, table, holders) {
                 era.whole.insert(table, number);
             }

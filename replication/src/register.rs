@@ -101,8 +101,8 @@ impl Register {
     /// Applies the next command. The same commands in the same order give the same register and the same answers.
     pub fn apply(&mut self, command: &Command) -> Answer {
         let answer = match command {
-            Command::Found { cluster, name, nodes, carried, floor } => {
-                self.found((*cluster, name), nodes, carried.as_ref(), *floor)
+            Command::Found { cluster, name, nodes, slots, carried, floor } => {
+                self.found((*cluster, name), (nodes, slots), carried.as_ref(), *floor)
             }
             _ if self.cluster.is_none() => Answer::Refused(Refusal::NotFounded),
             Command::Roster { seen, change } => self.change(*seen, change),
@@ -118,7 +118,7 @@ impl Register {
     fn found(
         &mut self,
         (id, name): (u128, &str),
-        nodes: &[Enlisting],
+        (nodes, slots): (&[Enlisting], &[u8]),
         carried: Option<&Carried>,
         floor: u64,
     ) -> Answer {
@@ -130,8 +130,9 @@ impl Register {
                 Refusal::FoundedOtherwise { cluster: cluster.id }.into()
             };
         }
-        let founded =
-            roster::check_text(name, NAME_BYTES_MAX).and_then(|()| Roster::of(nodes)).and_then(|roster| {
+        let founded = roster::check_text(name, NAME_BYTES_MAX)
+            .and_then(|()| Roster::of(nodes, slots))
+            .and_then(|roster| {
                 let mut members = carried.iter().flat_map(|carried| &carried.members);
                 let refused = members.find_map(|member| roster.refuses_member(member.node));
                 Ok((Chain::of(carried, floor, refused)?, roster))
@@ -206,6 +207,11 @@ impl Register {
     /// Who has this place.
     pub fn node_at(&self, slot: usize) -> Option<&Enlisted> {
         self.roster.at(slot)
+    }
+
+    /// Whether somebody had this place who was struck, and nobody has it since. Not so of places that nobody had yet.
+    pub fn is_struck(&self, slot: usize) -> bool {
+        self.roster.is_struck(slot)
     }
 
     /// The latest epoch, open or not.

@@ -14,13 +14,14 @@ use hypermnesia_store::{
 use parking_lot::Mutex;
 
 use crate::effect::{Effect, Event, Fact, LogState, LogToken, Reply, Sink, Unavailable, Why};
-use crate::epoch::{EpochFact, position_of};
+use crate::epoch::EpochFact;
 use crate::era::{Era, Known};
 use crate::limits::MEMBERS_MAX;
 use crate::member::{Member, NodeSet, Peer};
 use crate::message::Message;
 use crate::outcome::{Outcome, Record, Stamped};
 use crate::shard::Shards;
+use crate::slots::{SlotTaken, Slots};
 use crate::status::Loads;
 use crate::time::Now;
 
@@ -31,8 +32,8 @@ pub struct ReplicaConfig {
     pub node: NodeId,
     /// This life of it.
     pub incarnation: Incarnation,
-    /// All members, this one among them, in any order; at most [`MEMBERS_MAX`].
-    pub members: Vec<Member>,
+    /// All members at their slots, this one among them; see [`first_slots`](crate::first_slots).
+    pub members: Vec<(usize, Member)>,
     /// Whether there is a commit log. Without one no [`Effect::Log`] is ever emitted.
     pub durable: bool,
 }
@@ -77,10 +78,9 @@ pub struct CommitRequest {
 /// See the file's header.
 pub struct Replica {
     pub(crate) me: Peer,
-    /// My position among the members.
+    /// My slot.
     pub(crate) at: usize,
-    /// By id.
-    pub(crate) members: Vec<Member>,
+    pub(crate) slots: Slots<Member>,
     pub(crate) durable: bool,
     pub(crate) store: Arc<Store>,
     /// The epoch gate. Guards the [`Era`]; shared by handlers of transactions for the length of one handler, alone for rare
@@ -136,27 +136,24 @@ impl Replica {
     /// A node at its start. Call [`Replica::start`] once the engine is ready for effects.
     ///
     /// # Panics
-    /// When the node is not among the members, a member is named twice, there are more than [`MEMBERS_MAX`], or what was
-    /// recovered is of other members ([`crate::check_members`] tells).
+    /// When the node is not among the members, a member or a slot is named twice, there are more than [`MEMBERS_MAX`] slots, or what
+    /// was recovered is of other members ([`crate::members_of`] and [`crate::check_members`] tell).
     pub fn new(config: ReplicaConfig, store: Arc<Store>, recovered: Recovered) -> Replica {
-        let mut members = config.members;
-        members.sort_by_key(|member| member.node);
-        assert!(members.len() <= MEMBERS_MAX, "at most {MEMBERS_MAX} members");
-        assert!(members.windows(2).all(|two| two[0].node < two[1].node), "a member is named twice");
-        let at = position_of(&members, config.node).expect("the configuration names this node as a member");
+        let slots = Slots::of(config.members);
+        let at = slots.position_of(config.node).expect("the configuration names this node as a member");
         let me = Peer { node: config.node, incarnation: config.incarnation };
-        let era = recover_era(recovered.epoch.as_deref(), me, at, &members);
+        let era = recover_era(recovered.epoch.as_deref(), me, at, &slots);
         let shards = Shards::new();
         for (txid, ts) in &recovered.outcomes {
             let record = ts.map_or(Record::Aborted { sayable: false }, Record::Committed);
-            let coordinator = position_of(&members, txid.node).unwrap_or(at);
+            let coordinator = slots.position_of(txid.node).unwrap_or(at);
             let stamped = Stamped { txid: *txid, coordinator, epoch: era.number(), generation: 1, at_ns: 0 };
             shards.of(txid).outcomes.learn(record, stamped);
         }
         Replica {
             me,
             at,
-            members,
+            slots,
             durable: config.durable,
             store,
             gate: ShardedLock::new(era),
@@ -348,11 +345,29 @@ impl Replica {
         }
     }
 
+    /// The control plane says who is at a slot. Again with the same changes nothing.
+    ///
+    /// # Errors
+    /// [`SlotTaken`]: this process knows another member there. Nothing changed; a new process gets it right.
+    pub fn enlist(&self, slot: usize, member: Member) -> Result<(), SlotTaken> {
+        self.slots.fill(slot, member).map(drop)
+    }
+
+    /// Who is enlisted, as far as this node knows, by slot.
+    pub fn slots(&self) -> &Slots<Member> {
+        &self.slots
+    }
+
+    /// Who is at a slot is enlisted no longer: it is in no epoch, and will not be.
+    pub fn strike(&self, slot: usize) {
+        self.slots.give_back(slot);
+    }
+
     /// The stream to a member is up. Whether a new life of it takes part is for the control plane to decide.
     pub fn on_connected(&self, now: Now, peer: Peer, out: &mut dyn Sink) {
         let mut era = self.alone();
         let mut turn = Turn { now, out, freed: Vec::new() };
-        if let Some(at) = position_of(&self.members, peer.node).filter(|at| *at != self.at) {
+        if let Some(at) = self.slots.position_of(peer.node).filter(|at| *at != self.at) {
             let known = &mut era.peers[at];
             if known.incarnation > Some(peer.incarnation) {
                 return;
@@ -387,7 +402,7 @@ impl Replica {
 
     /// The stream to a member has become congested, or is no longer: see [`crate::stream::Outbox::is_congested`].
     pub fn set_congested(&self, node: NodeId, congested: bool) {
-        if let Some(at) = position_of(&self.members, node) {
+        if let Some(at) = self.slots.position_of(node) {
             self.alone().peers[at].congested = congested;
         }
     }
@@ -456,7 +471,7 @@ impl Replica {
             turn.out.effect(Effect::Settled { txid, outcome: known });
             return;
         }
-        for at in (0..self.members.len()).filter(|at| *at != self.at && era.peers[*at].connected) {
+        for at in self.slots.here().without(self.at).iter().filter(|at| era.peers[*at].connected) {
             turn.out.effect(Effect::Send { to: self.peer(&era, at), message: Message::Ask { txid } });
         }
     }
@@ -515,14 +530,15 @@ impl Replica {
 
     /// The position of a peer, if it is the life that this node knows.
     fn life_of(&self, era: &Era, peer: Peer) -> Option<usize> {
-        position_of(&self.members, peer.node)
+        self.slots
+            .position_of(peer.node)
             .filter(|at| *at != self.at && era.peers[*at].incarnation == Some(peer.incarnation))
     }
 
     /// The life of a member that is known now. Only for members that were connected.
     pub(crate) fn peer(&self, era: &Era, at: usize) -> Peer {
         let incarnation = era.peers[at].incarnation.expect("it has spoken to us or is this node");
-        Peer { node: self.members[at].node, incarnation }
+        Peer { node: self.slots.node(at), incarnation }
     }
 
     pub(crate) fn stamped(&self, era: &Era, txid: TxId, coordinator: usize, now: Now) -> Stamped {
@@ -533,7 +549,7 @@ impl Replica {
 
     /// The first member of a set that cannot take part, if there is one.
     pub(crate) fn missing(&self, era: &Era, needed: NodeSet) -> Result<(), Unavailable> {
-        let unavailable = |at: usize, why| Err(Unavailable { member: self.members[at].node, why });
+        let unavailable = |at: usize, why| Err(Unavailable { member: self.slots.node(at), why });
         for at in needed.without(self.at).iter() {
             let known = &era.peers[at];
             if !known.connected {
@@ -552,17 +568,17 @@ impl Replica {
 }
 
 /// Reads back from the log what was known of epochs. Nothing of them is live: this is another life.
-fn recover_era(epoch: Option<&[u8]>, me: Peer, at: usize, members: &[Member]) -> Era {
+fn recover_era(epoch: Option<&[u8]>, me: Peer, at: usize, slots: &Slots<Member>) -> Era {
     let mut era = Era { complete: true, stage_kept: true, ..Era::default() };
-    era.peers.resize_with(members.len(), Known::default);
+    era.peers.resize_with(MEMBERS_MAX, Known::default);
     era.peers[at].incarnation = Some(me.incarnation);
     era.peers[at].connected = true;
     if let Some(fact) = epoch.and_then(EpochFact::decode) {
         era.opened = fact.opened.as_ref().map(|stage| stage.epoch.clone());
         (era.staged, era.opening, era.complete) = (fact.staged, fact.opened, fact.complete);
         era.whole = fact.whole.into_iter().collect();
-        let own = era.opening.iter().chain(&era.staged).all(|stage| stage.is_of(members));
-        assert!(own, "the log is of other members; see `check_members`");
+        let own = era.opening.iter().chain(&era.staged).all(|stage| stage.is_of(slots));
+        assert!(own, "the log is of other members; see `members_of`");
     }
     era
 }

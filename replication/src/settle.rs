@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 use foldhash::fast::FixedState;
 use hypermnesia_store::{TableId, Timestamp, TxId};
 
-use crate::epoch::{Standing, speakers};
+use crate::epoch::{Standing, speakers, standing_of};
 use crate::member::NodeSet;
 use crate::message::Report;
 use crate::outcome::Outcome;
@@ -72,7 +72,7 @@ impl Evidence<'_> {
                 doubt.prepared = doubt.prepared.with(slot);
                 let speaks =
                     |(table, holders): &(TableId, NodeSet)| self.deciders(*table, *holders).has(slot);
-                doubt.counts |= self.standings[slot].survivor || holders.iter().any(speaks);
+                doubt.counts |= standing_of(self.standings, slot).survivor || holders.iter().any(speaks);
             }
         }
         doubts

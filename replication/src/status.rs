@@ -2,7 +2,7 @@
 
 use hypermnesia_store::{Incarnation, NodeId, TableId, TxId};
 
-use crate::member::Peer;
+use crate::member::{Member, Peer};
 use crate::replica::Replica;
 use crate::shard::{Deciding, Held, Holding};
 use crate::time::Now;
@@ -72,7 +72,7 @@ impl Replica {
         let outcomes = self.shards.each().map(|shard| shard.outcomes.len()).sum();
         let era = self.shared();
         let loads = self.loads.lock();
-        let member = |(at, member): (usize, &crate::member::Member)| MemberStatus {
+        let member = |(at, member): (usize, &Member)| MemberStatus {
             node: member.node,
             name: member.name.clone(),
             incarnation: era.peers[at].incarnation,
@@ -84,7 +84,7 @@ impl Replica {
             epoch: era.number(),
             open: era.is_open(),
             complete: era.complete && era.live,
-            members: self.members.iter().enumerate().map(member).collect(),
+            members: self.slots.iter().map(member).collect(),
             in_doubt,
             outcomes,
             came_back_empty: loads.came_back_empty.clone(),
@@ -103,7 +103,7 @@ impl Replica {
                 txid: *txid,
                 age_ms: age_ms(held.began_ns),
                 keys: held.work.writes.len(),
-                holder: self.members[held.coordinator].node,
+                holder: self.slots.node(held.coordinator),
             }));
             let own = shard.coordinated.iter().filter(|(_, one)| {
                 one.answered && matches!(one.phase, Deciding::Voting { .. } | Deciding::Aborting { .. })

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use hypermnesia_replication::{
     Agreement, CommitRequest, Effect, Epoch, Member, Message, Now, Opened, Peer, Recovered, Replica,
-    ReplicaConfig, Reply, Sink,
+    ReplicaConfig, Reply, Sink, first_slots,
 };
 use hypermnesia_store::{
     Ack, Incarnation, Key, NodeId, Op, ReadNote, Row, SchemaVersion, Storage, Store, StoreConfig, TableDef,
@@ -117,8 +117,9 @@ fn put(count: i64, version: Timestamp) -> Work {
 type Wires = Vec<Receiver<(Peer, Message)>>;
 
 fn cluster() -> (Vec<Arc<Node>>, Vec<Wires>) {
-    let members: Vec<Member> =
-        (1..=NODES as u32).map(|n| Member { node: NodeId(n), name: format!("n{n}") }).collect();
+    let members: Vec<Member> = (1..=NODES as u32)
+        .map(|n| Member { node: NodeId(n), name: format!("n{n}"), address: String::new() })
+        .collect();
     let mut senders: Vec<Vec<Option<_>>> = (0..NODES).map(|_| (0..NODES).map(|_| None).collect()).collect();
     let mut receivers: Vec<Wires> = (0..NODES).map(|_| Vec::new()).collect();
     for (from, wires) in senders.iter_mut().enumerate() {
@@ -141,8 +142,12 @@ fn cluster() -> (Vec<Arc<Node>>, Vec<Wires>) {
         let store = Arc::new(Store::new(StoreConfig { wall_ms: 1_000 }));
         store.load_writes(Timestamp(1), &[define(&def)]).expect("an empty store");
         let incarnation = Incarnation(1);
-        let config =
-            ReplicaConfig { node: member.node, incarnation, members: members.clone(), durable: false };
+        let config = ReplicaConfig {
+            node: member.node,
+            incarnation,
+            members: first_slots(members.clone()),
+            durable: false,
+        };
         Arc::new(Node {
             replica: Replica::new(config, Arc::clone(&store), Recovered::default()),
             store,

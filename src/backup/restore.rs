@@ -107,9 +107,9 @@ fn check_fits(backed_up: &TableDef, there: &TableDef) -> Result<()> {
 /// The definition as it is created here: with the copies that it had, as far as their members are members here, else with one
 /// on every member.
 fn placed(core: &Core, def: &TableDef, storage: Option<Storage>) -> TableDef {
-    let is_member = |node: NodeId| core.members.iter().any(|(member, _)| *member == node);
+    let is_member = |node: NodeId| core.member(node).is_some();
     let everywhere =
-        |storage| core.members.iter().map(|(node, _)| TableCopy { node: *node, storage }).collect::<Vec<_>>();
+        |storage| core.members().map(|member| TableCopy { node: member.node, storage }).collect::<Vec<_>>();
     let kept: Vec<TableCopy> = def.copies.iter().filter(|copy| is_member(copy.node)).copied().collect();
     let had = def.copies.iter().map(|copy| copy.storage).find(|storage| storage.is_on_disc());
     let copies = match storage {

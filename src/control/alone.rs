@@ -19,8 +19,14 @@ impl Alone {
         let (name, address) = (name.to_owned(), ADDRESS.to_owned());
         let node = Enlisting { name, address, role: Role::Data, raft: None };
         let id = crate::machine::fresh_number();
-        let found =
-            Command::Found { cluster: id, name: cluster.to_owned(), nodes: vec![node], carried, floor: 0 };
+        let found = Command::Found {
+            cluster: id,
+            name: cluster.to_owned(),
+            nodes: vec![node],
+            slots: Vec::new(),
+            carried,
+            floor: 0,
+        };
         let alone = Alone(Mutex::new(Register::default()));
         alone.apply(&found);
         alone.apply(&Command::Agree { number, members: vec![me], why });

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use hypermnesia_replication::NodeSet;
-use hypermnesia_store::NodeId;
+use hypermnesia_replication::{Member, NodeSet};
 use tokio::time::MissedTickBehavior;
 
 use super::Control;
@@ -40,10 +39,10 @@ pub(super) async fn beat(core: Arc<Core>) {
 
 impl Control {
     fn own_beat(&self, core: &Core) -> Beat {
-        let connected = |(_, (node, _)): &(usize, &(NodeId, String))| {
-            *node == core.me.node || core.peers.link(*node).is_some_and(|link| link.is_up())
+        let connected = |(_, member): &(usize, &Member)| {
+            member.node == core.me.node || core.peers.link(member.node).is_some_and(|link| link.is_up())
         };
-        let hears = core.members.iter().enumerate().filter(connected);
+        let hears = core.replica.slots().iter().filter(connected);
         let unknown = self.register.borrow().cluster().is_none();
         let view = self.view();
         Beat {
@@ -51,7 +50,7 @@ impl Control {
             raft: self.plane().raft_id().0,
             durable: self.disc.is_some(),
             begun: !view.voters.is_empty(),
-            hears: hears.fold(NodeSet::EMPTY, |set, (at, _)| set.with(at)),
+            hears: hears.fold(NodeSet::EMPTY, |set, (slot, _)| set.with(slot)),
             highest: core.replica.highest_epoch(),
             carried: unknown.then(|| core.replica.carried()).flatten(),
         }

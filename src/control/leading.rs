@@ -3,7 +3,7 @@
 use hypermnesia_replication::Peer;
 use hypermnesia_replication::lease::{Ask, Grant};
 use hypermnesia_replication::overseer::Overseer;
-use hypermnesia_replication::register::Command;
+use hypermnesia_replication::register::{Answer, Command};
 use hypermnesia_replication::suspicion::Pace;
 
 use super::{Control, LEASE};
@@ -30,6 +30,11 @@ impl Control {
             return view.authority.as_ref().is_some_and(fresh);
         }
         self.heard().into_iter().any(|(_, beat)| beat.raft == id.0 && beat.led)
+    }
+
+    /// The same of this moment.
+    pub(crate) fn is_led_now(&self) -> bool {
+        self.is_led(&self.view())
     }
 
     /// Tells the overseer, if this member leads.
@@ -76,5 +81,25 @@ impl Control {
         {
             leading.overseer.on_authority(authority.sent_ns);
         }
+    }
+
+    /// What became of it; nothing where nobody knows.
+    pub(super) async fn propose(&self, core: &Core, command: &Command) -> Option<Answer> {
+        let proposed = self.plane().propose(command.encode()).await;
+        let answer = match proposed {
+            Ok((_, answer)) => Answer::decode(&answer),
+            Err(error) => {
+                tracing::debug!(node = %core.name, %error, "a command was not agreed");
+                return None;
+            }
+        };
+        match &answer {
+            Ok(Answer::Refused(refusal)) => {
+                tracing::debug!(node = %core.name, %refusal, "the register refuses a command");
+            }
+            Err(error) => tracing::warn!(node = %core.name, %error, "an answer of the register is none"),
+            Ok(Answer::Done | Answer::Already) => {}
+        }
+        answer.ok()
     }
 }

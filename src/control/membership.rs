@@ -17,17 +17,20 @@ pub(crate) struct Membership {
     alone: Option<Alone>,
     /// Its part in the control plane, from when its threads begin; a node that is alone has none.
     control: OnceLock<Control>,
+    /// The id of the cluster, as far as it was known before there was a control plane.
+    founded: Option<u128>,
 }
 
 impl Membership {
     /// Takes part in nothing yet.
     pub(crate) fn new(parts: &Parts) -> Membership {
-        let alone = parts.members.len() == 1;
+        let alone = parts.alone;
         let carried = || parts.replica.carried();
         Membership {
             lease: Lease::new(LEASE, parts.me, alone),
             alone: alone.then(|| Alone::new(&parts.cluster, &parts.name, parts.me, carried())),
             control: OnceLock::new(),
+            founded: parts.founded,
         }
     }
 }
@@ -51,6 +54,12 @@ impl Core {
             (None, Some(control)) => control.open_epoch(opened),
             (None, None) => {}
         }
+    }
+
+    /// The id of the cluster, from when it is founded and known here.
+    pub(crate) fn founded(&self) -> Option<u128> {
+        let agreed = |control: &Control| control.register.borrow().cluster().map(|(id, _)| id);
+        self.control().and_then(agreed).or(self.membership.founded)
     }
 
     /// Its part in the control plane, if it has other members.

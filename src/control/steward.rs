@@ -5,13 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use hypermnesia_replication::register::{Answer, Change, Command, Enlisted, Enlisting, Register, Role};
+use hypermnesia_replication::Member;
+use hypermnesia_replication::register::{Change, Command, Enlisted, Enlisting, Register, Role};
 use hypermnesia_store::NodeId;
 use tokio::time::sleep;
 
 use super::{Control, LOOK};
 use crate::core::Core;
 use crate::error::Error;
+use crate::limits::VOTERS_MAX;
 use crate::plane::{ChangeError, InitializeError, RaftId, View, Voter};
 
 /// Runs until the node is closed.
@@ -39,7 +41,7 @@ struct Steward<'a> {
     control: &'a Control,
 }
 
-/// A voter whose store is another one than the cluster knows.
+/// A member whose store is another one than the cluster knows, or has no vote yet.
 struct Lost {
     slot: Enlisted,
     new: RaftId,
@@ -63,34 +65,69 @@ impl Steward<'_> {
         let next = self.control.lead(self.core, &view);
         // Only a leader that a majority has answered.
         if !view.leading || view.authority.is_none() {
+            // Whoever wants it asks again.
+            self.control.to_change.lock().clear();
             return;
+        }
+        if self.is_to_go(&view) {
+            return self.control.plane().hand_over();
         }
         if let Some(command) = next {
             return self.agree(&view, &command).await;
         }
         let to_open = self.control.to_open.lock().take();
         if let Some(command) = to_open {
-            self.propose(&command).await;
+            self.control.propose(self.core, &command).await;
             return;
         }
         let register = self.control.register();
         if register.cluster().is_none() {
             return self.found(&view).await;
         }
+        let wanted = self.control.to_change.lock().pop_front();
+        if let Some(change) = wanted {
+            if let Change::Strike(node) = change
+                && view.voters.values().any(|voter| voter.node == node)
+            {
+                // Its vote goes first: it ends when it hears that it is no member, and might be one that was needed for this.
+                self.control.to_change.lock().push_front(change);
+                let voters =
+                    view.voters.iter().filter(|(_, voter)| voter.node != node).map(|(id, _)| *id).collect();
+                let changed = self.control.plane().change_voters(voters).await;
+                return self.told(changed, "the vote of a member that is to be removed cannot be taken away");
+            }
+            let command = Command::Roster { seen: register.revision(), change };
+            self.control.propose(self.core, &command).await;
+            return;
+        }
         if let Some(lost) = self.lost(&view, &register) {
             return self.replace(&view, &register, lost).await;
         }
-        if let Some(left) = self.left_behind(&view) {
+        if let Some(left) = self.left_behind(&view, &register) {
             let removed = self.control.plane().remove_learner(left).await;
             self.told(removed, "a store of votes that is gone cannot be removed");
         }
     }
 
-    /// A store that was to become a voter, of a member that has another one by now.
-    fn left_behind(&self, view: &View) -> Option<RaftId> {
+    /// Whether this leader is to leave, and there is a voter that is not.
+    fn is_to_go(&self, view: &View) -> bool {
+        let register = self.control.register();
+        let leaves = |node: NodeId| register.enlisted(node).is_some_and(|one| one.draining);
+        let heard = self.control.heard();
+        let stays = |voter: &Voter| {
+            voter.node != self.core.me.node
+                && !leaves(voter.node)
+                && heard.iter().any(|(node, _)| *node == voter.node)
+        };
+        leaves(self.core.me.node) && view.voters.values().any(stays)
+    }
+
+    /// A store that follows, of a member that has another one by now, or is none any more.
+    fn left_behind(&self, view: &View, register: &Register) -> Option<RaftId> {
         let heard = self.control.heard();
         let is_gone = |(id, voter): &(&RaftId, &Voter)| {
-            heard.iter().any(|(node, beat)| *node == voter.node && beat.raft != id.0)
+            let another = heard.iter().any(|(node, beat)| *node == voter.node && beat.raft != id.0);
+            another || register.enlisted(voter.node).is_none()
         };
         view.learners.iter().find(is_gone).map(|(id, _)| *id)
     }
@@ -106,7 +143,7 @@ impl Steward<'_> {
         let kept = |voter: &Voter| heard.iter().any(|(node, beat)| *node == voter.node && beat.durable);
         let lost = view.voters.iter().filter(|(id, voter)| !lives(id, voter));
         let living = view.voters.iter().filter(|(id, voter)| lives(id, voter)).map(|(id, _)| *id).collect();
-        let all = heard.len() + 1 == self.core.members.len();
+        let all = heard.len() + 1 == self.core.members().count();
         let led = heard.iter().any(|(_, beat)| beat.led) || self.control.is_led(view);
         all && !led && !view.enough(&living) && !lost.into_iter().any(|(_, voter)| kept(voter))
     }
@@ -123,7 +160,9 @@ impl Steward<'_> {
     /// Begins the control plane when all configured members are here and none of them knows the voters: the one with the lowest
     /// id does it for all.
     async fn begin(&self, view: &View) {
-        if self.core.members.first().is_none_or(|(lowest, _)| *lowest != self.core.me.node) {
+        // Whoever comes to a cluster that is there begins none.
+        let lowest = self.core.members().map(|member| member.node).min();
+        if self.core.founded().is_some() || lowest != Some(self.core.me.node) {
             return;
         }
         let mut voters = BTreeMap::from([(view.me, self.voter(self.core.me.node))]);
@@ -133,9 +172,13 @@ impl Steward<'_> {
             }
             voters.insert(RaftId(beat.raft), self.voter(node));
         }
-        if voters.len() < self.core.members.len() {
+        if voters.len() < self.core.members().count() {
             return;
         }
+        // All others follow once it has begun.
+        let mut all: Vec<(RaftId, Voter)> = voters.into_iter().collect();
+        all.sort_by_key(|(_, voter)| voter.node);
+        let voters = all.into_iter().take(VOTERS_MAX).collect();
         match self.control.plane().initialize(voters).await {
             Ok(()) | Err(InitializeError::Already) => {}
             Err(error) => tracing::warn!(node = %self.core.name, %error, "the control plane does not begin"),
@@ -150,7 +193,7 @@ impl Steward<'_> {
     async fn agree(&self, view: &View, command: &Command) {
         let Command::Agree { number, .. } = command else { return };
         let same = self.control.view().term == view.term;
-        let answer = if same { self.propose(command).await } else { None };
+        let answer = if same { self.control.propose(self.core, command).await } else { None };
         let now_ns = crate::machine::boottime_ns();
         self.control.oversee(|overseer| overseer.on_answer(now_ns, *number, answer.as_ref()));
     }
@@ -158,7 +201,7 @@ impl Steward<'_> {
     /// Gives the cluster its id, and its members their slots.
     async fn found(&self, view: &View) {
         let heard = self.control.heard();
-        if heard.len() + 1 < self.core.members.len() {
+        if heard.len() + 1 < self.core.members().count() {
             return;
         }
         // What the last of them took part in: nobody has a later epoch, for all are here.
@@ -169,15 +212,22 @@ impl Steward<'_> {
         let carried = carried.max_by_key(|carried| carried.number);
         let raft =
             |node: NodeId| view.voters.iter().find(|(_, voter)| voter.node == node).map(|(id, _)| id.0);
-        let enlisting = |(node, name): &(NodeId, String)| Enlisting {
-            name: name.clone(),
-            address: self.core.member_address(*node),
+        let enlisting = |member: &Member| Enlisting {
+            name: member.name.clone(),
+            address: self.core.member_address(member.node),
             role: Role::Data,
-            raft: raft(*node),
+            raft: raft(member.node),
         };
-        let nodes = self.core.members.iter().map(enlisting).collect();
+        let nodes = self.core.members().map(enlisting).collect();
+        // As all know them: a cluster that begins anew may have grown.
+        let slots =
+            self.core.replica.slots().here().iter().filter_map(|slot| u8::try_from(slot).ok()).collect();
         let cluster = crate::machine::fresh_number();
-        self.propose(&Command::Found { cluster, name: self.core.cluster.clone(), nodes, carried, floor })
+        self.control
+            .propose(
+                self.core,
+                &Command::Found { cluster, name: self.core.cluster.clone(), nodes, slots, carried, floor },
+            )
             .await;
     }
 
@@ -191,15 +241,19 @@ impl Steward<'_> {
             .map(|(node, beat)| (node, RaftId(beat.raft)))
             .collect::<Vec<_>>();
         here.push((self.core.me.node, view.me));
-        register.nodes().find_map(|(_, slot)| {
+        let has_room = view.has_room();
+        // Who is to leave gets no vote: it may be the next to be struck.
+        register.nodes().filter(|(_, slot)| !slot.draining).find_map(|(_, slot)| {
             let (_, new) = here.iter().find(|(node, _)| *node == slot.node)?;
             let votes = view.voters.iter().filter(|(_, voter)| voter.node == slot.node).map(|(id, _)| id);
-            let is_so = slot.raft == Some(new.0) && votes.eq([new]);
+            let mut votes = votes.peekable();
+            let follows = votes.peek().is_none() && !has_room && view.learners.contains_key(new);
+            let is_so = slot.raft == Some(new.0) && (follows || votes.eq([new]));
             (!is_so).then(|| Lost { slot: slot.clone(), new: *new })
         })
     }
 
-    /// First a learner, which holds nobody up while it catches up, then a voter for all that the member had before, then known to
+    /// Where there are voters enough it stays a learner. First a learner, which holds nobody up while it catches up, then a voter for all that the member had before, then known to
     /// all.
     async fn replace(&self, view: &View, register: &Register, lost: Lost) {
         let Lost { slot, new } = lost;
@@ -208,16 +262,18 @@ impl Steward<'_> {
             let added = plane.add_learner(new, self.voter(slot.node)).await;
             return self.told(added, "a new store of votes cannot be added");
         }
+        let votes = view.voters.values().any(|voter| voter.node == slot.node);
         let others = view.voters.iter().filter(|(_, voter)| voter.node != slot.node).map(|(id, _)| *id);
         let wanted: BTreeSet<RaftId> = others.chain([new]).collect();
-        if !view.settled || !wanted.iter().eq(view.voters.keys()) {
+        let votes = votes || view.has_room();
+        if !view.settled || votes && !wanted.iter().eq(view.voters.keys()) {
             let changed = plane.change_voters(wanted).await;
             return self.told(changed, "the voters cannot be changed");
         }
         let (node, address) = (slot.node, slot.address);
         let change = Change::Readdress { node, address, raft: Some(new.0) };
-        self.propose(&Command::Roster { seen: register.revision(), change }).await;
-        tracing::info!(node = %self.core.name, member = %slot.name, "it votes with a new store from now on");
+        self.control.propose(self.core, &Command::Roster { seen: register.revision(), change }).await;
+        tracing::info!(node = %self.core.name, member = %slot.name, "its store of votes is known now");
     }
 
     fn told(&self, done: Result<(), ChangeError>, what: &str) {
@@ -225,25 +281,5 @@ impl Steward<'_> {
         if let Err(error) = done {
             tracing::debug!(node = %self.core.name, %error, "{what}");
         }
-    }
-
-    /// What became of it; nothing where nobody knows.
-    async fn propose(&self, command: &Command) -> Option<Answer> {
-        let proposed = self.control.plane().propose(command.encode()).await;
-        let answer = match proposed {
-            Ok((_, answer)) => Answer::decode(&answer),
-            Err(error) => {
-                tracing::debug!(node = %self.core.name, %error, "a command was not agreed");
-                return None;
-            }
-        };
-        match &answer {
-            Ok(Answer::Refused(refusal)) => {
-                tracing::debug!(node = %self.core.name, %refusal, "the register refuses a command");
-            }
-            Err(error) => tracing::warn!(node = %self.core.name, %error, "an answer of the register is none"),
-            Ok(Answer::Done | Answer::Already) => {}
-        }
-        answer.ok()
     }
 }

@@ -3,7 +3,7 @@
 
 use hypermnesia_replication::NodeSet;
 use hypermnesia_replication::lease::{Ask, Grant};
-use hypermnesia_replication::register::Carried;
+use hypermnesia_replication::register::{Carried, Change};
 use hypermnesia_store::codec;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,8 @@ pub(crate) enum Word {
     Grant(Grant),
     /// To the leader: all members of an epoch have staged it.
     Open(Vec<u8>),
+    /// To the leader: somebody is to be drained, kept or struck.
+    Change(Change),
 }
 
 /// What a heartbeat says.

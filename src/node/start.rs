@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hypermnesia_replication::{
-    LogState, Member, Peer, Recovered, RecoveredPrepare, Replica, ReplicaConfig, check_members,
+    LogState, Member, Peer, Recovered, RecoveredPrepare, Replica, ReplicaConfig, check_members, members_of,
 };
 use hypermnesia_store::disc::{self, Opened, Opener, RealDisc, Replayed};
 use hypermnesia_store::{Incarnation, NodeId, Store, StoreConfig};
@@ -15,7 +15,7 @@ use crate::disc::Disc;
 use crate::error::{Error, Result};
 use crate::life::Life;
 use crate::machine;
-use crate::peer::Peers;
+use crate::peer::{self, Peers};
 
 impl Node {
     /// Starts it, with what its directory has.
@@ -32,7 +32,12 @@ impl Node {
         let now_ms = wall_ms();
         let store = Arc::new(Store::new(StoreConfig { wall_ms: now_ms }));
         let opened = disc.map(|disc| open(disc, &store, &plan)).transpose()?;
-        let opened = opened.map(|opened| same_members(&plan, opened)).transpose()?;
+        let known = opened.as_ref().map(|opened| members_now(&plan, opened)).transpose()?.flatten();
+        let (founded, members) = match known {
+            Some(known) => (None, known),
+            None if plan.join.is_empty() => (None, plan.slots()),
+            None => peer::ask(&plan).map(|(founded, members)| (Some(founded), members))?,
+        };
         let (parts, replayed) = match opened {
             Some(Opened { writer, checkpointer, replayed, lock, warnings }) => {
                 warnings.iter().for_each(|warning| tracing::warn!(node = %plan.name, "{warning}"));
@@ -55,21 +60,23 @@ impl Node {
         let config = ReplicaConfig {
             node: plan.me,
             incarnation: me.incarnation,
-            members: plan
-                .members
-                .iter()
-                .map(|(node, name, _)| Member { node: *node, name: name.clone() })
-                .collect(),
+            members: members.clone(),
             durable: disc.is_some(),
         };
         let replica = Replica::new(config, Arc::clone(&store), recovered(replayed));
-        let Plan { name, cluster, members, listener, address, tls, .. } = plan;
+        let alone = plan.is_alone();
+        let Plan { name, cluster, listener, address, tls, .. } = plan;
+        let peers = Peers::default();
+        for (slot, member) in members.iter().filter(|(_, member)| member.node != me.node) {
+            peers.add(*slot, member).map_err(|error| Error::Config(error.to_string()))?;
+        }
         let core = Arc::new(Core::new(Parts {
             name,
             cluster,
             peer_address: address.map(|address| address.to_string()).unwrap_or_default(),
-            peers: Peers::new(me.node, &members),
-            members: members.into_iter().map(|(node, name, _)| (node, name)).collect(),
+            peers,
+            alone,
+            founded,
             store,
             replica,
             me,
@@ -80,7 +87,7 @@ impl Node {
             core.replica.set_log(LogState::NoSpace);
         }
         core.start();
-        if let Some(disc) = core.disc.as_ref().filter(|_| core.members.len() == 1) {
+        if let Some(disc) = core.disc.as_ref().filter(|_| core.is_alone()) {
             // Alone: its first epoch opens as soon as it is on disc, which nobody else has to hear of.
             while !core.replica.is_serving() && !core.is_closed() {
                 disc.sync_once(&core)?;
@@ -106,30 +113,47 @@ fn open(disc: Arc<dyn disc::Disc>, store: &Store, plan: &Plan) -> Result<Opened>
     disc::open(disc, store, &opener, plan.disc.segment_bytes).map_err(|error| Error::Disc(error.to_string()))
 }
 
-/// Refuses a directory that was written among other members: what its log says of them would be taken for these.
-fn same_members(plan: &Plan, opened: Opened) -> Result<Opened> {
-    let now: Vec<NodeId> = plan.members.iter().map(|(node, ..)| *node).collect();
-    let Some(epoch) = opened.replayed.epoch.as_deref() else { return Ok(opened) };
-    let Err(before) = check_members(epoch, &now) else { return Ok(opened) };
+/// Whom a directory was written among: members come and go, and it knows better than the list that its process is started with.
+/// That list says where they are reached now. Refused where it names others: what the log says would be taken for these.
+fn members_now(plan: &Plan, opened: &Opened) -> Result<Option<Vec<(usize, Member)>>> {
+    let wanted = plan.slots();
+    let Some(epoch) = opened.replayed.epoch.as_deref() else { return Ok(None) };
+    let mut known = members_of(epoch);
+    if known.is_empty() {
+        let now: Vec<NodeId> = wanted.iter().map(|(_, member)| member.node).collect();
+        return check_members(epoch, &now).map(|()| Some(wanted)).map_err(|before| others(plan, &before));
+    }
+    let is_known = |(_, member): &(usize, Member)| known.iter().any(|(_, known)| known.node == member.node);
+    if !wanted.iter().all(is_known) || plan.is_alone() && known.len() > 1 {
+        let known: Vec<_> = known.iter().map(|(_, member)| Some(member.node)).collect();
+        return Err(others(plan, &known));
+    }
+    for (_, member) in &mut known {
+        let now = wanted.iter().find(|(_, wanted)| wanted.node == member.node);
+        member.address = now.map_or_else(|| member.address.clone(), |(_, now)| now.address.clone());
+    }
+    Ok(Some(known))
+}
+
+fn others(plan: &Plan, before: &[Option<NodeId>]) -> Error {
     let named = |node: &Option<NodeId>| {
         let Some(node) = node else { return "one that was away last".to_owned() };
         let known = plan.members.iter().find(|(known, ..)| known == node);
         known.map_or_else(|| format!("one not in the list now (id {node})"), |(_, name, _)| name.clone())
     };
-    let before: Vec<String> = before.iter().map(named).collect();
     let now: Vec<&str> = plan.members.iter().map(|(_, name, _)| name.as_str()).collect();
-    Err(Error::Config(format!(
-        "the data directory was written as a member of {} ({}), and now the members are to be {}: members of a directory \
-         with data cannot change in this version. Start with the former list; to move to another one, export the tables, \
-         start with an empty directory and import them",
+    Error::Config(format!(
+        "the data directory was written as a member of {} ({}), and now the members are to be {}: the list that a member is started \
+         with does not change them. Start with the former list, and use \"hmn node\" and --join; to move to another cluster, export \
+         the tables, start with an empty directory and import them",
         if before.len() == 1 {
             "a cluster of one".to_owned()
         } else {
             format!("a cluster of {}", before.len())
         },
-        before.join(", "),
+        before.iter().map(named).collect::<Vec<_>>().join(", "),
         now.join(", ")
-    )))
+    ))
 }
 
 fn recovered(replayed: Replayed) -> Recovered {

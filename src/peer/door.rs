@@ -5,16 +5,17 @@ use std::io::{Error as IoError, ErrorKind, Result as IoResult};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use hypermnesia_replication::Peer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::Link;
+use super::admission::{self, Admission, Asking};
 use super::frame;
 use super::handshake::{self, in_words, is_tls, plain_word, refuse};
-use super::hello::{HELLO_BYTES_MAX, Hello, Listener, Refused};
+use super::hello::{HELLO_BYTES_MAX, Hello, Listener, Refused, fingerprint};
 use super::reader::Reader;
 use super::refusals::Refusals;
 use super::strangers::Strangers;
@@ -30,22 +31,26 @@ pub(crate) async fn run(core: Arc<Core>, listener: Option<TcpListener>) {
         spawn(&core, listen(Arc::clone(&core), listener));
     }
     spawn(&core, write_left(Arc::clone(&core)));
+    spawn(&core, admission::announce(Arc::clone(&core)));
     if core.tls.is_some() {
         spawn(&core, look_at_certificates(Arc::clone(&core)));
     }
-    for link in core.peers.links() {
-        spawn(&core, write_rest(Arc::clone(&core), Arc::clone(link)));
-        // The lower id dials, so there is one connection per pair.
-        if core.me.node < link.node {
-            spawn(&core, dial(Arc::clone(&core), Arc::clone(link)));
-        }
-    }
+    core.peers.links().for_each(|link| attend(&core, link));
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !core.is_closed() {
         ticks.tick().await;
         core.tick();
         look_after(&core, Instant::now());
+    }
+}
+
+/// Sees to a link from now on.
+pub(crate) fn attend(core: &Arc<Core>, link: &Arc<Link>) {
+    spawn(core, write_rest(Arc::clone(core), Arc::clone(link)));
+    // The lower id dials, so there is one connection per pair.
+    if core.me.node < link.node {
+        spawn(core, dial(Arc::clone(core), Arc::clone(link)));
     }
 }
 
@@ -65,7 +70,7 @@ fn look_after(core: &Core, now: Instant) {
 
 /// Writes what a full socket left over.
 async fn write_rest(core: Arc<Core>, link: Arc<Link>) {
-    while !core.is_closed() {
+    while !core.is_closed() && !link.is_closed() {
         link.full.notified().await;
         while let Some(wire) = link.write_on() {
             if wire.writable().await.is_err() {
@@ -101,7 +106,8 @@ async fn listen(core: Arc<Core>, listener: TcpListener) {
             };
             drop(place);
             match greeted {
-                Ok(Ok(met)) => read(&core, met).await,
+                Ok(Ok(Some(met))) => read(&core, met).await,
+                Ok(Ok(None)) => {}
                 Ok(Err(error)) => door.refusals.tell(&core, from, error.to_string()),
                 Err(_) => door.refusals.tell(&core, from, "it did not say hello".to_owned()),
             }
@@ -134,22 +140,39 @@ struct Met {
     rest: BytesMut,
 }
 
-/// Hears the hello of who dialled, and answers it.
-async fn greet(core: &Core, door: &Door, socket: TcpStream) -> IoResult<Met> {
-    let (wire, mut rest) = handshake::accepted(core, socket, &door.turns).await?;
-    let hello = hear(&wire, &mut rest).await?;
+/// Hears the hello of who dialled, and answers it. Nothing where it only had a question.
+async fn greet(core: &Core, door: &Door, socket: TcpStream) -> IoResult<Option<Met>> {
+    let (wire, mut rest) = handshake::accepted(core.tls.as_ref(), socket, &door.turns).await?;
+    let payload = take_frame(&wire, &mut rest, HELLO_BYTES_MAX).await?;
+    if admission::is_asking(&payload) {
+        let asking = Asking::decode(&payload).map_err(refuse)?;
+        vouch(core, &wire, &asking.name)?;
+        return answer(core, &wire, asking).await.map(|()| None);
+    }
+    let hello = Hello::decode(&payload).map_err(refuse)?;
     let link = core.peers.link(hello.node).filter(|_| hello.node < core.me.node);
     let link = Arc::clone(link.ok_or_else(|| refuse(Refused::Member(hello.node)))?);
     vouch(core, &wire, &link.name)?;
     // Answered before it is judged: who is refused finds the same reason in our hello.
     say(core, &link, &wire).await?;
     check(core, &link, &hello)?;
-    take_up(core, link, wire, &hello, rest)
+    take_up(core, link, wire, &hello, rest).map(Some)
+}
+
+/// Answers a node that asks to join.
+async fn answer(core: &Core, wire: &Wire, asking: Asking) -> IoResult<()> {
+    let admission = match core.control() {
+        Some(control) => control.admit(core, asking).await,
+        None => Admission::Later("this member is only starting".to_owned()),
+    };
+    say_frame(wire, &mut BytesMut::new(), &admission.encode()).await?;
+    wire.part().await;
+    Ok(())
 }
 
 async fn dial(core: Arc<Core>, link: Arc<Link>) {
     let mut wait = DIAL_WAIT_MIN;
-    while !core.is_closed() {
+    while !core.is_closed() && !link.is_closed() {
         match timeout(HELLO_WAIT_MAX, meet(&core, &link)).await {
             Ok(Ok(met)) => {
                 wait = DIAL_WAIT_MIN;
@@ -170,11 +193,12 @@ async fn dial(core: Arc<Core>, link: Arc<Link>) {
 
 /// Dials, says hello and hears the answer.
 async fn meet(core: &Core, link: &Arc<Link>) -> IoResult<Met> {
-    let socket = TcpStream::connect(&link.address).await?;
-    let (wire, mut rest) = handshake::dialled(core, socket).await?;
+    let socket = TcpStream::connect(link.address()).await?;
+    let (wire, mut rest) = handshake::dialled(core.tls.as_ref(), socket).await?;
     // Who refuses our certificate says so where its hello would be, also when it takes ours no more.
     let said = say(core, link, &wire).await;
-    let hello = hear(&wire, &mut rest).await?;
+    let hello = take_frame(&wire, &mut rest, HELLO_BYTES_MAX).await;
+    let hello = Hello::decode(&hello?).map_err(refuse)?;
     said?;
     if hello.node != link.node {
         return Err(refuse(Refused::Member(hello.node)));
@@ -203,8 +227,13 @@ fn told(core: &Core, link: &Link, why: &str) {
 /// Judges a hello. A node that learns that it was replaced stops: others have agreed without it, and it would go on
 /// showing what was true before.
 fn check(core: &Core, link: &Link, hello: &Hello) -> IoResult<()> {
-    let here =
-        Listener { cluster: &core.cluster, members: core.fingerprint, me: core.me, wall_ms: wall_ms() };
+    let here = Listener {
+        cluster: &core.cluster,
+        founded: core.founded(),
+        members: fingerprint(core.members()),
+        me: core.me,
+        wall_ms: wall_ms(),
+    };
     let Err(why) = hello.check(&here) else { return Ok(()) };
     told(core, link, &why.to_string());
     if why == Refused::Replaced {
@@ -229,17 +258,22 @@ fn take_up(core: &Core, link: Arc<Link>, wire: Wire, hello: &Hello, rest: BytesM
 async fn say(core: &Core, link: &Link, wire: &Wire) -> IoResult<()> {
     let hello = Hello {
         cluster: core.cluster.clone(),
-        members: core.fingerprint,
+        founded: core.founded(),
+        members: fingerprint(core.members()),
         node: core.me.node,
         incarnation: core.me.incarnation,
         to: link.node,
         known: link.known(),
     };
-    let mut bytes = BytesMut::new();
-    frame::put(&mut bytes, 0, 0, &hello.encode());
+    say_frame(wire, &mut BytesMut::new(), &hello.encode()).await
+}
+
+/// Says something in a frame of its own, before there is a stream.
+pub(super) async fn say_frame(wire: &Wire, bytes: &mut BytesMut, payload: &[u8]) -> IoResult<()> {
+    frame::put(bytes, 0, 0, payload);
     // With nothing left of it, once more: for what TLS still holds.
     loop {
-        match wire.write(&bytes) {
+        match wire.write(bytes) {
             Ok(0) if bytes.is_empty() => return Ok(()),
             Ok(written) => bytes.advance(written),
             Err(error) if error.kind() == ErrorKind::WouldBlock => wire.writable().await?,
@@ -248,8 +282,8 @@ async fn say(core: &Core, link: &Link, wire: &Wire) -> IoResult<()> {
     }
 }
 
-/// Reads until there is a hello. What came behind it is left in `bytes`.
-async fn hear(wire: &Wire, bytes: &mut BytesMut) -> IoResult<Hello> {
+/// Reads until there is the first frame, and no more than a hello has. What came behind it is left in `bytes`.
+pub(super) async fn take_frame(wire: &Wire, bytes: &mut BytesMut, most: usize) -> IoResult<Bytes> {
     loop {
         if !wire.is_sealed() && is_tls(bytes) {
             // Who speaks TLS sees by this that we do not.
@@ -258,12 +292,12 @@ async fn hear(wire: &Wire, bytes: &mut BytesMut) -> IoResult<Hello> {
             return Err(refuse(Refused::SpeaksTls));
         }
         if let [a, b, c, d, ..] = **bytes
-            && u32::from_le_bytes([a, b, c, d]) as usize > HELLO_BYTES_MAX
+            && u32::from_le_bytes([a, b, c, d]) as usize > most
         {
             return Err(refuse(Refused::Stranger));
         }
         if let Some(frame) = frame::cut(bytes).map_err(|_| refuse(Refused::Stranger))? {
-            return Hello::decode(&frame.payload).map_err(refuse);
+            return Ok(frame.payload);
         }
         wire.readable().await?;
         match wire.sip(bytes).map_err(in_words) {

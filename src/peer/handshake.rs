@@ -11,8 +11,7 @@ use tokio::sync::Semaphore;
 use super::frame;
 use super::hello::Refused;
 use super::wire::{self, Wire};
-use crate::core::Core;
-use crate::tls;
+use crate::tls::{self, Tls};
 
 /// A connection on which hellos can be said, and what came behind the handshake already.
 pub(super) type Opened = (Wire, BytesMut);
@@ -30,9 +29,9 @@ pub(super) fn is_tls(first: &[u8]) -> bool {
 }
 
 /// Prepares a connection that this member has dialled.
-pub(super) async fn dialled(core: &Core, socket: TcpStream) -> IoResult<Opened> {
+pub(super) async fn dialled(tls: Option<&Tls>, socket: TcpStream) -> IoResult<Opened> {
     socket.set_nodelay(true)?;
-    match &core.tls {
+    match tls {
         None => Ok((Wire::plain(socket), BytesMut::new())),
         Some(tls) => shake(socket, tls.dialled().map_err(IoError::other)?, None).await,
     }
@@ -40,9 +39,9 @@ pub(super) async fn dialled(core: &Core, socket: TcpStream) -> IoResult<Opened> 
 
 /// Prepares a connection that came. With TLS, a step of a handshake costs a tenth of a millisecond to a whole one: `turns` has one
 /// turn, which is kept until everything else that is ready had its own, so members are served between any two steps.
-pub(super) async fn accepted(core: &Core, socket: TcpStream, turns: &Semaphore) -> IoResult<Opened> {
+pub(super) async fn accepted(tls: Option<&Tls>, socket: TcpStream, turns: &Semaphore) -> IoResult<Opened> {
     socket.set_nodelay(true)?;
-    match &core.tls {
+    match tls {
         None => Ok((Wire::plain(socket), BytesMut::new())),
         Some(tls) => shake(socket, tls.accepted().map_err(IoError::other)?, Some(turns)).await,
     }

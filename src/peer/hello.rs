@@ -2,7 +2,7 @@
 //! the protocol, and where the stream goes on. The layout of the beginning never changes, so that a later version is told
 //! apart from a stranger.
 
-use hypermnesia_replication::Peer;
+use hypermnesia_replication::{Member, Peer};
 use hypermnesia_store::{Incarnation, NodeId, codec};
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,8 @@ pub(crate) const HELLO_BYTES_MAX: usize = 4096;
 pub(crate) struct Hello {
     #[serde(deserialize_with = "codec::text")]
     pub(crate) cluster: String,
+    /// The id of the cluster, from when it is founded.
+    pub(crate) founded: Option<u128>,
     /// What the sender takes for the members, as a number: see [`fingerprint`].
     pub(crate) members: (u32, u32),
     pub(crate) node: NodeId,
@@ -54,6 +56,8 @@ pub(crate) enum Refused {
     Another { certificate: String, claims: String },
     #[error("it belongs to cluster {0:?}")]
     Cluster(String),
+    #[error("it belongs to another cluster of the same name, with the id {0:032x}")]
+    Founded(u128),
     #[error("it calls itself {0}, who is not a member we expect here")]
     Member(NodeId),
     #[error("it means to speak to {0}")]
@@ -61,7 +65,8 @@ pub(crate) enum Refused {
     #[error("it is an older life of that member than the one we know")]
     Older,
     #[error(
-        "its list of members is another than ours ({theirs} against {ours} members): start all with the same --members"
+        "its list of members is another than ours ({theirs} against {ours} members): start all with the same --members, or one \
+         that comes to a cluster that is there with --join and the address of a member"
     )]
     Members { theirs: u32, ours: u32 },
     #[error("its clock is {0} ms ahead of ours: set the clocks right")]
@@ -74,11 +79,13 @@ pub(crate) enum Refused {
 }
 
 /// The members as a number that differs when the lists do, and how many they are.
-pub(crate) fn fingerprint(members: &[(NodeId, String)]) -> (u32, u32) {
+pub(crate) fn fingerprint<'a>(members: impl Iterator<Item = &'a Member>) -> (u32, u32) {
     let mut sum = crc32fast::Hasher::new();
-    for (node, name) in members {
-        sum.update(&node.0.to_le_bytes());
-        sum.update(name.as_bytes());
+    let mut members: Vec<&Member> = members.collect();
+    members.sort_by_key(|member| member.node);
+    for member in &members {
+        sum.update(&member.node.0.to_le_bytes());
+        sum.update(member.name.as_bytes());
         sum.update(&[0]);
     }
     (sum.finalize(), members.len() as u32)
@@ -88,6 +95,7 @@ pub(crate) fn fingerprint(members: &[(NodeId, String)]) -> (u32, u32) {
 #[derive(Clone, Copy)]
 pub(crate) struct Listener<'a> {
     pub(crate) cluster: &'a str,
+    pub(crate) founded: Option<u128>,
     pub(crate) members: (u32, u32),
     pub(crate) me: Peer,
     pub(crate) wall_ms: u64,
@@ -124,8 +132,14 @@ impl Hello {
         if self.to != here.me.node {
             return Err(Refused::NotMe(self.to));
         }
-        if self.members != here.members {
-            return Err(Refused::Members { theirs: self.members.1, ours: here.members.1 });
+        match (self.founded, here.founded) {
+            (Some(theirs), Some(ours)) if theirs != ours => return Err(Refused::Founded(theirs)),
+            // Members come and go: who was away, or is new, hears of it from the control plane.
+            (Some(_), Some(_)) => {}
+            _ if self.members != here.members => {
+                return Err(Refused::Members { theirs: self.members.1, ours: here.members.1 });
+            }
+            _ => {}
         }
         let ahead_ms = self.incarnation.0.saturating_sub(here.wall_ms);
         if ahead_ms > LIFE_AHEAD_MS_MAX {
@@ -146,9 +160,14 @@ mod tests {
     fn strangers_are_refused_by_what_is_wrong() {
         // Aim: who is wrong in any way never gets to the stream, and it is said in which. Method: one wrong thing at a time.
         let (a, b) = (NodeId::of_name("a"), NodeId::of_name("b"));
-        let members = fingerprint(&[(a, "a".into()), (b, "b".into())]);
+        let member =
+            |name: &str| Member { node: NodeId::of_name(name), name: name.into(), address: String::new() };
+        let named =
+            |names: &[&str]| fingerprint(names.iter().map(|name| member(name)).collect::<Vec<_>>().iter());
+        let members = named(&["a", "b"]);
         let hello = Hello {
             cluster: "c".into(),
+            founded: None,
             members,
             node: a,
             incarnation: Incarnation(3),
@@ -163,13 +182,19 @@ mod tests {
         assert_eq!(Hello::decode(&newer), Err(Refused::Version(PEER_PROTOCOL + 1)));
         assert!(matches!(Hello::decode(&bytes[..bytes.len() - 1]), Err(Refused::Unreadable(_))));
         let me = |node, life| Peer { node, incarnation: Incarnation(life) };
-        let right = Listener { cluster: "c", members, me: me(b, 2), wall_ms: 0 };
+        let right = Listener { cluster: "c", founded: None, members, me: me(b, 2), wall_ms: 0 };
         assert_eq!(hello.check(&right), Ok(()));
         assert_eq!(hello.check(&Listener { cluster: "d", ..right }), Err(Refused::Cluster("c".into())));
         assert_eq!(hello.check(&Listener { me: me(a, 2), ..right }), Err(Refused::NotMe(b)));
-        let three = fingerprint(&[(a, "a".into()), (b, "b".into()), (NodeId(3), "c".into())]);
+        let three = named(&["a", "b", "c"]);
         let other = Err(Refused::Members { theirs: 2, ours: 3 });
         assert_eq!(hello.check(&Listener { members: three, ..right }), other);
+        // Of a cluster that was founded it is the id that counts, where both know it: members come and go.
+        let known = Hello { founded: Some(7), ..hello.clone() };
+        assert_eq!(known.check(&Listener { founded: Some(7), members: three, ..right }), Ok(()));
+        assert_eq!(known.check(&Listener { founded: Some(8), ..right }), Err(Refused::Founded(7)));
+        assert_eq!(known.check(&right), Ok(()));
+        assert_eq!(known.check(&Listener { members: three, ..right }), other);
         assert_eq!(hello.check(&Listener { me: me(b, 1), ..right }), Err(Refused::Replaced));
         let far = Hello { incarnation: Incarnation(u64::MAX), ..hello };
         assert_eq!(far.check(&right), Err(Refused::Ahead(u64::MAX)));

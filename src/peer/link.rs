@@ -25,7 +25,8 @@ const READY_BYTES: usize = 1024 * 1024;
 pub(crate) struct Link {
     pub(crate) node: NodeId,
     pub(crate) name: String,
-    pub(crate) address: String,
+    /// Where it is reached. Held for a copy. A leaf lock.
+    address: Mutex<String>,
     /// Guards stream and socket; held for a push, or for a write that never blocks.
     state: Mutex<State>,
     /// The reading end of the present connection, or of the last one. Held while what one read brought is handled, which
@@ -69,13 +70,23 @@ impl Link {
         Link {
             node,
             name,
-            address,
+            address: Mutex::new(address),
             state: Mutex::default(),
             reader: Mutex::default(),
             full: Notify::new(),
             ended: Notify::new(),
             trouble: Mutex::default(),
         }
+    }
+
+    /// Where it is reached.
+    pub(crate) fn address(&self) -> String {
+        self.address.lock().clone()
+    }
+
+    /// It is reached somewhere else from now on.
+    pub(crate) fn moved(&self, address: &str) {
+        address.clone_into(&mut self.address.lock());
     }
 
     /// Notes why there is no connection, or that there is one again. True when that is news.
@@ -184,6 +195,11 @@ impl Link {
         state.wire = None;
         self.ended.notify_waiters();
         self.full.notify_waiters();
+    }
+
+    /// Whether it was closed for good.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().closed
     }
 
     /// Queues a message for that life. Dropped when another life is there. True when it can be flushed.

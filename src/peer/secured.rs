@@ -46,7 +46,7 @@ impl Case {
     }
 
     fn names(&self, own: &str) -> Names {
-        Names { own: self.uri(own), members: vec![self.uri(&self.dials), self.uri(&self.listens)] }
+        Names { own: self.uri(own), members: self.uri("") }
     }
 
     /// Files of a member, as they should be.

@@ -1,6 +1,7 @@
 //! What the parts of a control plane share.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use openraft::ServerState;
 use openraft::metrics::RaftMetrics;
@@ -22,6 +23,8 @@ pub(super) struct Core {
     pub(super) raft: Raft,
     pub(super) links: Links,
     pub(super) gate: Arc<Gate>,
+    /// It is to let somebody else lead, once. Its own memory only.
+    pub(super) hands_over: AtomicBool,
     pub(super) keeper: Arc<Keeper>,
     pub(super) config: Config,
     pub(super) authority: watch::Sender<Option<Authority>>,
@@ -41,7 +44,19 @@ impl Core {
     ) -> Core {
         let (authority, _) = watch::channel(None);
         let (views, _) = watch::channel(View::nothing(me));
-        let core = Core { me, raft, links, gate, keeper, config, authority, views, led: Mutex::new(None) };
+        let hands_over = AtomicBool::new(false);
+        let core = Core {
+            me,
+            raft,
+            links,
+            gate,
+            hands_over,
+            keeper,
+            config,
+            authority,
+            views,
+            led: Mutex::new(None),
+        };
         core.publish();
         core
     }

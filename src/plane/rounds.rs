@@ -10,9 +10,10 @@
 //!
 //! **Silence.** Voters hold on to a leader they hear, even if it does not hear them. So a leader that was not confirmed for
 //! [`PLANE_PATIENCE_TIMEOUTS`] sends nothing as a leader for [`PLANE_SILENCE_TIMEOUTS`]: who sees a majority is elected
-//! meanwhile. If nobody is, it goes on.
+//! meanwhile. If nobody is, it goes on. One that is to hand over does the same.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
@@ -35,9 +36,17 @@ async fn lead_once(core: &Core) {
     let mut confirmed = Instant::now();
     while let Some(term) = leads(&core.metrics()) {
         let begun = Instant::now();
-        if round(core).await {
+        if core.hands_over.swap(false, Ordering::AcqRel) {
+            tracing::info!(term = term.number, "this leader of the control plane lets another one lead");
+            be_silent(core, term).await;
+            confirmed = Instant::now();
+        } else if round(core).await {
             confirmed = begun;
         } else if begun - confirmed >= core.config.election_max * PLANE_PATIENCE_TIMEOUTS {
+            tracing::warn!(
+                term = term.number,
+                "no majority of the voters confirms this leader: it lets them elect another one"
+            );
             be_silent(core, term).await;
             confirmed = Instant::now();
         }
@@ -68,10 +77,6 @@ async fn round(core: &Core) -> bool {
 }
 
 async fn be_silent(core: &Core, term: Term) {
-    tracing::warn!(
-        term = term.number,
-        "no majority of the voters confirms this leader: it lets them elect another one"
-    );
     core.gate.set_silent(true);
     let mut metrics = core.raft.metrics();
     let replaced = metrics.wait_for(|metrics| leads(metrics) != Some(term));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::campaign::enough;
 use super::core::{Core, Metrics};
 use super::voter::{RaftId, Term, Voter};
+use crate::limits::VOTERS_MAX;
 
 /// The last proof that a leader led.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,11 @@ impl View {
             settled: false,
             stopped: None,
         }
+    }
+
+    /// Whether one more may vote.
+    pub(crate) fn has_room(&self) -> bool {
+        self.voters.len() < VOTERS_MAX
     }
 
     /// Whether these can agree on something.

@@ -67,29 +67,21 @@ fn an_acknowledged_write_is_read_on_every_node_at_once() {
 
 #[test]
 fn a_dead_member_is_done_without_and_comes_back_equal() {
-    // Aim: kill, what answers meanwhile, catch-up. Method: drop a node, write until the others go on, start it again, compare.
+    // Aim: a loss costs its callers time and no error; catch-up. Method: drop a node, write, start it again, write, compare.
     let mut trio = Trio::start();
     let table = counters(trio.node(0));
     for id in 0..100 {
         table.insert(&row(id, id)).expect("written");
     }
     trio.stop(2);
-    let deadline = Instant::now() + LONG;
     while let Err(error) = table.insert(&row(1, -1)) {
-        // Whoever is asked during the change may refuse.
-        let is_passing =
-            matches!(error, Error::Unavailable { .. } | Error::Unknown { .. } | Error::DeadlineExceeded);
-        assert!(is_passing && Instant::now() < deadline, "{error}");
-        std::thread::yield_now();
+        // It was on its way when the member was lost.
+        assert!(matches!(error, Error::Unknown { .. }), "{error}");
     }
     assert_eq!(on(&trio, 1).get(&[Value::Int(1)]).expect("served"), Some(row(1, -1).to_vec()));
     trio.restart(2);
+    table.insert(&row(200, 200)).expect("it waits until the other has loaded");
     trio.settle();
-    let deadline = Instant::now() + LONG;
-    while table.insert(&row(200, 200)).is_err() {
-        assert!(Instant::now() < deadline, "writes go on");
-        std::thread::yield_now();
-    }
     let rows = |at| {
         let mut rows = on(&trio, at).to_vec().expect("served");
         rows.sort();

@@ -9,6 +9,7 @@ mod control;
 mod disc;
 mod disc_only;
 mod evolution;
+mod growth;
 #[path = "../shared/hard_stop.rs"]
 mod hard_stop;
 mod identity;

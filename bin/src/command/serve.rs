@@ -39,6 +39,10 @@ pub(crate) struct ServeArgs {
     /// All members with the addresses at which they reach each other. Default: this one alone.
     #[arg(long, value_delimiter = ',', value_name = "NAME=PEER_ADDR,...")]
     members: Vec<String>,
+    /// Become a member of a cluster that is there: addresses of members, as they reach each other, of which one is asked for the
+    /// list. In place of --members; --peer says where this one is reached. Once it has a data directory it asks no more.
+    #[arg(long, value_delimiter = ',', value_name = "PEER_ADDR,...")]
+    join: Vec<String>,
     /// Most memory that all its tables may hold (64MiB, 2GiB); what would grow them past it is refused. Default: no bound.
     #[arg(long, value_name = "SIZE")]
     memory_max: Option<Size>,
@@ -72,6 +76,8 @@ struct Settings {
     peer: Option<String>,
     #[serde(default)]
     members: BTreeMap<String, String>,
+    #[serde(default)]
+    join: Vec<String>,
     memory_max: Option<Size>,
     cluster: Option<String>,
     metrics: Option<SocketAddr>,
@@ -151,7 +157,7 @@ fn ready_line(node: &Node, client: SocketAddr, metrics: Option<SocketAddr>) -> s
 }
 
 fn builder(settings: &Settings, tls: Option<[PathBuf; 3]>) -> NodeBuilder {
-    let mut builder = Node::builder().members(settings.members.clone());
+    let mut builder = Node::builder().members(settings.members.clone()).join(settings.join.clone());
     if let Some([ca, cert, key]) = tls {
         builder = builder.tls(ca, cert, key);
     }
@@ -192,6 +198,9 @@ fn settings(args: ServeArgs) -> Result<Settings> {
         if settings.members.insert(name.to_owned(), address.to_owned()).is_some() {
             bail!("--members names {name:?} twice");
         }
+    }
+    if !args.join.is_empty() {
+        settings.join = args.join;
     }
     settings.name = args.name.or(settings.name);
     settings.data = args.data.or(settings.data);

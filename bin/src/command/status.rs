@@ -63,13 +63,16 @@ fn missing(status: &ClusterStatus) -> Option<String> {
     let away = status
         .members
         .iter()
-        .filter(|member| !member.connected)
+        .filter(|member| !member.connected && !member.draining)
         .map(|member| format!("{} is away", member.name));
-    let loading = status.members.iter().filter(|member| member.connected && !member.ready);
+    let loading =
+        status.members.iter().filter(|member| member.connected && !member.ready && !member.draining);
     let loading = loading.map(|member| format!("{} is loading", member.name));
     let tables = status.tables.iter().filter(|info| !info.loaded).filter_map(|info| info.table.as_ref());
     let tables = tables.map(|table| format!("table {} is not loaded here", table.name));
-    let all: Vec<_> = away.chain(loading).chain(tables).collect();
+    let drained = status.members.iter().find(|member| member.itself && member.draining);
+    let drained = drained.map(|member| format!("{} is drained", member.name));
+    let all: Vec<_> = away.chain(loading).chain(drained).chain(tables).collect();
     Some(if all.is_empty() { "no epoch is open yet".to_owned() } else { all.join(", ") })
 }
 

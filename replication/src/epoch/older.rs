@@ -49,12 +49,30 @@ struct Second {
     hearsay: u64,
 }
 
-/// Either of the forms before the present one.
+/// The first byte of a fact that does not say whose slots it speaks of.
+pub(super) const NAMELESS_FORM: u8 = 2;
+
+#[derive(Deserialize)]
+struct Nameless {
+    staged: Option<Stage>,
+    opened: Option<Stage>,
+    complete: bool,
+    whole: Vec<(TableId, u64)>,
+}
+
+/// What follows that byte.
+pub(super) fn decode_nameless(bytes: &[u8]) -> Option<EpochFact> {
+    let Nameless { staged, opened, complete, whole } = codec::decode(bytes, bytes.len()).ok()?;
+    Some(EpochFact { staged, opened, complete, whole, slots: Vec::new() })
+}
+
+/// Either of the first two forms.
 pub(super) fn decode(bytes: &[u8]) -> Option<EpochFact> {
     let second = codec::decode::<Second>(bytes, bytes.len()).ok().map(|second| second.first);
     let First { staged, opened, complete, whole } =
         second.or_else(|| codec::decode::<First>(bytes, bytes.len()).ok())?;
-    Some(EpochFact { staged: staged.map(Stage::from), opened: opened.map(Stage::from), complete, whole })
+    let [staged, opened] = [staged, opened].map(|stage| stage.map(Stage::from));
+    Some(EpochFact { staged, opened, complete, whole, slots: Vec::new() })
 }
 
 impl From<EarlierStage> for Stage {

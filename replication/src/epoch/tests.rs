@@ -24,7 +24,8 @@ fn founded(carried: Option<Carried>) -> Register {
     };
     let nodes = names().iter().map(data).collect();
     let mut register = Register::default();
-    let found = Command::Found { cluster: 1, name: "c".to_owned(), nodes, carried, floor: 0 };
+    let found =
+        Command::Found { cluster: 1, name: "c".to_owned(), nodes, slots: Vec::new(), carried, floor: 0 };
     assert_eq!(register.apply(&found), Answer::Done);
     register
 }

@@ -60,7 +60,14 @@ impl Cluster {
     fn of(names: &str, leader: &str) -> Cluster {
         let nodes = names.split_whitespace().map(|name| enlisting(name, Role::Data)).collect();
         let mut register = Register::default();
-        register.apply(&Command::Found { cluster: 1, name: "c".into(), nodes, carried: None, floor: 0 });
+        register.apply(&Command::Found {
+            cluster: 1,
+            name: "c".into(),
+            nodes,
+            slots: Vec::new(),
+            carried: None,
+            floor: 0,
+        });
         let overseer = Overseer::new(terms(), Pace::of_heartbeat(HEARTBEAT), peer(leader), 0);
         let mut cluster =
             Cluster { now_ns: 0, register, overseer, up: vec![], cut: vec![], deaf: vec![], silent: vec![] };

@@ -166,4 +166,7 @@ pub enum Refusal {
         /// How many there are.
         tables: u64,
     },
+    /// A slot is named twice, or is none, or not each node has one.
+    #[error("each node of a founding needs a slot of its own below {MEMBERS_MAX}: begin again")]
+    BadSlots,
 }

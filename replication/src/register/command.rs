@@ -68,6 +68,8 @@ pub enum Command {
         name: String,
         /// Whom it begins with.
         nodes: Vec<Enlisting>,
+        /// The slot of each; nothing: they get theirs by id. Whoever begins anew keeps those that all know.
+        slots: Vec<u8>,
         /// The last opened epoch that any of them knows of, if there was one before there was a register.
         carried: Option<Carried>,
         /// The highest number of an epoch that any of them has heard of; 0 if none: what was agreed on before this, and is

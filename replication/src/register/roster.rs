@@ -48,13 +48,30 @@ pub(super) struct Roster {
 }
 
 impl Roster {
-    /// The first nodes, by id.
-    pub(super) fn of(nodes: &[Enlisting]) -> Result<Roster, Refusal> {
+    /// The first nodes: at these slots, or by id.
+    pub(super) fn of(nodes: &[Enlisting], slots: &[u8]) -> Result<Roster, Refusal> {
         let mut nodes: Vec<_> = nodes.iter().collect();
-        nodes.sort_by_key(|new| NodeId::of_name(&new.name));
         let mut roster = Roster::default();
-        nodes.iter().try_for_each(|new| roster.enlist(new))?;
-        if nodes.is_empty() { Err(Refusal::NoNodes) } else { Ok(roster) }
+        if slots.is_empty() {
+            nodes.sort_by_key(|new| NodeId::of_name(&new.name));
+            nodes.iter().try_for_each(|new| roster.enlist(new))?;
+            return if nodes.is_empty() { Err(Refusal::NoNodes) } else { Ok(roster) };
+        }
+        let count = slots.iter().map(|slot| usize::from(*slot) + 1).max().unwrap_or(0);
+        if count > MEMBERS_MAX || slots.len() != nodes.len() {
+            return Err(Refusal::BadSlots);
+        }
+        let mut placed: Vec<_> = slots.iter().zip(nodes).collect();
+        placed.sort_by_key(|(slot, _)| **slot);
+        for (slot, new) in placed {
+            // Somebody was there who is gone.
+            roster.slots.resize(usize::from(*slot).max(roster.slots.len()), Slot { node: None, freed: 0 });
+            if roster.slots.len() != usize::from(*slot) {
+                return Err(Refusal::BadSlots);
+            }
+            roster.enlist(new)?;
+        }
+        Ok(roster)
     }
 
     pub(super) fn nodes(&self) -> impl Iterator<Item = (usize, &Enlisted)> {
@@ -67,6 +84,10 @@ impl Roster {
 
     pub(super) fn at(&self, slot: usize) -> Option<&Enlisted> {
         self.slots.get(slot)?.node.as_ref()
+    }
+
+    pub(super) fn is_struck(&self, slot: usize) -> bool {
+        self.slots.get(slot).is_some_and(|held| held.node.is_none())
     }
 
     fn known(&mut self, node: NodeId) -> Result<&mut Enlisted, Refusal> {

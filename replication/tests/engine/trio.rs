@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hypermnesia_replication::{
     Agreement, CommitRequest, Effect, Epoch, Fact, LogToken, Member, Message, Now, Opened, Peer, Recovered,
-    RecoveredPrepare, Replica, ReplicaConfig, Reply,
+    RecoveredPrepare, Replica, ReplicaConfig, Reply, first_slots,
 };
 use hypermnesia_store::{
     Ack, Incarnation, Key, NodeId, Op, Row, SchemaVersion, Storage, Store, StoreConfig, TableDef, TableId,
@@ -93,7 +93,7 @@ impl Trio {
         incarnation: Incarnation,
     ) -> Trio {
         let count = begun.len();
-        let member = |node: NodeId| Member { node, name: format!("n{}", node.0) };
+        let member = |node: NodeId| Member { node, name: format!("n{}", node.0), address: String::new() };
         let members: Vec<Member> = nodes(count as u32).into_iter().map(member).collect();
         let mut trio = Trio {
             nodes: Vec::new(),
@@ -110,7 +110,12 @@ impl Trio {
             sequence: 1,
         };
         for (member, (store, recovered, log)) in members.iter().zip(begun) {
-            let config = ReplicaConfig { node: member.node, incarnation, members: members.clone(), durable };
+            let config = ReplicaConfig {
+                node: member.node,
+                incarnation,
+                members: first_slots(members.clone()),
+                durable,
+            };
             trio.nodes.push(Replica::new(config, Arc::clone(&store), recovered));
             trio.stores.push(store);
             trio.peers.push(Peer { node: member.node, incarnation });

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use hypermnesia_replication::{
-    Fact, Inbox, Member, Message, Outbox, Recovered, RecoveredPrepare, Replica, ReplicaConfig,
+    Fact, Inbox, Member, Message, Outbox, Recovered, RecoveredPrepare, Replica, ReplicaConfig, first_slots,
 };
 use hypermnesia_store::{Incarnation, NodeId, Store, Timestamp, TxId, Work};
 
@@ -49,8 +49,12 @@ impl Node {
         let store = Arc::new(room::open(self.id, self.durable, members, wall_ms));
         let recovered = replay(&self.log, &store, self.id.0 as usize - 1, members.len());
         self.safe = self.log.len();
-        let config =
-            ReplicaConfig { node: self.id, incarnation, members: members.to_vec(), durable: self.durable };
+        let config = ReplicaConfig {
+            node: self.id,
+            incarnation,
+            members: first_slots(members.to_vec()),
+            durable: self.durable,
+        };
         let replica = Replica::new(config, Arc::clone(&store), recovered);
         let count = members.len();
         self.life = Some(Life {

@@ -118,7 +118,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(shape: Shape) -> World {
         let members: Vec<Member> = (0..shape.nodes as u32)
-            .map(|at| Member { node: NodeId(at + 1), name: format!("n{}", at + 1) })
+            .map(|at| Member { node: NodeId(at + 1), name: format!("n{}", at + 1), address: String::new() })
             .collect();
         let nodes = members.iter().map(|member| Node::new(member.node, shape.durable)).collect();
         let mut world = World {

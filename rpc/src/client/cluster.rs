@@ -12,9 +12,21 @@ impl Client {
         Ok(self.cluster_client().status(proto::StatusRequest {}).await?.into_inner())
     }
 
-    /// The configured members.
+    /// The members.
     pub async fn members(&self) -> Result<Vec<Member>, Error> {
         Ok(self.cluster_client().members(proto::MembersRequest {}).await?.into_inner().members)
+    }
+
+    /// Takes another member than the connected one out of the epochs in good order, or lets it take part again.
+    pub async fn drain_member(&self, member: impl Into<String>, undo: bool) -> Result<(), Error> {
+        let request = proto::DrainMemberRequest { member: member.into(), undo };
+        self.cluster_client().drain_member(request).await.map(drop).map_err(Error::from)
+    }
+
+    /// Removes another member than the connected one for good.
+    pub async fn remove_member(&self, member: impl Into<String>) -> Result<(), Error> {
+        let request = proto::RemoveMemberRequest { member: member.into() };
+        self.cluster_client().remove_member(request).await.map(drop).map_err(Error::from)
     }
 
     /// Transactions whose outcome nobody connected can tell, oldest first.

@@ -51,9 +51,10 @@ fn kind_of(error: &NodeError) -> ErrorKind {
         | NodeError::NoSuchAttribute { .. } => ErrorKind::Invalid,
         NodeError::Query(error) if error.kind == QueryErrorKind::Limit => ErrorKind::Limit,
         NodeError::Query(_) => ErrorKind::Invalid,
-        NodeError::NoSuchTable { .. } | NodeError::NoSuchIndex { .. } | NodeError::NoSuchSequence { .. } => {
-            ErrorKind::NotFound
-        }
+        NodeError::NoSuchMember { .. }
+        | NodeError::NoSuchTable { .. }
+        | NodeError::NoSuchIndex { .. }
+        | NodeError::NoSuchSequence { .. } => ErrorKind::NotFound,
         // Files of the server's own are no part of any request; these were sent.
         NodeError::Backup { error: BackupError::Io { .. }, .. }
         | NodeError::BackupChain(_)
@@ -65,6 +66,7 @@ fn kind_of(error: &NodeError) -> ErrorKind {
         NodeError::SchemaChanged { .. } => ErrorKind::SchemaChanged,
         NodeError::Unique { .. } => ErrorKind::UniqueViolation,
         NodeError::NoCopy { .. }
+        | NodeError::LastCopy { .. }
         | NodeError::SystemTable { .. }
         | NodeError::WrongKind { .. }
         | NodeError::NoDataDirectory { .. }
@@ -74,6 +76,7 @@ fn kind_of(error: &NodeError) -> ErrorKind {
         NodeError::Unavailable { .. }
         | NodeError::NotReady { .. }
         | NodeError::Replaced { .. }
+        | NodeError::Removed { .. }
         | NodeError::Closed => ErrorKind::Unavailable,
         NodeError::DeadlineExceeded | NodeError::LoadTooLong { .. } => ErrorKind::Deadline,
         NodeError::Unknown { .. } => ErrorKind::OutcomeUnknown,

@@ -15,7 +15,8 @@ use crate::errors::{Error, ErrorKind};
 use crate::limits::TIMEOUT_DEFAULT;
 use crate::proto::cluster_server::Cluster;
 use crate::proto::{
-    self, InDoubtRequest, InDoubtResponse, MembersRequest, MembersResponse, OutcomeRequest, OutcomeResponse,
+    self, DrainMemberRequest, DrainMemberResponse, InDoubtRequest, InDoubtResponse, MembersRequest,
+    MembersResponse, OutcomeRequest, OutcomeResponse, RemoveMemberRequest, RemoveMemberResponse,
     StatusRequest, StatusResponse, WaitForTablesRequest, WaitForTablesResponse,
 };
 
@@ -37,6 +38,30 @@ impl Cluster for Services {
         let id =
             request.into_inner().transaction.ok_or_else(|| Error::invalid("transaction", "is required"))?;
         Ok(Response::new(self.door.outcome(convert::transaction_id(id))))
+    }
+
+    async fn drain_member(
+        &self,
+        request: Request<DrainMemberRequest>,
+    ) -> Result<Response<DrainMemberResponse>, Status> {
+        let by = Deadline::of(request.metadata());
+        let DrainMemberRequest { member, undo } = request.into_inner();
+        let change = move |node: &hypermnesia::Node, time| match undo {
+            true => node.undrain_member(&member, time),
+            false => node.drain_member(&member, time),
+        };
+        self.door.on_thread(by, change).await?;
+        Ok(Response::new(DrainMemberResponse {}))
+    }
+
+    async fn remove_member(
+        &self,
+        request: Request<RemoveMemberRequest>,
+    ) -> Result<Response<RemoveMemberResponse>, Status> {
+        let by = Deadline::of(request.metadata());
+        let RemoveMemberRequest { member } = request.into_inner();
+        self.door.on_thread(by, move |node, time| node.remove_member(&member, time)).await?;
+        Ok(Response::new(RemoveMemberResponse {}))
     }
 
     async fn wait_for_tables(
@@ -107,6 +132,9 @@ impl Door {
             // The last that was heard of one that is away says nothing about now.
             ready: member.connected && member.ready,
             peer_address: member.peer_address,
+            draining: member.draining,
+            in_epoch: member.in_epoch,
+            votes: member.votes,
         }
     }
 
@@ -335,9 +363,9 @@ fn info(table: proto::Table, status: &NodeStatus) -> proto::TableInfo {
     }
 }
 
-/// Whether every member is connected and has loaded all its tables.
+/// Whether every member that is not to leave is connected and has loaded all its tables.
 fn all_serve(members: &[proto::Member]) -> bool {
-    members.iter().all(|member| member.connected && member.ready)
+    members.iter().filter(|member| !member.draining).all(|member| member.connected && member.ready)
 }
 
 fn in_doubt(status: hypermnesia::status::InDoubtStatus) -> proto::InDoubtTransaction {

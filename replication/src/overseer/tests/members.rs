@@ -49,7 +49,16 @@ fn what_the_founders_brought_is_known_by_its_number() {
         let nodes = vec![enlisting("a", Role::Data)];
         let why = if carried.is_some() { Cause::Restarted } else { Cause::Founded };
         assert!(
-            register.apply(&Command::Found { cluster: 1, name: "c".into(), nodes, carried, floor }).is_done()
+            register
+                .apply(&Command::Found {
+                    cluster: 1,
+                    name: "c".into(),
+                    nodes,
+                    slots: Vec::new(),
+                    carried,
+                    floor
+                })
+                .is_done()
         );
         assert!(!plan::has_begun(&register), "{floor}");
         let members = peers("a2");

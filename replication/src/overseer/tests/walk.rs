@@ -60,7 +60,14 @@ impl World {
         let names = ["a", "b", "c", "w"];
         let nodes = names.iter().zip(roles).map(|(name, role)| enlisting(name, role)).collect();
         let mut register = Register::default();
-        register.apply(&Command::Found { cluster: 1, name: "c".into(), nodes, carried: None, floor: 0 });
+        register.apply(&Command::Found {
+            cluster: 1,
+            name: "c".into(),
+            nodes,
+            slots: Vec::new(),
+            carried: None,
+            floor: 0,
+        });
         let life = |name| Peer { node: node(name), incarnation: Incarnation(1) };
         let mut world = World {
             now_ns: MS,

@@ -1,0 +1,128 @@
+//! Members that leave: drained, so that nothing is on its way to them any more, and removed for good. Whoever leads the control
+//! plane decides; this node asks it until what it was asked for is so. Each step is safe to be asked for again.
+
+use std::time::{Duration, Instant};
+
+use hypermnesia_replication::register::{Change, Register};
+use hypermnesia_store::{NodeId, TableDef};
+
+use super::Node;
+use crate::error::{Error, Result};
+use crate::limits::{CONTROL_HEARTBEAT, TICK};
+use crate::schema::redefine;
+use crate::wait::{Answer, deadline_in};
+
+impl Node {
+    /// Takes a member out of the epochs in good order, and keeps it out: what is under way ends, then it takes part in no
+    /// transaction and serves nothing, until [`Node::undrain_member`]. It stays a member, and votes. Returns when the others go
+    /// on without it. Writes wait for that for a moment and do not fail.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchMember`]; [`Error::Config`] for this node itself (ask another one), and where the cluster has no other member;
+    /// [`Error::DeadlineExceeded`] when it has not happened in time: it may happen yet, and asking again is safe.
+    pub fn drain_member(&self, name: &str, time: Duration) -> Result<()> {
+        let (deadline, node) = (deadline_in(time), self.other_member(name)?);
+        self.settle_change(deadline, &Change::Drain(node), |register| {
+            let named = |epoch: &hypermnesia_replication::register::Agreed| {
+                epoch.members.iter().any(|member| member.node == node)
+            };
+            let is_draining = register.enlisted(node).is_none_or(|one| one.draining);
+            let epochs = register.latest().into_iter().chain(register.opened());
+            is_draining && !epochs.into_iter().any(named)
+        })
+    }
+
+    /// Lets a drained member take part again. It loads what has changed and is a member of the next epoch.
+    ///
+    /// # Errors
+    /// As [`Node::drain_member`].
+    pub fn undrain_member(&self, name: &str, time: Duration) -> Result<()> {
+        let (deadline, node) = (deadline_in(time), self.known_member(name)?);
+        self.settle_change(deadline, &Change::Undrain(node), |register| {
+            register.enlisted(node).is_none_or(|one| !one.draining)
+        })
+    }
+
+    /// Removes a member for good, whether it is there or not: it is drained, its copies of tables are taken out of their
+    /// definitions, and it votes no more. A process of it that still runs ends. What it had on disc stays where it is; to have it
+    /// back, start it with an empty data directory and [`NodeBuilder::join`](crate::NodeBuilder::join).
+    ///
+    /// # Errors
+    /// [`Error::LastCopy`] where it has the only copy of a table: nothing changed. Otherwise as [`Node::drain_member`]; what was
+    /// done by then stays done, and asking again goes on from there.
+    pub fn remove_member(&self, name: &str, time: Duration) -> Result<()> {
+        let (deadline, node) = (deadline_in(time), self.other_member(name)?);
+        let held = |def: &TableDef| def.copy_on(node).is_some() && !def.is_system();
+        let tables: Vec<TableDef> = self.tables().into_iter().filter(|def| held(def)).collect();
+        let only: Vec<String> =
+            tables.iter().filter(|def| def.copies.len() == 1).map(|def| def.name.clone()).collect();
+        if !only.is_empty() {
+            return Err(Error::LastCopy { member: name.to_owned(), tables: only.join(", ") });
+        }
+        self.drain_member(name, deadline.saturating_duration_since(Instant::now()))?;
+        for table in tables {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match redefine(&self.core, &table.name, left, |_, _, def| without_copy(def, node, name)) {
+                // Dropped meanwhile.
+                Ok(()) | Err(Error::NoSuchTable { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.settle_change(deadline, &Change::Strike(node), |register| register.enlisted(node).is_none())
+    }
+
+    fn known_member(&self, name: &str) -> Result<NodeId> {
+        let known = self.core.members().find(|member| member.name == name).map(|member| member.node);
+        known.ok_or_else(|| Error::NoSuchMember {
+            name: name.to_owned(),
+            members: self.core.members().map(|member| member.name.as_str()).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    fn other_member(&self, name: &str) -> Result<NodeId> {
+        let node = self.known_member(name)?;
+        if self.core.members().count() == 1 {
+            return Err(Error::Config(format!("{name} is the only member: to end the cluster, stop it")));
+        }
+        if node == self.core.me.node {
+            return Err(Error::Config(format!(
+                "a member does not take itself out: ask another one than {name}"
+            )));
+        }
+        Ok(node)
+    }
+
+    /// Has whoever leads agree on a change, until that is so as far as this node knows.
+    fn settle_change(
+        &self,
+        deadline: Instant,
+        change: &Change,
+        is_so: impl Fn(&Register) -> bool,
+    ) -> Result<()> {
+        let mut asked: Option<Instant> = None;
+        loop {
+            self.core.check_open()?;
+            let control = self.core.control().ok_or(Error::NotReady { waits_for: self.core.waits_for() })?;
+            if is_so(&control.register()) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::DeadlineExceeded);
+            }
+            if asked.is_none_or(|asked| asked.elapsed() > CONTROL_HEARTBEAT * 2) {
+                asked = Some(Instant::now());
+                control.want(&self.core, change);
+            }
+            Answer::<()>::new().wait((Instant::now() + TICK).min(deadline));
+        }
+    }
+}
+
+fn without_copy(mut def: TableDef, node: NodeId, name: &str) -> Result<TableDef> {
+    def.copies.retain(|copy| copy.node != node);
+    if def.copies.is_empty() {
+        return Err(Error::LastCopy { member: name.to_owned(), tables: def.name });
+    }
+    def.version = def.version.next();
+    Ok(def)
+}
