@@ -15,6 +15,7 @@
 //! | [`store`], [`table`], [`cursor`] | the door: transactions, tables, scans |
 //! | [`work`], [`txn`] | what a transaction asks, and where it stands |
 //! | [`event`], [`load`], [`catalog`] | changes told; filling without transactions; tables from the schema table |
+//! | [`leaves`] | digests of a table, in parts |
 //! | [`calendar`], [`size`] | moments and numbers of bytes as text |
 //! | [`disc`] | the commit log, and reading it at the start |
 //! | [`backup`] | rows at one timestamp as a file |
@@ -48,6 +49,7 @@ pub mod ids;
 mod in_place;
 mod index;
 pub mod key;
+pub mod leaves;
 pub mod limits;
 pub mod load;
 mod lock;
@@ -85,6 +87,7 @@ pub use error::{Malformed, ValueError};
 pub use event::{Event, EventDetail, Heard, Place, Subscription};
 pub use ids::{Incarnation, IndexId, NodeId, SchemaVersion, TableId, TxId};
 pub use key::{Key, KeyRange};
+pub use leaves::{LeafCount, LeafSet, Leaves};
 pub use load::LoadError;
 pub use lock::Wait;
 pub use row::{Body, Numbers, Row};

@@ -147,3 +147,13 @@ pub(crate) const STILL_SECONDS: u32 = 10;
 
 /// Changes in place wait for a moment without snapshots; one in so many that found none looks for it.
 pub(crate) const QUIET_TRIED_EVERY: u32 = 256;
+
+/// Fewest leaves that a table's digest is divided in.
+pub const LEAVES_MIN: u32 = 1 << 4;
+
+/// Most of them: a mebibyte of digests.
+pub const LEAVES_MAX: u32 = 1 << 17;
+
+/// Rows in a leaf, half as many at least, as long as there are not more than leaves for them: then a leaf with one row that
+/// differs costs some of its neighbours, and the digests of all leaves cost about a byte for each row.
+pub const LEAF_ROWS_MAX: u64 = 8;

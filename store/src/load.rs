@@ -14,6 +14,7 @@ use crate::codec::CodecError;
 use crate::heap::Pin;
 use crate::ids::TableId;
 use crate::key::{Key, KeyRange};
+use crate::leaves::row_digest;
 use crate::limits::RESERVED_KEYS_MAX;
 use crate::memory;
 use crate::row::Body;
@@ -250,17 +251,17 @@ impl Table {
 
     fn digest_of(&self, version: impl Fn(Timestamp) -> u64) -> Result<u64, Blocked> {
         let mut sum = 0_u64;
-        self.visit_newest(|key, body, at| {
-            let mut hash = fnv(FNV_START, &version(at).to_le_bytes());
-            hash = fnv(hash, &(key.len() as u64).to_le_bytes());
-            hash = fnv(hash, key);
-            for row in body.rows() {
-                hash = fnv(hash, &(row.as_bytes().len() as u64).to_le_bytes());
-                hash = fnv(hash, row.as_bytes());
-            }
-            sum = sum.wrapping_add(stirred(hash));
-        })?;
+        self.visit_newest(|key, body, at| sum = sum.wrapping_add(row_digest(key, body, version(at))))?;
         Ok(sum)
+    }
+
+    /// The newest committed version of a key, whatever is pending, past its deadline or not, as it is stored: what
+    /// [`Table::visit_newest`] shows of it.
+    ///
+    /// # Errors
+    /// [`Blocked::Unreadable`].
+    pub fn newest_stored(&self, key: &Key) -> Result<Option<(Body, Timestamp)>, Blocked> {
+        Ok(self.newest_anywhere(key, &self.pin())?)
     }
 
     /// Shows the newest committed version of every key that has one, whatever is pending, in no order.
@@ -310,22 +311,4 @@ impl Table {
             Ok(newest.map_or(ControlFlow::Continue(()), |(body, at)| show(key, &body, at)))
         })
     }
-}
-
-/// Spreads every bit over all others. FNV's last step is a product, so without this the sum over rows would not see a
-/// change in one row that another row undoes: two balances with one amount moved between them.
-fn stirred(hash: u64) -> u64 {
-    let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ (hash >> 31)
-}
-
-const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
-
-/// FNV-1a: fixed by its definition, so that members of different builds agree.
-fn fnv(mut hash: u64, bytes: &[u8]) -> u64 {
-    for byte in bytes {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    hash
 }

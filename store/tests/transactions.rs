@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
 use hypermnesia_store::{
-    Blocked, Body, CommittedLocal, Conflict, Direction, Key, KeyRange, Kind, LockMode, Locked, NodeId, Op,
-    Prepared, RangeNote, ReadNote, Role, SchemaVersion, Status, Store, StoreConfig, Table, TableDef, TableId,
-    Timestamp, TxId, Txn, Type, Value, Work, Write, define, undefine,
+    Blocked, Body, CommittedLocal, Conflict, Direction, Key, KeyRange, Kind, LeafCount, LockMode, Locked,
+    NodeId, Op, Prepared, RangeNote, ReadNote, Role, SchemaVersion, Status, Store, StoreConfig, Table,
+    TableDef, TableId, Timestamp, TxId, Txn, Type, Value, Work, Write, define, undefine,
 };
 
 const WALL: u64 = 1_000_000;
@@ -375,6 +375,10 @@ fn loading_is_idempotent_and_equal_tables_have_equal_digests() {
     }
     assert_eq!(a.table().digest().expect("in memory"), b.table().digest().expect("in memory"));
     assert_eq!((a.table().len(), a.table().bytes()), (b.table().len(), b.table().bytes()));
+    let count = LeafCount::for_rows(a.table().len());
+    let leaves = [&a, &b].map(|bench| bench.table().leaves(count).expect("in memory"));
+    assert_eq!(leaves[0], leaves[1]);
+    assert_eq!(leaves[0].whole(), a.table().digest_with_versions().expect("in memory"));
     let last = rows.iter().map(|(.., at)| *at).max().expect("some");
     b.store.load_writes(last.next(), &[put(0, 5)]).expect("free");
     b.store.load_writes(last.next(), &[put(0, 6)]).expect("free");

@@ -4,7 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use hypermnesia_store::disc::{Crash, Disc, DiscError, Fault, FaultKind, MemDisc, check};
-use hypermnesia_store::{Blocked, Conflict, Direction, KeyRange, Kind, Op, Prepared, Role, Work, Write};
+use hypermnesia_store::{
+    Blocked, Conflict, Direction, KeyRange, Kind, LeafCount, Op, Prepared, Role, Work, Write,
+};
 
 use crate::house::{House, Model, T, builder, defined, key, pairs, put, row};
 
@@ -146,6 +148,9 @@ fn read_all(disc: &MemDisc, model: &Model, at: usize) -> (Vec<String>, bool) {
                 break;
             }
         }
+    }
+    if let Err(blocked) = table.leaves(LeafCount::for_rows(table.len())) {
+        told(blocked);
     }
     if errors.is_empty() {
         hidden |= scanned != model.keys().copied().collect::<Vec<_>>();

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use hypermnesia_store::disc::{Disc, MemDisc};
 use hypermnesia_store::{
-    Body, Direction, Key, KeyRange, Kind, Op, Row, Snapshot, Table, Timestamp, Value, Write,
+    Body, Direction, Key, KeyRange, Kind, LeafCount, LeafSet, Leaves, Op, Row, Snapshot, Table, Timestamp,
+    Value, Write,
 };
 
 use crate::house::{Dice, House, Model, T, builder, defined, key, pairs, row};
@@ -123,6 +124,7 @@ impl Run {
         let table = self.table();
         self.image_reads += table.statistics().image_reads;
         let before = (table.len(), table.bytes(), table.digest_with_versions().expect("the disc is well"));
+        compare_leaves(&table, before.2);
         drop(table);
         let mut house = self.house.take().expect("it is in");
         house.write();
@@ -132,6 +134,7 @@ impl Run {
         let table = self.table();
         let after = (table.len(), table.bytes(), table.digest_with_versions().expect("the disc is well"));
         assert_eq!(after, before, "rows, bytes, and all of it with its versions");
+        compare_leaves(&table, before.2);
     }
 
     /// Clears the table in one step, as its definition says: the image follows with the log, some time later.
@@ -292,4 +295,22 @@ fn an_ordered_set_on_disc_alone_is_a_sorted_map() {
 #[test]
 fn a_bag_on_disc_alone_is_a_map_of_lists() {
     run(Kind::Bag, 0x0123_4567_89ab_cdef);
+}
+
+/// Leaves add up to the table, and half of them show their rows, wherever these are.
+fn compare_leaves(table: &Table, digest: u64) {
+    let count = LeafCount::for_rows(table.len());
+    let leaves = table.leaves(count).expect("the disc is well");
+    assert_eq!(leaves.whole(), digest);
+    let mut chosen = LeafSet::none(count);
+    (0..count.get() as usize).step_by(2).for_each(|leaf| chosen.insert(leaf));
+    let mut shown = Leaves::empty(count);
+    let show = |key: &Key, body: &Body, at| {
+        assert_eq!(table.newest_stored(key).expect("the disc is well"), Some((body.clone(), at)));
+        shown.add(key, body, at);
+    };
+    table.visit_leaves(&chosen, show).expect("the disc is well");
+    for (leaf, (shown, all)) in shown.digests().iter().zip(leaves.digests()).enumerate() {
+        assert_eq!(*shown, if leaf % 2 == 0 { *all } else { 0 });
+    }
 }
