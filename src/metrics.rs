@@ -83,6 +83,8 @@ impl Page {
             "Disc that the image takes, at the last checkpoint.",
             status.image_bytes as f64,
         );
+        let copied = [(String::new(), status.copied_bytes as f64)];
+        self.family("copied_bytes_total", Sort::Counter, "Rows and digests that came in copies.", copied);
         self.one("snapshots", "Live snapshots.", status.snapshots as f64);
         let age = seconds(status.oldest_snapshot_age_ms);
         self.one("oldest_snapshot_age_seconds", "What it reads is kept; 0 without a snapshot.", age);

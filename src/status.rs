@@ -25,6 +25,8 @@ pub struct Status {
     pub in_doubt: Vec<InDoubtStatus>,
     /// Tables whose copies were all in memory when every process that had one ended: they came back empty.
     pub came_back_empty: Vec<String>,
+    /// Bytes of rows, and of digests of rows, that came in copies of tables since the process began.
+    pub copied_bytes: u64,
     /// Locks held and requests waiting for one.
     pub locks: (usize, usize),
     /// Who waits for whom: transactions that wait for a lock now, at most a thousand.

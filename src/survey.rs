@@ -45,6 +45,7 @@ pub(crate) fn status(core: &Core) -> Status {
         tables,
         in_doubt: in_doubt.collect(),
         came_back_empty: replica.came_back_empty.iter().map(|table| core.table_name(*table)).collect(),
+        copied_bytes: replica.copied_bytes,
         locks: core.store.lock_counts(),
         waits: core.store.waits(WAITS_SHOWN_MAX).into_iter().map(|wait| one_wait(core, wait)).collect(),
         snapshots: core.store.snapshots_alive(),

@@ -203,7 +203,7 @@ pub enum Fact {
     /// About epochs: opaque to the log, replaces every earlier one; the last one is given back in
     /// [`Recovered`](crate::Recovered), also when the log behind it was trimmed.
     Epoch(Vec<u8>),
-    /// Rows that a full copy put in place (`Some`) or took away (`None`).
+    /// Rows that a copy put in place (`Some`) or took away (`None`).
     Loaded {
         /// The table.
         table: TableId,
@@ -274,6 +274,11 @@ pub enum Event {
         rows: u64,
         /// Of them, those that are newer than anything the others have under their key.
         newer: u64,
+    },
+    /// What differed came, and the table is not what its source has: it is copied whole. One of the two is in the wrong.
+    CopyDiffers {
+        /// The table.
+        table: TableId,
     },
     /// All copies of the table were in memory and all their processes ended.
     CameBackEmpty {

@@ -13,7 +13,7 @@
 //! | [`outcome`] | what is remembered, until when, and who may hear it |
 //! | [`epoch`], [`settle`] | memberships and the rule for what is in doubt |
 //! | `flush`, `opening`, `era` | the change from one epoch to the next, and what a node believes of it |
-//! | `catchup`, `own` | how a joiner gets its tables; what it had before |
+//! | `catchup`, `own` | how a joiner gets its tables, whole or what differs; what it had before |
 //! | `carried` | what stays in doubt from one epoch to the next |
 //! | `tick`, [`time`] | what time alone brings about |
 //! | [`register`] | what the control plane agrees on: who is enlisted, who is a member, which epoch is open |

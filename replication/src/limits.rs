@@ -58,6 +58,28 @@ pub const COPY_CHUNK_BYTES: usize = 256 * 1024;
 /// Rows in one chunk of a copy.
 pub const COPY_CHUNK_ROWS: usize = 4_096;
 
+/// How large the chunks of a copy are, in bytes and in rows; as many digests come at once as rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyBounds {
+    /// One more row may pass it.
+    pub chunk_bytes: usize,
+    /// Not 0.
+    pub chunk_rows: usize,
+}
+
+impl Default for CopyBounds {
+    fn default() -> CopyBounds {
+        CopyBounds { chunk_bytes: COPY_CHUNK_BYTES, chunk_rows: COPY_CHUNK_ROWS }
+    }
+}
+
+/// Up to which part of a table's rows those that a joiner cannot have come alone: seven eighths, so that a copy that was
+/// interrupted goes on, and a joiner with nearly nothing is not sent its rest twice.
+pub const NEWER_SHARE_MAX: (u64, u64) = (7, 8);
+
+/// Up to which part of a table's leaves those that differ come alone: three quarters.
+pub const LEAVES_SHARE_MAX: (u32, u32) = (3, 4);
+
 /// How often that time doubles while no answer comes: a source that reads a large table to compare it answers all that it was
 /// asked meanwhile. 1.6 s.
 pub const COPY_RETRY_DOUBLINGS: u32 = 4;

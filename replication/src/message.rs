@@ -193,14 +193,11 @@ pub struct Report {
     pub tables: Vec<(TableId, NodeSet)>,
 }
 
-/// The steps of a copy. The joiner asks, the source answers; one chunk is under way at a time.
+/// The steps of a copy. The joiner asks, the source answers; one answer is under way at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CopyStep {
     /// Joiner: is yours the same as mine?
-    Request {
-        /// Over keys and rows, whatever their order.
-        digest: u64,
-    },
+    Request(CopyRequest),
     /// Source: this stays in doubt in this epoch and touches the table; keep it with the rows. Comes before they are complete.
     InDoubt {
         /// The transaction.
@@ -215,16 +212,67 @@ pub enum CopyStep {
     Same,
     /// Joiner: send this chunk. Asking for the next one acknowledges those before.
     Next {
+        /// Of which rows.
+        part: Part,
         /// From 0.
         chunk: u64,
     },
-    /// Source: rows of the table, none of them twice.
-    Chunk {
+    /// Source: rows of the table, none of them twice, in the order of keys.
+    Chunk(CopyChunk),
+    /// Joiner: send the digests of your leaves from this one on. Nothing before it is needed any more.
+    Compare {
         /// From 0.
-        chunk: u64,
-        /// Key, commit timestamp and rows.
-        rows: Vec<(Key, Timestamp, Body)>,
-        /// Nothing comes after it.
-        last: bool,
+        from: u32,
     },
+    /// Source: those of the next leaves, in order.
+    Digests {
+        /// The first of them.
+        from: u32,
+        /// By leaf.
+        digests: Vec<u64>,
+    },
+    /// Joiner: these leaves differ, send the first chunk of their rows.
+    Differ {
+        /// A bit for each leaf, the lowest bit of the first byte first.
+        leaves: Vec<u8>,
+    },
+}
+
+/// What a joiner says of its own copy. Only the digest has to be true; the rest says what may be worth a try.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyRequest {
+    /// Over keys, rows and versions, whatever their order.
+    pub digest: u64,
+    /// How many leaves it has divided its copy in.
+    pub leaves: u32,
+    /// Keys with a row.
+    pub rows: u64,
+    /// The newest version: what came before it may be there.
+    pub newest: Timestamp,
+    /// The last key: an earlier copy may have been interrupted behind it.
+    pub last: Option<Key>,
+}
+
+/// Which rows of a table are copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Part {
+    /// All of them; what is not among them goes.
+    Whole,
+    /// Those that are newer than the joiner's newest, or behind its last key.
+    Newer,
+    /// All of the leaves that differ; what is in these leaves and not among them goes.
+    Leaves,
+}
+
+/// Some rows of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyChunk {
+    /// Of which.
+    pub part: Part,
+    /// From 0.
+    pub chunk: u64,
+    /// Key, commit timestamp and rows.
+    pub rows: Vec<(Key, Timestamp, Body)>,
+    /// Nothing of this part comes after it, and this is the digest of the table as the source has it.
+    pub last: Option<u64>,
 }

@@ -43,6 +43,13 @@ pub(crate) struct Replaced {
     pub(crate) newer: u64,
 }
 
+impl Replaced {
+    pub(crate) fn add(&mut self, more: Replaced) {
+        self.rows += more.rows;
+        self.newer += more.newer;
+    }
+}
+
 impl Default for Own {
     fn default() -> Own {
         Own::within(OWN_ROWS_MAX, OWN_PARTS)

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use crate::effect::{Effect, Event, Fact, LogState, LogToken, Reply, Sink, Unavailable, Why};
 use crate::epoch::EpochFact;
 use crate::era::{Era, Known};
-use crate::limits::MEMBERS_MAX;
+use crate::limits::{CopyBounds, MEMBERS_MAX};
 use crate::member::{Member, NodeSet, Peer};
 use crate::message::Message;
 use crate::outcome::{Outcome, Record, Stamped};
@@ -36,6 +36,8 @@ pub struct ReplicaConfig {
     pub members: Vec<(usize, Member)>,
     /// Whether there is a commit log. Without one no [`Effect::Log`] is ever emitted.
     pub durable: bool,
+    /// How tables are cut when they are copied.
+    pub copy: CopyBounds,
 }
 
 /// A transaction that was prepared before the restart and has no outcome in the log.
@@ -82,6 +84,7 @@ pub struct Replica {
     pub(crate) at: usize,
     pub(crate) slots: Slots<Member>,
     pub(crate) durable: bool,
+    pub(crate) copy: CopyBounds,
     pub(crate) store: Arc<Store>,
     /// The epoch gate. Guards the [`Era`]; shared by handlers of transactions for the length of one handler, alone for rare
     /// events. Sharded, so that handlers on different cores do not write the same line.
@@ -155,6 +158,7 @@ impl Replica {
             at,
             slots,
             durable: config.durable,
+            copy: config.copy,
             store,
             gate: ShardedLock::new(era),
             shards,

@@ -56,6 +56,8 @@ pub struct Status {
     pub came_back_empty: Vec<TableId>,
     /// Tables in which rows of this node were replaced by the chain's: table, rows, newer ones among them.
     pub replaced: Vec<(TableId, u64, u64)>,
+    /// Bytes of rows and digests that came in copies, since this life began.
+    pub copied_bytes: u64,
 }
 
 /// What loading found in this life.
@@ -63,6 +65,7 @@ pub struct Status {
 pub(crate) struct Loads {
     pub(crate) came_back_empty: Vec<TableId>,
     pub(crate) replaced: Vec<(TableId, u64, u64)>,
+    pub(crate) copied_bytes: u64,
 }
 
 impl Replica {
@@ -89,6 +92,7 @@ impl Replica {
             outcomes,
             came_back_empty: loads.came_back_empty.clone(),
             replaced: loads.replaced.clone(),
+            copied_bytes: loads.copied_bytes,
         }
     }
 

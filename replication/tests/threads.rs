@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
+use hypermnesia_replication::limits::CopyBounds;
 use hypermnesia_replication::{
     Agreement, CommitRequest, Effect, Epoch, Member, Message, Now, Opened, Peer, Recovered, Replica,
     ReplicaConfig, Reply, Sink, first_slots,
@@ -147,6 +148,7 @@ fn cluster() -> (Vec<Arc<Node>>, Vec<Wires>) {
             incarnation,
             members: first_slots(members.clone()),
             durable: false,
+            copy: CopyBounds::default(),
         };
         Arc::new(Node {
             replica: Replica::new(config, Arc::clone(&store), Recovered::default()),

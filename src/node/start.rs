@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hypermnesia_replication::limits::CopyBounds;
 use hypermnesia_replication::{
     LogState, Member, Peer, Recovered, RecoveredPrepare, Replica, ReplicaConfig, check_members, members_of,
 };
@@ -62,6 +63,7 @@ impl Node {
             incarnation: me.incarnation,
             members: members.clone(),
             durable: disc.is_some(),
+            copy: CopyBounds::default(),
         };
         let replica = Replica::new(config, Arc::clone(&store), recovered(replayed));
         let alone = plan.is_alone();

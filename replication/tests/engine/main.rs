@@ -6,7 +6,7 @@ mod trio;
 
 use std::sync::Arc;
 
-use hypermnesia_replication::message::{CopyStep, FlushStep, Prepare, Refusal, Vote};
+use hypermnesia_replication::message::{CopyChunk, CopyStep, FlushStep, Prepare, Refusal, Vote};
 use hypermnesia_replication::{
     Agreement, Effect, Epoch, Fact, LogState, LogToken, Message, NodeSet, Outcome, Peer, Reply, Unavailable,
     Why,
@@ -397,7 +397,7 @@ fn a_definition_that_a_joiner_does_not_know_ends_nobody() {
             Message::Copy { table: SCHEMA_TABLE, step, .. } => Some(step),
             _ => None,
         };
-        matches!(step, Some(CopyStep::Chunk { rows, .. }) if !rows.is_empty())
+        matches!(step, Some(CopyStep::Chunk(chunk)) if !chunk.rows.is_empty())
     };
     while !after.wire.front().is_some_and(|(_, to, message)| *to == 2 && schema(message)) {
         assert!(
@@ -409,7 +409,7 @@ fn a_definition_that_a_joiner_does_not_know_ends_nobody() {
         );
     }
     let (from, to, mut message) = after.wire.pop_front().expect("it is the next one");
-    let Message::Copy { step: CopyStep::Chunk { rows, .. }, .. } = &mut message else {
+    let Message::Copy { step: CopyStep::Chunk(CopyChunk { rows, .. }), .. } = &mut message else {
         panic!("{message:?}")
     };
     let values = [Value::Int(9), Value::Int(9), Value::Bytes(vec![255; 9])];

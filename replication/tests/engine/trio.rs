@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use hypermnesia_replication::limits::CopyBounds;
 use hypermnesia_replication::{
     Agreement, CommitRequest, Effect, Epoch, Fact, LogToken, Member, Message, Now, Opened, Peer, Recovered,
     RecoveredPrepare, Replica, ReplicaConfig, Reply, first_slots,
@@ -115,6 +116,7 @@ impl Trio {
                 incarnation,
                 members: first_slots(members.clone()),
                 durable,
+                copy: CopyBounds::default(),
             };
             trio.nodes.push(Replica::new(config, Arc::clone(&store), recovered));
             trio.stores.push(store);

@@ -18,7 +18,7 @@ use hypermnesia_replication::{Now, Outcome};
 
 use client::Which;
 use planted::Planted;
-use world::{ACCOUNTS, LISTS, OPENING_BALANCE, Shape, World};
+use world::{ACCOUNTS, Copies, LISTS, OPENING_BALANCE, Shape, World};
 
 /// Runs a shape to its end and checks everything.
 ///
@@ -71,6 +71,14 @@ fn check(world: &World) -> Result<(), String> {
     }
     let mut rows = BTreeMap::new();
     let mut sum = 0;
+    for which in [Which::Lists, Which::Accounts] {
+        let of = |node: &node::Node| room::digest(&node.life.as_ref().expect("it is up").store, which);
+        let holders = &world.nodes[room::holders(which, world.nodes.len())];
+        let digests: Vec<_> = holders.iter().map(of).collect();
+        if digests.windows(2).any(|two| two[0] != two[1]) {
+            return Err(format!("copies of {which:?} differ: {digests:?}"));
+        }
+    }
     for (which, keys) in [(Which::Lists, LISTS), (Which::Accounts, ACCOUNTS)] {
         for key in 0..keys {
             let of =
@@ -167,6 +175,12 @@ fn must_hold(shape: &Shape) -> World {
     })
 }
 
+/// Where there are seeds enough.
+fn go_all_ways(copies: Copies) {
+    println!("{copies:?}");
+    assert!(seeds(60) < 60 || copies.go_all_ways(), "{copies:?}");
+}
+
 #[test]
 fn a_calm_cluster_commits_nearly_everything() {
     // Aim: the simulation does something. Method: no faults; count.
@@ -180,6 +194,7 @@ fn a_calm_cluster_commits_nearly_everything() {
 fn disc_clusters_survive_cuts_and_crashes() {
     // Aim: O3-O5, O9, no lost acknowledgement. Method: random cuts, crashes of any number of nodes, restarts, many seeds.
     let (mut ok, mut all, mut unknown, mut crashes, mut settled) = (0, 0, 0, 0, 0);
+    let mut copies = Copies::default();
     for seed in first_seed()..first_seed() + seeds(150) {
         let world = must_hold(&shape(seed));
         ok += acknowledged(&world);
@@ -187,8 +202,10 @@ fn disc_clusters_survive_cuts_and_crashes() {
         unknown += world.unknowns;
         crashes += world.crashes;
         settled += world.settled.0;
+        copies.add(world.copies);
     }
     println!("{ok} transactions ok, {crashes} crashes, {settled} commits settled by a flush");
+    go_all_ways(copies);
     assert!(ok * 10 >= all * 3, "{ok} of {all}: a run that does nothing shows nothing");
     assert!(unknown > 0 && crashes > 0 && settled > 0);
 }
@@ -197,11 +214,14 @@ fn disc_clusters_survive_cuts_and_crashes() {
 fn a_lost_or_old_log_at_one_node_costs_nothing_that_was_acknowledged() {
     // Aim: an acknowledged write is on every disc, so one disc may be lost; who lost it is no witness of what it had
     // promised. Method: the faults above, and now and then one node of a whole cluster comes back empty or from long ago.
-    let mut losses = 0;
+    let (mut losses, mut copies) = (0, Copies::default());
     for seed in first_seed()..first_seed() + seeds(150) {
-        losses += must_hold(&Shape { losses: true, ..shape(seed) }).losses;
+        let world = must_hold(&Shape { losses: true, ..shape(seed) });
+        losses += world.losses;
+        copies.add(world.copies);
     }
     println!("{losses} logs lost");
+    go_all_ways(copies);
     assert!(losses > 0);
 }
 
@@ -217,27 +237,33 @@ fn links_that_are_cut_cost_nothing() {
 #[test]
 fn ram_clusters_survive_as_long_as_one_complete_process_does() {
     // Aim: the same without logs. Method: never the last complete process.
+    let mut copies = Copies::default();
     for seed in first_seed()..first_seed() + seeds(100) {
-        must_hold(&Shape { durable: false, ..shape(seed) });
+        copies.add(must_hold(&Shape { durable: false, ..shape(seed) }).copies);
     }
+    go_all_ways(copies);
 }
 
 #[test]
 fn four_nodes_with_copies_on_some() {
     // Aim: participants are the holders only, and the settle rule goes table by table. Method: lists live on the first
     // three of four nodes, accounts on the last three; some transactions touch both.
+    let mut copies = Copies::default();
     for seed in first_seed()..first_seed() + seeds(60) {
-        must_hold(&Shape { nodes: 4, ..shape(seed) });
+        copies.add(must_hold(&Shape { nodes: 4, ..shape(seed) }).copies);
     }
+    go_all_ways(copies);
 }
 
 #[test]
 fn four_nodes_of_which_some_are_always_away() {
     // Aim: what a flush leaves in doubt is held by whoever joins, and what was settled without somebody is known when it comes
     // back. Method: the same, with members that are excluded and taken in all the time.
+    let mut copies = Copies::default();
     for seed in first_seed()..first_seed() + seeds(60) {
-        must_hold(&restless_shape(seed));
+        copies.add(must_hold(&restless_shape(seed)).copies);
     }
+    go_all_ways(copies);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use hypermnesia_replication::limits::CopyBounds;
 use hypermnesia_replication::{
     Fact, Inbox, Member, Message, Outbox, Recovered, RecoveredPrepare, Replica, ReplicaConfig, first_slots,
 };
@@ -42,11 +43,11 @@ impl Node {
         Node { id, life: None, lives: 0, log: Vec::new(), safe: 0, durable }
     }
 
-    /// Starts a process on what the log holds.
-    pub(crate) fn start(&mut self, members: &[Member], wall_ms: u64) {
+    /// Starts a process on what the log holds, in a cluster that is new or had epochs before.
+    pub(crate) fn start(&mut self, members: &[Member], wall_ms: u64, is_new: bool) {
         self.lives += 1;
         let incarnation = Incarnation(self.lives);
-        let store = Arc::new(room::open(self.id, self.durable, members, wall_ms));
+        let store = Arc::new(room::open(self.durable, !self.durable && !is_new, members, wall_ms));
         let recovered = replay(&self.log, &store, self.id.0 as usize - 1, members.len());
         self.safe = self.log.len();
         let config = ReplicaConfig {
@@ -54,6 +55,7 @@ impl Node {
             incarnation,
             members: first_slots(members.to_vec()),
             durable: self.durable,
+            copy: CopyBounds { chunk_bytes: 2_000, chunk_rows: 8 },
         };
         let replica = Replica::new(config, Arc::clone(&store), recovered);
         let count = members.len();

@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 
 use hypermnesia_replication::Member;
 use hypermnesia_store::{
-    Blocked, Body, Key, NodeId, Op, ReadNote, Row, SchemaVersion, Storage, Store, StoreConfig, TableDef,
-    TableId, Timestamp, Type, Value, ValueRef, Work, Write, define,
+    Blocked, Body, Key, Op, ReadNote, Row, SchemaVersion, Storage, Store, StoreConfig, TableDef, TableId,
+    Timestamp, Type, Value, ValueRef, Work, Write, define,
 };
 
 use crate::client::Which;
+use crate::rng::Rng;
 
 const LISTS: TableId = TableId(2);
 const ACCOUNTS: TableId = TableId(3);
 
 /// A store with both tables, as every member of a new cluster has it. Lists have copies on the first three members,
 /// accounts on the last three: with four members, none holds everything but the two in the middle.
-pub(crate) fn open(_node: NodeId, durable: bool, members: &[Member], wall_ms: u64) -> Store {
+///
+/// Who keeps nothing on disc is empty when it comes back.
+pub(crate) fn open(durable: bool, is_empty: bool, members: &[Member], wall_ms: u64) -> Store {
     let store = Store::new(StoreConfig { wall_ms });
     let storage = if durable { Storage::Disc } else { Storage::Ram };
     let table = |which: Which, id: TableId, name: &str, second: &str, ty: Type| {
@@ -32,7 +35,46 @@ pub(crate) fn open(_node: NodeId, durable: bool, members: &[Member], wall_ms: u6
         define(&table(Which::Accounts, ACCOUNTS, "accounts", "balance", Type::Int)),
     ];
     store.load_writes(Timestamp(1), &defs).expect("an empty store");
+    let crowd = [Which::Lists, Which::Accounts].into_iter().flat_map(|which| {
+        (CROWD_FROM..CROWD_FROM + CROWD).map(move |number| member_of_crowd(which, number, 0))
+    });
+    if !is_empty {
+        store.load_writes(Timestamp(2), &crowd.collect::<Vec<_>>()).expect("nobody else is there");
+    }
     store
+}
+
+/// Rows that nobody reads stand beside the others from the beginning, so that tables are large enough for a part of them to be
+/// copied: more than a chunk, some in each leaf.
+const CROWD: u64 = 120;
+const CROWD_FROM: u64 = 1_000;
+
+fn member_of_crowd(which: Which, number: u64, value: i64) -> Write {
+    let value = match which {
+        Which::Lists => Value::List(vec![Value::Int(value)]),
+        Which::Accounts => Value::Int(value),
+    };
+    put(which, number, value)
+}
+
+/// Some rows of the crowd are written, and some go, with whatever else a transaction does to their table.
+pub(crate) fn stir(work: &mut Work, rng: &mut Rng) {
+    for which in [Which::Lists, Which::Accounts] {
+        let touched = work.schema.iter().any(|(id, _)| *id == table(which));
+        for _ in 0..if touched { rng.below(4) } else { 0 } {
+            let mut write = member_of_crowd(which, CROWD_FROM + rng.below(CROWD), rng.below(1_000) as i64);
+            if rng.chance(1, 3) {
+                write.op = Op::Delete;
+            }
+            work.writes.retain(|other| (other.table, &other.key) != (write.table, &write.key));
+            work.writes.push(write);
+        }
+    }
+}
+
+/// All that a copy of a table holds, in one number.
+pub(crate) fn digest(store: &Store, which: Which) -> u64 {
+    store.table(table(which)).expect("it exists").digest_with_versions().expect("in memory")
 }
 
 /// The positions of the members that hold a table.

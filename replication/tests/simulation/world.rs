@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use hypermnesia_history::History;
-use hypermnesia_replication::message::{CopyStep, FlushStep};
+use hypermnesia_replication::message::{CopyChunk, CopyStep, FlushStep, Part};
 use hypermnesia_replication::{
     Arrival, Effect, Event, Inbox, LogToken, Member, Message, Now, Outbox, Outcome, Peer, Reply,
 };
@@ -44,6 +44,41 @@ pub(crate) struct Shape {
     /// Crash this node at this many handler calls, and do nothing else harmful.
     pub(crate) crash_at: Option<(usize, u64)>,
     pub(crate) planted: Planted,
+}
+
+/// How often a source has sent the last rows of a copy, by the way it took, and how often none were needed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Copies {
+    pub(crate) same: u64,
+    pub(crate) whole: u64,
+    pub(crate) newer: u64,
+    pub(crate) leaves: u64,
+}
+
+impl Copies {
+    fn count(&mut self, message: &Message) {
+        let Message::Copy { step, .. } = message else { return };
+        match step {
+            CopyStep::Same => self.same += 1,
+            CopyStep::Chunk(CopyChunk { part, last: Some(_), .. }) => match part {
+                Part::Whole => self.whole += 1,
+                Part::Newer => self.newer += 1,
+                Part::Leaves => self.leaves += 1,
+            },
+            _ => {}
+        }
+    }
+
+    pub(crate) fn add(&mut self, other: Copies) {
+        self.same += other.same;
+        self.whole += other.whole;
+        self.newer += other.newer;
+        self.leaves += other.leaves;
+    }
+
+    pub(crate) fn go_all_ways(&self) -> bool {
+        self.same > 0 && self.whole > 0 && self.newer > 0 && self.leaves > 0
+    }
 }
 
 enum Thing {
@@ -111,6 +146,7 @@ pub(crate) struct World {
     pub(crate) losses: u64,
     pub(crate) unknowns: u64,
     pub(crate) settled: (usize, usize),
+    pub(crate) copies: Copies,
     pub(crate) trace: Vec<String>,
     pub(crate) broken: Option<String>,
 }
@@ -143,6 +179,7 @@ impl World {
             losses: 0,
             unknowns: 0,
             settled: (0, 0),
+            copies: Copies::default(),
             trace: Vec::new(),
             broken: None,
             shape,
@@ -308,6 +345,9 @@ impl World {
                     self.settled.1 += settled.1;
                 }
                 self.say(|| format!("n{} {event:?}", node + 1));
+                if matches!(event, Event::CopyDiffers { .. }) {
+                    self.broken = Some(format!("n{} {event:?}", node + 1));
+                }
             }
         }
     }
@@ -330,6 +370,7 @@ impl World {
 
     fn send(&mut self, from: usize, to: Peer, message: Message) {
         let message = self.plant(message);
+        self.copies.count(&message);
         if let (Message::Abort { txid, .. }, Planted::AbortToldEarly) = (&message, self.shape.planted) {
             self.done(from, *txid, Reply::TimedOut);
         }
@@ -363,7 +404,7 @@ impl World {
             (Message::Copy { step: CopyStep::Settled(outcomes), .. }, Planted::OutcomesNotCopied) => {
                 outcomes.clear();
             }
-            (Message::Copy { step, .. }, Planted::CopySkipped) if matches!(step, CopyStep::Chunk { .. }) => {
+            (Message::Copy { step, .. }, Planted::CopySkipped) if matches!(step, CopyStep::Chunk(_)) => {
                 *step = CopyStep::Same;
             }
             _ => {}

@@ -190,7 +190,7 @@ impl World {
     pub(super) fn commits(&mut self, client: usize) {
         let one = &self.clients[client];
         let attempt = one.attempt.as_ref().expect("it has read");
-        let work = match one.plan.as_ref().expect("it has begun") {
+        let mut work = match one.plan.as_ref().expect("it has begun") {
             Plan::Look => {
                 let sum: i64 = attempt.balances.values().map(|(balance, _)| balance).sum();
                 if sum != OPENING_BALANCE * ACCOUNTS as i64 {
@@ -207,6 +207,7 @@ impl World {
             }
         };
         let (node, txid, deadline_ns) = (attempt.node, attempt.txid, one.deadline_ns);
+        room::stir(&mut work, &mut self.rng);
         let sync = self.rng.chance(1, 8);
         self.clients[client].attempt.as_mut().expect("it has read").committing = true;
         self.waiting.insert(txid, client);

@@ -186,7 +186,8 @@ impl World {
         self.say(|| format!("-- n{} starts", node + 1));
         let wall_ms = self.now().wall_ms;
         let members = self.members.clone();
-        self.nodes[node].start(&members, wall_ms);
+        let is_new = self.register.agreement().opened.is_none();
+        self.nodes[node].start(&members, wall_ms, is_new);
         self.call(node, |replica, now, out| replica.start(now, out));
         let life = self.nodes[node].lives;
         self.later(10 * MS, Thing::Tick { node, life });

@@ -111,6 +111,11 @@ impl Door {
                 );
                 about(table, MemberEvent::RowsReplaced, &text)
             }
+            ClusterEvent::CopyDiffers { table } => {
+                let text =
+                    "is not what its source has, although all that differed came: it is being copied whole";
+                about(table, MemberEvent::Loading, text)
+            }
             ClusterEvent::CameBackEmpty { table } => {
                 let text = "came back empty: all its copies were in memory and all their processes ended";
                 about(table, MemberEvent::CameBackEmpty, text)

@@ -1,0 +1,295 @@
+//! The joiner's side of a copy: one table after the other, one question at a time, asked again while no answer comes.
+
+use hypermnesia_store::{Ack, TableId};
+
+use super::SCHEMA_TABLE;
+use super::difference::{Comparing, Differing};
+use super::place::Whole;
+use super::survey::Survey;
+use crate::effect::{Event, LogToken};
+use crate::epoch::source;
+use crate::era::Era;
+use crate::limits::{COPY_RETRY_DOUBLINGS, COPY_RETRY_NS};
+use crate::message::{CopyChunk, CopyStep, Message, Part};
+use crate::own::Replaced;
+use crate::replica::{Replica, Turn};
+
+/// A joiner's work.
+#[derive(Debug)]
+pub(crate) struct Loading {
+    /// Tables still to come, the next one last.
+    queue: Vec<TableId>,
+    current: Option<Incoming>,
+    /// When it last asked, ns; nothing where reading the table took its time before, so that it counts from the next tick on.
+    asked_ns: Option<u64>,
+    /// How often for the same.
+    asked: u32,
+}
+
+/// The table being loaded.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub(super) table: TableId,
+    pub(super) source: usize,
+    pub(super) stage: Stage,
+    /// What is here, kept right while differences come; nothing before it was read, and in a whole copy.
+    pub(super) own: Option<Survey>,
+    /// A row came that is older than what is here: it takes a whole copy.
+    pub(super) is_ahead: bool,
+    pub(super) replaced: Replaced,
+    /// Rows that came. A chunk may come twice.
+    pub(super) rows: u64,
+}
+
+/// What is awaited.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// The answer to its digest.
+    Asked,
+    Whole(Whole),
+    /// This chunk of newer rows.
+    Newer {
+        chunk: u64,
+    },
+    Comparing(Comparing),
+    Leaves(Differing),
+}
+
+impl Incoming {
+    fn new(table: TableId, source: usize) -> Incoming {
+        Incoming {
+            table,
+            source,
+            stage: Stage::Asked,
+            own: None,
+            is_ahead: false,
+            replaced: Replaced::default(),
+            rows: 0,
+        }
+    }
+
+    /// What it asks for; nothing where its own rows cannot be read now.
+    fn question(&mut self, survey: impl FnOnce() -> Option<Survey>) -> Option<CopyStep> {
+        Some(match &self.stage {
+            Stage::Asked => {
+                if self.own.is_none() {
+                    self.own = survey();
+                }
+                CopyStep::Request(self.own.as_ref()?.request())
+            }
+            Stage::Whole(whole) => CopyStep::Next { part: Part::Whole, chunk: whole.chunk },
+            Stage::Newer { chunk } => CopyStep::Next { part: Part::Newer, chunk: *chunk },
+            Stage::Comparing(comparing) => CopyStep::Compare { from: comparing.from },
+            Stage::Leaves(differing) => differing.question(),
+        })
+    }
+
+    /// The first answer says which way the table comes. The schema comes as a whole: tables follow from each of its rows.
+    pub(super) fn follow(&mut self, part: Part) {
+        match (&self.stage, part) {
+            (Stage::Asked, Part::Whole) => self.stage = Stage::Whole(Whole::default()),
+            (Stage::Asked, Part::Newer) if self.own.is_some() && self.table != SCHEMA_TABLE => {
+                self.stage = Stage::Newer { chunk: 0 };
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Loading {
+    pub(super) fn current(&self) -> Option<&Incoming> {
+        self.current.as_ref()
+    }
+
+    /// Whether this node's copy of a table is not to be given to others yet.
+    pub(super) fn has_yet_to_load(&self, table: TableId) -> bool {
+        let awaiting = self.current.as_ref().map(|incoming| incoming.table);
+        awaiting == Some(SCHEMA_TABLE) || awaiting == Some(table) || self.queue.contains(&table)
+    }
+}
+
+impl Replica {
+    pub(crate) fn begin_loading(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        self.end_tenure();
+        era.loading = Some(Loading { queue: vec![SCHEMA_TABLE], current: None, asked_ns: None, asked: 0 });
+        self.load_next(era, turn);
+    }
+
+    fn load_next(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        while let Some(table) = era.loading.as_mut().and_then(|loading| loading.queue.pop()) {
+            match self.source_of(era, table, turn) {
+                Some(source) if source != self.at => {
+                    turn.event(Event::Loading { table, source: self.slots.node(source) });
+                    let loading = era.loading.as_mut().expect("just popped from it");
+                    loading.current = Some(Incoming::new(table, source));
+                    return self.ask_first(era, turn);
+                }
+                None if self.had_members_before(era) && !self.is_empty(table) => {
+                    // Left over from a copy that was interrupted: rows of different times.
+                    self.place(table, true, Vec::new(), turn);
+                    self.loaded(era, table, 0, turn);
+                }
+                _ => self.loaded(era, table, 0, turn),
+            }
+        }
+        self.all_loaded(era, turn);
+    }
+
+    fn source_of(&self, era: &Era, table: TableId, turn: &mut Turn<'_>) -> Option<usize> {
+        let standings = &era.opening.as_ref().expect("it loads in an epoch that it entered").standings;
+        let chosen = source(standings, table, self.holders_of(era, table));
+        if chosen.is_none() && self.had_members_before(era) && table != SCHEMA_TABLE {
+            turn.event(Event::CameBackEmpty { table });
+            self.loads.lock().came_back_empty.push(table);
+        }
+        chosen
+    }
+
+    /// Whether any member of the entered epoch was in one before.
+    fn had_members_before(&self, era: &Era) -> bool {
+        let standings = era.opening.iter().flat_map(|stage| &stage.standings);
+        standings.into_iter().any(|standing| standing.opened > 0)
+    }
+
+    fn is_empty(&self, table: TableId) -> bool {
+        self.store.table(table).is_none_or(|table| table.len() == 0)
+    }
+
+    /// Asks for what is awaited now.
+    pub(super) fn ask_first(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        if let Some(loading) = era.loading.as_mut() {
+            loading.asked = 0;
+        }
+        self.ask_for_copy(era, turn);
+    }
+
+    fn ask_for_copy(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        let epoch = era.number();
+        let Some(loading) = era.loading.as_mut() else { return };
+        loading.asked_ns = Some(turn.now.mono_ns);
+        loading.asked += 1;
+        let Some(incoming) = &mut loading.current else { return };
+        let (table, source, was_read) = (incoming.table, incoming.source, incoming.own.is_some());
+        let question = incoming.question(|| self.survey(table));
+        if matches!(incoming.stage, Stage::Asked) && !was_read {
+            loading.asked_ns = None;
+        }
+        if let Some(step) = question {
+            turn.send(era.life(source), Message::Copy { epoch, table, step });
+        }
+    }
+
+    /// A source that was not ready to answer is asked again.
+    pub(crate) fn retry_copy(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        let Some(loading) = era.loading.as_mut() else { return };
+        let asked_ns = *loading.asked_ns.get_or_insert(turn.now.mono_ns);
+        let wait_ns = COPY_RETRY_NS << loading.asked.saturating_sub(1).min(COPY_RETRY_DOUBLINGS);
+        if turn.now.mono_ns.saturating_sub(asked_ns) > wait_ns {
+            self.ask_for_copy(era, turn);
+        }
+    }
+
+    /// The table being loaded. Only while there is one.
+    pub(super) fn incoming<'e>(&self, era: &'e mut Era) -> &'e mut Incoming {
+        era.loading.as_mut().and_then(|loading| loading.current.as_mut()).expect("an answer was awaited")
+    }
+
+    pub(super) fn on_same(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        if matches!(self.incoming(era).stage, Stage::Asked) {
+            self.loaded_current(era, turn);
+        }
+    }
+
+    /// Rows that are not awaited, or no longer, are passed over.
+    pub(super) fn on_chunk(&self, era: &mut Era, chunk: CopyChunk, turn: &mut Turn<'_>) {
+        let incoming = self.incoming(era);
+        incoming.follow(chunk.part);
+        let awaited = match (&incoming.stage, chunk.part) {
+            (Stage::Whole(whole), Part::Whole) => whole.chunk,
+            (Stage::Newer { chunk }, Part::Newer) => *chunk,
+            (Stage::Leaves(differing), Part::Leaves) => differing.chunk,
+            _ => return,
+        };
+        if awaited != chunk.chunk {
+            return;
+        }
+        let bytes: usize = chunk.rows.iter().map(|(key, _, body)| super::row_bytes(key, body)).sum();
+        self.count_copied(bytes);
+        self.begin_changing(era, turn);
+        match chunk.part {
+            Part::Whole => self.on_whole(era, chunk.rows, chunk.last.is_some(), turn),
+            Part::Newer => self.on_newer(era, chunk.rows, chunk.last, turn),
+            Part::Leaves => self.on_leaves(era, chunk.rows, chunk.last, turn),
+        }
+    }
+
+    pub(super) fn count_copied(&self, bytes: usize) {
+        self.loads.lock().copied_bytes += bytes as u64;
+    }
+
+    /// Before the first row is changed it stands in the log that the copy is of no one time from now on.
+    fn begin_changing(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        let table = self.incoming(era).table;
+        if era.whole.remove(&table).is_some() {
+            self.log_epoch(era, Ack::Memory, None, turn);
+        }
+    }
+
+    pub(super) fn loaded_current(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        let current = era.loading.as_mut().and_then(|loading| loading.current.take());
+        let Some(incoming) = current else { return };
+        let mut replaced = incoming.replaced;
+        if let Stage::Whole(whole) = incoming.stage {
+            replaced.add(whole.replaced());
+        }
+        let Replaced { rows, newer } = replaced;
+        if rows > 0 {
+            let table = incoming.table;
+            self.loads.lock().replaced.push((table, rows, newer));
+            turn.event(Event::RowsReplaced { table, rows, newer });
+        }
+        self.loaded(era, incoming.table, incoming.rows, turn);
+        self.load_next(era, turn);
+    }
+
+    fn loaded(&self, era: &mut Era, table: TableId, rows: u64, turn: &mut Turn<'_>) {
+        turn.event(Event::Loaded { table, rows });
+        let number = era.number();
+        if era.whole.insert(table, number) != Some(number) {
+            self.log_epoch(era, Ack::Memory, None, turn);
+        }
+        if table == SCHEMA_TABLE {
+            let tables = self.store.tables();
+            let mut mine: Vec<TableId> = tables.iter().map(|one| one.id()).collect();
+            // Rows of local tables are on no other member.
+            mine.retain(|id| {
+                *id != SCHEMA_TABLE
+                    && !self.is_local(*id)
+                    && era.serves(*id)
+                    && self.holders_of(era, *id).has(self.at)
+            });
+            mine.sort_unstable_by(|a, b| b.cmp(a));
+            if let Some(loading) = era.loading.as_mut() {
+                loading.queue = mine;
+            }
+        }
+    }
+
+    fn all_loaded(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        era.loading = None;
+        self.hold_all_carried(era, turn);
+        era.complete = true;
+        let number = era.number();
+        if self.durable {
+            self.log_epoch(era, Ack::Logged, Some(LogToken::Complete(number)), turn);
+        } else {
+            self.on_complete_logged(era, number, turn);
+        }
+    }
+
+    pub(crate) fn on_complete_logged(&self, era: &mut Era, number: u64, turn: &mut Turn<'_>) {
+        if era.is_open() && era.number() == number && era.complete {
+            self.become_ready(era, turn);
+        }
+    }
+}
