@@ -18,6 +18,7 @@ mod local;
 mod loopback;
 mod majority;
 mod old_copy;
+mod rejoin;
 mod sequences;
 mod tls;
 mod trio;
