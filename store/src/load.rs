@@ -3,6 +3,7 @@
 
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use seize::LocalGuard;
 
@@ -151,6 +152,20 @@ impl Store {
             self.follow_schema(key, body.as_ref(), guard);
         }
         Ok(())
+    }
+
+    /// Takes away what a key holds since then, as a copy of the table has nothing under it: by a deletion right behind it, which
+    /// is given, so that whatever was written there since is newer. When it was deleted in truth nobody knows here, so ranges that
+    /// were read before now are refused, as after [`Store::clear`].
+    ///
+    /// # Errors
+    /// [`LoadError`]; nothing was changed.
+    pub fn unload_row(&self, table: TableId, key: &Key, since: Timestamp) -> Result<Timestamp, LoadError> {
+        let guard = self.pin();
+        let open = self.catalog.get(table, &guard).ok_or(LoadError::NoSuchTable(table))?;
+        open.rows.forgotten.fetch_max(self.clock.read().0, Ordering::SeqCst);
+        self.load_in(open, key, since.next(), |_, _| Some(None), &guard)?;
+        Ok(since.next())
     }
 
     /// Makes room in memory for so many keys of a table that has none, before they are loaded. Changes nothing else.

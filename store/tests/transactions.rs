@@ -393,6 +393,31 @@ fn loading_is_idempotent_and_equal_tables_have_equal_digests() {
 }
 
 #[test]
+fn a_row_that_a_copy_takes_away_is_older_than_what_comes_and_newer_than_what_was_read() {
+    // Aim: whoever read it in a range finds out, although nobody knows when it went; what was written under its key since is
+    // loaded. Method: a row taken away long after it was written, a range from in between, and a row of the moment after it.
+    for kind in [Kind::Set, Kind::OrderedSet] {
+        let bench = Bench::new(kind);
+        bench.run(vec![put(1, 1), put(2, 2)]);
+        let table = bench.table();
+        let stored = || table.newest_stored(&key(1)).expect("in memory");
+        let (body, at) = stored().expect("written");
+        bench.store.clock().advance(WALL + 5_000);
+        let read = range(bench.store.clock().read(), None, 0, 9);
+        bench.store.clock().advance(WALL + 9_000);
+        assert_eq!(bench.store.unload_row(T, &key(1), at), Ok(at.next()));
+        assert_eq!((table.len(), stored()), (1, None));
+        let work = Work { ranges: vec![read], ..writes(vec![put(5, 5)]) };
+        assert_eq!(bench.run_work(work), Err(Conflict::Range { table: T }));
+        bench.store.load_row(T, &key(1), at.next(), Some(body.clone())).expect("nobody holds it");
+        assert_eq!(stored(), None, "no newer than its deletion");
+        let later = at.next().next();
+        bench.store.load_row(T, &key(1), later, Some(body.clone())).expect("nobody holds it");
+        assert_eq!(stored(), Some((body, later)));
+    }
+}
+
+#[test]
 fn first_last_next_prev_step_through_the_keys() {
     // Aim: order operations, also from absent keys, on every kind. Method: every step over a gapped set of keys.
     for kind in [Kind::Set, Kind::OrderedSet] {

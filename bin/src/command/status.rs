@@ -94,6 +94,10 @@ fn print(global: &Global, status: &ClusterStatus) -> Result<()> {
             many(status.image_bytes, "byte", "bytes")
         ));
     }
+    if status.copied_bytes > 0 {
+        let bytes = many(status.copied_bytes, "byte", "bytes");
+        output::note(format_args!("{bytes} came in copies of tables from other members"));
+    }
     if status.snapshots > 0 {
         output::note(format_args!(
             "{} open, the oldest for {} ms: what they read is kept",
@@ -241,6 +245,7 @@ fn print_json(status: &ClusterStatus) -> Result<()> {
         ("oldest_snapshot_age_ms", status.oldest_snapshot_age_ms.into()),
         ("log_bytes", status.log_bytes.into()),
         ("image_bytes", status.image_bytes.into()),
+        ("copied_bytes", status.copied_bytes.into()),
     ]);
     let columns = [
         "name",

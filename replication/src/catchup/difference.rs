@@ -265,11 +265,13 @@ impl Replica {
         let before = open.newest_stored(&key).ok()?;
         let (at, body) = match (wanted, &before) {
             (None, None) => return Some(None),
-            (None, Some((_, at))) => (at.next(), None),
+            (None, Some((_, at))) => (self.store.unload_row(incoming.table, &key, *at).ok()?, None),
             (Some((at, body)), Some((own, own_at))) if at == *own_at && body == *own => return Some(None),
-            (Some((at, body)), _) => (at, Some(body)),
+            (Some((at, body)), _) => {
+                self.store.load_row(incoming.table, &key, at, Some(body.clone())).ok()?;
+                (at, Some(body))
+            }
         };
-        self.store.load_row(incoming.table, &key, at, body.clone()).ok()?;
         let after = open.newest_stored(&key).ok()?;
         if after.as_ref().map(|(body, at)| (body, *at)) != body.as_ref().map(|body| (body, at)) {
             incoming.is_ahead = true;

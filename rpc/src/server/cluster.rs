@@ -119,6 +119,7 @@ impl Door {
             locks_waited_for: status.locks.1 as u64,
             waits: status.waits.into_iter().map(waiting).collect(),
             control: status.control.map(control),
+            copied_bytes: status.copied_bytes,
         }
     }
 
