@@ -184,6 +184,23 @@ impl House {
         self.append(&Record::Loaded { table: T, clear: true, rows: rows.into() });
     }
 
+    /// Under these keys the table holds these rows now, or nothing: as a node does it that gets from another one what differs.
+    pub(crate) fn copy_some(&mut self, wanted: Vec<(Key, Option<Body>)>) {
+        let (now, mut loaded) = (self.store.clock().read(), Vec::new());
+        for (key, body) in wanted {
+            let at = match (&body, self.table().newest_stored(&key).expect("the disc is well")) {
+                (None, None) => continue,
+                (None, Some((_, since))) => self.store.unload_row(T, &key, since).expect("nobody holds it"),
+                (Some(body), _) => {
+                    self.store.load_row(T, &key, now, Some(body.clone())).expect("nobody holds it");
+                    now
+                }
+            };
+            loaded.push((key, at, body));
+        }
+        self.append(&Record::Loaded { table: T, clear: false, rows: loaded.into() });
+    }
+
     /// Opens the image behind a step that failed.
     pub(crate) fn reopen_image(&mut self) {
         let imaged = self.checkpointer.reopen().expect("the disc is well again");

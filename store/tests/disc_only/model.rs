@@ -137,6 +137,29 @@ impl Run {
         compare_leaves(&table, before.2);
     }
 
+    /// A copy of what differs: some rows come, some go, and what was written before and is written after stays in order.
+    fn copy_some(&mut self) {
+        self.kept.clear();
+        self.house().pass(1);
+        let mut wanted = Vec::new();
+        for _ in 0..40 {
+            let (k, v) = (self.dice.roll(KEYS) as i64, self.dice.roll(40) as i64);
+            let row = (self.dice.roll(2) == 0).then(|| made(k, v));
+            if wanted.iter().any(|(known, _)| *known == key(k)) {
+                continue;
+            }
+            match &row {
+                Some(_) => self.model.insert(k, vec![(k, v)]),
+                None => self.model.remove(&k),
+            };
+            let body =
+                |row| if self.kind == Kind::Bag { Body::Bag(vec![row].into()) } else { Body::Row(row) };
+            wanted.push((key(k), row.map(body)));
+        }
+        self.house().copy_some(wanted);
+        self.house().pass(1);
+    }
+
     /// Clears the table in one step, as its definition says: the image follows with the log, some time later.
     fn clear(&mut self) {
         self.kept.clear();
@@ -254,6 +277,9 @@ fn run(kind: Kind, seed: u64) {
         }
         if round % 400 == 0 && run.dice.roll(2) == 0 {
             run.reopen();
+        }
+        if round % 90 == 0 {
+            run.copy_some();
         }
         if round % 700 == 0 {
             run.clear();
