@@ -491,10 +491,18 @@ impl World {
 fn short(message: &Message) -> String {
     match message {
         Message::Prepare(prepare) => format!("Prepare {} in {}", prepare.txid, prepare.epoch),
-        Message::Copy { table, step, .. } => {
-            let text = format!("{step:?}");
-            format!("Copy {table} {}", &text[..text.len().min(60)])
-        }
+        Message::Copy { table, step, .. } => match step {
+            CopyStep::Chunk(CopyChunk { part, chunk, rows, last }) => {
+                format!("Copy {table} {part:?} {chunk}: {} rows, {last:?}", rows.len())
+            }
+            CopyStep::Digests { from, digests } => {
+                format!("Copy {table} digests from {from}: {}", digests.len())
+            }
+            other => {
+                let text = format!("{other:?}");
+                format!("Copy {table} {}", &text[..text.len().min(60)])
+            }
+        },
         Message::Flush { number, step: FlushStep::Stage(stage) } => {
             let standing = |one: &hypermnesia_replication::epoch::Standing| (one.survivor, one.whole.clone());
             let standings: Vec<_> = stage.standings.iter().map(standing).collect();
