@@ -247,6 +247,12 @@ impl NodeBuilder {
             *own = address.map(|address| address.to_string()).unwrap_or_default();
         }
         check_join(&name, &self.join, &members)?;
+        if listener.is_some() && members.len() == 1 && self.join.is_empty() && self.data_dir.is_none() {
+            return Err(Error::Config(format!(
+                "{name:?} begins a cluster alone and would begin another one at each start: give it a data directory, which remembers \
+                 that it has begun; or name all members; or let it join those that are there"
+            )));
+        }
         let members = members.into_iter().map(|(id, (name, address))| (id, name, address)).collect();
         let (disc, memory_max) = (self.disc, self.memory_max);
         disc.check()?;

@@ -151,12 +151,32 @@ async fn greet(core: &Core, door: &Door, socket: TcpStream) -> IoResult<Option<M
     }
     let hello = Hello::decode(&payload).map_err(refuse)?;
     let link = core.peers.link(hello.node).filter(|_| hello.node < core.me.node);
-    let link = Arc::clone(link.ok_or_else(|| refuse(Refused::Member(hello.node)))?);
+    let Some(link) = link.map(Arc::clone) else {
+        return Err(refuse(unknown(core, &wire, &hello)));
+    };
     vouch(core, &wire, &link.name)?;
     // Answered before it is judged: who is refused finds the same reason in our hello.
     say(core, &link, &wire).await?;
     check(core, &link, &hello)?;
     take_up(core, link, wire, &hello, rest).map(Some)
+}
+
+/// Why there is no place for who said this. A member that began a cluster of its own, while one is there that has it as a member, has
+/// lost its memory: whatever it takes in would be lost to the others.
+fn unknown(core: &Core, wire: &Wire, hello: &Hello) -> Refused {
+    let same = hello.cluster == core.cluster && hello.to == core.me.node;
+    let (Some(theirs), Some(ours)) = (hello.founded.filter(|_| same), core.founded()) else {
+        return Refused::Member(hello.node);
+    };
+    let is_one_of_them = core.tls.is_none() || !wire.names().is_empty();
+    if theirs != ours && core.members().count() == 1 && is_one_of_them {
+        core.fail(crate::Error::Config(format!(
+            "{:?} has begun a cluster of its own, and one of that name is there that has it as a member: start it with an empty data \
+             directory and --join and the address of one of them",
+            core.name
+        )));
+    }
+    Refused::Member(hello.node)
 }
 
 /// Answers a node that asks to join.

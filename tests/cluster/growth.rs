@@ -117,7 +117,8 @@ fn a_cluster_of_one_grows_to_three() {
 #[test]
 fn who_cannot_join_is_told_why() {
     // Aim: bad ways to join. Method: another cluster's name, a name whose place is nowhere, a list beside it.
-    let one = coming("n1").cluster("here").build().expect("a cluster of one");
+    let home = tempfile::tempdir().expect("a directory");
+    let one = on_disc(coming("n1"), home.path()).cluster("here").build().expect("a cluster of one");
     one.wait_for_tables(&[], LONG).expect("it serves alone");
     let refused = |builder: NodeBuilder| match builder.build() {
         Err(Error::Config(why)) => why,
@@ -125,6 +126,8 @@ fn who_cannot_join_is_told_why() {
     };
     let why = refused(coming("n2").cluster("there").join([address(&one)]));
     assert!(why.contains("\"here\"") && why.contains("\"there\""), "{why}");
+    let why = refused(coming("n2").cluster("here"));
+    assert!(why.contains("data directory"), "it would begin another one each time: {why}");
     let why = refused(Node::builder().name("n2").join([address(&one)]));
     assert!(why.contains("address"), "{why}");
     let why =
