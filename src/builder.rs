@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use hypermnesia_replication::limits::MEMBERS_MAX;
 use hypermnesia_replication::{Member, first_slots};
 use hypermnesia_store::NodeId;
 
+use crate::control::Timing;
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::options::DiscOptions;
@@ -48,6 +50,7 @@ pub struct NodeBuilder {
     pub(crate) disc: DiscOptions,
     pub(crate) memory_max: u64,
     pub(crate) tls: Option<TlsFiles>,
+    pub(crate) lease: Option<Duration>,
 }
 
 /// What was checked.
@@ -63,6 +66,7 @@ pub(crate) struct Plan {
     pub(crate) disc: DiscOptions,
     pub(crate) memory_max: u64,
     pub(crate) tls: Option<Tls>,
+    pub(crate) timing: Timing,
     /// Bound, when there are peers.
     pub(crate) listener: Option<std::net::TcpListener>,
     pub(crate) address: Option<SocketAddr>,
@@ -160,6 +164,17 @@ impl NodeBuilder {
         self
     }
 
+    /// How long a member may show what it has read after it has last asked the leader of the control plane, in whole milliseconds
+    /// from [`LEASE_MIN`](crate::limits::LEASE_MIN) to [`LEASE_MAX`](crate::limits::LEASE_MAX); default
+    /// [`LEASE_DEFAULT`](crate::limits::LEASE_DEFAULT). All members have the same, and refuse who has another. Heartbeats are a fifth
+    /// of it apart and elections last half of one to a whole one, so it says how soon a cluster writes again without a member:
+    /// about one lease, and up to three when the member led the control plane. A short one excludes members sooner that are only
+    /// slow: in a fifth of it every member must get a processor, and below the default one lost packet may do.
+    pub fn lease(mut self, lease: Duration) -> NodeBuilder {
+        self.lease = Some(lease);
+        self
+    }
+
     /// Speaks with the other members by TLS alone, with certificates from three files in PEM form: those of the authorities that
     /// are trusted, this member's own (with what stands between it and its authority behind it), and its key. The certificate
     /// must have `hypermnesia://CLUSTER/NAME` ([`member_uri`](crate::member_uri)) among its subject alternative names and, if it
@@ -230,6 +245,7 @@ impl NodeBuilder {
         let Some((_, own)) = members.get(&me) else {
             return Err(Error::Config(format!("node {name:?} is not among the members")));
         };
+        let timing = self.lease.map_or(Ok(Timing::default()), Timing::of_lease)?;
         let tls = self.tls.map(|files| load(files, &name, &cluster)).transpose()?;
         let wanted = self.listen.as_deref().unwrap_or(own);
         if wanted.is_empty() && self.listener.is_none() && (members.len() > 1 || !self.join.is_empty()) {
@@ -266,6 +282,7 @@ impl NodeBuilder {
             disc,
             memory_max,
             tls,
+            timing,
             listener,
             address,
         })

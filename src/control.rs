@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`membership`] | with whom a node takes part, for the rest of it |
 //! | [`alone`] | the register of a node without others |
+//! | [`timing`] | how long things take, which follows from the length of a lease |
 //! | [`lease`] | whether what is read here may be shown |
 //! | [`word`] | what two members say to each other about it |
 //! | [`carrier`] | carries requests of the consensus |
@@ -29,13 +30,13 @@ mod lease;
 mod machine;
 mod membership;
 mod steward;
+mod timing;
 mod word;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
-use hypermnesia_replication::lease::{Grant, Terms};
+use hypermnesia_replication::lease::Grant;
 use hypermnesia_replication::register::{Change, Command, Register};
 use hypermnesia_replication::{Opened, Peer};
 use hypermnesia_store::disc::Disc;
@@ -47,10 +48,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::life::spawn;
-use crate::limits::{
-    CHANGES_WANTED_MAX, CONTROL_DRIFT_PPM, CONTROL_ELECTION_MAX, CONTROL_ELECTION_MIN, CONTROL_HEARTBEAT,
-    CONTROL_LEASE, CONTROL_PATIENCE, CONTROL_REQUESTS_MAX,
-};
+use crate::limits::{CHANGES_WANTED_MAX, CONTROL_REQUESTS_MAX};
 use crate::machine::boottime_ns;
 use crate::plane::{Config, OpenError, Place, Plane, RaftId, View};
 
@@ -60,18 +58,9 @@ use leading::Leading;
 use lease::Lease;
 use machine::RegisterMachine;
 pub(crate) use membership::Membership;
+pub(crate) use timing::Timing;
 use word::Beat;
 pub(crate) use word::Word;
-
-/// What all members have agreed on about leases, in whatever they are started with.
-const LEASE: Terms = Terms {
-    lease_ns: CONTROL_LEASE.as_nanos() as u64,
-    drift_ppm: CONTROL_DRIFT_PPM,
-    useful_ns_min: CONTROL_HEARTBEAT.as_nanos() as u64,
-};
-
-/// How long the steward sleeps when nothing happens.
-const LOOK: Duration = CONTROL_HEARTBEAT;
 
 /// What a member said last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +73,7 @@ struct Heard {
 pub(crate) struct Control {
     /// Not for good: the core holds this.
     core: Weak<Core>,
+    timing: Timing,
     /// Replaced when its voters are lost. Held for a copy.
     plane: Mutex<Arc<Plane>>,
     /// Where its file is, if it has one.
@@ -115,6 +105,7 @@ impl Control {
         let plane = plane(core, disc.clone(), &carrier, &register).await?;
         Ok(Control {
             core: Arc::downgrade(core),
+            timing: core.membership.timing,
             plane: Mutex::new(Arc::new(plane)),
             disc,
             carrier,
@@ -348,13 +339,14 @@ async fn plane(
 }
 
 fn config(core: &Core, disc: Option<Arc<dyn Disc>>) -> Config {
+    let timing = core.membership.timing;
     Config {
         cluster: core.cluster.clone(),
         place: disc.map_or(Place::Memory, Place::Disc),
-        heartbeat: CONTROL_HEARTBEAT,
-        election_min: CONTROL_ELECTION_MIN,
-        election_max: CONTROL_ELECTION_MAX,
-        patience: CONTROL_PATIENCE,
+        heartbeat: timing.heartbeat,
+        election_min: timing.election_min,
+        election_max: timing.election_max,
+        patience: timing.patience,
         clock: Arc::new(crate::machine::boottime_ns),
         random: Arc::new(crate::machine::dice),
     }

@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 
 use crate::carry::Carry;
 use crate::continuation::Continuations;
-use crate::control::Membership;
+use crate::control::{Membership, Timing};
 use crate::disc::Disc;
 use crate::drive::Seat;
 use crate::error::{Error, Result};
@@ -112,6 +112,7 @@ pub(crate) struct Parts {
     pub(crate) peers: Peers,
     pub(crate) tls: Option<Tls>,
     pub(crate) disc: Option<Disc>,
+    pub(crate) timing: Timing,
 }
 
 impl Core {

@@ -281,18 +281,27 @@ pub const PLANE_SILENCE_TIMEOUTS: u32 = 3;
 /// Highest term that is believed. One election a millisecond reaches it in thirty thousand years.
 pub const PLANE_TERM_MAX: u64 = 1 << 50;
 
-/// How often members let hear of themselves in the control plane, and how often its leader is confirmed.
-pub const CONTROL_HEARTBEAT: Duration = Duration::from_millis(100);
+/// Length of a lease when nobody says otherwise: five heartbeats of 100 ms. A packet lost on a quiet TCP connection comes 200 ms late
+/// (the least timeout of Linux), which is no silence yet.
+pub const LEASE_DEFAULT: Duration = Duration::from_millis(500);
 
-/// Who has not heard the leader of the control plane for the longer of these, and then for a time drawn between both, stands for
-/// election.
-pub const CONTROL_ELECTION_MIN: Duration = Duration::from_millis(250);
+/// Shortest lease: five heartbeats, which several processes on few processors still send in time.
+pub const LEASE_MIN: Duration = Duration::from_millis(100);
 
-/// See [`CONTROL_ELECTION_MIN`].
-pub const CONTROL_ELECTION_MAX: Duration = Duration::from_millis(500);
+/// Longest lease: so long nobody writes after a member was lost.
+pub const LEASE_MAX: Duration = Duration::from_secs(60);
 
-/// How long a member waits for something to be agreed on in the control plane.
-pub const CONTROL_PATIENCE: Duration = Duration::from_secs(2);
+/// Shortest time between two heartbeats of a member in the control plane, which are a fifth of a lease apart.
+pub const CONTROL_HEARTBEAT_MIN: Duration = Duration::from_millis(20);
+
+/// Longest one: a cluster begins by what members hear of each other, however long its leases are.
+pub const CONTROL_HEARTBEAT_MAX: Duration = Duration::from_secs(1);
+
+/// Shortest wait for an agreement or a lease, which is four leases: a disc may take that long to sync.
+pub const CONTROL_WAIT_MIN: Duration = Duration::from_secs(1);
+
+/// Longest one: what a call may take when nobody says otherwise.
+pub const CONTROL_WAIT_MAX: Duration = DEADLINE_DEFAULT;
 
 /// Requests of the control plane that a member handles at a time: each voter has at most two under way, and a few that nobody
 /// waits for any more.
@@ -302,17 +311,5 @@ pub const CONTROL_REQUESTS_MAX: usize = 64;
 /// what the stream puts there.
 pub const SAID_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// How long a member may show what it has read after it has last asked the leader of the control plane.
-pub const CONTROL_LEASE: Duration = Duration::from_millis(500);
-
 /// How much faster or slower than true time the clock of a member may run, in parts per million.
 pub const CONTROL_DRIFT_PPM: u64 = 1000;
-
-/// A member that has not looked for so long has stood still itself, and judges nobody for what it has not heard meanwhile.
-pub const CONTROL_PAUSE: Duration = Duration::from_millis(200);
-
-/// How long who has read something waits for a lease that has run out.
-pub const LEASE_WAIT: Duration = Duration::from_secs(2);
-
-/// A leader of the control plane whom no majority has answered for so long leads nobody.
-pub const CONTROL_SILENCE: Duration = Duration::from_secs(2);

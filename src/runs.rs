@@ -11,7 +11,7 @@ use hypermnesia_store::{Key, TableId, Timestamp, TxId, Txn};
 use crate::attempt::{Attempt, Lost, lost_by};
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::limits::{LEASE_WAIT, OPTIMISTIC_RUNS, TICK, YIELDS_MAX};
+use crate::limits::{OPTIMISTIC_RUNS, TICK, YIELDS_MAX};
 use crate::options::TxOptions;
 use crate::running;
 use crate::spin::spun;
@@ -103,7 +103,7 @@ impl Runs {
         let now = Instant::now();
         let since = *self.away_since.get_or_insert(now);
         let until = match away.why {
-            Why::NotConnected => self.deadline.min(since + LEASE_WAIT),
+            Why::NotConnected => self.deadline.min(since + self.core.membership.timing.read_wait),
             _ => self.deadline,
         };
         if now + TICK < until { Ok(()) } else { Err(self.away(away)) }

@@ -57,6 +57,8 @@ pub struct ControlStatus {
     pub leader: Option<String>,
     /// The term of that leadership, or of the latest candidate.
     pub term: u64,
+    /// How long a lease lasts, in milliseconds ([`NodeBuilder::lease`](crate::NodeBuilder::lease)).
+    pub lease_ms: u64,
     /// Who votes, by name.
     pub voters: Vec<String>,
     /// Members that are here and whose votes do not count (yet): their stores of votes are new ones, which take the place of the

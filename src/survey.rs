@@ -72,6 +72,7 @@ fn control(core: &Core, control: &Control) -> ControlStatus {
         cluster_id: register.cluster().map(|(id, _)| format!("{id:032x}")),
         leader: view.leader.map(|(_, voter)| voter.name),
         term: view.term.number,
+        lease_ms: core.membership.timing.lease_ms(),
         voters,
         stopped: view.stopped,
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::limits::{LEASE_WAIT, TICK};
+use crate::limits::TICK;
 use crate::wait::Answer;
 
 impl Core {
@@ -21,7 +21,7 @@ impl Core {
 
     #[cold]
     fn vouch_late(&self, tenure: u64) -> Result<()> {
-        let until = Instant::now() + LEASE_WAIT;
+        let until = Instant::now() + self.membership.timing.read_wait;
         while !self.may_be_held(until)? {
             Answer::<()>::new().wait((Instant::now() + TICK).min(until));
         }
@@ -30,7 +30,7 @@ impl Core {
 
     /// As [`Core::vouch`], for tasks.
     pub(crate) async fn vouch_async(&self, tenure: u64) -> Result<()> {
-        let until = Instant::now() + LEASE_WAIT;
+        let until = Instant::now() + self.membership.timing.read_wait;
         while !self.may_be_held(until)? {
             self.alarms.sleep_until((Instant::now() + TICK).min(until)).await;
         }

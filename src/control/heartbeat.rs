@@ -6,22 +6,22 @@ use hypermnesia_replication::{Member, NodeSet};
 use tokio::time::MissedTickBehavior;
 
 use super::Control;
+use super::timing::ns;
 use super::word::{Beat, Word};
 use crate::core::Core;
-use crate::limits::{CONTROL_HEARTBEAT, CONTROL_PAUSE};
 use crate::machine::boottime_ns;
 
 /// Says over and over that this member lives, and asks for a lease.
 pub(super) async fn beat(core: Arc<Core>) {
     let Some(control) = core.control() else { return };
-    let mut beats = tokio::time::interval(CONTROL_HEARTBEAT);
+    let mut beats = tokio::time::interval(control.timing.heartbeat);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last_ns = boottime_ns();
     while !core.is_closed() {
         beats.tick().await;
         let now_ns = boottime_ns();
         let gap_ns = now_ns.saturating_sub(last_ns);
-        if gap_ns > CONTROL_PAUSE.as_nanos() as u64 {
+        if gap_ns > ns(control.timing.pause) {
             control.oversee(|overseer| overseer.on_pause(now_ns, gap_ns));
         }
         last_ns = now_ns;

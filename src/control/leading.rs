@@ -4,11 +4,10 @@ use hypermnesia_replication::Peer;
 use hypermnesia_replication::lease::{Ask, Grant};
 use hypermnesia_replication::overseer::Overseer;
 use hypermnesia_replication::register::{Answer, Command};
-use hypermnesia_replication::suspicion::Pace;
 
-use super::{Control, LEASE};
+use super::Control;
+use super::timing::ns;
 use crate::core::Core;
-use crate::limits::{CONTROL_HEARTBEAT, CONTROL_SILENCE};
 use crate::machine::boottime_ns;
 use crate::plane::{Authority, Term, View};
 
@@ -25,7 +24,7 @@ impl Control {
     pub(super) fn is_led(&self, view: &View) -> bool {
         let Some((id, _)) = &view.leader else { return false };
         if *id == view.me {
-            let late_ns = CONTROL_SILENCE.as_nanos() as u64;
+            let late_ns = ns(self.timing.silence);
             let fresh = |proof: &Authority| boottime_ns().saturating_sub(proof.sent_ns) < late_ns;
             return view.authority.as_ref().is_some_and(fresh);
         }
@@ -59,8 +58,8 @@ impl Control {
             return None;
         };
         if leading.as_ref().is_none_or(|one| (one.term, one.since_ns) != (view.term, since_ns)) {
-            let pace = Pace::of_heartbeat(CONTROL_HEARTBEAT.as_nanos() as u64);
-            let overseer = Overseer::new(LEASE, pace, core.me, since_ns);
+            let (terms, watch) = (self.timing.terms(), self.timing.watch());
+            let overseer = Overseer::new(terms, watch, core.me, since_ns);
             *leading = Some(Leading { term: view.term, since_ns, overseer });
         }
         let overseer = &mut leading.as_mut().expect("it was just made").overseer;

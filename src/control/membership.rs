@@ -5,12 +5,14 @@ use std::sync::OnceLock;
 use hypermnesia_replication::{Opened, Peer};
 use hypermnesia_store::NodeId;
 
-use super::{Alone, Control, LEASE, Lease, Word};
+use super::{Alone, Control, Lease, Timing, Word};
 use crate::carry::Carry;
 use crate::core::{Core, Parts};
 
 /// See the file's header.
 pub(crate) struct Membership {
+    /// How long a lease lasts, and what follows from that. The same on all members.
+    pub(crate) timing: Timing,
     /// Whether what is read here may be shown.
     pub(crate) lease: Lease,
     /// The register of a node that is alone.
@@ -27,7 +29,8 @@ impl Membership {
         let alone = parts.alone;
         let carried = || parts.replica.carried();
         Membership {
-            lease: Lease::new(LEASE, parts.me, alone),
+            timing: parts.timing,
+            lease: Lease::new(parts.timing.terms(), parts.me, alone),
             alone: alone.then(|| Alone::new(&parts.cluster, &parts.name, parts.me, carried())),
             control: OnceLock::new(),
             founded: parts.founded,

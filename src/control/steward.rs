@@ -10,7 +10,7 @@ use hypermnesia_replication::register::{Change, Command, Enlisted, Enlisting, Re
 use hypermnesia_store::NodeId;
 use tokio::time::sleep;
 
-use super::{Control, LOOK};
+use super::Control;
 use crate::core::Core;
 use crate::error::Error;
 use crate::limits::VOTERS_MAX;
@@ -24,7 +24,7 @@ pub(super) async fn run(core: Arc<Core>) {
         let mut views = control.plane().watch();
         // Whichever comes first.
         tokio::select! {
-            () = sleep(LOOK) => {}
+            () = sleep(control.timing.heartbeat) => {}
             () = control.news.notified() => {}
             _ = views.changed() => {}
             _ = register.changed() => {}

@@ -8,7 +8,7 @@ use hypermnesia_store::{NodeId, TableDef};
 
 use super::Node;
 use crate::error::{Error, Result};
-use crate::limits::{CONTROL_HEARTBEAT, TICK};
+use crate::limits::TICK;
 use crate::schema::redefine;
 use crate::wait::{Answer, deadline_in};
 
@@ -109,7 +109,7 @@ impl Node {
             if Instant::now() >= deadline {
                 return Err(Error::DeadlineExceeded);
             }
-            if asked.is_none_or(|asked| asked.elapsed() > CONTROL_HEARTBEAT * 2) {
+            if asked.is_none_or(|asked| asked.elapsed() > self.core.membership.timing.heartbeat * 2) {
                 asked = Some(Instant::now());
                 control.want(&self.core, change);
             }

@@ -67,7 +67,7 @@ impl Node {
         };
         let replica = Replica::new(config, Arc::clone(&store), recovered(replayed));
         let alone = plan.is_alone();
-        let Plan { name, cluster, listener, address, tls, .. } = plan;
+        let Plan { name, cluster, listener, address, tls, timing, .. } = plan;
         let peers = Peers::default();
         for (slot, member) in members.iter().filter(|(_, member)| member.node != me.node) {
             peers.add(*slot, member).map_err(|error| Error::Config(error.to_string()))?;
@@ -84,6 +84,7 @@ impl Node {
             me,
             tls,
             disc,
+            timing,
         }));
         if core.disc.as_ref().is_some_and(Disc::lacks_space) {
             core.replica.set_log(LogState::NoSpace);

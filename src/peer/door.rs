@@ -251,6 +251,7 @@ fn check(core: &Core, link: &Link, hello: &Hello) -> IoResult<()> {
         cluster: &core.cluster,
         founded: core.founded(),
         members: fingerprint(core.members()),
+        lease_ms: core.membership.timing.lease_ms(),
         me: core.me,
         wall_ms: wall_ms(),
     };
@@ -280,6 +281,7 @@ async fn say(core: &Core, link: &Link, wire: &Wire) -> IoResult<()> {
         cluster: core.cluster.clone(),
         founded: core.founded(),
         members: fingerprint(core.members()),
+        lease_ms: core.membership.timing.lease_ms(),
         node: core.me.node,
         incarnation: core.me.incarnation,
         to: link.node,

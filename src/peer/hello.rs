@@ -23,6 +23,8 @@ pub(crate) struct Hello {
     pub(crate) founded: Option<u128>,
     /// What the sender takes for the members, as a number: see [`fingerprint`].
     pub(crate) members: (u32, u32),
+    /// The length of its leases: a leader counts how long another one's may last by its own.
+    pub(crate) lease_ms: u64,
     pub(crate) node: NodeId,
     pub(crate) incarnation: Incarnation,
     /// Whom the sender means to speak to.
@@ -69,6 +71,10 @@ pub(crate) enum Refused {
          that comes to a cluster that is there with --join and the address of a member"
     )]
     Members { theirs: u32, ours: u32 },
+    #[error(
+        "its leases last {theirs} ms and ours {ours} ms, and a cluster has one length for all: start all members with the same --lease"
+    )]
+    Lease { theirs: u64, ours: u64 },
     #[error("its clock is {0} ms ahead of ours: set the clocks right")]
     Ahead(u64),
     #[error(
@@ -97,6 +103,7 @@ pub(crate) struct Listener<'a> {
     pub(crate) cluster: &'a str,
     pub(crate) founded: Option<u128>,
     pub(crate) members: (u32, u32),
+    pub(crate) lease_ms: u64,
     pub(crate) me: Peer,
     pub(crate) wall_ms: u64,
 }
@@ -141,6 +148,9 @@ impl Hello {
             }
             _ => {}
         }
+        if self.lease_ms != here.lease_ms {
+            return Err(Refused::Lease { theirs: self.lease_ms, ours: here.lease_ms });
+        }
         let ahead_ms = self.incarnation.0.saturating_sub(here.wall_ms);
         if ahead_ms > LIFE_AHEAD_MS_MAX {
             return Err(Refused::Ahead(ahead_ms));
@@ -169,6 +179,7 @@ mod tests {
             cluster: "c".into(),
             founded: None,
             members,
+            lease_ms: 500,
             node: a,
             incarnation: Incarnation(3),
             to: b,
@@ -182,7 +193,8 @@ mod tests {
         assert_eq!(Hello::decode(&newer), Err(Refused::Version(PEER_PROTOCOL + 1)));
         assert!(matches!(Hello::decode(&bytes[..bytes.len() - 1]), Err(Refused::Unreadable(_))));
         let me = |node, life| Peer { node, incarnation: Incarnation(life) };
-        let right = Listener { cluster: "c", founded: None, members, me: me(b, 2), wall_ms: 0 };
+        let right =
+            Listener { cluster: "c", founded: None, members, lease_ms: 500, me: me(b, 2), wall_ms: 0 };
         assert_eq!(hello.check(&right), Ok(()));
         assert_eq!(hello.check(&Listener { cluster: "d", ..right }), Err(Refused::Cluster("c".into())));
         assert_eq!(hello.check(&Listener { me: me(a, 2), ..right }), Err(Refused::NotMe(b)));
@@ -195,6 +207,8 @@ mod tests {
         assert_eq!(known.check(&Listener { founded: Some(8), ..right }), Err(Refused::Founded(7)));
         assert_eq!(known.check(&right), Ok(()));
         assert_eq!(known.check(&Listener { members: three, ..right }), other);
+        let longer = hello.check(&Listener { lease_ms: 501, ..right });
+        assert_eq!(longer, Err(Refused::Lease { theirs: 500, ours: 501 }));
         assert_eq!(hello.check(&Listener { me: me(b, 1), ..right }), Err(Refused::Replaced));
         let far = Hello { incarnation: Incarnation(u64::MAX), ..hello };
         assert_eq!(far.check(&right), Err(Refused::Ahead(u64::MAX)));

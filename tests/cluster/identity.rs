@@ -1,6 +1,7 @@
 //! Who a node is, and what happens when it is not who others take it for.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use hypermnesia::{Error, Node, Storage, TableDef, Type, Value};
 
@@ -60,6 +61,27 @@ fn members_with_other_lists_say_so() {
             || matches!(node.snapshot().map(drop), Err(Error::NotReady { waits_for }) if waits_for.contains("list of members")),
         );
     }
+}
+
+#[test]
+fn members_with_other_leases_say_so() {
+    // Aim: nobody is granted a lease by somebody who counts another length. Method: two members, one of which was given no lease and
+    // the other one a longer one; both name both, and the member.
+    let listeners: Vec<_> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    let address = |at: usize| listeners[at].local_addr().expect("bound").to_string();
+    let members = [("n1", address(0)), ("n2", address(1))];
+    let of =
+        |name: &str, listener| Node::builder().name(name).members(members.clone()).peer_listener(listener);
+    let [first, second] = <[TcpListener; 2]>::try_from(listeners).expect("there are two");
+    let usual = of("n1", first).build().expect("good by itself");
+    let longer = of("n2", second).lease(Duration::from_millis(700)).build().expect("good by itself");
+    for (node, other) in [(&usual, "n2"), (&longer, "n1")] {
+        let names = |why: &str| ["700 ms", "500 ms", "--lease", other].iter().all(|name| why.contains(name));
+        until(
+            || matches!(node.snapshot().map(drop), Err(Error::NotReady { waits_for }) if names(&waits_for)),
+        );
+    }
+    assert_eq!(longer.status().control.expect("a member has one").lease_ms, 700);
 }
 
 #[test]

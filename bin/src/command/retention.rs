@@ -11,7 +11,8 @@ use serde::Deserialize;
 use crate::output::many;
 
 /// A length of time: `500ms`, `90s`, `15m`, `12h`, `7d`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub(crate) struct Length(pub(crate) Duration);
 
 impl FromStr for Length {
@@ -23,6 +24,14 @@ impl FromStr for Length {
             format!("{text:?} is no length of time of 1ms or more; one looks like 500ms, 90s, 15m, 12h or 7d")
         };
         ms.map(|ms| Length(Duration::from_millis(ms))).ok_or_else(wrong)
+    }
+}
+
+impl TryFrom<String> for Length {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Length, String> {
+        text.parse()
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::has_host_and_port;
-use crate::command::retention::Size;
+use crate::command::retention::{Length, Size};
 use crate::secured::TlsArgs;
 use crate::{child, descriptors, metrics, output};
 
@@ -49,6 +49,10 @@ pub(crate) struct ServeArgs {
     /// The cluster's name; members of different clusters refuse each other.
     #[arg(long)]
     cluster: Option<String>,
+    /// How long a member may show what it has read after it has last asked the leader, 100ms to 60s; the same for all members. With
+    /// a shorter one the cluster writes sooner again when a member is lost, and gives up members that are only slow. Default: 500ms.
+    #[arg(long, value_name = "TIME")]
+    lease: Option<Length>,
     /// Read these settings from a TOML file; options given here stand above it.
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
@@ -80,6 +84,7 @@ struct Settings {
     join: Vec<String>,
     memory_max: Option<Size>,
     cluster: Option<String>,
+    lease: Option<Length>,
     metrics: Option<SocketAddr>,
     tls_ca: Option<PathBuf>,
     tls_cert: Option<PathBuf>,
@@ -173,6 +178,9 @@ fn builder(settings: &Settings, tls: Option<[PathBuf; 3]>) -> NodeBuilder {
     if let Some(Size(bytes)) = settings.memory_max {
         builder = builder.memory_max(bytes);
     }
+    if let Some(Length(lease)) = settings.lease {
+        builder = builder.lease(lease);
+    }
     if let Some(peer) = &settings.peer {
         builder = builder.peer_addr(peer);
     }
@@ -208,6 +216,7 @@ fn settings(args: ServeArgs) -> Result<Settings> {
     settings.peer = args.peer.or(settings.peer);
     settings.memory_max = args.memory_max.or(settings.memory_max);
     settings.cluster = args.cluster.or(settings.cluster);
+    settings.lease = args.lease.or(settings.lease);
     settings.metrics = args.metrics.or(settings.metrics);
     let tls = args.tls.above(settings.tls());
     (settings.tls_ca, settings.tls_cert, settings.tls_key) = (tls.tls_ca, tls.tls_cert, tls.tls_key);
@@ -297,12 +306,17 @@ mod tests {
         // Aim: one way to read settings. Method: a file with everything, options over it, then a misspelt key.
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("n1.toml");
-        let text = "name = 'n1'\nclient = '127.0.0.1:1'\nmemory_max = '2GiB'\n[members]\nn1 = 'a:1'\n";
+        let text =
+            "name = 'n1'\nclient = '127.0.0.1:1'\nmemory_max = '2GiB'\nlease = '1s'\n[members]\nn1 = 'a:1'\n";
         std::fs::write(&path, text).unwrap();
-        let args = ServeArgs { config: Some(path.clone()), name: Some("n2".into()), ..ServeArgs::default() };
-        let read = settings(args).unwrap();
+        let args =
+            || ServeArgs { config: Some(path.clone()), name: Some("n2".into()), ..ServeArgs::default() };
+        let read = settings(args()).unwrap();
         assert_eq!((read.name.as_deref(), read.members.len()), (Some("n2"), 1));
         assert_eq!(read.memory_max, Some(Size(2 << 30)));
+        let length = |ms| Some(Length(Duration::from_millis(ms)));
+        assert_eq!(read.lease, length(1000));
+        assert_eq!(settings(ServeArgs { lease: length(150), ..args() }).unwrap().lease, length(150));
         std::fs::write(&path, "nam = 'n1'").unwrap();
         let wrong = settings(ServeArgs { config: Some(path), ..ServeArgs::default() }).unwrap_err();
         assert!(format!("{wrong:#}").contains("nam"), "{wrong:#}");

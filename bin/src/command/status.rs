@@ -107,7 +107,9 @@ fn print(global: &Global, status: &ClusterStatus) -> Result<()> {
     }
     if let Some(control) = &status.control {
         let leads = if control.leader.is_empty() { "nobody" } else { control.leader.as_str() };
-        output::note(format_args!("control plane: {leads} leads; voters {}", control.voters.join(", ")));
+        let voters = control.voters.join(", ");
+        let lease = control.lease_ms;
+        output::note(format_args!("control plane: {leads} leads; voters {voters}; leases of {lease} ms"));
         if !control.without_vote.is_empty() {
             output::note(format_args!("votes that do not count yet: {}", control.without_vote.join(", ")));
         }
@@ -221,6 +223,7 @@ fn print_json(status: &ClusterStatus) -> Result<()> {
             ("cluster_id", control.cluster_id.as_str().into()),
             ("leader", control.leader.as_str().into()),
             ("term", control.term.into()),
+            ("lease_ms", control.lease_ms.into()),
             ("voters", names(&control.voters)),
             ("without_vote", names(&control.without_vote)),
             ("stopped", control.stopped.as_str().into()),

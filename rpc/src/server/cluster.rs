@@ -81,6 +81,7 @@ fn control(control: hypermnesia::status::ControlStatus) -> proto::ControlPlane {
         term: control.term,
         voters: control.voters,
         without_vote: control.without_vote,
+        lease_ms: control.lease_ms,
         stopped: control.stopped.unwrap_or_default(),
     }
 }
