@@ -93,11 +93,14 @@ pub(super) fn enough(lists: &[BTreeSet<RaftId>], would: &BTreeSet<RaftId>) -> bo
 }
 
 /// Whether this voter would vote for one whose log ends there: not while it hears a leader, is a leader that is heard, or has
-/// more in its log. `None` when the consensus stopped.
+/// more in its log; nor for as long as an election takes after it has voted, since whom it voted for is about to lead. On a disc a
+/// vote takes some milliseconds, and whoever stood meanwhile would take the election from who stood first and wait for another one
+/// itself. `None` when the consensus stopped.
 pub(super) async fn on_canvass(core: &Core, last: Option<LogId>) -> Option<bool> {
     let leading = core.metrics().state.is_leader();
     let (touched, led) = last_heard(core).await?;
-    let held = led && touched.is_some_and(|touched| Instant::now() <= touched + core.config.lease());
+    let holds = if led { core.config.lease() } else { core.config.answer_wait() };
+    let held = touched.is_some_and(|touched| Instant::now() <= touched + holds);
     let taken = if leading { !core.gate.is_silent() } else { held };
     let mine = core.raft.data_metrics().borrow().last_log;
     Some(!taken && last >= mine)

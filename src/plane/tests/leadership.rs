@@ -14,7 +14,8 @@ const SEEDS: u64 = 20;
 fn a_lost_leader_is_replaced_in_time() {
     // Aim: after a leader is lost another one leads within two of the longest election timeouts, and what asking takes; or one
     // try more when two voters stand at once. Method: many seeds on the simulation's clock, five voters, the leader crashes.
-    // Found with it: voters that wait for two leases.
+    // Found with it: voters that wait for two leases. With voters that would vote for somebody else a moment after they have voted it
+    // is more than twice as often one try more.
     let bound = ELECTION_MAX * 2 + HEARTBEAT + Duration::from_millis(WAY_MS_MAX * 8);
     let mut again = 0;
     for seed in 0..SEEDS * 3 {
@@ -30,7 +31,7 @@ fn a_lost_leader_is_replaced_in_time() {
             assert!(took <= bound + ELECTION_MAX * 2, "seed {seed}: {took:?}, {bound:?} are expected");
         });
     }
-    assert!(again <= SEEDS / 2, "{again} elections took more than one try");
+    assert!(again <= SEEDS / 6, "{again} elections took more than one try");
 }
 
 #[test]
