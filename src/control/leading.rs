@@ -1,7 +1,10 @@
 //! This member's leadership of the control plane, while it has one: the overseer, and what it is told.
 
+use std::time::Duration;
+
 use hypermnesia_replication::Peer;
 use hypermnesia_replication::lease::{Ask, Grant};
+use hypermnesia_replication::limits::OVERSEER_LOOKS_PER_HEARTBEAT;
 use hypermnesia_replication::overseer::Overseer;
 use hypermnesia_replication::register::{Answer, Command};
 
@@ -39,6 +42,18 @@ impl Control {
     /// Tells the overseer, if this member leads.
     pub(super) fn oversee<T>(&self, tell: impl FnOnce(&mut Overseer) -> T) -> Option<T> {
         self.leading.lock().as_mut().map(|leading| tell(&mut leading.overseer))
+    }
+
+    /// How long the steward sleeps when nothing happens: a heartbeat, or where this member leads until the overseer wants to look
+    /// again, such as when a lease is over.
+    pub(super) fn rest(&self) -> Duration {
+        let heartbeat = self.timing.heartbeat;
+        let Some(look_ns) = self.oversee(|overseer| overseer.look_ns()) else { return heartbeat };
+        match look_ns.saturating_sub(boottime_ns()) {
+            // It was not asked, since no majority has answered yet.
+            0 => heartbeat / OVERSEER_LOOKS_PER_HEARTBEAT as u32,
+            wait_ns => Duration::from_nanos(wait_ns).min(heartbeat),
+        }
     }
 
     /// Somebody asks for a lease, perhaps this member itself.

@@ -24,7 +24,7 @@ pub(super) async fn run(core: Arc<Core>) {
         let mut views = control.plane().watch();
         // Whichever comes first.
         tokio::select! {
-            () = sleep(control.timing.heartbeat) => {}
+            () = sleep(control.rest()) => {}
             () = control.news.notified() => {}
             _ = views.changed() => {}
             _ = register.changed() => {}
