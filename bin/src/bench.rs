@@ -4,7 +4,9 @@
 pub(crate) mod bank;
 pub(crate) mod cluster;
 pub(crate) mod echo;
+pub(crate) mod failover;
 pub(crate) mod figure;
+pub(crate) mod ledger;
 pub(crate) mod member;
 pub(crate) mod records;
 pub(crate) mod remote;

@@ -18,6 +18,9 @@ const LISTENS_WITHIN: Duration = Duration::from_secs(10);
 /// How long a member may take to stop before it is killed.
 const STOPS_WITHIN: Duration = Duration::from_secs(5);
 
+/// What a quiet member tells. As to the consensus library see `events`.
+const QUIET: &str = "error,openraft=off";
+
 /// A member as it is to be started.
 #[derive(Clone, Debug)]
 pub(crate) struct Spec {
@@ -29,6 +32,8 @@ pub(crate) struct Spec {
     pub(crate) members: String,
     /// Its data directory, if it has one.
     pub(crate) data: Option<PathBuf>,
+    /// How long its leases last; as usual where nothing is said.
+    pub(crate) lease: Option<Duration>,
     /// It tells its errors only, no warnings, unless `RUST_LOG` asks for them: for a terminal on which others speak.
     pub(crate) quiet: bool,
 }
@@ -62,8 +67,11 @@ impl Member {
         } else {
             command.arg("serve");
         }
+        if let Some(lease) = spec.lease {
+            command.args(["--lease", &format!("{}ms", lease.as_millis())]);
+        }
         if spec.quiet && std::env::var_os("RUST_LOG").is_none() {
-            command.env("RUST_LOG", "error,openraft=off");
+            command.env("RUST_LOG", QUIET);
         }
         // Files of one member, which is not this one.
         for variable in secured::VARIABLES {

@@ -1,11 +1,14 @@
-//! `bench`: measures workloads on a cluster of its own, or with `--addr` on a running one.
+//! `bench`: measures workloads on a cluster of its own, or with `--addr` on a running one; how soon one writes again after a kill
+//! is `failover`'s.
+
+mod failover;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use clap::Args;
+use clap::{Args, Subcommand};
 use hypermnesia::{Ack, Storage};
 use hypermnesia_rpc::client;
 
@@ -42,12 +45,15 @@ Examples:
   hmn bench write_txn read_txn
   hmn bench write_txn --nodes 3 --clients 1,64 --seconds 3 --storage disc --placement one,spread
   hmn bench write_txn --clients 1 --echo
-  hmn bench dirty_read write_txn --clients 16 --addr 127.0.0.1:7400";
+  hmn bench dirty_read write_txn --clients 16 --addr 127.0.0.1:7400
+  hmn bench failover --kills 10";
 
 /// Measure workloads on a cluster of its own, or on a running one.
 #[derive(Debug, Args)]
-#[command(after_help = ABOUT)]
+#[command(after_help = ABOUT, args_conflicts_with_subcommands = true)]
 pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// What to measure; all when none is named.
     #[arg(value_enum, value_name = "WORKLOAD")]
     workloads: Vec<Workload>,
@@ -88,6 +94,13 @@ pub(crate) struct BenchArgs {
     /// the medians.
     #[arg(long)]
     echo: bool,
+}
+
+/// What is measured otherwise than by a workload.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Other {
+    /// How soon a cluster writes again when a member is killed.
+    Failover(failover::FailoverArgs),
 }
 
 /// Ack levels, on the command line.
@@ -165,7 +178,10 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 /// Measures what is asked for.
-pub(crate) async fn run(global: &Global, args: BenchArgs) -> Result<()> {
+pub(crate) async fn run(global: &Global, mut args: BenchArgs) -> Result<()> {
+    if let Some(Other::Failover(args)) = args.other.take() {
+        return failover::run(global, args).await;
+    }
     args.check()?;
     if global.addr_given {
         return on_running_cluster(global, &args).await;

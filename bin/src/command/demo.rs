@@ -82,7 +82,7 @@ impl Demo {
         let members = child::member_list(&names, &child::free_addresses(3)?);
         for name in names {
             let client = "127.0.0.1:0".to_owned();
-            let spec = Spec { name, client, members: members.clone(), data: None, quiet: true };
+            let spec = Spec { name, client, members: members.clone(), data: None, lease: None, quiet: true };
             self.members.push(Member::start(spec).await?);
         }
         self.whole().await?;

@@ -37,9 +37,15 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
     for (number, name) in names.iter().enumerate() {
         let client = format!("127.0.0.1:{}", port(number));
         let data = args.data.as_ref().map(|folder| folder.join(name));
-        let member =
-            Member::start(Spec { name: name.clone(), client, members: members.clone(), data, quiet: false })
-                .await?;
+        let member = Member::start(Spec {
+            name: name.clone(),
+            client,
+            members: members.clone(),
+            data,
+            lease: None,
+            quiet: false,
+        })
+        .await?;
         say(format_args!("{} for clients at {}, process {}", member.spec.name, member.client, member.pid))?;
         running.push(member);
     }

@@ -6,6 +6,7 @@ mod cluster;
 mod commands;
 mod deadlines;
 mod development;
+mod failover;
 mod files;
 #[path = "../../../tests/shared/loopback.rs"]
 mod loopback;
