@@ -41,6 +41,8 @@ pub(crate) struct Shape {
 
 /// A time in which some members did not reach a majority, and so acknowledge no write.
 pub(crate) struct Cut {
+    /// Before the first link is cut; `from` is behind the last one.
+    pub(crate) began: u64,
     pub(crate) from: u64,
     pub(crate) until: u64,
     pub(crate) members: Vec<usize>,
@@ -197,7 +199,7 @@ impl Cluster {
     /// each reaches each goes on.
     pub(crate) fn cut(&mut self, links: &[(usize, usize)], ms: u64) {
         let text: Vec<_> = links.iter().map(|(from, to)| format!("n{} to n{}", from + 1, to + 1)).collect();
-        self.fault(&format!("cut for {ms} ms: {}", text.join(", ")));
+        let began = self.fault(&format!("cut for {ms} ms: {}", text.join(", ")));
         links.iter().for_each(|(from, to)| self.network.cut(*from, *to));
         let from = self.record.fault("it is cut");
         self.work(ms);
@@ -207,7 +209,7 @@ impl Cluster {
         let linked = |a: usize, b: usize| !links.contains(&(a, b)) && !links.contains(&(b, a));
         let reaches = |at: usize| (0..count).filter(|other| linked(at, *other)).count() * 2 > count;
         let members = (0..count).filter(|at| !reaches(*at)).collect();
-        self.cuts.push(Cut { from, until, members });
+        self.cuts.push(Cut { began, from, until, members });
         let lively = from + GOES_ON_WITHIN_MS * 1_000_000;
         // Of three, each link that is whole makes a majority.
         let pairs = (0..count).any(|a| (0..a).any(|b| linked(a, b)));
@@ -222,6 +224,19 @@ impl Cluster {
             self.says(at, &["status", "--wait", "60"]);
         }
         self.healed = self.record.fault("all are there again");
+    }
+
+    /// The position of who leads the control plane, which somebody does.
+    pub(crate) fn who_leads(&self) -> usize {
+        let until = Instant::now() + CALM_MAX;
+        loop {
+            let led = self.status(0)["control"]["leader"].clone();
+            if let Some(at) = self.members.iter().position(|member| led == member.name()) {
+                return at;
+            }
+            assert!(Instant::now() < until, "nobody leads: {led}");
+            self.work(50);
+        }
     }
 
     pub(crate) fn status(&self, at: usize) -> Json {

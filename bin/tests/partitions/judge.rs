@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hypermnesia_history::{History, Op, Outcome, Transaction};
 use serde_json::Value as Json;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Cut};
 use crate::inside::tell;
 use crate::member::Member;
 
@@ -120,6 +120,16 @@ fn stood_still(cluster: &Cluster, history: &History) -> Vec<String> {
             )
         })
         .collect()
+}
+
+/// How long after a cut somebody who reaches a majority acknowledged a write that began behind it, in milliseconds.
+pub(crate) fn writes_again_ms(cluster: &Cluster, cut: &Cut) -> Option<u64> {
+    let history = cluster.record.history();
+    let away = |one: &Transaction| cut.members.iter().any(|at| one.note == cluster.members[*at].name());
+    let ok = |one: &&Transaction| one.outcome == Outcome::Ok && writes(one) && !away(one);
+    let after = history.transactions.iter().filter(ok).filter(|one| one.invoked > cut.from);
+    let first = after.map(|one| one.completed).filter(|completed| *completed < cut.until).min()?;
+    Some((first - cut.began) / 1_000_000)
 }
 
 /// M: who could not reach a majority acknowledged no write that began and ended while that was so.
