@@ -20,8 +20,8 @@ const LEADER_EVERY: usize = 3;
 /// How long all members may take to be there, with votes that count.
 const WHOLE_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How long the others may take to write again: far more than any bar.
-const WRITES_WITHIN: Duration = Duration::from_secs(60);
+/// How long the others may take to write again, beside some leases: far more than any bar.
+const WRITES_WITHIN: Duration = Duration::from_secs(30);
 /// Between two tries of a client that was refused.
 const AGAIN_AFTER: Duration = Duration::from_millis(1);
 
@@ -152,7 +152,9 @@ impl Failover {
                 }
             }
         };
-        let both = timeout(WRITES_WITHIN, async { tokio::try_join!(killing, writing) }).await;
+        // Two at the most are the calm before the kill, and three the bar.
+        let within = WRITES_WITHIN + self.lease * 8;
+        let both = timeout(within, async { tokio::try_join!(killing, writing) }).await;
         let (at, written) = both.context("nothing is written any more")??;
         Ok(written - at)
     }
