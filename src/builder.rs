@@ -262,7 +262,10 @@ impl NodeBuilder {
         if let Some((_, own)) = members.get_mut(&me).filter(|(_, own)| own.is_empty()) {
             *own = address.map(|address| address.to_string()).unwrap_or_default();
         }
-        check_join(&name, &self.join, &members)?;
+        check_join(&self.join, &members)?;
+        if listener.is_some() && members.len() == 1 {
+            check_reached(&name, &members)?;
+        }
         if listener.is_some() && members.len() == 1 && self.join.is_empty() && self.data_dir.is_none() {
             return Err(Error::Config(format!(
                 "{name:?} begins a cluster alone and would begin another one at each start: give it a data directory, which remembers \
@@ -289,24 +292,27 @@ impl NodeBuilder {
     }
 }
 
-/// Who asks others for a place must not name them, and has to be reached by them.
-fn check_join(name: &str, join: &[String], members: &BTreeMap<NodeId, (String, String)>) -> Result<()> {
-    if join.is_empty() {
-        return Ok(());
-    }
-    if members.len() > 1 {
+/// Who asks others for a place must not name them.
+fn check_join(join: &[String], members: &BTreeMap<NodeId, (String, String)>) -> Result<()> {
+    if !join.is_empty() && members.len() > 1 {
         return Err(Error::Config(
             "a list of members is for those who begin a cluster together, and one that is there is asked for its list: give either \
              the members or whom to ask"
                 .to_owned(),
         ));
     }
+    Ok(())
+}
+
+/// A member that others come to, or that comes to others, has to be reached by them.
+fn check_reached(name: &str, members: &BTreeMap<NodeId, (String, String)>) -> Result<()> {
     let own = members.values().next().map_or("", |(_, own)| own.as_str());
     let (host, port) = own.rsplit_once(':').unwrap_or((own, ""));
     let nowhere = host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_unspecified()) || host == "[::]";
     if nowhere || port == "0" {
         return Err(Error::Config(format!(
-            "other members cannot reach {name:?} at {own}: name it as its only member with the address that they are to use"
+            "other members cannot reach {name:?} at {own}: name it as its only member with the address that they are to use, in the \
+             program by member({name:?}, ...), on the command line by --members {name}=HOST:PORT"
         )));
     }
     Ok(())

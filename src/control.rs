@@ -165,6 +165,11 @@ impl Control {
         heard.iter().filter(is_here).map(|(node, heard)| (*node, heard.beat.clone())).collect()
     }
 
+    /// Whether a member is there.
+    fn hears(&self, node: NodeId) -> bool {
+        self.heard().iter().any(|(heard, _)| *heard == node)
+    }
+
     /// The members whose votes do not count in full: who is here with a store of votes that is not among the voters, and who has
     /// one beside an old one that still counts. Until there are voters it is nobody.
     pub(crate) fn without_vote(&self, view: &View) -> BTreeSet<NodeId> {

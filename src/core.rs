@@ -104,8 +104,6 @@ pub(crate) struct Parts {
     pub(crate) peer_address: String,
     /// Without others, and without a way to them.
     pub(crate) alone: bool,
-    /// The id of the cluster that it belongs to, where that is known beforehand.
-    pub(crate) founded: Option<u128>,
     pub(crate) store: Arc<Store>,
     pub(crate) replica: Replica,
     pub(crate) me: Peer,
@@ -253,7 +251,7 @@ impl Core {
 
     /// Whether all of the table is here, or on a member that is.
     #[inline]
-    fn check_served(&self, def: &TableDef) -> Result<()> {
+    pub(crate) fn check_served(&self, def: &TableDef) -> Result<()> {
         if self.replica.serves_all() || def.local || self.replica.serves(def.id) {
             return Ok(());
         }

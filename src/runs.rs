@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hypermnesia_replication::limits::ABORT_GRACE_NS;
 use hypermnesia_replication::{CommitRequest, Reply, Unavailable, Why};
 use hypermnesia_store::work::Conflict;
 use hypermnesia_store::{Key, TableId, Timestamp, TxId, Txn};
@@ -16,6 +17,9 @@ use crate::options::TxOptions;
 use crate::running;
 use crate::spin::spun;
 use crate::wait::{Answer, Parker, deadline_in, without_blocking_others};
+
+/// Before its deadline by no more than this a transaction is given up for its sake.
+const ABORT_GRACE: Duration = Duration::from_nanos(ABORT_GRACE_NS);
 
 /// How long a caller waits past its deadline for the word of the commit protocol, which comes at the deadline.
 const WORD_GRACE: Duration = Duration::from_secs(2);
@@ -201,6 +205,10 @@ impl Runs {
                 None => Err(self.hopeless(&conflict)),
             },
             Reply::SchemaChanged => Ok(Err(Lost::Schema(TableId(0)))),
+            // It never happened: a member whose vote was missing is gone, and the deadline is far.
+            Reply::TimedOut if self.deadline.saturating_duration_since(Instant::now()) > ABORT_GRACE => {
+                Ok(Err(Lost::Away(Unavailable { member: self.core.me.node, why: Why::EpochChange })))
+            }
             Reply::TimedOut => Err(Error::DeadlineExceeded),
             Reply::Unavailable(away) => match away.why {
                 Why::NotConnected | Why::Loading | Why::EpochChange => Ok(Err(Lost::Away(away))),

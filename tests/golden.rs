@@ -15,7 +15,7 @@ use hypermnesia::{
 mod changed_tables;
 
 /// The forms that data directories had, the present one last.
-const VERSIONS: [&str; 6] = ["v1", "v2", "v3", "v4", "v5", "v6"];
+const VERSIONS: [&str; 7] = ["v1", "v2", "v3", "v4", "v5", "v6", "v7"];
 
 /// What the present version has just written.
 const NOW: &str = "written now";
@@ -135,7 +135,7 @@ fn check(node: &Node, what: &str) {
         wanted.push(("sessions", Kind::Set, 1));
         check_sessions(node, what);
     }
-    if ["v4", "v5", "v6", NOW].iter().any(|since| what.starts_with(since)) {
+    if ["v4", "v5", "v6", "v7", NOW].iter().any(|since| what.starts_with(since)) {
         wanted.extend(changed_tables::TABLES);
         changed_tables::check(node, what);
     }

@@ -176,11 +176,13 @@ pub(crate) struct EpochFact {
     pub(crate) whole: Vec<(TableId, u64)>,
     /// Whose slots those are that the log speaks of; logs of earlier versions do not say it.
     pub(crate) slots: Vec<(usize, Member)>,
+    /// The id of the cluster, if it has one.
+    pub(crate) cluster: Option<u128>,
 }
 
-/// Whose slots a log speaks of, by what it knows of epochs; nothing where it does not say.
-pub fn members_of(epoch: &[u8]) -> Vec<(usize, Member)> {
-    EpochFact::decode(epoch).map(|fact| fact.slots).unwrap_or_default()
+/// Whose slots a log speaks of, by what it knows of epochs, and of which cluster; nothing where it does not say.
+pub fn members_of(epoch: &[u8]) -> (Vec<(usize, Member)>, Option<u128>) {
+    EpochFact::decode(epoch).map(|fact| (fact.slots, fact.cluster)).unwrap_or_default()
 }
 
 /// Whether what a log knows of epochs is of a list with these members, by id; nothing is known of them where it knows of none.

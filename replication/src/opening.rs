@@ -73,6 +73,7 @@ impl Replica {
             let fact = EpochFact {
                 staged: era.staged.clone(),
                 opened: era.opening.clone(),
+                cluster: self.cluster.get().copied(),
                 slots: self.slots.iter().map(|(slot, member)| (slot, member.clone())).collect(),
                 complete: era.complete,
                 whole: era.whole.iter().map(|(table, number)| (*table, *number)).collect(),

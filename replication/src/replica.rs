@@ -3,8 +3,8 @@
 //! one peer are handed in one after another, in the order of their stream.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 use foldhash::fast::FixedState;
@@ -83,6 +83,8 @@ pub struct Replica {
     /// My slot.
     pub(crate) at: usize,
     pub(crate) slots: Slots<Member>,
+    /// The id of the cluster, from when it is known: it stands in the log beside the slots.
+    pub(crate) cluster: OnceLock<u128>,
     pub(crate) durable: bool,
     pub(crate) copy: CopyBounds,
     pub(crate) store: Arc<Store>,
@@ -157,6 +159,7 @@ impl Replica {
             me,
             at,
             slots,
+            cluster: OnceLock::new(),
             durable: config.durable,
             copy: config.copy,
             store,
@@ -355,6 +358,22 @@ impl Replica {
     /// [`SlotTaken`]: this process knows another member there. Nothing changed; a new process gets it right.
     pub fn enlist(&self, slot: usize, member: Member) -> Result<(), SlotTaken> {
         self.slots.fill(slot, member).map(drop)
+    }
+
+    /// The id of the cluster that this node belongs to, for good.
+    pub fn belongs_to(&self, cluster: u128) {
+        // Whoever says another one is no cluster of this node's; it was asked before.
+        self.cluster.get_or_init(|| cluster);
+    }
+
+    /// That id, from when it is known.
+    pub fn cluster(&self) -> Option<u128> {
+        self.cluster.get().copied()
+    }
+
+    /// This node's own slot.
+    pub fn slot(&self) -> usize {
+        self.at
     }
 
     /// Who is enlisted, as far as this node knows, by slot.

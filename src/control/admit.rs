@@ -17,6 +17,13 @@ impl Control {
                 core.cluster, asking.cluster
             ));
         }
+        let ours = core.membership.timing.lease_ms();
+        if asking.lease_ms != ours {
+            let theirs = asking.lease_ms;
+            return Admission::Refused(format!(
+                "its leases last {theirs} ms and ours {ours} ms: start it with the same --lease"
+            ));
+        }
         let view = self.view();
         if !view.leading {
             let leader = view.leader.filter(|(_, leader)| leader.node != core.me.node);
@@ -33,6 +40,10 @@ impl Control {
         let here = register.cluster().map(|(id, _)| id);
         if asking.founded.is_some() && asking.founded != here {
             return Admission::Refused("it was a member of another cluster of that name".to_owned());
+        }
+        // One that was cut off or killed is soon heard no more.
+        if asking.founded.is_none() && node == core.me.node || asking.founded.is_none() && self.hears(node) {
+            return Admission::Later(format!("a member with the name {:?} is there", asking.name));
         }
         match register.enlisted(node) {
             Some(one) if one.name != asking.name => {

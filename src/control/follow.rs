@@ -11,10 +11,6 @@ use crate::peer;
 
 /// Makes those who are enlisted known here, and no longer those who are not.
 fn enlist(core: &Arc<Core>, agreed: &Register) -> Result<()> {
-    let own = core.replica.slots().position_of(core.me.node);
-    if own.is_some_and(|slot| agreed.is_struck(slot)) {
-        return Err(Error::Removed { name: core.name.clone() });
-    }
     for slot in core.replica.slots().here().iter().filter(|slot| agreed.is_struck(*slot)) {
         core.replica.strike(slot);
         core.peers.remove(slot);
@@ -55,9 +51,22 @@ pub(super) async fn follow(core: Arc<Core>) {
     let mut before = Arc::default();
     while !core.is_closed() && register.changed().await.is_ok() {
         let agreed = Arc::clone(&register.borrow_and_update());
-        if agreed.cluster().is_none() {
+        let own = core.replica.slot();
+        let Some((cluster, _)) = agreed.cluster() else { continue };
+        if core.founded().is_some_and(|founded| founded != cluster) {
+            return core.fail(Error::Config(format!(
+                "{} belongs to another cluster of the same name than the control plane that it follows",
+                core.name
+            )));
+        }
+        if agreed.is_struck(own) {
+            return core.fail(Error::Removed { name: core.name.clone() });
+        }
+        // A new member reads all that was agreed on before it came, another stay of it under the same name included.
+        if agreed.slot_of(core.me.node) != Some(own) && agreed.nodes().all(|(slot, _)| slot != own) {
             continue;
         }
+        core.replica.belongs_to(cluster);
         if let Err(error) = enlist(&core, &agreed) {
             return core.fail(error);
         }
@@ -67,5 +76,9 @@ pub(super) async fn follow(core: Arc<Core>) {
             core.membership.lease.on_epoch(latest.number);
         }
         core.event(|core, now, out| core.replica.on_agreed(now, Agreement::of(&agreed), out));
+        if !core.membership.lease.is_held() {
+            // The next heartbeat would do it; reads wait for it.
+            control.ask(&core);
+        }
     }
 }

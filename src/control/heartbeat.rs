@@ -52,12 +52,13 @@ impl Control {
             begun: !view.voters.is_empty(),
             hears: hears.fold(NodeSet::EMPTY, |set, (slot, _)| set.with(slot)),
             highest: core.replica.highest_epoch(),
+            founded: core.founded(),
             carried: unknown.then(|| core.replica.carried()).flatten(),
         }
     }
 
     /// Asks whoever leads for a lease.
-    fn ask(&self, core: &Core) {
+    pub(super) fn ask(&self, core: &Core) {
         let Some((_, leader)) = self.view().leader else { return };
         let ask = core.membership.lease.ask();
         if leader.node != core.me.node {

@@ -19,8 +19,6 @@ pub(crate) struct Membership {
     alone: Option<Alone>,
     /// Its part in the control plane, from when its threads begin; a node that is alone has none.
     control: OnceLock<Control>,
-    /// The id of the cluster, as far as it was known before there was a control plane.
-    founded: Option<u128>,
 }
 
 impl Membership {
@@ -33,7 +31,6 @@ impl Membership {
             lease: Lease::new(parts.timing.terms(), parts.me, alone),
             alone: alone.then(|| Alone::new(&parts.cluster, &parts.name, parts.me, carried())),
             control: OnceLock::new(),
-            founded: parts.founded,
         }
     }
 }
@@ -61,8 +58,7 @@ impl Core {
 
     /// The id of the cluster, from when it is founded and known here.
     pub(crate) fn founded(&self) -> Option<u128> {
-        let agreed = |control: &Control| control.register.borrow().cluster().map(|(id, _)| id);
-        self.control().and_then(agreed).or(self.membership.founded)
+        self.replica.cluster()
     }
 
     /// Its part in the control plane, if it has other members.

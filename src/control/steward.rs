@@ -90,7 +90,7 @@ impl Steward<'_> {
                 && view.voters.values().any(|voter| voter.node == node)
             {
                 // Its vote goes first: it ends when it hears that it is no member, and might be one that was needed for this.
-                self.control.to_change.lock().push_front(change);
+                // Whoever wants it asks again.
                 let voters =
                     view.voters.iter().filter(|(_, voter)| voter.node != node).map(|(id, _)| *id).collect();
                 let changed = self.control.plane().change_voters(voters).await;
@@ -140,7 +140,10 @@ impl Steward<'_> {
         let lives = |id: &RaftId, voter: &Voter| {
             *id == view.me || heard.iter().any(|(node, beat)| *node == voter.node && beat.raft == id.0)
         };
-        let kept = |voter: &Voter| heard.iter().any(|(node, beat)| *node == voter.node && beat.durable);
+        let own = |voter: &Voter| voter.node == self.core.me.node && self.control.disc.is_some();
+        let kept = |voter: &Voter| {
+            own(voter) || heard.iter().any(|(node, beat)| *node == voter.node && beat.durable)
+        };
         let lost = view.voters.iter().filter(|(id, voter)| !lives(id, voter));
         let living = view.voters.iter().filter(|(id, voter)| lives(id, voter)).map(|(id, _)| *id).collect();
         let all = heard.len() + 1 == self.core.members().count();
@@ -160,9 +163,8 @@ impl Steward<'_> {
     /// Begins the control plane when all configured members are here and none of them knows the voters: the one with the lowest
     /// id does it for all.
     async fn begin(&self, view: &View) {
-        // Whoever comes to a cluster that is there begins none.
         let lowest = self.core.members().map(|member| member.node).min();
-        if self.core.founded().is_some() || lowest != Some(self.core.me.node) {
+        if lowest != Some(self.core.me.node) {
             return;
         }
         let mut voters = BTreeMap::from([(view.me, self.voter(self.core.me.node))]);
@@ -208,6 +210,9 @@ impl Steward<'_> {
         let own = self.core.replica.carried();
         let floor =
             heard.iter().map(|(_, beat)| beat.highest).fold(self.core.replica.highest_epoch(), u64::max);
+        // The same, where a control plane begins anew.
+        let known = heard.iter().filter_map(|(_, beat)| beat.founded).chain(self.core.founded()).max();
+        let cluster = known.unwrap_or_else(crate::machine::fresh_number);
         let carried = heard.into_iter().filter_map(|(_, beat)| beat.carried).chain(own);
         let carried = carried.max_by_key(|carried| carried.number);
         let raft =
@@ -222,7 +227,6 @@ impl Steward<'_> {
         // As all know them: a cluster that begins anew may have grown.
         let slots =
             self.core.replica.slots().here().iter().filter_map(|slot| u8::try_from(slot).ok()).collect();
-        let cluster = crate::machine::fresh_number();
         self.control
             .propose(
                 self.core,

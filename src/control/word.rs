@@ -58,6 +58,8 @@ pub(crate) struct Beat {
     pub(crate) carried: Option<Carried>,
     /// The highest number of an epoch that it has heard of.
     pub(crate) highest: u64,
+    /// The id of the cluster that it belongs to, if it knows one.
+    pub(crate) founded: Option<u128>,
 }
 
 impl Word {

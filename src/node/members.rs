@@ -48,7 +48,8 @@ impl Node {
     /// back, start it with an empty data directory and [`NodeBuilder::join`](crate::NodeBuilder::join).
     ///
     /// # Errors
-    /// [`Error::LastCopy`] where it has the only copy of a table: nothing changed. Otherwise as [`Node::drain_member`]; what was
+    /// [`Error::LastCopy`] where it has the only copy of a table, [`Error::Unavailable`] where one that it has a copy of is not served
+    /// now: nothing changed. Otherwise as [`Node::drain_member`]; what was
     /// done by then stays done, and asking again goes on from there.
     pub fn remove_member(&self, name: &str, time: Duration) -> Result<()> {
         let (deadline, node) = (deadline_in(time), self.other_member(name)?);
@@ -59,6 +60,8 @@ impl Node {
         if !only.is_empty() {
             return Err(Error::LastCopy { member: name.to_owned(), tables: only.join(", ") });
         }
+        // Its copy may be the good one that is waited for.
+        tables.iter().try_for_each(|def| self.core.check_served(def))?;
         self.drain_member(name, deadline.saturating_duration_since(Instant::now()))?;
         for table in tables {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -103,7 +106,8 @@ impl Node {
         loop {
             self.core.check_open()?;
             let control = self.core.control().ok_or(Error::NotReady { waits_for: self.core.waits_for() })?;
-            if is_so(&control.register()) {
+            let register = control.register();
+            if register.cluster().is_some() && is_so(&register) {
                 return Ok(());
             }
             if Instant::now() >= deadline {

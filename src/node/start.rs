@@ -35,7 +35,7 @@ impl Node {
         let opened = disc.map(|disc| open(disc, &store, &plan)).transpose()?;
         let known = opened.as_ref().map(|opened| members_now(&plan, opened)).transpose()?.flatten();
         let (founded, members) = match known {
-            Some(known) => (None, known),
+            Some(known) => known,
             None if plan.join.is_empty() => (None, plan.slots()),
             None => peer::ask(&plan).map(|(founded, members)| (Some(founded), members))?,
         };
@@ -66,6 +66,9 @@ impl Node {
             copy: CopyBounds::default(),
         };
         let replica = Replica::new(config, Arc::clone(&store), recovered(replayed));
+        if let Some(founded) = founded {
+            replica.belongs_to(founded);
+        }
         let alone = plan.is_alone();
         let Plan { name, cluster, listener, address, tls, timing, .. } = plan;
         let peers = Peers::default();
@@ -78,7 +81,6 @@ impl Node {
             peer_address: address.map(|address| address.to_string()).unwrap_or_default(),
             peers,
             alone,
-            founded,
             store,
             replica,
             me,
@@ -116,18 +118,22 @@ fn open(disc: Arc<dyn disc::Disc>, store: &Store, plan: &Plan) -> Result<Opened>
     disc::open(disc, store, &opener, plan.disc.segment_bytes).map_err(|error| Error::Disc(error.to_string()))
 }
 
+/// The id of the cluster, as far as it is known, and its members at their slots.
+type Known = (Option<u128>, Vec<(usize, Member)>);
+
 /// Whom a directory was written among: members come and go, and it knows better than the list that its process is started with.
-/// That list says where they are reached now. Refused where it names others: what the log says would be taken for these.
-fn members_now(plan: &Plan, opened: &Opened) -> Result<Option<Vec<(usize, Member)>>> {
+/// That list says where they are reached now. Refused is only what was alone among several, and the other way round.
+fn members_now(plan: &Plan, opened: &Opened) -> Result<Option<Known>> {
     let wanted = plan.slots();
     let Some(epoch) = opened.replayed.epoch.as_deref() else { return Ok(None) };
-    let mut known = members_of(epoch);
+    let (mut known, founded) = members_of(epoch);
     if known.is_empty() {
         let now: Vec<NodeId> = wanted.iter().map(|(_, member)| member.node).collect();
-        return check_members(epoch, &now).map(|()| Some(wanted)).map_err(|before| others(plan, &before));
+        return check_members(epoch, &now)
+            .map(|()| Some((None, wanted)))
+            .map_err(|before| others(plan, &before));
     }
-    let is_known = |(_, member): &(usize, Member)| known.iter().any(|(_, known)| known.node == member.node);
-    if !wanted.iter().all(is_known) || plan.is_alone() && known.len() > 1 {
+    if known.len() == 1 && wanted.len() > 1 || plan.is_alone() && known.len() > 1 {
         let known: Vec<_> = known.iter().map(|(_, member)| Some(member.node)).collect();
         return Err(others(plan, &known));
     }
@@ -135,7 +141,7 @@ fn members_now(plan: &Plan, opened: &Opened) -> Result<Option<Vec<(usize, Member
         let now = wanted.iter().find(|(_, wanted)| wanted.node == member.node);
         member.address = now.map_or_else(|| member.address.clone(), |(_, now)| now.address.clone());
     }
-    Ok(Some(known))
+    Ok(Some((founded, known)))
 }
 
 fn others(plan: &Plan, before: &[Option<NodeId>]) -> Error {

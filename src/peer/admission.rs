@@ -38,6 +38,8 @@ pub(crate) struct Asking {
     /// Where other members reach it.
     #[serde(deserialize_with = "codec::text")]
     pub(crate) address: String,
+    /// The length of its leases.
+    pub(crate) lease_ms: u64,
     /// It has been a member of the cluster with this id, and is not to be taken in anew.
     pub(crate) founded: Option<u128>,
 }
@@ -114,6 +116,7 @@ async fn ask_all(plan: &Plan) -> Result<(u128, Vec<(usize, Member)>)> {
         cluster: plan.cluster.clone(),
         name: plan.name.clone(),
         address: plan.own_address().to_owned(),
+        lease_ms: plan.timing.lease_ms(),
         founded: None,
     };
     let end = Instant::now() + ADMISSION_WAIT_MAX;
@@ -160,7 +163,7 @@ pub(super) async fn announce(core: Arc<Core>) {
             continue;
         }
         let (cluster, name, founded) = (core.cluster.clone(), core.name.clone(), core.founded());
-        let asking = Asking { cluster, name, address, founded };
+        let asking = Asking { cluster, name, address, lease_ms: core.membership.timing.lease_ms(), founded };
         for link in core.peers.links() {
             match ask_there(core.tls.as_ref(), &asking, &link.address()).await {
                 Ok(Admission::Welcome { .. }) => break,
@@ -203,6 +206,7 @@ mod tests {
             cluster: "c".into(),
             name: "n4".into(),
             address: "127.0.0.1:1".into(),
+            lease_ms: 500,
             founded: Some(3),
         };
         let bytes = encode(&asking);

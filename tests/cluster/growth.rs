@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::Path;
+use std::time::Duration;
 
 use hypermnesia::{DynTable, Error, Node, NodeBuilder, Storage, TableDef, Type, Value};
 
@@ -126,6 +127,9 @@ fn who_cannot_join_is_told_why() {
     };
     let why = refused(coming("n2").cluster("there").join([address(&one)]));
     assert!(why.contains("\"here\"") && why.contains("\"there\""), "{why}");
+    let lease = Duration::from_secs(2);
+    let why = refused(coming("n2").cluster("here").lease(lease).join([address(&one)]));
+    assert!(why.contains("2000 ms") && why.contains("500 ms"), "{why}");
     let why = refused(coming("n2").cluster("here"));
     assert!(why.contains("data directory"), "it would begin another one each time: {why}");
     let why = refused(Node::builder().name("n2").join([address(&one)]));
@@ -200,4 +204,41 @@ fn members_are_removed_dead_or_alive() {
     let again = coming("n3").join([address(mine)]).build().expect("it is let in");
     are_together(&[mine, &again]);
     assert_eq!(again.tables().len(), 1);
+    // It has read all that was agreed on while it was a member the first time.
+    until(|| again.status().control.is_some_and(|control| control.voters.len() == 2));
+    assert!(again.is_ready());
+}
+
+#[test]
+fn who_was_away_hears_who_came_and_who_was_removed() {
+    // Aim: a member that knows a list of before comes back by its former command line, and one that was removed does not, whatever is
+    // on its disc. Method: three on disc; one is down while a fourth joins; the fourth is removed dead, and its directory started; all
+    // are stopped and start again with the list of before.
+    let homes: Vec<_> = (0..3).map(|_| tempfile::tempdir().expect("a directory")).collect();
+    let mut trio = Trio::start_on(Some(homes.iter().map(|home| home.path().to_owned()).collect()));
+    let def = TableDef::builder("t").attribute("id", Type::Int);
+    let def = (0..3).fold(def, |def, at| def.copy(trio.node(at).id(), Storage::Disc));
+    trio.node(0).create_table(def).expect("new").insert(&[Value::Int(1)]).expect("written");
+    let home = tempfile::tempdir().expect("a directory");
+    trio.stop(2);
+    let whom = trio.addresses()[0].1.clone();
+    let four = || on_disc(coming("n4"), home.path()).join([whom.as_str()]).build().expect("it starts");
+    let first = four();
+    until(|| first.is_ready());
+    trio.restart(2);
+    are_together(&[trio.node(0), trio.node(1), trio.node(2), &first]);
+    first.close();
+    until(|| trio.node(0).remove_member("n4", LONG).is_ok());
+    let again = four();
+    until(|| matches!(again.snapshot().map(drop), Err(Error::Removed { .. })));
+    assert_eq!(trio.node(0).status().members.len(), 3, "it is not taken in by that");
+    again.close();
+    trio.node(1).remove_member("n3", LONG).expect("it is there");
+    until(|| trio.node(0).status().members.len() == 2);
+    (0..3).for_each(|at| trio.stop(at));
+    (0..2).for_each(|at| trio.restart(at));
+    let left = [trio.node(0), trio.node(1)];
+    until(|| left.iter().all(|node| node.is_ready() && node.status().members.len() == 2));
+    table(trio.node(1), "t").insert(&[Value::Int(2)]).expect("written");
+    assert_eq!(rows(trio.node(0), "t"), [1, 2].map(Value::Int));
 }

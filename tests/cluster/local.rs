@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use hypermnesia::{DynTable, Lifetime, Storage, TableBuilder, TableDef, Type, Value};
+use hypermnesia::{DynTable, Error, Lifetime, Storage, TableBuilder, TableDef, Type, Value};
 
 use crate::trio::{LONG, Trio};
 
@@ -41,7 +41,10 @@ fn rows_of_a_local_table_never_leave_their_member() {
     }
     trio.stop(2);
     on(&trio, 0, "mine").insert(&row(2, 5)).expect("nobody else has a say");
-    on(&trio, 0, "ours").insert(&row(9, 9)).expect("it waits for the others to go on");
+    while let Err(error) = on(&trio, 0, "ours").insert(&row(9, 9)) {
+        // It was on its way when the member was lost.
+        assert!(matches!(error, Error::Unknown { .. }), "{error}");
+    }
     trio.restart(2);
     trio.settle();
     assert_eq!(on(&trio, 2, "mine").len(), Ok(0), "it was in that process's memory alone");

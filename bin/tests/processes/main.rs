@@ -8,6 +8,7 @@ mod deadlines;
 mod development;
 mod failover;
 mod files;
+mod growth;
 #[path = "../../../tests/shared/loopback.rs"]
 mod loopback;
 mod manners;

@@ -63,7 +63,7 @@ struct Nameless {
 /// What follows that byte.
 pub(super) fn decode_nameless(bytes: &[u8]) -> Option<EpochFact> {
     let Nameless { staged, opened, complete, whole } = codec::decode(bytes, bytes.len()).ok()?;
-    Some(EpochFact { staged, opened, complete, whole, slots: Vec::new() })
+    Some(EpochFact { staged, opened, complete, whole, ..EpochFact::default() })
 }
 
 /// Either of the first two forms.
@@ -72,7 +72,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<EpochFact> {
     let First { staged, opened, complete, whole } =
         second.or_else(|| codec::decode::<First>(bytes, bytes.len()).ok())?;
     let [staged, opened] = [staged, opened].map(|stage| stage.map(Stage::from));
-    Some(EpochFact { staged, opened, complete, whole, slots: Vec::new() })
+    Some(EpochFact { staged, opened, complete, whole, ..EpochFact::default() })
 }
 
 impl From<EarlierStage> for Stage {

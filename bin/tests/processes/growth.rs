@@ -1,0 +1,68 @@
+//! A cluster that begins with one member, grows, and loses some, as an operator sees it.
+
+use std::path::Path;
+
+use crate::program::{Server, WAIT, told};
+use crate::until::until;
+
+fn start(home: &Path, name: &str, more: &[&str]) -> Server {
+    let data = home.join(name).to_str().expect("plain").to_owned();
+    let common = ["--name", name, "--data", &data, "--peer", "127.0.0.1:0"];
+    Server::telling(&home.join(format!("{name}.told")), &[&common, more].concat())
+}
+
+fn peer(server: &Server) -> &str {
+    server.ready["peer"].as_str().expect("it listens for members")
+}
+
+/// Members by name, and whether each takes part, votes and is draining.
+fn listed(server: &Server) -> Vec<(String, [bool; 3])> {
+    let table = server.says(&["node", "list", "--format", "csv"]);
+    let row = |line: &str| {
+        let fields: Vec<&str> = line.split(',').collect();
+        (fields[0].to_owned(), [4, 5, 6].map(|at| fields[at] == "true"))
+    };
+    let mut rows: Vec<_> = table.lines().skip(1).map(row).collect();
+    rows.sort();
+    rows
+}
+
+#[test]
+fn a_cluster_of_one_grows_loses_members_and_gets_one_back() {
+    // Aim: docs/operations.md, as it stands. Method: one begins, two join, one is drained and comes back, is killed and removed; its
+    // old directory is refused and an empty one is taken in, with all rows.
+    let home = tempfile::tempdir().expect("the test holds this");
+    let one = start(home.path(), "n1", &[]);
+    one.says(&["status", "--wait", WAIT]);
+    let two = start(home.path(), "n2", &["--join", peer(&one)]);
+    let three = start(home.path(), "n3", &["--join", peer(&two)]);
+    for server in [&one, &two, &three] {
+        server.says(&["status", "--wait", WAIT]);
+    }
+    until(|| listed(&one) == ["n1", "n2", "n3"].map(|name| (name.to_owned(), [true, true, false])));
+    one.says(&["table", "create", "t", "-a", "id:int", "-a", "name:text", "--storage", "disc"]);
+    one.says(&["put", "t", "1", "Ada"]);
+    one.says(&["node", "drain", "n3"]);
+    assert_eq!(listed(&two)[2], ("n3".to_owned(), [false, true, true]));
+    one.says(&["status", "--wait", WAIT]);
+    two.says(&["put", "t", "2", "Bob"]);
+    one.says(&["node", "undrain", "n3"]);
+    three.says(&["status", "--wait", WAIT]);
+    assert_eq!(three.says(&["get", "t", "2", "--format", "csv"]), "id,name\n2,Bob\n");
+    let refused = two.hmn(&["node", "remove", "n2"]);
+    let why = String::from_utf8(refused.stderr).expect("text");
+    assert!(!refused.status.success() && why.contains("ask another one"), "{why}");
+    drop(three);
+    two.says(&["node", "remove", "n3"]);
+    until(|| listed(&one).len() == 2);
+    // Its directory is one of a member that was removed.
+    let gone = start(home.path(), "n3", &["--join", peer(&one)]);
+    told(&[home.path().join("n3.told")], "was removed from the cluster");
+    drop(gone);
+    std::fs::remove_dir_all(home.path().join("n3")).expect("the test holds this");
+    let three = start(home.path(), "n3", &["--join", peer(&one)]);
+    three.says(&["status", "--wait", WAIT]);
+    assert_eq!(listed(&three).len(), 3);
+    one.says(&["put", "t", "3", "Cleo"]);
+    assert_eq!(two.says(&["get", "t", "3", "--format", "csv"]), "id,name\n3,Cleo\n");
+}
