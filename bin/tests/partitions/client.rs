@@ -106,9 +106,10 @@ pub(crate) fn spawn(mut exec: Exec, kind: Kind, seed: u64, stop: &Arc<AtomicBool
     std::thread::spawn(move || {
         let mut rng = Rng::with_seed(seed);
         let mut known = BTreeMap::new();
+        let mut was_refused = false;
         while !stop.load(Ordering::Relaxed) {
             match kind {
-                Kind::Lists => lists(&mut exec, &mut rng),
+                Kind::Lists => was_refused = !lists(&mut exec, &mut rng, was_refused),
                 Kind::Sums => sums(&mut exec, &mut rng, &mut known),
             }
             std::thread::sleep(PAUSE);
@@ -116,14 +117,16 @@ pub(crate) fn spawn(mut exec: Exec, kind: Kind, seed: u64, stop: &Arc<AtomicBool
     })
 }
 
-fn lists(exec: &mut Exec, rng: &mut Rng) {
-    let step = |exec: &Exec, rng: &mut Rng| {
+/// Says whether it was done. Who was refused writes next, so that on a member that is cut off somebody tries to.
+fn lists(exec: &mut Exec, rng: &mut Rng, was_refused: bool) -> bool {
+    let step = |exec: &Exec, append: bool, rng: &mut Rng| {
         let value = exec.record.value();
         let key = value / ROUND * 10 + rng.u64(0..4);
-        if rng.bool() { json!(["append", key, value]) } else { json!(["r", key, null]) }
+        if append { json!(["append", key, value]) } else { json!(["r", key, null]) }
     };
-    let steps = (0..rng.u8(1..4)).map(|_| step(exec, rng)).collect();
-    exec.run("txn", &Json::Array(steps), true);
+    let first = |at: u8| at == 0 && was_refused;
+    let steps = (0..rng.u8(1..4)).map(|at| step(exec, first(at) || rng.bool(), rng)).collect();
+    exec.run("txn", &Json::Array(steps), true)["type"] == "ok"
 }
 
 fn sums(exec: &mut Exec, rng: &mut Rng, known: &mut BTreeMap<u64, Json>) {

@@ -136,12 +136,12 @@ pub(crate) fn writes_again_ms(cluster: &Cluster, cut: &Cut) -> Option<u64> {
 fn cut_off(cluster: &Cluster, history: &History) -> Vec<String> {
     let mut found = Vec::new();
     for cut in &cluster.cuts {
-        let during = |one: &&Transaction| one.invoked > cut.from && one.completed < cut.until;
+        let began = |one: &&Transaction| one.invoked > cut.from && one.invoked < cut.until;
         let there = |one: &&Transaction| cut.members.iter().any(|at| one.note == cluster.members[*at].name());
         let mut tried = 0;
-        for one in history.transactions.iter().filter(during).filter(there).filter(|one| writes(one)) {
+        for one in history.transactions.iter().filter(began).filter(there).filter(|one| writes(one)) {
             tried += 1;
-            if one.outcome == Outcome::Ok {
+            if one.outcome == Outcome::Ok && one.completed < cut.until {
                 found.push(format!(
                     "a write was acknowledged by a member that was cut off from the majority: {one}"
                 ));
