@@ -12,7 +12,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use foldhash::fast::FixedState;
-use hypermnesia_replication::Unavailable;
+use hypermnesia_replication::{Unavailable, Why};
 use hypermnesia_store::work::{Blocked, Conflict, LockMode, Locked, Op, RangeNote, ReadNote, Work, Write};
 use hypermnesia_store::{
     Ack, Body, IndexDef, Key, KeyRange, Kind, Row, SchemaVersion, Snapshot, Status, Table, TableDef, TableId,
@@ -143,11 +143,22 @@ impl Attempt {
 
     /// As [`Attempt::touch`], for a table that is to be read here.
     fn touch_copy(&mut self, table: &Arc<Table>) -> Step<()> {
-        self.core.check_copy(table.def())?;
+        if let Err(error) = self.core.check_copy(table.def()) {
+            return Err(self.unserved(table.def(), error));
+        }
         if self.core.replica.tenure() != self.tenure {
             return Err(self.lose(Lost::Conflict(None)));
         }
         self.touch(table)
+    }
+
+    /// A copy that is being loaded is waited for.
+    #[cold]
+    fn unserved(&mut self, def: &TableDef, error: Error) -> Pause {
+        match self.core.not_served(def) {
+            away if self.core.has_copy(def) && away.why == Why::Loading => self.lose(Lost::Away(away)),
+            _ => error.into(),
+        }
     }
 
     fn lose(&mut self, why: Lost) -> Pause {

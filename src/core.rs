@@ -255,7 +255,13 @@ impl Core {
         if self.replica.serves_all() || def.local || self.replica.serves(def.id) {
             return Ok(());
         }
-        Err(self.unavailable(Unavailable { member: self.me.node, why: Why::Unserved }))
+        Err(self.unavailable(self.not_served(def)))
+    }
+
+    /// Why a table of which there is a copy here is not read here.
+    pub(crate) fn not_served(&self, def: &TableDef) -> Unavailable {
+        let why = if self.replica.loads(def.id) { Why::Loading } else { Why::Unserved };
+        Unavailable { member: self.me.node, why }
     }
 
     /// Whether a table is read here. Nothing but its definition says so.

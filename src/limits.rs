@@ -38,7 +38,7 @@ pub const READS_MAX: usize = 500_000;
 pub const TICK: Duration = Duration::from_millis(10);
 
 /// Version of the peer protocol. A peer that speaks another one is refused by name.
-pub const PEER_PROTOCOL: u32 = 5;
+pub const PEER_PROTOCOL: u32 = 6;
 
 /// How many members vote in the control plane; others follow it.
 pub const VOTERS_MAX: usize = 7;

@@ -85,6 +85,9 @@ impl Page {
         );
         let copied = [(String::new(), status.copied_bytes as f64)];
         self.family("copied_bytes_total", Sort::Counter, "Rows and digests that came in copies.", copied);
+        let commits = [(String::new(), status.copied_commits as f64)];
+        let what = "Transactions that were committed to tables while they were copied.";
+        self.family("copied_commits_total", Sort::Counter, what, commits);
         self.one("snapshots", "Live snapshots.", status.snapshots as f64);
         let age = seconds(status.oldest_snapshot_age_ms);
         self.one("oldest_snapshot_age_seconds", "What it reads is kept; 0 without a snapshot.", age);

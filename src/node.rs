@@ -417,19 +417,20 @@ impl Node {
         survey::status(&self.core)
     }
 
-    /// Waits until these tables exist and are loaded here (all that exist, when none are named). An embedded node is ready
-    /// at once.
+    /// Waits until these tables exist and are loaded here (all that exist, when none are named). A member loads one table after the
+    /// other, and serves each as soon as it is loaded. An embedded node is ready at once.
     ///
     /// # Errors
-    /// [`Error::NotReady`] with what is missing when the time is over; [`Error::NoSuchTable`] when all is loaded and one
-    /// does not exist.
+    /// [`Error::NotReady`] or [`Error::Unavailable`] with what is missing when the time is over; [`Error::NoSuchTable`] for one
+    /// that does not exist then.
     pub fn wait_for_tables(&self, names: &[&str], timeout: Duration) -> Result<()> {
         let deadline = deadline_in(timeout);
         loop {
-            let missing = match self.core.check_ready() {
-                Ok(()) => match names.iter().find(|name| self.core.store.table_named(name).is_none()) {
+            let ready = if names.is_empty() { self.core.check_ready() } else { self.core.check_lease() };
+            let missing = match ready {
+                Ok(()) => match names.iter().find_map(|name| self.missing(name)) {
                     None => return Ok(()),
-                    Some(name) => Error::NoSuchTable { name: (*name).to_owned() },
+                    Some(missing) => missing,
                 },
                 Err(Error::NotReady { waits_for }) => Error::NotReady { waits_for },
                 Err(other) => return Err(other),
@@ -438,6 +439,15 @@ impl Node {
                 return Err(missing);
             }
             Answer::<()>::new().wait((Instant::now() + crate::limits::TICK).min(deadline));
+        }
+    }
+
+    /// What keeps a table from being read here.
+    fn missing(&self, name: &str) -> Option<Error> {
+        match self.core.store.table_named(name) {
+            None => Some(Error::NoSuchTable { name: name.to_owned() }),
+            Some(open) if self.core.has_copy(open.def()) => self.core.check_served(open.def()).err(),
+            Some(_) => None,
         }
     }
 

@@ -27,6 +27,8 @@ pub struct Status {
     pub came_back_empty: Vec<String>,
     /// Bytes of rows, and of digests of rows, that came in copies of tables since the process began.
     pub copied_bytes: u64,
+    /// Transactions that others committed to tables while this process copied them.
+    pub copied_commits: u64,
     /// Locks held and requests waiting for one.
     pub locks: (usize, usize),
     /// Who waits for whom: transactions that wait for a lock now, at most a thousand.

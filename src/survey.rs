@@ -46,6 +46,7 @@ pub(crate) fn status(core: &Core) -> Status {
         in_doubt: in_doubt.collect(),
         came_back_empty: replica.came_back_empty.iter().map(|table| core.table_name(*table)).collect(),
         copied_bytes: replica.copied_bytes,
+        copied_commits: replica.copied_commits,
         locks: core.store.lock_counts(),
         waits: core.store.waits(WAITS_SHOWN_MAX).into_iter().map(|wait| one_wait(core, wait)).collect(),
         snapshots: core.store.snapshots_alive(),
@@ -145,7 +146,7 @@ fn one_table(core: &Core, table: &Table, ready: bool) -> TableStatus {
             .map(|copy| (core.member_name(copy.node), storage(copy.storage).to_owned()))
             .collect(),
         version: def.version.0,
-        loaded: ready,
+        loaded: ready || core.is_serving() && core.replica.serves(def.id),
         local: def.local,
         hits: statistics.hits,
         misses: statistics.misses,

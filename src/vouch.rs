@@ -59,8 +59,17 @@ impl Core {
         Err(Error::NotReady { waits_for: waits_for.to_owned() })
     }
 
-    /// Whether a read would be answered at once.
+    /// Whether a read of any table would be answered at once.
     pub(crate) fn check_ready(&self) -> Result<()> {
+        self.check_lease()?;
+        if !self.replica.is_loading() {
+            return Ok(());
+        }
+        Err(Error::NotReady { waits_for: self.waits_for() })
+    }
+
+    /// Whether one of a table that is loaded would.
+    pub(crate) fn check_lease(&self) -> Result<()> {
         self.check_serving()?;
         if self.membership.lease.is_held() {
             return Ok(());

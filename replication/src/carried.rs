@@ -33,6 +33,11 @@ impl Era {
         named.is_ok_and(|at| decisions[at].1 == Outcome::Unknown)
     }
 
+    /// Whether it left any in doubt.
+    pub(crate) fn carries_any(&self) -> bool {
+        !self.carried().is_empty()
+    }
+
     /// All that it left in doubt.
     fn carried(&self) -> Vec<TxId> {
         let decisions = self.opening.iter().flat_map(|stage| &stage.decisions);
@@ -73,15 +78,22 @@ impl Replica {
         let Some(recovered) = self.recovered.lock().remove(txid) else { return };
         let holders = self.holders_in_any(&recovered.work);
         let txn = self.store.begin(*txid);
-        let part = self.part_held_here(&recovered.work, &served(era, &holders));
+        let part = self.part_held_here(era, &recovered.work, &served(era, &holders));
         let prepared = self.store.prepare(&txn, &part, turn.now.wall_ms, Role::Participant);
         assert!(
             matches!(prepared, Prepared::Yes { .. }),
             "others hold its locks on the same rows: {prepared:?}"
         );
+        let logging = self.logging(&holders, Ack::Logged);
+        if logging.on {
+            // Once more, behind the rows that were loaded: who reads the log from there on finds what its outcome is about.
+            let (epoch, work) = (era.number(), Arc::clone(&recovered.work));
+            let fact = Fact::Prepared { txid: *txid, epoch, participants: Vec::new(), work };
+            turn.log(fact, Ack::Memory, None);
+        }
         let held = Held {
             txn,
-            logging: self.logging(&holders, Ack::Logged),
+            logging,
             work: recovered.work,
             holders,
             coordinator: self.slots.position_of(txid.node).unwrap_or(self.at),

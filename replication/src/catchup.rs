@@ -1,7 +1,8 @@
 //! How a joiner gets its tables, and how a source gives them. Described in `docs/protocol.md`, why it is so in decision 20.
 //!
-//! No table changes while a copy of it loads: every write needs every replica, and a replica that has not said Ready is
-//! not written to. So a copy is the newest committed rows, compared by digest first. The schema comes before all others, since
+//! What is copied is the table as it was when the epoch opened: the source keeps that state (`Era::base`) until all members are ready.
+//! What is committed in the epoch meanwhile the joiner takes part in, keeps, and puts behind the rows when it has them all (`tail`). So
+//! writes go on while a table is loaded, and neither side's rows change beneath the copy. The schema comes before all others, since
 //! it says which tables there are. Where the two differ, the source chooses one of three ways:
 //!
 //! | way | what comes | ends |
@@ -35,6 +36,7 @@
 //! | `survey` | what either side knows of its table after reading it once |
 //! | `source` | what is answered |
 //! | `served` | rows as they are given, in chunks |
+//! | `tail` | what is committed while a table loads |
 //!
 //! [`Event::RowsReplaced`]: crate::effect::Event::RowsReplaced
 
@@ -44,6 +46,7 @@ mod place;
 mod served;
 mod source;
 mod survey;
+mod tail;
 
 use hypermnesia_store::{Body, Key, TableId, Timestamp};
 
@@ -53,6 +56,7 @@ use crate::replica::{Replica, Turn};
 
 pub(crate) use joiner::Loading;
 pub(crate) use source::Serving;
+pub(crate) use tail::Tail;
 
 /// The system table that holds the definitions of all others. Every member has a copy.
 pub const SCHEMA_TABLE: TableId = hypermnesia_store::SCHEMA_TABLE;

@@ -68,6 +68,9 @@ impl Replica {
     pub(crate) fn begin_commit(&self, era: &Era, txn: Arc<Txn>, request: CommitRequest, turn: &mut Turn<'_>) {
         let holders = self.holders(era, &request.work);
         let participants = holders.iter().fold(NodeSet::EMPTY, |set, (_, holders)| set.and(*holders));
+        if let Some(loading) = self.waits_with_schema(era, &request.work) {
+            return self.refuse(&txn, Reply::Unavailable(loading), turn);
+        }
         if let Some(why) = self.not_served(era, &holders) {
             let why = Unavailable { member: self.me.node, why };
             return self.refuse(&txn, Reply::Unavailable(why), turn);
@@ -119,6 +122,9 @@ impl Replica {
         if holders.iter().any(|one| unserved(&one)) {
             return Some(Why::Unserved);
         }
+        if holders.iter().any(|(table, holders)| holders.has(self.at) && self.is_behind_with(era, *table)) {
+            return Some(Why::Loading);
+        }
         // Before the first epoch nobody is present, which is said in other words.
         let nobody = |(_, holders): &(TableId, NodeSet)| era.live && holders.is_empty();
         holders.iter().any(nobody).then_some(Why::NoCopies)
@@ -164,7 +170,7 @@ impl Replica {
     /// Prepares at this node, or continues to.
     pub(crate) fn prepare_here(&self, era: &Era, txid: &TxId, turn: &mut Turn<'_>) {
         loop {
-            let Some((txn, work)) = self.coordinated_work(txid) else { return };
+            let Some((txn, work)) = self.coordinated_work(era, txid) else { return };
             match self.store.prepare(&txn, &work, turn.now.wall_ms, Role::Coordinator) {
                 Prepared::Yes { proposal } => return self.prepared_here(era, txid, proposal, turn),
                 Prepared::Refused(conflict) => {
@@ -192,12 +198,12 @@ impl Replica {
         }
     }
 
-    fn coordinated_work(&self, txid: &TxId) -> Option<(Arc<Txn>, Arc<Work>)> {
+    fn coordinated_work(&self, era: &Era, txid: &TxId) -> Option<(Arc<Txn>, Arc<Work>)> {
         let shard = self.shards.of(txid);
         shard
             .coordinated
             .get(txid)
-            .map(|one| (Arc::clone(&one.txn), self.part_held_here(&one.work, &one.holders)))
+            .map(|one| (Arc::clone(&one.txn), self.part_held_here(era, &one.work, &one.holders)))
     }
 
     fn prepared_here(&self, era: &Era, txid: &TxId, proposal: Timestamp, turn: &mut Turn<'_>) {
@@ -435,7 +441,7 @@ impl Replica {
 
     /// The abort of a transaction that this node coordinates is in its own log.
     pub(crate) fn own_abort_logged(&self, era: &Era, txid: TxId, turn: &mut Turn<'_>) {
-        let Some((txn, _)) = self.coordinated_work(&txid) else { return };
+        let Some((txn, _)) = self.coordinated_work(era, &txid) else { return };
         turn.freed.extend(self.store.abort(&txn));
         self.abort_recorded(era, self.at, txid, turn);
     }

@@ -191,13 +191,14 @@ pub enum Fact {
         /// The transaction.
         txid: TxId,
     },
-    /// A transaction of this node alone, whole.
+    /// Committed, with what it does here: a transaction of this node alone, which was not prepared before, or one of whose tables
+    /// some are still being loaded. What it does to these is not among it, and comes with the rows.
     Applied {
         /// The transaction.
         txid: TxId,
         /// When.
         ts: Timestamp,
-        /// What it does.
+        /// What it does to the tables that are here. Nothing else is in doubt of it any more.
         work: Arc<Work>,
     },
     /// About epochs: opaque to the log, replaces every earlier one; the last one is given back in
@@ -265,6 +266,8 @@ pub enum Event {
         table: TableId,
         /// Rows that came over; 0 when the own copy was equal.
         rows: u64,
+        /// Transactions that were committed to it meanwhile.
+        commits: u64,
     },
     /// This node's copy had rows that the others do not have; they were replaced.
     RowsReplaced {

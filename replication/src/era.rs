@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hypermnesia_store::{Incarnation, TableId};
+use hypermnesia_store::{Incarnation, Snapshot, TableId};
 
 use crate::catchup::{Loading, Serving};
 use crate::epoch::{Epoch, Opened, Stage};
 use crate::flush::Leading;
+use crate::lacks::Lacks;
 use crate::member::{NodeSet, Peer};
 
 /// What is known of a member.
@@ -20,7 +21,9 @@ pub(crate) struct Known {
     pub(crate) connected: bool,
     /// Does not take its messages fast enough.
     pub(crate) congested: bool,
-    /// The last epoch in which it said that it serves.
+    /// The last epoch in which it said that it takes prepares.
+    pub(crate) taking: u64,
+    /// The last epoch in which it said that it serves all its tables.
     pub(crate) ready: u64,
     /// Its outcomes that arrive now belong to this generation (as a coordinator).
     pub(crate) generation: u64,
@@ -81,6 +84,11 @@ pub(crate) struct Era {
     pub(crate) stage_kept: bool,
     /// All tables are loaded.
     pub(crate) complete: bool,
+    /// In the epoch that it is in: the tables that are still to be loaded. Behind it until the next one has settled its
+    /// transactions.
+    pub(crate) lacks: Lacks,
+    /// The rows as they were when the epoch opened, for those who load them; nothing once all are ready.
+    pub(crate) base: Option<Snapshot>,
     /// Else: which of them are as they were in which epoch.
     pub(crate) whole: BTreeMap<TableId, u64>,
     /// By slot, this node's own included.
@@ -129,6 +137,11 @@ impl Era {
     pub(crate) fn home(&self, table: TableId) -> u64 {
         let unserved = self.chain.iter().flat_map(|opened| &opened.opening.unserved);
         unserved.into_iter().find(|(id, _)| *id == table).map_or(self.chain_number(), |(_, home)| *home)
+    }
+
+    /// Whether this node's copy is said to have all of a table as it is in the entered epoch: to the others, and in the log.
+    pub(crate) fn says_whole(&self, table: TableId) -> bool {
+        self.whole.get(&table) == Some(&self.number())
     }
 
     /// Whether the entered epoch serves a table.

@@ -296,7 +296,7 @@ impl Replica {
 
     /// A member that was excluded serves nothing until it is one again.
     fn leave(&self, era: &mut Era) {
-        era.peers[self.at].ready = 0;
+        (era.peers[self.at].taking, era.peers[self.at].ready, era.base) = (0, 0, None);
         self.serve(false);
         self.end_tenure();
     }
@@ -348,6 +348,8 @@ impl Replica {
         era.live && era.agreed.as_ref().is_some_and(|agreed| agreed.survivors(before).has(self.at))
     }
 
+    /// Of each it names all who have a copy: since its epoch the tables may have gone on with others, who know nothing of it where it
+    /// never happened.
     #[expect(clippy::type_complexity, reason = "two lists of one walk")]
     fn prepared_here_and_held(&self) -> (Vec<(TxId, Vec<(TableId, NodeSet)>)>, Vec<TxId>) {
         let (mut prepared, mut undecided) = (Vec::new(), Vec::new());
@@ -357,12 +359,12 @@ impl Replica {
                     undecided.push(*txid);
                 }
                 if matches!(one.phase, Deciding::Voting { .. }) && one.participants.has(self.at) {
-                    prepared.push((*txid, one.holders.clone()));
+                    prepared.push((*txid, self.holders_in_any(&one.work)));
                 }
             }
             for (txid, held) in &shard.held {
                 if matches!(held.phase, Holding::Logging(_) | Holding::Voted) {
-                    prepared.push((*txid, held.holders.clone()));
+                    prepared.push((*txid, self.holders_in_any(&held.work)));
                 }
             }
         }

@@ -88,12 +88,19 @@ impl Replica {
         Logging { on: self.durable && holders.iter().any(|(table, _)| on_disc(*table)), level }
     }
 
-    /// The part of a transaction that concerns the tables of this node: nearly always the whole.
-    pub(crate) fn part_held_here(&self, work: &Arc<Work>, holders: &[(TableId, NodeSet)]) -> Arc<Work> {
-        if holders.iter().all(|(_, holders)| holders.has(self.at)) {
+    /// The part of a transaction that concerns the tables of this node that are loaded: nearly always the whole.
+    pub(crate) fn part_held_here(
+        &self,
+        era: &Era,
+        work: &Arc<Work>,
+        holders: &[(TableId, NodeSet)],
+    ) -> Arc<Work> {
+        let here =
+            |(table, holders): &(TableId, NodeSet)| holders.has(self.at) && !self.is_behind_with(era, *table);
+        if holders.iter().all(here) {
             return Arc::clone(work);
         }
-        part_of(work, |table| holders.iter().any(|(id, set)| *id == table && set.has(self.at)))
+        part_of(work, |table| holders.iter().any(|one| one.0 == table && here(one)))
     }
 
     /// What goes to other members: all but what concerns local tables, which never leaves this node.
@@ -117,7 +124,7 @@ fn tables_of(work: &Work) -> Vec<TableId> {
 }
 
 /// What concerns these tables.
-fn part_of(work: &Work, wanted: impl Fn(TableId) -> bool) -> Arc<Work> {
+pub(crate) fn part_of(work: &Work, wanted: impl Fn(TableId) -> bool) -> Arc<Work> {
     let mut part = work.clone();
     part.reads.retain(|note| wanted(note.table));
     part.ranges.retain(|note| wanted(note.table));

@@ -51,6 +51,10 @@ pub const STATE_RETRY_NS: u64 = 100 * 1_000_000;
 /// schema does not answer.
 pub const COPY_RETRY_NS: u64 = 100 * 1_000_000;
 
+/// Bytes of writes that a member keeps of what is committed to tables while it loads them. Past it writers of these tables wait
+/// until they are loaded.
+pub const TAIL_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// Bytes of rows in one chunk of a copy (one more row may pass it): large enough to keep a link busy at a loopback round
 /// trip of 20 us, small enough not to hold up the votes behind it.
 pub const COPY_CHUNK_BYTES: usize = 256 * 1024;

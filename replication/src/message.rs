@@ -109,6 +109,11 @@ pub enum Message {
         /// The step.
         step: CopyStep,
     },
+    /// The sender knows the schema of this epoch and takes prepares; of tables that it still loads it keeps what is committed.
+    Taking {
+        /// The epoch.
+        epoch: u64,
+    },
 }
 
 /// Everything a participant needs to vote.
@@ -149,7 +154,7 @@ pub enum Refusal {
     SchemaChanged,
     /// It waited for its whole time behind others.
     Waited,
-    /// The participant is still loading, or fenced, or in another epoch.
+    /// The participant cannot take it while it is still loading, or is fenced, or in another epoch.
     NotReady,
     /// The participant has too many transactions under way.
     Overloaded,

@@ -4,11 +4,12 @@
 
 use std::sync::atomic::Ordering;
 
-use hypermnesia_store::{Ack, Timestamp, TxId, Txn};
+use hypermnesia_store::{Ack, Snapshot, Timestamp, TxId, Txn};
 
 use crate::effect::{Effect, Event, Fact, LogToken, Reply, Unavailable, Why};
 use crate::epoch::{EpochFact, Stage, is_as_good_as_any};
 use crate::era::{Era, Generations};
+use crate::lacks::Lacks;
 use crate::message::Message;
 use crate::outcome::{Outcome, Record, Stamped};
 use crate::register::Carried;
@@ -30,8 +31,8 @@ impl Replica {
         era.in_memory |= era.live;
         era.opened = Some(stage.epoch.clone());
         era.opening = Some(stage.clone());
-        self.partial.store(!stage.unserved.is_empty(), Ordering::Release);
         era.complete &= self.keep_the_truth(era, &stage);
+        self.partial.store(!era.complete || !stage.unserved.is_empty(), Ordering::Release);
         self.log_epoch(era, Ack::Logged, None, turn);
         self.follow_clock(self.me.node, stage.stamp, turn);
         if !survivor {
@@ -40,6 +41,11 @@ impl Replica {
         let settled = self.apply_decisions(era, parent, &stage, turn);
         self.keep_decisions(&stage);
         self.end_what_is_left(era, parent, survivor, turn);
+        // What was kept of tables that were being loaded is among the rows that are loaded now.
+        self.tail.lock().clear();
+        era.lacks = if era.complete { Lacks::Nothing } else { Lacks::Everything };
+        era.base = Some(self.store.snapshot());
+        era.base.iter_mut().for_each(Snapshot::settle);
         era.generations = Generations::default();
         // Tables change between epochs.
         era.serving.clear();
@@ -120,7 +126,7 @@ impl Replica {
         let undecided = |txid: &TxId| self.recovered.lock().contains_key(txid);
         for (txid, outcome) in stage.decisions.iter().filter(|(txid, _)| undecided(txid)) {
             if let Some(record) = record_of(*outcome) {
-                self.settle_here(stage.epoch.parent, *txid, record, turn);
+                self.settle_here(era, stage.epoch.parent, *txid, record, turn);
             }
         }
     }
@@ -149,8 +155,10 @@ impl Replica {
             return;
         }
         let epoch = era.number();
-        era.peers[self.at].ready = epoch;
+        let serves_all = era.opening.as_ref().is_none_or(|stage| stage.unserved.is_empty());
+        self.partial.store(!serves_all, Ordering::Release);
         self.serve(true);
+        self.on_ready(era, self.at, epoch);
         self.tell_others(era, &Message::Ready { epoch }, turn);
         turn.event(Event::Ready { epoch });
     }
@@ -166,13 +174,13 @@ impl Replica {
                 Record::Committed(_) => settled.0 += 1,
                 Record::Aborted { .. } => settled.1 += 1,
             }
-            self.settle_here(parent, *txid, record, turn);
+            self.settle_here(era, parent, *txid, record, turn);
         }
         settled
     }
 
     /// Applies, remembers and tells one decision of an opened epoch.
-    fn settle_here(&self, parent: u64, txid: TxId, record: Record, turn: &mut Turn<'_>) {
+    fn settle_here(&self, era: &Era, parent: u64, txid: TxId, record: Record, turn: &mut Turn<'_>) {
         let mut shard = self.shards.of(&txid);
         let stamped =
             Stamped { txid, coordinator: self.at, epoch: parent, generation: 0, at_ns: turn.now.mono_ns };
@@ -183,7 +191,7 @@ impl Replica {
         if let Some(one) = coordinated {
             self.settle_coordinated(txid, one, record, turn);
         } else if let Some(held) = held {
-            self.settle_txn(txid, &held.txn, held.logging.on, record, turn);
+            self.settle_held(era, txid, &held, record, turn);
         } else if let Some(recovered) = self.recovered.lock().remove(&txid) {
             if let Record::Committed(ts) = record {
                 self.apply_recovered(ts, &recovered.work);
@@ -207,6 +215,17 @@ impl Replica {
             turn.out.effect(Effect::Settled { txid, outcome: record.told() });
         } else {
             turn.done(txid, reply);
+        }
+    }
+
+    /// Of tables that it was loading the rows come anew.
+    fn settle_held(&self, era: &Era, txid: TxId, held: &Held, record: Record, turn: &mut Turn<'_>) {
+        match record {
+            Record::Committed(ts) if self.is_behind(era, &held.work) => {
+                self.log_commit(era, txid, ts, held, turn);
+                turn.freed.extend(self.store.commit(&held.txn, ts));
+            }
+            record => self.settle_txn(txid, &held.txn, held.logging.on, record, turn),
         }
     }
 
@@ -256,8 +275,10 @@ impl Replica {
         left.sort_unstable();
         for (txid, ts) in left {
             match ts {
-                Some(ts) => self.settle_here(parent, txid, Record::Committed(ts), turn),
-                None if survivor => self.settle_here(parent, txid, Record::Aborted { sayable: true }, turn),
+                Some(ts) => self.settle_here(era, parent, txid, Record::Committed(ts), turn),
+                None if survivor => {
+                    self.settle_here(era, parent, txid, Record::Aborted { sayable: true }, turn);
+                }
                 None => self.release(txid, turn),
             }
         }

@@ -39,7 +39,7 @@ impl Replica {
         if shard.held.contains_key(&txid) || shard.outcomes.get(&txid).is_some() {
             return;
         }
-        if !era.complete {
+        if !self.takes(era, &prepare.work) {
             return self.vote_no(era, from, txid, Refusal::NotReady, turn);
         }
         if shard.held.len() >= HELD_MAX / SHARDS {
@@ -77,7 +77,7 @@ impl Replica {
     /// Prepares in the store, or continues to. The caller has set the phase to queueing and not parked.
     fn prepare_held(&self, era: &Era, txid: &TxId, turn: &mut Turn<'_>) {
         loop {
-            let Some((txn, work)) = self.held_work(txid) else { return };
+            let Some((txn, work)) = self.held_work(era, txid) else { return };
             match self.schema_of(&work) {
                 Schema::Same => {}
                 Schema::NewerHere => return self.refuse_held(era, txid, Refusal::SchemaChanged, turn),
@@ -114,12 +114,12 @@ impl Replica {
         }
     }
 
-    fn held_work(&self, txid: &TxId) -> Option<(Arc<Txn>, Arc<Work>)> {
+    fn held_work(&self, era: &Era, txid: &TxId) -> Option<(Arc<Txn>, Arc<Work>)> {
         let shard = self.shards.of(txid);
         shard
             .held
             .get(txid)
-            .map(|held| (Arc::clone(&held.txn), self.part_held_here(&held.work, &held.holders)))
+            .map(|held| (Arc::clone(&held.txn), self.part_held_here(era, &held.work, &held.holders)))
     }
 
     /// Compares the schema versions that a transaction noted with this node's.
@@ -224,10 +224,9 @@ impl Replica {
         let held = shard.held.remove(&txid).expect("found just above");
         shard.outcomes.remember(Record::Committed(ts), self.stamped(era, txid, from, turn.now));
         drop(shard);
-        if held.logging.on {
-            turn.log(Fact::Committed { txid, ts }, Ack::Memory, None);
-        }
         self.follow_clock(txid.node, ts, turn);
+        self.keep_tail(era, ts, &held.work);
+        self.log_commit(era, txid, ts, &held, turn);
         turn.freed.extend(self.store.commit(&held.txn, ts));
         if acknowledge {
             turn.send(era.life(from), Message::Applied { epoch: era.number(), txid });

@@ -13,7 +13,8 @@ use hypermnesia_store::{
 };
 use parking_lot::Mutex;
 
-use crate::effect::{Effect, Event, Fact, LogState, LogToken, Reply, Sink, Unavailable, Why};
+use crate::catchup::Tail;
+use crate::effect::{Effect, Event, Fact, LogState, LogToken, Reply, Sink};
 use crate::epoch::EpochFact;
 use crate::era::{Era, Known};
 use crate::limits::{CopyBounds, MEMBERS_MAX};
@@ -98,16 +99,18 @@ pub struct Replica {
     pub(crate) recovered_commit: Timestamp,
     /// Whether local reads may be served: an epoch opened in this life and all tables are loaded. Read by every read, so
     /// it stands outside the gate. False again when this node is excluded.
-    serving: AtomicBool,
+    pub(crate) serving: AtomicBool,
     /// Some table is not served in the entered epoch.
     pub(crate) partial: AtomicBool,
     /// Counts how often rows here have come under other timestamps than before: see [`Replica::tenure`].
-    tenure: AtomicU64,
+    pub(crate) tenure: AtomicU64,
     /// Whether the log takes more. Read by every transaction that has to be logged, so it stands outside the gate; one that
     /// reads it late waits for the log like those before it.
     log: AtomicU8,
     /// What loading found, for the status.
     pub(crate) loads: Mutex<Loads>,
+    /// What was committed in the entered epoch to tables that are still being loaded.
+    pub(crate) tail: Mutex<Tail>,
 }
 
 /// One event being handled: the time, the effects, and the prepares that were freed and are still to be continued.
@@ -172,6 +175,7 @@ impl Replica {
             tenure: AtomicU64::new(0),
             log: AtomicU8::new(LogState::default() as u8),
             loads: Mutex::new(Loads::default()),
+            tail: Mutex::new(Tail::default()),
         }
     }
 
@@ -212,6 +216,7 @@ impl Replica {
     ) -> Option<Reply> {
         let era = self.shared();
         if !era.is_open()
+            || !era.lacks.is_nothing()
             || !self.is_alone_in(&request.work)
             || self.missing(&era, NodeSet::only(self.at)).is_err()
         {
@@ -221,12 +226,6 @@ impl Replica {
         let reply = self.commit_here(txn, request, &mut turn);
         self.finish(&era, turn);
         reply
-    }
-
-    /// Whether removing expired rows of a table is this node's part: it is the first present that keeps a copy.
-    pub fn sweeps(&self, table: TableId) -> bool {
-        let era = self.shared();
-        self.holders_of(&era, table).iter().next() == Some(self.at)
     }
 
     /// Takes all rows of a table away that are this node's own, on disc too, and says how many there were; `None` when there
@@ -257,6 +256,7 @@ impl Replica {
         match message {
             Message::Flush { .. }
             | Message::Ready { .. }
+            | Message::Taking { .. }
             | Message::Copy { .. }
             | Message::Mark { .. }
             | Message::Marked { .. } => {
@@ -279,7 +279,8 @@ impl Replica {
     fn on_rare(&self, era: &mut Era, from: usize, message: Message, turn: &mut Turn<'_>) {
         match message {
             Message::Flush { number, step } => self.on_flush(era, from, number, step, turn),
-            Message::Ready { epoch } => era.peers[from].ready = era.peers[from].ready.max(epoch),
+            Message::Ready { epoch } => self.on_ready(era, from, epoch),
+            Message::Taking { epoch } => era.peers[from].taking = era.peers[from].taking.max(epoch),
             Message::Copy { epoch, table, step } => self.on_copy(era, from, epoch, table, step, turn),
             Message::Mark { epoch, generation, settled } => {
                 self.on_mark(era, from, epoch, generation, settled, turn);
@@ -400,10 +401,9 @@ impl Replica {
                 era.serving.retain(|copy| copy.joiner != at);
             }
             era.peers[at].connected = true;
-            let epoch = era.number();
             let member = era.opened.as_ref().is_some_and(|epoch| epoch.life(at) == Some(peer));
-            if era.is_open() && era.complete && era.peers[self.at].ready == epoch && member {
-                turn.send(peer, Message::Ready { epoch });
+            if era.is_open() && member {
+                self.tell_readiness(&era, peer, &mut turn);
             }
             // What was sent before the first connection went nowhere.
             self.ask_missing(&era, &mut turn);
@@ -428,49 +428,6 @@ impl Replica {
         if let Some(at) = self.slots.position_of(node) {
             self.alone().peers[at].congested = congested;
         }
-    }
-
-    /// Whether local reads may be served. One atomic load.
-    #[inline]
-    pub fn is_serving(&self) -> bool {
-        self.serving.load(Ordering::Acquire)
-    }
-
-    /// Whether it is so of all tables with a copy here, as long as any is served. One atomic load.
-    #[inline]
-    pub fn serves_all(&self) -> bool {
-        !self.partial.load(Ordering::Acquire)
-    }
-
-    /// Whether this node's copy of a table has all of it, in the epoch that it is in.
-    pub fn serves(&self, table: TableId) -> bool {
-        let era = self.shared();
-        let loaded = || era.complete || era.whole.get(&table) == Some(&era.number());
-        self.is_local(table) || (era.live && era.serves(table) && loaded())
-    }
-
-    /// Changes when this node is excluded and when it loads tables: rows come back under other timestamps then, so a snapshot that
-    /// was taken before means nothing any more. Who reads on in one looks at this first.
-    pub fn tenure(&self) -> u64 {
-        self.tenure.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn end_tenure(&self) {
-        self.tenure.fetch_add(1, Ordering::AcqRel);
-    }
-
-    pub(crate) fn serve(&self, whether: bool) {
-        self.serving.store(whether, Ordering::Release);
-    }
-
-    /// Whether a transaction over these tables could be sent out now.
-    ///
-    /// # Errors
-    /// [`Unavailable`] names the first member that cannot take part.
-    pub fn available(&self, tables: &[TableId]) -> Result<(), Unavailable> {
-        let era = self.shared();
-        let needed = tables.iter().fold(NodeSet::EMPTY, |set, table| set.and(self.holders_of(&era, *table)));
-        self.missing(&era, needed)
     }
 
     /// What became of a transaction, as far as this node may say.
@@ -568,25 +525,6 @@ impl Replica {
         let own = coordinator == self.at;
         let generation = if own { era.generations.current } else { era.peers[coordinator].generation };
         Stamped { txid, coordinator, epoch: era.number(), generation, at_ns: now.mono_ns }
-    }
-
-    /// The first member of a set that cannot take part, if there is one.
-    pub(crate) fn missing(&self, era: &Era, needed: NodeSet) -> Result<(), Unavailable> {
-        let unavailable = |at: usize, why| Err(Unavailable { member: self.slots.node(at), why });
-        for at in needed.without(self.at).iter() {
-            let known = &era.peers[at];
-            if !known.connected {
-                return unavailable(at, Why::NotConnected);
-            }
-            if known.congested {
-                return unavailable(at, Why::Congested);
-            }
-        }
-        if !era.is_open() {
-            return unavailable(self.at, Why::EpochChange);
-        }
-        let loading = needed.iter().find(|at| era.peers[*at].ready != era.number());
-        loading.map_or(Ok(()), |at| unavailable(at, Why::Loading))
     }
 }
 

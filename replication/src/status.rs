@@ -58,6 +58,8 @@ pub struct Status {
     pub replaced: Vec<(TableId, u64, u64)>,
     /// Bytes of rows and digests that came in copies, since this life began.
     pub copied_bytes: u64,
+    /// Transactions that were committed to tables while they were copied, since this life began.
+    pub copied_commits: u64,
 }
 
 /// What loading found in this life.
@@ -66,6 +68,7 @@ pub(crate) struct Loads {
     pub(crate) came_back_empty: Vec<TableId>,
     pub(crate) replaced: Vec<(TableId, u64, u64)>,
     pub(crate) copied_bytes: u64,
+    pub(crate) copied_commits: u64,
 }
 
 impl Replica {
@@ -93,6 +96,7 @@ impl Replica {
             came_back_empty: loads.came_back_empty.clone(),
             replaced: loads.replaced.clone(),
             copied_bytes: loads.copied_bytes,
+            copied_commits: loads.copied_commits,
         }
     }
 

@@ -103,6 +103,13 @@ impl<'g> Chain<'g> {
         self.newest().and_then(|(version, at)| kept(version, at))
     }
 
+    /// As [`Chain::newest_kept`], of what was committed up to a timestamp.
+    pub(crate) fn stored_kept(self, upto: Timestamp) -> Option<(Body, Timestamp)> {
+        let committed = |version: Version<'g>| version.committed().map(|at| (version, at));
+        let stored = self.versions().filter_map(committed).find(|(_, at)| *at <= upto);
+        stored.and_then(|(version, at)| kept(version, at))
+    }
+
     /// The newest committed row or bag, past its deadline or not.
     pub(crate) fn newest_body(self) -> Option<(Seen<'g>, Timestamp)> {
         self.newest().and_then(|(version, at)| version.body().map(|body| (body, at)))

@@ -283,16 +283,28 @@ impl Table {
     ///
     /// # Errors
     /// [`Blocked::Unreadable`]; keys shown before stay shown.
-    pub fn visit_newest(&self, mut show: impl FnMut(&Key, &Body, Timestamp)) -> Result<(), Blocked> {
+    pub fn visit_newest(&self, show: impl FnMut(&Key, &Body, Timestamp)) -> Result<(), Blocked> {
+        self.visit_stored(Timestamp::MAX, show)
+    }
+
+    /// As [`Table::visit_newest`], of what was committed up to a timestamp: that of a live snapshot, or the greatest.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn visit_stored(
+        &self,
+        upto: Timestamp,
+        mut show: impl FnMut(&Key, &Body, Timestamp),
+    ) -> Result<(), Blocked> {
         if self.is_on_disc_alone() {
-            return self.visit_newest_behind(None, |key, body, at| {
+            return self.visit_stored_behind(None, upto, |key, body, at| {
                 show(key, body, at);
                 ControlFlow::Continue(())
             });
         }
         let guard = self.pin();
         let done: Result<(), std::convert::Infallible> = self.rows.cells.each(&guard, |cell| {
-            if let Some((body, at)) = cell.chain(&guard).newest_kept() {
+            if let Some((body, at)) = cell.chain(&guard).stored_kept(upto) {
                 show(&cell.key, &body, at);
             }
             Ok(ControlFlow::Continue(()))
@@ -307,14 +319,15 @@ impl Table {
         self.rows.backing.is_some()
     }
 
-    /// As [`Table::visit_newest`], in the order of keys from behind this one on, until told to stop. Only for tables on disc
+    /// As [`Table::visit_stored`], in the order of keys from behind this one on, until told to stop. Only for tables on disc
     /// alone: others have no order to go on in.
     ///
     /// # Errors
     /// As there.
-    pub fn visit_newest_behind(
+    pub fn visit_stored_behind(
         &self,
         behind: Option<&Key>,
+        upto: Timestamp,
         mut show: impl FnMut(&Key, &Body, Timestamp) -> ControlFlow<()>,
     ) -> Result<(), Blocked> {
         let Some(backing) = &self.rows.backing else { return Ok(()) };
@@ -322,8 +335,8 @@ impl Table {
         let range = KeyRange { start, end: Bound::Unbounded };
         self.each_place(backing, &range, Direction::Forward, |key, place| {
             // No longer than for this row: the disc is read in between.
-            let newest = place.newest(&self.pin());
-            Ok(newest.map_or(ControlFlow::Continue(()), |(body, at)| show(key, &body, at)))
+            let stored = place.stored(upto, &self.pin());
+            Ok(stored.map_or(ControlFlow::Continue(()), |(body, at)| show(key, &body, at)))
         })
     }
 }

@@ -399,9 +399,15 @@ impl Place {
 
     /// The newest committed row or bag, past its deadline or not.
     pub(crate) fn newest(&self, guard: &LocalGuard<'_>) -> Option<(Body, Timestamp)> {
+        self.stored(Timestamp::MAX, guard)
+    }
+
+    /// The newest row or bag that was committed up to a timestamp, past its deadline or not.
+    pub(crate) fn stored(&self, upto: Timestamp, guard: &LocalGuard<'_>) -> Option<(Body, Timestamp)> {
         match self {
-            Place::Memory(cell) => cell.newest_body(guard).map(|(body, at)| (body.clone(), at)),
-            Place::Image(at, body) => Some((body.clone(), *at)),
+            Place::Memory(cell) => cell.chain(guard).stored_kept(upto),
+            // What came behind a live snapshot is in memory.
+            Place::Image(at, body) => (*at <= upto).then(|| (body.clone(), *at)),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! A member that was away for a while and comes back with nearly all that the others have.
 
-use hypermnesia::{Ack, DynTable, Node, Storage, TableDef, Type, Value};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hypermnesia::{Ack, DynTable, Kind, Node, Storage, TableDef, Type, Value};
 
 use crate::trio::Trio;
 use crate::until::until;
@@ -74,4 +76,69 @@ fn a_member_that_comes_back_gets_only_what_changed() {
     assert_eq!(trio.node(0).status().copied_bytes, 0, "nobody else copies anything");
     assert_eq!(table(&trio, AWAY).len().expect("served"), rows() as u64 * 999 / 1_000);
     assert!(sorted(&table(&trio, AWAY)) == sorted(&table(&trio, 0)), "rows differ");
+}
+
+/// Rows of a bag under one key, and a row that comes and goes: what is done to them depends on what is there.
+const NOTES: &str = "notes";
+
+fn notes(trio: &Trio, at: usize) -> DynTable {
+    trio.node(at).dyn_table(NOTES).expect("it was created")
+}
+
+/// Changes rows of both tables until it is told to stop: some are changed again and again, some go, some come back.
+fn churn(trio: &Trio, stop: &AtomicBool) -> u64 {
+    let (rows, notes) = (table(trio, 0), notes(trio, 0));
+    let mut done = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let id = done * 7 % 1_000;
+        let both = trio.node(0).transaction(|tx| {
+            match done % 3 {
+                0 => drop(tx.delete(&rows, &[Value::Int(id)])?),
+                _ => tx.insert(&rows, &row(id, done))?,
+            }
+            tx.insert(&notes, &[Value::Int(id % 10), Value::Int(done % 50)])?;
+            tx.delete_object(&notes, &[Value::Int(id % 10), Value::Int((done + 25) % 50)]).map(drop)
+        });
+        both.expect("whoever is loading is no reason not to write");
+        done += 1;
+    }
+    done as u64
+}
+
+#[test]
+fn writes_go_on_while_a_member_loads_its_tables() {
+    // Aim: a table is written to while a copy of it is made, and the copy is right. Method: two tables, one of them a bag, on the
+    // discs of all; one member loses its disc and loads all rows anew while another one changes and deletes some of them all the time; it has
+    // what the others have, also when it is started once more.
+    let homes: Vec<_> = (0..3).map(|_| tempfile::tempdir().expect("a directory")).collect();
+    let mut trio = Trio::start_on(Some(homes.iter().map(|home| home.path().to_owned()).collect()));
+    create(&trio);
+    let bag = TableDef::builder(NOTES).kind(Kind::Bag).attribute("id", Type::Int).attribute("n", Type::Int);
+    let bag = (0..3).fold(bag.ack(Ack::Memory), |bag, at| bag.copy(trio.node(at).id(), Storage::Disc));
+    trio.node(0).create_table(bag).expect("all members are up");
+    write(&trio, 0..rows() / 2, 1);
+    trio.stop(AWAY);
+    until(|| notes(&trio, 0).insert(&[Value::Int(0), Value::Int(0)]).is_ok());
+
+    trio.restart_empty(AWAY);
+    let stop = AtomicBool::new(false);
+    let done = std::thread::scope(|scope| {
+        let churning = scope.spawn(|| churn(&trio, &stop));
+        until(|| trio.node(AWAY).is_ready());
+        stop.store(true, Ordering::Relaxed);
+        churning.join().expect("it goes on")
+    });
+    let meanwhile = trio.node(AWAY).status().copied_commits;
+    println!("{done} transactions since it was started, {meanwhile} of them while it loaded");
+    assert!(meanwhile > 0, "{done} transactions, none of them while it loaded");
+    for again in [false, true] {
+        if again {
+            trio.crash(&[AWAY]);
+            trio.restart(AWAY);
+        }
+        trio.settle();
+        assert!(sorted(&table(&trio, AWAY)) == sorted(&table(&trio, 0)), "rows differ, again: {again}");
+        assert_eq!(sorted(&notes(&trio, AWAY)), sorted(&notes(&trio, 0)), "notes differ, again: {again}");
+    }
+    assert_eq!(trio.node(AWAY).status().copied_commits, 0, "what it loaded was in its log");
 }

@@ -211,13 +211,17 @@ impl Replica {
             return Some(next.take(self.copy.chunk_rows).cloned().collect());
         }
         let mut next = Vec::new();
-        let read = self.store.table(table)?.visit_newest_behind(differing.passed.as_ref(), |key, _, _| {
-            if is_beyond(key) || next.len() == self.copy.chunk_rows {
-                return ControlFlow::Break(());
-            }
-            next.extend(differing.leaves.covers(key).then(|| key.clone()));
-            ControlFlow::Continue(())
-        });
+        let read = self.store.table(table)?.visit_stored_behind(
+            differing.passed.as_ref(),
+            Timestamp::MAX,
+            |key, _, _| {
+                if is_beyond(key) || next.len() == self.copy.chunk_rows {
+                    return ControlFlow::Break(());
+                }
+                next.extend(differing.leaves.covers(key).then(|| key.clone()));
+                ControlFlow::Continue(())
+            },
+        );
         read.ok().map(|()| next)
     }
 

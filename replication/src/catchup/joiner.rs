@@ -1,5 +1,7 @@
 //! The joiner's side of a copy: one table after the other, one question at a time, asked again while no answer comes.
 
+use std::sync::atomic::Ordering;
+
 use hypermnesia_store::{Ack, TableId};
 
 use super::SCHEMA_TABLE;
@@ -9,6 +11,7 @@ use super::survey::Survey;
 use crate::effect::{Event, LogToken};
 use crate::epoch::source;
 use crate::era::Era;
+use crate::lacks::Lacks;
 use crate::limits::{COPY_RETRY_DOUBLINGS, COPY_RETRY_NS};
 use crate::message::{CopyChunk, CopyStep, Message, Part};
 use crate::own::Replaced;
@@ -53,19 +56,13 @@ pub(super) enum Stage {
     },
     Comparing(Comparing),
     Leaves(Differing),
+    /// All rows are here; transactions that were taken for the table have to end.
+    Draining,
 }
 
 impl Incoming {
-    fn new(table: TableId, source: usize) -> Incoming {
-        Incoming {
-            table,
-            source,
-            stage: Stage::Asked,
-            own: None,
-            is_ahead: false,
-            replaced: Replaced::default(),
-            rows: 0,
-        }
+    fn new(table: TableId, source: usize, stage: Stage) -> Incoming {
+        Incoming { table, source, stage, own: None, is_ahead: false, replaced: Replaced::default(), rows: 0 }
     }
 
     /// What it asks for; nothing where its own rows cannot be read now.
@@ -81,6 +78,7 @@ impl Incoming {
             Stage::Newer { chunk } => CopyStep::Next { part: Part::Newer, chunk: *chunk },
             Stage::Comparing(comparing) => CopyStep::Compare { from: comparing.from },
             Stage::Leaves(differing) => differing.question(),
+            Stage::Draining => return None,
         })
     }
 
@@ -106,12 +104,24 @@ impl Loading {
         let awaiting = self.current.as_ref().map(|incoming| incoming.table);
         awaiting == Some(SCHEMA_TABLE) || awaiting == Some(table) || self.queue.contains(&table)
     }
+
+    /// Whether nothing new is taken for the table just now.
+    pub(super) fn is_draining(&self, table: TableId) -> bool {
+        let draining = |one: &Incoming| one.table == table && matches!(one.stage, Stage::Draining);
+        self.current.as_ref().is_some_and(draining)
+    }
 }
 
 impl Replica {
     pub(crate) fn begin_loading(&self, era: &mut Era, turn: &mut Turn<'_>) {
         self.end_tenure();
-        era.loading = Some(Loading { queue: vec![SCHEMA_TABLE], current: None, asked_ns: None, asked: 0 });
+        let queue = vec![SCHEMA_TABLE];
+        era.loading = Some(Loading { queue, current: None, asked_ns: None, asked: 0 });
+        era.lacks = Lacks::Everything;
+        if self.stayed_whole(era, SCHEMA_TABLE) {
+            // It was here all the time, and some of its copies are not whole, or new.
+            self.know_tables(era, turn);
+        }
         self.load_next(era, turn);
     }
 
@@ -121,15 +131,19 @@ impl Replica {
                 Some(source) if source != self.at => {
                     turn.event(Event::Loading { table, source: self.slots.node(source) });
                     let loading = era.loading.as_mut().expect("just popped from it");
-                    loading.current = Some(Incoming::new(table, source));
+                    loading.current = Some(Incoming::new(table, source, Stage::Asked));
                     return self.ask_first(era, turn);
                 }
                 None if self.had_members_before(era) && !self.is_empty(table) => {
                     // Left over from a copy that was interrupted: rows of different times.
                     self.place(table, true, Vec::new(), turn);
-                    self.loaded(era, table, 0, turn);
                 }
-                _ => self.loaded(era, table, 0, turn),
+                _ => {}
+            }
+            let here = Incoming::new(table, self.at, Stage::Draining);
+            era.loading.as_mut().expect("just popped from it").current = Some(here);
+            if !self.end_table(era, turn) {
+                return;
             }
         }
         self.all_loaded(era, turn);
@@ -182,6 +196,12 @@ impl Replica {
     /// A source that was not ready to answer is asked again.
     pub(crate) fn retry_copy(&self, era: &mut Era, turn: &mut Turn<'_>) {
         let Some(loading) = era.loading.as_mut() else { return };
+        if loading.current.as_ref().is_some_and(|one| matches!(one.stage, Stage::Draining)) {
+            if self.end_table(era, turn) {
+                self.load_next(era, turn);
+            }
+            return;
+        }
         let asked_ns = *loading.asked_ns.get_or_insert(turn.now.mono_ns);
         let wait_ns = COPY_RETRY_NS << loading.asked.saturating_sub(1).min(COPY_RETRY_DOUBLINGS);
         if turn.now.mono_ns.saturating_sub(asked_ns) > wait_ns {
@@ -236,47 +256,89 @@ impl Replica {
     }
 
     pub(super) fn loaded_current(&self, era: &mut Era, turn: &mut Turn<'_>) {
-        let current = era.loading.as_mut().and_then(|loading| loading.current.take());
-        let Some(incoming) = current else { return };
-        let mut replaced = incoming.replaced;
-        if let Stage::Whole(whole) = incoming.stage {
+        let incoming = self.incoming(era);
+        let (table, mut replaced) = (incoming.table, incoming.replaced);
+        if let Stage::Whole(whole) = std::mem::replace(&mut incoming.stage, Stage::Draining) {
             replaced.add(whole.replaced());
         }
         let Replaced { rows, newer } = replaced;
         if rows > 0 {
-            let table = incoming.table;
             self.loads.lock().replaced.push((table, rows, newer));
             turn.event(Event::RowsReplaced { table, rows, newer });
         }
-        self.loaded(era, incoming.table, incoming.rows, turn);
-        self.load_next(era, turn);
+        if self.end_table(era, turn) {
+            self.load_next(era, turn);
+        }
     }
 
-    fn loaded(&self, era: &mut Era, table: TableId, rows: u64, turn: &mut Turn<'_>) {
-        turn.event(Event::Loaded { table, rows });
+    /// All rows of the table are here. False while the outcome of a transaction on it is awaited; then it is tried again.
+    fn end_table(&self, era: &mut Era, turn: &mut Turn<'_>) -> bool {
+        let Incoming { table, rows, .. } = *self.incoming(era);
+        if self.is_under_way(table) {
+            return false;
+        }
+        let Some(commits) = self.catch_up(table, turn) else { return false };
+        if let Some(loading) = era.loading.as_mut() {
+            loading.current = None;
+        }
+        turn.event(Event::Loaded { table, rows, commits });
+        self.loaded(era, table, turn);
+        true
+    }
+
+    fn loaded(&self, era: &mut Era, table: TableId, turn: &mut Turn<'_>) {
         let number = era.number();
         if era.whole.insert(table, number) != Some(number) {
             self.log_epoch(era, Ack::Memory, None, turn);
         }
-        if table == SCHEMA_TABLE {
-            let tables = self.store.tables();
-            let mut mine: Vec<TableId> = tables.iter().map(|one| one.id()).collect();
-            // Rows of local tables are on no other member.
-            mine.retain(|id| {
-                *id != SCHEMA_TABLE
-                    && !self.is_local(*id)
-                    && era.serves(*id)
-                    && self.holders_of(era, *id).has(self.at)
-            });
-            mine.sort_unstable_by(|a, b| b.cmp(a));
-            if let Some(loading) = era.loading.as_mut() {
-                loading.queue = mine;
+        match table {
+            SCHEMA_TABLE => self.know_tables(era, turn),
+            table => {
+                // Rows have come under other timestamps than those that a snapshot was taken beside.
+                self.end_tenure();
+                era.lacks.got(table);
             }
+        }
+    }
+
+    /// Whether it was here all the time with a copy that has all of a table.
+    fn stayed_whole(&self, era: &Era, table: TableId) -> bool {
+        let survivor = era.opening.as_ref().is_some_and(|stage| stage.standing(self.at).survivor);
+        survivor && era.says_whole(table)
+    }
+
+    /// The schema of the epoch is here: all that it says has a copy here is loaded, but for what stayed whole, and writes go on.
+    fn know_tables(&self, era: &mut Era, turn: &mut Turn<'_>) {
+        let tables = self.store.tables();
+        let mut mine: Vec<TableId> = tables.iter().map(|one| one.id()).collect();
+        // Rows of local tables are on no other member.
+        mine.retain(|id| {
+            *id != SCHEMA_TABLE
+                && !self.is_local(*id)
+                && !self.stayed_whole(era, *id)
+                && era.serves(*id)
+                && self.holders_of(era, *id).has(self.at)
+        });
+        mine.sort_unstable_by(|a, b| b.cmp(a));
+        era.lacks = Lacks::of(mine.iter().copied());
+        if let Some(loading) = era.loading.as_mut() {
+            loading.queue = mine;
+        }
+        self.begin_taking(era, turn);
+        self.serve_what_is_here(era);
+    }
+
+    /// Tables that are loaded are read while others load, unless something is in doubt whose locks are to be taken first.
+    fn serve_what_is_here(&self, era: &Era) {
+        if !era.carries_any() && self.store.disc_fault().is_none() {
+            self.partial.store(true, Ordering::Release);
+            self.serve(true);
         }
     }
 
     fn all_loaded(&self, era: &mut Era, turn: &mut Turn<'_>) {
         era.loading = None;
+        era.lacks = Lacks::Nothing;
         self.hold_all_carried(era, turn);
         era.complete = true;
         let number = era.number();

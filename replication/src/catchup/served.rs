@@ -11,13 +11,13 @@ use crate::limits::CopyBounds;
 use crate::message::CopyRequest;
 use crate::replica::Replica;
 
-/// Rows as they were at the first request; the table does not change meanwhile.
+/// Rows as they were when the epoch opened.
 #[derive(Debug)]
 pub(super) enum Served {
     /// All of them, and where each chunk begins.
     Held { rows: CopyRows, begins: Vec<usize> },
     /// They are read when they are asked for: behind which keys the chunk that was sent last begins, and the one after it.
-    Read { wanted: Wanted, chunk: u64, behind: [Option<Key>; 2] },
+    Read { wanted: Wanted, upto: Timestamp, chunk: u64, behind: [Option<Key>; 2] },
 }
 
 /// Which rows of the table.
@@ -46,11 +46,11 @@ impl Served {
 }
 
 impl Replica {
-    pub(super) fn serve_rows(&self, table: TableId, wanted: Wanted) -> Served {
+    pub(super) fn serve_rows(&self, table: TableId, wanted: Wanted, upto: Timestamp) -> Served {
         if self.store.table(table).is_some_and(|open| open.is_on_disc_alone()) {
-            return Served::Read { wanted, chunk: 0, behind: [None, None] };
+            return Served::Read { wanted, upto, chunk: 0, behind: [None, None] };
         }
-        let rows = self.newest_rows(table, |key, at| wanted.has(key, at));
+        let rows = self.stored_rows(table, upto, |key, at| wanted.has(key, at));
         Served::Held { begins: chunk_begins(&rows, &self.copy), rows }
     }
 
@@ -62,14 +62,14 @@ impl Replica {
                 let end = begins.get(chunk + 1).copied().unwrap_or(rows.len());
                 Some((rows[*begins.get(chunk)?..end].to_vec(), chunk + 1 == begins.len()))
             }
-            Served::Read { wanted, chunk, behind } => {
+            Served::Read { wanted, upto, chunk, behind } => {
                 let begin = match number {
                     0 => None,
                     again if again == *chunk => behind[0].clone(),
                     next if next == *chunk + 1 => Some(behind[1].clone()?),
                     _ => return None,
                 };
-                let (rows, last) = self.read_chunk(table, wanted, begin.as_ref())?;
+                let (rows, last) = self.read_chunk(table, wanted, *upto, begin.as_ref())?;
                 (*chunk, *behind) = (number, [begin, rows.last().map(|(key, ..)| key.clone())]);
                 Some((rows, last))
             }
@@ -77,9 +77,15 @@ impl Replica {
     }
 
     /// The rows behind a key: as many as make a chunk, and whether there are no more. Nothing where one cannot be read.
-    fn read_chunk(&self, table: TableId, wanted: &Wanted, behind: Option<&Key>) -> Option<(CopyRows, bool)> {
+    fn read_chunk(
+        &self,
+        table: TableId,
+        wanted: &Wanted,
+        upto: Timestamp,
+        behind: Option<&Key>,
+    ) -> Option<(CopyRows, bool)> {
         let (mut rows, mut bytes, mut last) = (Vec::new(), 0, true);
-        let read = self.store.table(table)?.visit_newest_behind(behind, |key, body, ts| {
+        let read = self.store.table(table)?.visit_stored_behind(behind, upto, |key, body, ts| {
             if !wanted.has(key, ts) {
                 return ControlFlow::Continue(());
             }
@@ -96,6 +102,16 @@ impl Replica {
 
     /// Those of the newest rows of a table in memory that are wanted.
     pub(super) fn newest_rows(&self, table: TableId, wanted: impl Fn(&Key, Timestamp) -> bool) -> CopyRows {
+        self.stored_rows(table, Timestamp::MAX, wanted)
+    }
+
+    /// The same of what was committed up to then.
+    fn stored_rows(
+        &self,
+        table: TableId,
+        upto: Timestamp,
+        wanted: impl Fn(&Key, Timestamp) -> bool,
+    ) -> CopyRows {
         let mut rows = Vec::new();
         if let Some(table) = self.store.table(table) {
             let show = |key: &Key, body: &Body, at| {
@@ -104,7 +120,7 @@ impl Replica {
                 }
             };
             // Nothing is read from disc.
-            let _ = table.visit_newest(show);
+            let _ = table.visit_stored(upto, show);
         }
         // In an order that does not depend on the hash table's history.
         rows.sort_by(|a, b| a.0.cmp(&b.0));

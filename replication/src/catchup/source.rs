@@ -1,6 +1,6 @@
 //! The source's side of a copy: it compares, chooses the way, and answers what it is asked for, however often.
 
-use hypermnesia_store::{LeafCount, LeafSet, Leaves, TableId};
+use hypermnesia_store::{LeafCount, LeafSet, Leaves, TableId, Timestamp};
 
 use super::SCHEMA_TABLE;
 use super::served::{Served, Wanted};
@@ -10,7 +10,7 @@ use crate::limits::{CopyBounds, NEWER_SHARE_MAX};
 use crate::message::{CopyChunk, CopyRequest, CopyStep, Message, Part};
 use crate::replica::{Replica, Turn};
 
-/// A source's work for one joiner and table. The table does not change as long as the epoch lasts and the joiner loads.
+/// A source's work for one joiner and table, of which it shows the state that the epoch began with.
 #[derive(Debug)]
 pub(crate) struct Serving {
     pub(crate) joiner: usize,
@@ -75,7 +75,8 @@ impl Replica {
             return;
         }
         if self.serving(era, from, table).is_none_or(|known| known.asked != asked) {
-            let Some(serving) = self.begin_serving(from, table, asked) else { return };
+            let upto = self.upto(era, table);
+            let Some(serving) = self.begin_serving(from, table, asked, upto) else { return };
             era.serving.retain(|one| one.joiner != from);
             era.serving.push(serving);
         }
@@ -92,11 +93,17 @@ impl Replica {
     }
 
     /// Reads the table. Nothing where a row cannot be read.
-    fn begin_serving(&self, joiner: usize, table: TableId, asked: CopyRequest) -> Option<Serving> {
+    fn begin_serving(
+        &self,
+        joiner: usize,
+        table: TableId,
+        asked: CopyRequest,
+        upto: Timestamp,
+    ) -> Option<Serving> {
         let count = LeafCount::of(asked.leaves);
         let mut leaves = Leaves::empty(count.unwrap_or(LeafCount::for_rows(0)));
         let (mut all, mut lacking) = (Amount::default(), Amount::default());
-        let read = self.store.table(table)?.visit_newest(|key, body, at| {
+        let read = self.store.table(table)?.visit_stored(upto, |key, body, at| {
             leaves.add(key, body, at);
             all.add(key, body);
             if asked.lacks(key, at) {
@@ -107,6 +114,12 @@ impl Replica {
         let digest = leaves.whole();
         let leaves = count.map(|_| leaves);
         Some(Serving { joiner, table, asked, leaves, digest, all, lacking, differ: None, served: None })
+    }
+
+    /// Up to when its rows are given: the schema does not change before all are ready.
+    fn upto(&self, era: &Era, table: TableId) -> Timestamp {
+        let base = era.base.as_ref().filter(|_| table != SCHEMA_TABLE);
+        base.map_or(Timestamp::MAX, |base| base.at())
     }
 
     fn serving<'e>(&self, era: &'e Era, joiner: usize, table: TableId) -> Option<&'e Serving> {
@@ -126,11 +139,12 @@ impl Replica {
         chunk: u64,
         turn: &mut Turn<'_>,
     ) {
+        let upto = self.upto(era, table);
         let serving = era.serving.iter_mut().find(|one| one.joiner == joiner && one.table == table);
         let Some(serving) = serving else { return };
         if serving.served.as_ref().is_none_or(|(of, _)| *of != part) {
             let Some(wanted) = serving.wanted(part) else { return };
-            serving.served = Some((part, self.serve_rows(table, wanted)));
+            serving.served = Some((part, self.serve_rows(table, wanted, upto)));
         }
         let Some((_, served)) = &mut serving.served else { return };
         let Some((rows, last)) = self.chunk(table, served, chunk) else { return };

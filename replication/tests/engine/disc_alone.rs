@@ -234,7 +234,7 @@ fn found(trio: &Trio) -> (Vec<(u64, u64)>, Vec<u64>) {
             Effect::Event(Event::RowsReplaced { table: TABLE, rows, newer }) => {
                 replaced.push((*rows, *newer))
             }
-            Effect::Event(Event::Loaded { table: TABLE, rows }) => loaded.push(*rows),
+            Effect::Event(Event::Loaded { table: TABLE, rows, .. }) => loaded.push(*rows),
             _ => {}
         }
     }

@@ -325,7 +325,13 @@ fn replay(log: &[Fact], store: &Store) -> Recovered {
                     recovered.last_commit = recovered.last_commit.max(*ts);
                 }
             }
-            Fact::Applied { .. } | Fact::Barrier => {}
+            Fact::Applied { txid, ts, work } => {
+                open.remove(txid);
+                store.load_writes(*ts, &work.writes).expect("nobody serves");
+                recovered.last_commit = recovered.last_commit.max(*ts);
+                recovered.outcomes.push((*txid, Some(*ts)));
+            }
+            Fact::Barrier => {}
         }
     }
     recovered.prepared = open.into_values().collect();

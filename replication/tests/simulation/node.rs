@@ -48,7 +48,9 @@ impl Node {
         self.lives += 1;
         let incarnation = Incarnation(self.lives);
         let store = Arc::new(room::open(self.durable, !self.durable && !is_new, members, wall_ms));
-        let recovered = replay(&self.log, &store, self.id.0 as usize - 1, members.len());
+        // Of the log a part is in the image, another one in each life.
+        let imaged = self.log.len() * (self.lives as usize * 5 % 8) / 8;
+        let recovered = recover(&self.log, imaged, &store, self.id.0 as usize - 1, members.len());
         self.safe = self.log.len();
         let config = ReplicaConfig {
             node: self.id,
@@ -87,7 +89,10 @@ impl Node {
         for fact in &self.log {
             match fact {
                 Fact::Prepared { txid, .. } => drop(open.insert(*txid)),
-                Fact::Committed { txid, .. } | Fact::Aborted { txid } | Fact::Released { txid } => {
+                Fact::Committed { txid, .. }
+                | Fact::Applied { txid, .. }
+                | Fact::Aborted { txid }
+                | Fact::Released { txid } => {
                     open.remove(txid);
                 }
                 _ => {}
@@ -104,52 +109,74 @@ impl Node {
     }
 }
 
-/// What the engine's recovery does with a log: rows into the store, the rest to the replica.
-fn replay(log: &[Fact], store: &Store, at: usize, members: usize) -> Recovered {
-    let mut open: BTreeMap<TxId, (u64, Arc<Work>)> = BTreeMap::new();
-    let mut outcomes: HashMap<TxId, Option<Timestamp>> = HashMap::new();
-    let mut recovered = Recovered::default();
-    for fact in log {
-        match fact {
-            Fact::Prepared { txid, epoch, work, .. } => {
-                open.insert(*txid, (*epoch, Arc::clone(work)));
-            }
-            Fact::Committed { txid, ts } => {
-                if let Some((_, work)) = open.remove(txid) {
-                    room::apply(store, *ts, &room::held(&work, at, members));
-                }
-                recovered.last_commit = recovered.last_commit.max(*ts);
-                outcomes.insert(*txid, Some(*ts));
-            }
-            Fact::Aborted { txid } => {
-                open.remove(txid);
-                outcomes.insert(*txid, None);
-            }
-            Fact::Released { txid } => {
-                open.remove(txid);
-            }
-            Fact::Applied { txid, ts, work } => {
-                room::apply(store, *ts, &room::held(work, at, members));
-                recovered.last_commit = recovered.last_commit.max(*ts);
-                outcomes.insert(*txid, Some(*ts));
-            }
-            Fact::Epoch(bytes) => recovered.epoch = Some(bytes.clone()),
-            Fact::Loaded { table, clear, rows } => {
-                if *clear {
-                    store.clear(*table).expect("the schema is loaded before");
-                }
-                for (key, ts, body) in rows {
-                    store.load_row(*table, key, *ts, body.clone()).expect("nothing else runs");
-                    recovered.last_commit = recovered.last_commit.max(*ts);
-                }
-            }
-            Fact::Barrier => {}
-        }
-    }
+/// What has been read of a log so far.
+#[derive(Default)]
+struct Read {
+    /// Prepared, without an outcome: where in the log, in which epoch.
+    open: BTreeMap<TxId, (usize, u64, Arc<Work>)>,
+    outcomes: HashMap<TxId, Option<Timestamp>>,
+    recovered: Recovered,
+}
+
+/// What the engine's recovery does with a log: rows into the store, the rest to the replica. An image has the rows as they are after
+/// a part of the log; from the first prepare on that had no outcome then the log is read again.
+fn recover(log: &[Fact], imaged: usize, store: &Store, at: usize, members: usize) -> Recovered {
+    let mut read = Read::default();
+    read.facts(&log[..imaged], 0, store, (at, members));
+    room::keep_rows_only(store);
+    let from = read.open.values().map(|(position, ..)| *position).min().unwrap_or(imaged);
+    read.open.clear();
+    read.facts(&log[from..], from, store, (at, members));
+    let Read { open, outcomes, mut recovered } = read;
     recovered.prepared =
-        open.into_iter().map(|(txid, (epoch, work))| RecoveredPrepare { txid, epoch, work }).collect();
-    let mut outcomes: Vec<_> = outcomes.into_iter().collect();
-    outcomes.sort_unstable();
-    recovered.outcomes = outcomes;
+        open.into_iter().map(|(txid, (_, epoch, work))| RecoveredPrepare { txid, epoch, work }).collect();
+    recovered.outcomes = outcomes.into_iter().collect();
+    recovered.outcomes.sort_unstable();
     recovered
+}
+
+impl Read {
+    fn facts(&mut self, log: &[Fact], from: usize, store: &Store, (at, members): (usize, usize)) {
+        let Read { open, outcomes, recovered } = self;
+        let mut last_commit = recovered.last_commit;
+        let mut apply = |ts: Timestamp, work: Option<&Work>| {
+            work.iter().for_each(|work| room::apply(store, ts, &room::held(work, at, members)));
+            last_commit = last_commit.max(ts);
+        };
+        for (position, fact) in (from..).zip(log) {
+            match fact {
+                Fact::Prepared { txid, epoch, work, .. } => {
+                    open.insert(*txid, (position, *epoch, Arc::clone(work)));
+                }
+                Fact::Committed { txid, ts } => {
+                    apply(*ts, open.remove(txid).as_ref().map(|(.., work)| &**work));
+                    outcomes.insert(*txid, Some(*ts));
+                }
+                Fact::Applied { txid, ts, work } => {
+                    open.remove(txid);
+                    apply(*ts, Some(work));
+                    outcomes.insert(*txid, Some(*ts));
+                }
+                Fact::Aborted { txid } => {
+                    open.remove(txid);
+                    outcomes.insert(*txid, None);
+                }
+                Fact::Released { txid } => {
+                    open.remove(txid);
+                }
+                Fact::Epoch(bytes) => recovered.epoch = Some(bytes.clone()),
+                Fact::Loaded { table, clear, rows } => {
+                    if *clear {
+                        store.clear(*table).expect("the schema is loaded before");
+                    }
+                    for (key, ts, body) in rows {
+                        store.load_row(*table, key, *ts, body.clone()).expect("nothing else runs");
+                        apply(*ts, None);
+                    }
+                }
+                Fact::Barrier => {}
+            }
+        }
+        recovered.last_commit = last_commit;
+    }
 }

@@ -53,6 +53,8 @@ pub(crate) struct Copies {
     pub(crate) whole: u64,
     pub(crate) newer: u64,
     pub(crate) leaves: u64,
+    /// Transactions that were committed to tables while these were copied.
+    pub(crate) commits: u64,
 }
 
 impl Copies {
@@ -74,10 +76,11 @@ impl Copies {
         self.whole += other.whole;
         self.newer += other.newer;
         self.leaves += other.leaves;
+        self.commits += other.commits;
     }
 
     pub(crate) fn go_all_ways(&self) -> bool {
-        self.same > 0 && self.whole > 0 && self.newer > 0 && self.leaves > 0
+        self.same > 0 && self.whole > 0 && self.newer > 0 && self.leaves > 0 && self.commits > 0
     }
 }
 
@@ -345,6 +348,9 @@ impl World {
                     self.settled.1 += settled.1;
                 }
                 self.say(|| format!("n{} {event:?}", node + 1));
+                if let Event::Loaded { commits, .. } = &event {
+                    self.copies.commits += commits;
+                }
                 if matches!(event, Event::CopyDiffers { .. }) {
                     self.broken = Some(format!("n{} {event:?}", node + 1));
                 }

@@ -366,6 +366,8 @@ impl Progress {
                 self.open.remove(&txid);
             }
             Record::Applied { txid, ts, writes } => {
+                // Prepared before, where a part of it is left to a copy that is being made.
+                self.open.remove(&txid);
                 self.outcomes.push((txid, Some(ts)));
                 self.apply(rows, position, ts, &writes)?;
                 state.last_commit = state.last_commit.max(ts);

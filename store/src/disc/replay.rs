@@ -390,6 +390,8 @@ impl Reader<'_> {
                 self.open.remove(&txid);
             }
             Record::Applied { txid, ts, writes } => {
+                // Prepared before, where a part of it is left to a copy that is being made.
+                self.open.remove(&txid);
                 self.replayed.outcomes.push((txid, Some(ts)));
                 self.apply(ts, &writes)?;
             }

@@ -102,8 +102,10 @@ impl Door {
                 let text = format!("is being copied from {member}");
                 WatchMemberResponse { member, ..about(table, MemberEvent::Loading, &text) }
             }
-            ClusterEvent::Loaded { table, rows } => {
-                about(table, MemberEvent::Loaded, &format!("is complete, {rows} rows came over"))
+            ClusterEvent::Loaded { table, rows, commits } => {
+                let text =
+                    format!("is complete, {rows} rows came over, and {commits} transactions meanwhile");
+                about(table, MemberEvent::Loaded, &text)
             }
             ClusterEvent::RowsReplaced { table, rows, newer } => {
                 let text = format!(
