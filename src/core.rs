@@ -266,7 +266,7 @@ impl Core {
 
     /// Whether a table is read here. Nothing but its definition says so.
     pub(crate) fn has_copy(&self, def: &TableDef) -> bool {
-        def.copy_on(self.me.node).is_some() || def.is_system()
+        def.copy_on(self.me.node).is_some() && self.replica.counts_here(def) || def.is_system()
     }
 
     /// Whether it is open and takes part, so that its tables may be read.

@@ -27,6 +27,7 @@ use crate::table::{DynTable, Table};
 use crate::transaction::{self, Transaction};
 use crate::wait::{Answer, deadline_in};
 
+mod copies;
 mod members;
 mod start;
 

@@ -283,6 +283,11 @@ pub enum Event {
         /// The table.
         table: TableId,
     },
+    /// This node's copy of the table was taken away, and its rows have gone.
+    CopyDropped {
+        /// The table.
+        table: TableId,
+    },
     /// All copies of the table were in memory and all their processes ended.
     CameBackEmpty {
         /// The table.

@@ -307,7 +307,7 @@ impl Replica {
         let recovered = self.recovered.lock();
         prepared.extend(recovered.values().map(|one| (one.txid, self.holders_in_any(&one.work))));
         prepared.sort_unstable_by_key(|(txid, _)| *txid);
-        let tables = self.shared_tables();
+        let tables = self.shared_tables(era);
         let standing = Standing {
             survivor: self.survives(era),
             whole: self.whole(era, &tables),
@@ -318,18 +318,20 @@ impl Replica {
         Report { prepared, undecided, clock, standing, tables }
     }
 
-    /// The tables that are not local, and who has a copy of each by its definition.
-    fn shared_tables(&self) -> Vec<(TableId, NodeSet)> {
+    /// The tables that are not local, and who has a copy of each that counts in the epoch that is to be.
+    fn shared_tables(&self, era: &Era) -> Vec<(TableId, NodeSet)> {
         let tables = self.store.tables();
         let shared = tables.iter().filter(|table| !table.def().local);
-        let mut all: Vec<_> = shared.map(|table| (table.id(), self.copies_of(table.id()))).collect();
+        let counted = |table: TableId| self.copies_in(table, era.agreed_number());
+        let mut all: Vec<_> = shared.map(|table| (table.id(), counted(table.id()))).collect();
         all.sort_unstable_by_key(|(table, _)| *table);
         all
     }
 
     /// The last epoch that served each copy here. What was only in the memory of an earlier process is gone.
     fn whole(&self, era: &Era, tables: &[(TableId, NodeSet)]) -> Vec<(TableId, u64)> {
-        let as_of = |table: TableId| match era.complete && era.serves(table) {
+        let has_all = |table| era.complete && era.serves(table) && self.has_copy_in(table, era.number());
+        let as_of = |table: TableId| match has_all(table) {
             true => era.number(),
             false => era.whole.get(&table).copied().unwrap_or(0),
         };

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use hypermnesia_store::{Ack, Storage, TableDef, TableId, Work};
+use hypermnesia_store::{Ack, NodeId, Storage, TableDef, TableId, Work};
 
 use crate::catchup::SCHEMA_TABLE;
+use crate::effect::Event;
 use crate::era::Era;
 use crate::member::NodeSet;
-use crate::replica::Replica;
+use crate::replica::{Replica, Turn};
 use crate::shard::Logging;
 
 impl Replica {
@@ -42,13 +43,76 @@ impl Replica {
         tables_of(work).into_iter().map(|table| (table, self.copies_of(table))).collect()
     }
 
-    /// The members of the entered epoch with a copy of a table: all of them for the schema, and for what is not known here
-    /// (they will say so). None when all its copies are on others.
+    /// The members of the entered epoch with a copy of a table that counts in it: all of them for the schema, and for what is not
+    /// known here (they will say so). None when all its copies are on others.
     pub(crate) fn holders_of(&self, era: &Era, table: TableId) -> NodeSet {
         if self.is_local(table) {
             return self.copies_of(table).common(NodeSet::only(self.at));
         }
-        self.copies_of(table).common(era.present())
+        self.copies_in(table, era.number()).common(era.present())
+    }
+
+    /// The members with a copy of a table that counts in an epoch, whether they take part or not.
+    pub(crate) fn copies_in(&self, table: TableId, epoch: u64) -> NodeSet {
+        let copies = self.copies_of(table);
+        let Some(open) = self.store.table(table).filter(|open| !open.def().coming.is_empty()) else {
+            return copies;
+        };
+        let counts = |slot: &usize| open.def().counts(self.slots.node(*slot), epoch);
+        copies.iter().filter(counts).fold(NodeSet::EMPTY, NodeSet::with)
+    }
+
+    /// Whether this node has a copy of a table that counts in an epoch.
+    pub(crate) fn has_copy_in(&self, table: TableId, epoch: u64) -> bool {
+        self.copies_in(table, epoch).has(self.at)
+    }
+
+    /// Whether copies have been added that count from a later epoch on than the one that is open, which is to come therefore.
+    pub fn awaits_epoch(&self) -> bool {
+        let era = self.shared();
+        let comes = |def: &TableDef| def.coming.iter().any(|(_, since)| *since > era.number());
+        era.is_open() && era.complete && self.store.tables().iter().any(|table| comes(table.def()))
+    }
+
+    /// From which epoch on a copy can count that is added now. The change of the definition may be settled in the flush that leads to
+    /// the next one, in which everybody has said before what it has.
+    pub fn copies_count_from(&self) -> u64 {
+        self.shared().number() + 2
+    }
+
+    /// Whether a member that takes part has all of a table, as far as this one has heard.
+    pub fn is_copied(&self, def: &TableDef, node: NodeId) -> bool {
+        let era = self.shared();
+        let is_ready = |at: usize| era.peers[at].ready == era.number();
+        era.is_open()
+            && def.counts(node, era.number())
+            && self.slots.position_of(node).is_some_and(|at| era.present().has(at) && is_ready(at))
+    }
+
+    /// Whether another member than this one takes part with a copy that has all of the table.
+    pub fn has_other_copy(&self, table: TableId, node: NodeId) -> bool {
+        let era = self.shared();
+        let others = self.holders_of(&era, table).iter().filter(|at| self.slots.node(*at) != node);
+        era.is_open() && era.serves(table) && { others }.any(|at| era.peers[at].ready == era.number())
+    }
+
+    /// Takes the rows away of tables of which this node keeps no copy any more. Whoever still reads them here begins anew.
+    pub(crate) fn drop_what_is_kept_no_longer(&self, turn: &mut Turn<'_>) {
+        for table in self.store.tables() {
+            let (id, def) = (table.id(), table.def());
+            let gone = !def.is_system() && !def.local && def.copy_on(self.me.node).is_none();
+            if gone && !table.is_empty() && !self.is_under_way(id) {
+                self.end_tenure();
+                if self.store.clear(id).is_ok() {
+                    turn.event(Event::CopyDropped { table: id });
+                }
+            }
+        }
+    }
+
+    /// Whether a copy of this definition that is to be here counts by now.
+    pub fn counts_here(&self, def: &TableDef) -> bool {
+        def.coming.is_empty() || def.counts(self.me.node, self.shared().number())
     }
 
     /// The members with a copy of a table by its definition, whether they take part or not.

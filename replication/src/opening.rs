@@ -93,7 +93,7 @@ impl Replica {
         let number = era.number();
         if era.complete && number > 0 {
             let mut tables: Vec<_> = self.store.tables().iter().map(|table| table.id()).collect();
-            tables.retain(|table| era.serves(*table));
+            tables.retain(|table| era.serves(*table) && self.has_copy_in(*table, number));
             era.whole.extend(tables.into_iter().map(|table| (table, number)));
         }
     }
@@ -104,6 +104,8 @@ impl Replica {
     fn keep_the_truth(&self, era: &mut Era, stage: &Stage) -> bool {
         let mut all = true;
         let number = stage.epoch.number;
+        // A copy that was taken away and is to be made again begins from nothing.
+        era.whole.retain(|table, _| self.has_copy_in(*table, number));
         let mut tables: Vec<_> = self.store.tables().iter().map(|table| table.id()).collect();
         tables.retain(|table| era.serves(*table));
         for table in tables {

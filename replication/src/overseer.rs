@@ -74,6 +74,8 @@ pub struct Overseer {
     /// The present life of each enlisted data node, as far as one is known. No others are kept, so it is bounded.
     lives: BTreeMap<NodeId, Life>,
     proposal: Option<Proposal>,
+    /// An epoch is wanted whoever its members are.
+    anew: bool,
     /// The number of a proposal that was refused: somebody is granted nothing until it is taken.
     refused: Option<u64>,
     /// Nothing is proposed before.
@@ -93,6 +95,7 @@ impl Overseer {
             caught_up: false,
             lives: BTreeMap::new(),
             proposal: None,
+            anew: false,
             refused: None,
             retry_ns: 0,
             look_ns: leading_since_ns,
@@ -159,6 +162,11 @@ impl Overseer {
         }
     }
 
+    /// Whether an epoch is wanted even if its members are those of the latest one: what was agreed on counts from a later one.
+    pub fn on_wanted(&mut self, anew: bool) {
+        self.anew = anew;
+    }
+
     /// A life gives its lease back.
     pub fn on_release(&mut self, release: &Release) {
         self.grantor.on_release(release);
@@ -218,7 +226,7 @@ impl Overseer {
             me: self.me,
             register: &self.register,
             lives: &self.lives,
-            anew: self.refused.is_some(),
+            anew: self.anew || self.refused.is_some(),
         };
         view.plan()
     }

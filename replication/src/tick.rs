@@ -86,6 +86,7 @@ impl Replica {
         if !era.is_open() {
             return;
         }
+        self.drop_what_is_kept_no_longer(turn);
         let generations = &mut era.generations;
         let involved = NodeSet::from_bits(generations.involved.swap(0, Ordering::Relaxed));
         let closing = !involved.is_empty();

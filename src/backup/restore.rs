@@ -117,7 +117,7 @@ fn placed(core: &Core, def: &TableDef, storage: Option<Storage>) -> TableDef {
         None if kept.is_empty() => everywhere(had.unwrap_or(Storage::Ram)),
         None => kept,
     };
-    TableDef { copies, ..def.clone() }
+    TableDef { copies, coming: Vec::new(), ..def.clone() }
 }
 
 fn carry_out(

@@ -84,6 +84,7 @@ impl Control {
         }
         // Only a leader that a majority has answered.
         overseer.on_authority(view.authority?.sent_ns);
+        overseer.on_wanted(core.replica.awaits_epoch());
         overseer.next(now_ns)
     }
 

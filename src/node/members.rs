@@ -74,7 +74,7 @@ impl Node {
         self.settle_change(deadline, &Change::Strike(node), |register| register.enlisted(node).is_none())
     }
 
-    fn known_member(&self, name: &str) -> Result<NodeId> {
+    pub(super) fn known_member(&self, name: &str) -> Result<NodeId> {
         let known = self.core.members().find(|member| member.name == name).map(|member| member.node);
         known.ok_or_else(|| Error::NoSuchMember {
             name: name.to_owned(),
@@ -82,7 +82,7 @@ impl Node {
         })
     }
 
-    fn other_member(&self, name: &str) -> Result<NodeId> {
+    pub(super) fn other_member(&self, name: &str) -> Result<NodeId> {
         let node = self.known_member(name)?;
         if self.core.members().count() == 1 {
             return Err(Error::Config(format!("{name} is the only member: to end the cluster, stop it")));

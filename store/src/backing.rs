@@ -104,6 +104,12 @@ impl Lifecycle<Key, Cached> for Out {
 }
 
 impl Backing {
+    /// Whether a table lives on disc alone at this node.
+    pub(crate) fn is_wanted(def: &TableDef, attached: Option<&Attached>) -> bool {
+        let copy = attached.and_then(|attached| def.copy_on(attached.me));
+        copy.is_some_and(|copy| copy.storage.is_disc_only())
+    }
+
     /// For a table that lives on disc alone at this node.
     pub(crate) fn of(def: &TableDef, attached: Option<&Attached>) -> Option<Backing> {
         let attached = attached?;

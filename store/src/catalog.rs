@@ -66,10 +66,15 @@ impl Catalog {
         } else if let Some(known) = known.as_ref().filter(|known| known.def.reshaped < def.reshaped) {
             known.rows.vanish(&heap.clock, |_| ());
         }
-        let rows = known.as_ref().map_or_else(|| Rows::create(&def, heap), |table| Arc::clone(&table.rows));
-        let kept = |wanted: &IndexDef| {
-            known.as_ref()?.index(wanted.id).filter(|index| index.def == *wanted).cloned()
-        };
+        // Its copy here came, went, or is kept in another way: it begins without rows.
+        let same = known.as_ref().filter(|known| known.rows.is_kept_as(&def, heap));
+        if let Some(other) = known.as_ref().filter(|_| same.is_none()) {
+            other.rows.version.store(DROPPED, Ordering::SeqCst);
+            other.empty(guard);
+            other.rows.events.end();
+        }
+        let rows = same.map_or_else(|| Rows::create(&def, heap), |table| Arc::clone(&table.rows));
+        let kept = |wanted: &IndexDef| same?.index(wanted.id).filter(|index| index.def == *wanted).cloned();
         let (mut indexes, mut fresh) = (Vec::new(), Vec::new());
         for wanted in &def.indexes {
             let index = kept(wanted).unwrap_or_else(|| {
@@ -79,10 +84,10 @@ impl Catalog {
             indexes.push(index);
         }
         let table = Arc::new(Table::new(def, rows, indexes, heap));
-        if known.is_none() {
+        if same.is_none() {
             table.rows.take_over();
         }
-        fill(&table, &fresh, known.is_none(), guard);
+        fill(&table, &fresh, same.is_none(), guard);
         table.rows.version.store(table.def.version.0, Ordering::SeqCst);
         if let Some(known) = known.filter(|known| known.def.name != table.def.name) {
             self.names.remove(&known.def.name, &guard.catalog);
@@ -243,5 +248,6 @@ fn schema_def() -> TableDef {
         layouts: vec![Layout { since: SchemaVersion::FIRST, record: 1 }],
         cleared: Timestamp::NEVER,
         reshaped: Timestamp::NEVER,
+        coming: Vec::new(),
     }
 }

@@ -6,6 +6,7 @@ mod bounds;
 #[path = "../shared/certificates.rs"]
 mod certificates;
 mod control;
+mod copies;
 mod disc;
 mod disc_only;
 mod evolution;

@@ -8,7 +8,7 @@ use super::connect;
 use crate::args::Global;
 use crate::output;
 
-/// List, drain and remove members.
+/// List, drain, replace and remove members.
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodeCommand {
     /// All members: who is there, who takes part, who votes.
@@ -23,6 +23,14 @@ pub(crate) enum NodeCommand {
     Undrain {
         /// Name of the member.
         name: String,
+    },
+    /// Put another member, which has joined, in the place of one, also of one that is dead: it gets a copy of every table of which that
+    /// one keeps one, and that one is removed. Ask another one than that (--addr).
+    Replace {
+        /// Name of the member that goes.
+        name: String,
+        /// Name of the member that takes its place.
+        by: String,
     },
     /// Remove a member for good, also one that is dead: it takes part no more, its copies are dropped, its process ends. Refused
     /// where it has the only copy of a table. Ask another one than that (--addr).
@@ -54,6 +62,10 @@ pub(crate) async fn run(global: &Global, command: NodeCommand) -> Result<()> {
         NodeCommand::Undrain { name } => {
             client.drain_member(&name, true).await?;
             output::note(format_args!("{name} takes part again as soon as it is there and has its tables"));
+        }
+        NodeCommand::Replace { name, by } => {
+            client.replace_member(&name, &by).await?;
+            output::note(format_args!("{by} has what {name} had; {name} is no member any more"));
         }
         NodeCommand::Remove { name } => {
             client.remove_member(&name).await?;

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
-use hypermnesia_rpc::client::{Acknowledge, AttributeType, Storage, TableKind, TableSpec};
+use hypermnesia_rpc::client::{Acknowledge, AttributeType, Client, Storage, TableKind, TableSpec};
 use hypermnesia_rpc::{Value, proto};
 
 use super::retention::{RetentionArgs, Size};
@@ -46,10 +46,44 @@ pub(crate) enum TableCommand {
         #[arg(long = "attribute", short = 'a', required = true, value_name = "NAME[:TYPE][?][=DEFAULT]")]
         attributes: Vec<AttributeSpec>,
     },
+    /// Give members copies of a table, take them away, move them, while it is used.
+    #[command(subcommand)]
+    Copy(CopyCommand),
     /// Drop a table with all its rows.
     Drop {
         /// Name of the table.
         table: String,
+    },
+}
+
+/// Copies of one table.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CopyCommand {
+    /// Give a member a copy; ends when that member has all rows.
+    Add {
+        /// Name of the table.
+        table: String,
+        /// Name of the member.
+        member: String,
+        /// Where it keeps it. Default: ram.
+        #[arg(long, value_enum)]
+        storage: Option<StorageArg>,
+    },
+    /// Take the copy away that a member keeps. Refused for the last one that is there.
+    Drop {
+        /// Name of the table.
+        table: String,
+        /// Name of the member.
+        member: String,
+    },
+    /// Move a copy to another member, where it is kept in the same way.
+    Move {
+        /// Name of the table.
+        table: String,
+        /// Name of the member that keeps it.
+        from: String,
+        /// Name of the member that is to keep it.
+        to: String,
     },
 }
 
@@ -319,12 +353,31 @@ pub(crate) async fn run(global: &Global, command: TableCommand) -> Result<()> {
             });
             show::table(global, &client.add_attributes(&table, added).await?, None)
         }
+        TableCommand::Copy(command) => copy(&client, command).await,
         TableCommand::Drop { table } => {
             client.drop_table(&table).await?;
             output::note(format_args!("table {table} dropped"));
             Ok(())
         }
     }
+}
+
+async fn copy(client: &Client, command: CopyCommand) -> Result<()> {
+    match command {
+        CopyCommand::Add { table, member, storage } => {
+            client.add_copy(&table, &member, storage.map_or(Storage::Ram, storage_of)).await?;
+            output::note(format_args!("{member} has a copy of table {table}"));
+        }
+        CopyCommand::Drop { table, member } => {
+            client.drop_copy(&table, &member).await?;
+            output::note(format_args!("{member} keeps no copy of table {table} any more"));
+        }
+        CopyCommand::Move { table, from, to } => {
+            client.move_copy(&table, &from, &to).await?;
+            output::note(format_args!("{to} has the copy of table {table} that {from} had"));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

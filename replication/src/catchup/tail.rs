@@ -125,7 +125,7 @@ impl Replica {
     }
 
     /// Whether a transaction that touches the table was taken and has no outcome.
-    pub(super) fn is_under_way(&self, table: TableId) -> bool {
+    pub(crate) fn is_under_way(&self, table: TableId) -> bool {
         let touched = |held: &Held| touches(&held.work, |one| one == table);
         self.shards.each().any(|shard| shard.held.values().any(touched))
     }

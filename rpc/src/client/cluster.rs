@@ -29,6 +29,16 @@ impl Client {
         self.cluster_client().remove_member(request).await.map(drop).map_err(Error::from)
     }
 
+    /// Gives a member a copy of every table of which another one keeps one, and removes that one, which is not the connected one.
+    pub async fn replace_member(
+        &self,
+        member: impl Into<String>,
+        by: impl Into<String>,
+    ) -> Result<(), Error> {
+        let request = proto::ReplaceMemberRequest { member: member.into(), by: by.into() };
+        self.cluster_client().replace_member(request).await.map(drop).map_err(Error::from)
+    }
+
     /// Transactions whose outcome nobody connected can tell, oldest first.
     pub async fn in_doubt(&self) -> Result<Vec<InDoubtTransaction>, Error> {
         Ok(self.cluster_client().in_doubt(proto::InDoubtRequest {}).await?.into_inner().transactions)

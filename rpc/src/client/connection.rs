@@ -126,6 +126,40 @@ impl Client {
         Ok(self.tables_client().rename_table(request).await?.into_inner().table.unwrap_or_default())
     }
 
+    /// Gives a member a copy of a table; returns when that member has all rows and serves them. The cache of one on disc alone has the
+    /// usual size.
+    pub async fn add_copy(
+        &self,
+        table: impl Into<String>,
+        member: impl Into<String>,
+        storage: proto::Storage,
+    ) -> Result<TableDefinition, Error> {
+        let copy = proto::Copy { member: member.into(), storage: storage.into(), cache_bytes: 0 };
+        let request = proto::AddCopyRequest { table: table.into(), copy: Some(copy) };
+        Ok(self.tables_client().add_copy(request).await?.into_inner().table.unwrap_or_default())
+    }
+
+    /// Takes the copy of a table away that a member keeps.
+    pub async fn drop_copy(
+        &self,
+        table: impl Into<String>,
+        member: impl Into<String>,
+    ) -> Result<TableDefinition, Error> {
+        let request = proto::DropCopyRequest { table: table.into(), member: member.into() };
+        Ok(self.tables_client().drop_copy(request).await?.into_inner().table.unwrap_or_default())
+    }
+
+    /// Moves the copy of a table from one member to another one.
+    pub async fn move_copy(
+        &self,
+        table: impl Into<String>,
+        from: impl Into<String>,
+        to: impl Into<String>,
+    ) -> Result<TableDefinition, Error> {
+        let request = proto::MoveCopyRequest { table: table.into(), from: from.into(), to: to.into() };
+        Ok(self.tables_client().move_copy(request).await?.into_inner().table.unwrap_or_default())
+    }
+
     /// Takes every row of a table away in one step; of a local table those of the connected member.
     pub async fn clear_table(&self, table: impl Into<String>) -> Result<(), Error> {
         let request = proto::ClearTableRequest { table: table.into() };

@@ -17,7 +17,8 @@ use crate::proto::cluster_server::Cluster;
 use crate::proto::{
     self, DrainMemberRequest, DrainMemberResponse, InDoubtRequest, InDoubtResponse, MembersRequest,
     MembersResponse, OutcomeRequest, OutcomeResponse, RemoveMemberRequest, RemoveMemberResponse,
-    StatusRequest, StatusResponse, WaitForTablesRequest, WaitForTablesResponse,
+    ReplaceMemberRequest, ReplaceMemberResponse, StatusRequest, StatusResponse, WaitForTablesRequest,
+    WaitForTablesResponse,
 };
 
 #[tonic::async_trait]
@@ -62,6 +63,16 @@ impl Cluster for Services {
         let RemoveMemberRequest { member } = request.into_inner();
         self.door.on_thread(by, move |node, time| node.remove_member(&member, time)).await?;
         Ok(Response::new(RemoveMemberResponse {}))
+    }
+
+    async fn replace_member(
+        &self,
+        request: Request<ReplaceMemberRequest>,
+    ) -> Result<Response<ReplaceMemberResponse>, Status> {
+        let by = Deadline::of(request.metadata());
+        let ReplaceMemberRequest { member, by: other } = request.into_inner();
+        self.door.on_thread(by, move |node, time| node.replace_member(&member, &other, time)).await?;
+        Ok(Response::new(ReplaceMemberResponse {}))
     }
 
     async fn wait_for_tables(
@@ -246,6 +257,48 @@ impl Door {
         self.change_schema(by, name, move |node, time| node.rename_table_within(&table, &to, time))
             .await
             .map(|table| proto::RenameTableResponse { table: Some(table) })
+    }
+
+    /// Gives a member a copy of a table.
+    pub(super) async fn add_copy(
+        &self,
+        request: proto::AddCopyRequest,
+        by: Deadline,
+    ) -> Result<proto::AddCopyResponse, Error> {
+        let copy = request.copy.ok_or_else(|| Error::invalid("copy", "is required"))?;
+        let storage = convert::storage_of_copy(&copy, "copy")?;
+        let table = request.table.clone();
+        self.change_schema(by, request.table, move |node, time| {
+            node.add_copy(&table, &copy.member, storage, time)
+        })
+        .await
+        .map(|table| proto::AddCopyResponse { table: Some(table) })
+    }
+
+    /// Takes a copy of a table away.
+    pub(super) async fn drop_copy(
+        &self,
+        request: proto::DropCopyRequest,
+        by: Deadline,
+    ) -> Result<proto::DropCopyResponse, Error> {
+        let proto::DropCopyRequest { table, member } = request;
+        let name = table.clone();
+        self.change_schema(by, name, move |node, time| node.drop_copy(&table, &member, time))
+            .await
+            .map(|table| proto::DropCopyResponse { table: Some(table) })
+    }
+
+    /// Moves a copy of a table.
+    pub(super) async fn move_copy(
+        &self,
+        request: proto::MoveCopyRequest,
+        by: Deadline,
+    ) -> Result<proto::MoveCopyResponse, Error> {
+        let proto::MoveCopyRequest { table, from, to } = request;
+        let name = table.clone();
+        self.change_schema(by, name, move |node, time| node.move_copy(&table, &from, &to, time))
+            .await
+            .map(|table| proto::MoveCopyResponse { table: Some(table) })
     }
 
     /// Clears a table.

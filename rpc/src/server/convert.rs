@@ -212,8 +212,7 @@ pub(super) fn definition(table: proto::Table, members: &[String]) -> Result<Tabl
             let message = format!("member {:?} is named twice", copy.member);
             return Err(Error::invalid(format!("{}.member", field()), message));
         }
-        let kept = known(copy.storage, &format!("{}.storage", field()))?;
-        let kept = storage(kept, copy.cache_bytes, &format!("{}.cache_bytes", field()))?;
+        let kept = storage_of_copy(copy, &field())?;
         builder = builder.copy(NodeId::of_name(&copy.member), kept);
     }
     Ok(builder)
@@ -262,6 +261,12 @@ pub(super) fn attribute(attribute: proto::Attribute, field: &str) -> Result<Attr
     let ty = attribute_type(known(attribute.r#type, &format!("{field}.type"))?);
     let default = attribute.default.map(|value| one_value(value, &format!("{field}.default"))).transpose()?;
     Ok(Attribute { name: attribute.name, ty, nullable: attribute.nullable, default })
+}
+
+/// How a copy is kept, of which `field` is the path.
+pub(super) fn storage_of_copy(copy: &proto::Copy, field: &str) -> Result<Storage, Error> {
+    let kept = known(copy.storage, &format!("{field}.storage"))?;
+    storage(kept, copy.cache_bytes, &format!("{field}.cache_bytes"))
 }
 
 /// A storage with its cache, of which `field` is the path.

@@ -9,12 +9,14 @@ use super::Services;
 use super::deadline::Deadline;
 use crate::proto::tables_server::Tables;
 use crate::proto::{
-    AddAttributesRequest, AddAttributesResponse, AddIndexRequest, AddIndexResponse, BatchDeleteRequest,
-    BatchDeleteResponse, BatchGetRequest, BatchGetResponse, BatchPutRequest, BatchPutResponse,
-    ClearTableRequest, ClearTableResponse, CreateTableRequest, CreateTableResponse, DeleteRequest,
-    DeleteResponse, DescribeTableRequest, DescribeTableResponse, DropIndexRequest, DropIndexResponse,
-    DropTableRequest, DropTableResponse, GetRequest, GetResponse, ListTablesRequest, ListTablesResponse,
-    PutRequest, PutResponse, RenameTableRequest, RenameTableResponse, ScanRequest, ScanResponse,
+    AddAttributesRequest, AddAttributesResponse, AddCopyRequest, AddCopyResponse, AddIndexRequest,
+    AddIndexResponse, BatchDeleteRequest, BatchDeleteResponse, BatchGetRequest, BatchGetResponse,
+    BatchPutRequest, BatchPutResponse, ClearTableRequest, ClearTableResponse, CreateTableRequest,
+    CreateTableResponse, DeleteRequest, DeleteResponse, DescribeTableRequest, DescribeTableResponse,
+    DropCopyRequest, DropCopyResponse, DropIndexRequest, DropIndexResponse, DropTableRequest,
+    DropTableResponse, GetRequest, GetResponse, ListTablesRequest, ListTablesResponse, MoveCopyRequest,
+    MoveCopyResponse, PutRequest, PutResponse, RenameTableRequest, RenameTableResponse, ScanRequest,
+    ScanResponse,
 };
 
 #[tonic::async_trait]
@@ -43,6 +45,27 @@ impl Tables for Services {
     ) -> Result<Response<RenameTableResponse>, Status> {
         let (request, by) = self.admit(request).await?;
         Ok(Response::new(self.door.rename_table(request, by).await?))
+    }
+
+    async fn add_copy(&self, request: Request<AddCopyRequest>) -> Result<Response<AddCopyResponse>, Status> {
+        let (request, by) = self.admit(request).await?;
+        Ok(Response::new(self.door.add_copy(request, by).await?))
+    }
+
+    async fn drop_copy(
+        &self,
+        request: Request<DropCopyRequest>,
+    ) -> Result<Response<DropCopyResponse>, Status> {
+        let (request, by) = self.admit(request).await?;
+        Ok(Response::new(self.door.drop_copy(request, by).await?))
+    }
+
+    async fn move_copy(
+        &self,
+        request: Request<MoveCopyRequest>,
+    ) -> Result<Response<MoveCopyResponse>, Status> {
+        let (request, by) = self.admit(request).await?;
+        Ok(Response::new(self.door.move_copy(request, by).await?))
     }
 
     async fn clear_table(

@@ -462,7 +462,8 @@ impl Progress {
             let (on_disc, alone) = (storage.is_on_disc(), storage.is_disc_only());
             let kept = Kept { kind: def.kind, on_disc, alone, cleared: def.cleared };
             let before = self.tables.insert(def.id, kept);
-            return Ok(before.filter(|before| before.cleared < def.cleared).map(|_| def.id));
+            let goes = |before: &Kept| before.cleared < def.cleared || before.on_disc && !on_disc;
+            return Ok(before.filter(goes).map(|_| def.id));
         }
         Ok(None)
     }

@@ -356,6 +356,7 @@ impl TableBuilder {
             layouts: vec![Layout { since: self.version, record: self.version.0 }],
             cleared: Timestamp::NEVER,
             reshaped: Timestamp::NEVER,
+            coming: Vec::new(),
         };
         def.check_copies()?;
         Ok(def)

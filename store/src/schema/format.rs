@@ -18,12 +18,18 @@ use crate::limits::MESSAGE_BYTES_MAX;
 const NUMBERED: u8 = 0;
 const SECOND: u8 = 2;
 const THIRD: u8 = 3;
+/// The third one, and behind it which copies count from which epoch on.
+const FOURTH: u8 = 4;
 
 impl TableDef {
-    /// The definition as bytes, in the newest format.
+    /// The definition as bytes, in the newest format that it needs: an older program reads what it knows.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![NUMBERED, THIRD];
+        let has_coming = !self.coming.is_empty();
+        let mut bytes = vec![NUMBERED, if has_coming { FOURTH } else { THIRD }];
         codec::encode_into(self, &mut bytes);
+        if has_coming {
+            codec::encode_into(&self.coming, &mut bytes);
+        }
         bytes
     }
 
@@ -33,12 +39,16 @@ impl TableDef {
     /// When the bytes are no definition, or one of a later version of this program.
     pub fn from_bytes(bytes: &[u8]) -> Result<TableDef, CodecError> {
         match bytes {
+            [NUMBERED, FOURTH, rest @ ..] => {
+                let (def, coming): (TableDef, _) = codec::decode(rest, MESSAGE_BYTES_MAX)?;
+                checked(TableDef { coming, ..def })
+            }
             [NUMBERED, THIRD, rest @ ..] => checked(codec::decode(rest, MESSAGE_BYTES_MAX)?),
             [NUMBERED, SECOND, rest @ ..] => {
                 codec::decode::<SecondTable>(rest, MESSAGE_BYTES_MAX).map(TableDef::from)
             }
             [NUMBERED, later, ..] => Err(CodecError::Undecodable(format!(
-                "a definition of format {later}, this version knows up to {THIRD}"
+                "a definition of format {later}, this version knows up to {FOURTH}"
             ))),
             _ => codec::decode::<FirstTable>(bytes, MESSAGE_BYTES_MAX).map(TableDef::from),
         }
@@ -110,6 +120,7 @@ impl From<SecondTable> for TableDef {
             layouts,
             cleared,
             reshaped,
+            coming: Vec::new(),
         }
     }
 }
@@ -179,6 +190,7 @@ impl From<FirstTable> for TableDef {
             layouts: only_layout(),
             cleared: Timestamp::NEVER,
             reshaped: Timestamp::NEVER,
+            coming: Vec::new(),
         }
     }
 }
@@ -216,6 +228,21 @@ mod tests {
             (SchemaVersion(3), SchemaVersion(1), 1)
         );
         assert_eq!(table.attributes[0].default, Some(crate::value::Value::Int(5)));
+    }
+
+    #[test]
+    fn a_copy_that_is_coming_is_written_where_there_is_one() {
+        // Aim: who has none writes what older programs read. Method: a definition with a copy that counts from epoch 7 on, and
+        // without; both back from their bytes.
+        let node = crate::ids::NodeId(3);
+        let def = TableDef::builder("t").attribute("k", Type::Int).copy(node, crate::schema::Storage::Ram);
+        let def = def.build().expect("right");
+        assert_eq!(def.to_bytes()[1], THIRD);
+        let coming = TableDef { coming: vec![(node, 7)], ..def };
+        assert_eq!(coming.to_bytes()[1], FOURTH);
+        let back = TableDef::from_bytes(&coming.to_bytes()).expect("as it was written");
+        assert_eq!(back, coming);
+        assert!(back.copy_in(node, 6).is_none() && back.copy_in(node, 7).is_some());
     }
 
     #[test]

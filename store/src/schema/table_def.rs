@@ -79,6 +79,9 @@ pub struct TableDef {
     pub cleared: Timestamp,
     /// All rows were rewritten in other attributes after this timestamp: what was there up to it cannot be read any more.
     pub reshaped: Timestamp,
+    /// Of copies that were added to a table that was there before: from which epoch on they count. Until then nobody writes to them.
+    #[serde(skip)]
+    pub coming: Vec<(NodeId, u64)>,
 }
 
 /// Values that do not fit a table. Nothing was written; the same values will not fit next time.
@@ -202,6 +205,18 @@ impl TableDef {
     #[inline]
     pub fn copy_on(&self, node: NodeId) -> Option<&TableCopy> {
         self.copies.iter().find(|copy| copy.node == node)
+    }
+
+    /// The copy that this member keeps, where it counts in an epoch.
+    #[inline]
+    pub fn copy_in(&self, node: NodeId, epoch: u64) -> Option<&TableCopy> {
+        self.copy_on(node).filter(|_| self.counts(node, epoch))
+    }
+
+    /// Whether the copy of a member, if it keeps one, counts in an epoch.
+    #[inline]
+    pub fn counts(&self, node: NodeId, epoch: u64) -> bool {
+        self.coming.iter().all(|(coming, since)| *coming != node || *since <= epoch)
     }
 
     /// The layout of rows that are written now.

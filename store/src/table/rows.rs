@@ -91,6 +91,11 @@ impl Rows {
         })
     }
 
+    /// Whether rows of this definition are kept here in the same way: in memory, or on disc alone.
+    pub(crate) fn is_kept_as(&self, def: &TableDef, heap: &Heap) -> bool {
+        self.backing.is_some() == Backing::is_wanted(def, heap.attached.get())
+    }
+
     /// Does what takes all rows away, or makes others of them, at once. Who has a snapshot from before that, or takes one in the
     /// middle of it, is refused from then on; `change` is told a time that lies above those from before.
     pub(crate) fn vanish(&self, clock: &Clock, change: impl FnOnce(Timestamp)) {

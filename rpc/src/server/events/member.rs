@@ -118,6 +118,9 @@ impl Door {
                     "is not what its source has, although all that differed came: it is being copied whole";
                 about(table, MemberEvent::Loading, text)
             }
+            ClusterEvent::CopyDropped { table } => {
+                about(table, MemberEvent::CopyDropped, "is not kept here any more: its rows have gone")
+            }
             ClusterEvent::CameBackEmpty { table } => {
                 let text = "came back empty: all its copies were in memory and all their processes ended";
                 about(table, MemberEvent::CameBackEmpty, text)

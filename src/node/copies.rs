@@ -1,0 +1,175 @@
+//! Copies of tables that come, go and move while the tables are used. A copy that comes is in the definition from one epoch on in which
+//! all members know of it; whoever leads the control plane has that epoch agreed on with the same members. Its member loads the rows
+//! then, and takes part in every write from the same moment on.
+
+use std::time::{Duration, Instant};
+
+use hypermnesia_store::{NodeId, Storage, TableCopy, TableDef};
+
+use super::Node;
+use crate::error::{Error, Result};
+use crate::limits::TICK;
+use crate::schema::{check, redefine};
+use crate::wait::{Answer, deadline_in};
+
+/// Copies of tables, one by one.
+impl Node {
+    /// Gives a member a copy of a table, and returns when that member has all rows and serves it. Reads and writes of the table go on
+    /// meanwhile; they wait for a moment while the epoch changes. Where the member has such a copy already it is only waited for.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use hypermnesia::{Node, Storage};
+    /// # fn main() -> Result<(), hypermnesia::Error> {
+    /// # let node = Node::builder().build()?;
+    /// node.add_copy("people", "n4", Storage::Disc, Duration::from_secs(60))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`], [`Error::NoSuchMember`], [`Error::SystemTable`]; [`Error::Config`] for a local table, for a member that keeps a
+    /// copy in another way, and where this node is alone; [`Error::Unavailable`] where the member has no data directory for a copy on
+    /// disc, or is not there: nothing changed. [`Error::DeadlineExceeded`] when it is not there in time: it is
+    /// still being made, and asking again waits for it.
+    pub fn add_copy(&self, table: &str, member: &str, storage: Storage, time: Duration) -> Result<()> {
+        let (deadline, node) = (deadline_in(time), self.known_member(member)?);
+        self.check_takes_part(node, member)?;
+        let known = |def: &TableDef| def.copy_on(node).copied();
+        let def = self.shared_definition(table)?;
+        match known(&def) {
+            Some(copy) if copy.storage == storage => {}
+            Some(_) => return Err(kept_otherwise(table, member)),
+            None => redefine(&self.core, table, left(deadline), |_, _, mut def| {
+                if known(&def).is_some() {
+                    return Err(Error::Config(format!(
+                        "table {table:?} has just been given a copy on {member}"
+                    )));
+                }
+                let epoch = self.core.replica.copies_count_from();
+                def.coming.retain(|(coming, since)| *coming != node && *since > epoch - 2);
+                def.coming.push((node, epoch));
+                def.copies.push(TableCopy { node, storage });
+                check(&self.core, &def)?;
+                def.version = def.version.next();
+                Ok(def)
+            })?,
+        }
+        self.wait_for_copy(table, node, deadline)
+    }
+
+    /// Takes the copy of a table away that a member keeps. Reads and writes of the table go on; on that member it is read from others.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`], [`Error::NoSuchMember`], [`Error::SystemTable`]; [`Error::Config`] for a local table, or where the member
+    /// keeps none; [`Error::LastCopy`] where no other copy of it is there and complete. Nothing changed. Otherwise as
+    /// [`Node::create_table`].
+    pub fn drop_copy(&self, table: &str, member: &str, time: Duration) -> Result<()> {
+        let node = self.known_member(member)?;
+        self.shared_definition(table)?;
+        redefine(&self.core, table, time, |_, _, mut def| {
+            if def.copy_on(node).is_none() {
+                return Err(Error::Config(format!("table {table:?} has no copy on {member}")));
+            }
+            if !self.core.replica.has_other_copy(def.id, node) {
+                return Err(Error::LastCopy { member: member.to_owned(), tables: def.name });
+            }
+            def.copies.retain(|copy| copy.node != node);
+            def.coming.retain(|(coming, _)| *coming != node);
+            def.version = def.version.next();
+            Ok(def)
+        })
+    }
+
+    /// Moves the copy of a table from one member to another one, where it is kept in the same way: [`Node::add_copy`], then
+    /// [`Node::drop_copy`].
+    ///
+    /// # Errors
+    /// As there. What was done by then stays done, and asking again goes on from there.
+    pub fn move_copy(&self, table: &str, from: &str, to: &str, time: Duration) -> Result<()> {
+        let (deadline, node) = (deadline_in(time), self.known_member(from)?);
+        let def = self.shared_definition(table)?;
+        let Some(copy) = def.copy_on(node) else {
+            return Err(Error::Config(format!("table {table:?} has no copy on {from}")));
+        };
+        if from == to {
+            return Ok(());
+        }
+        self.add_copy(table, to, copy.storage, left(deadline))?;
+        self.drop_copy(table, from, left(deadline))
+    }
+
+    /// Puts a member in the place of another one, there or not: it gets a copy of every table of which that one keeps one, kept in the same
+    /// way, and that one is removed ([`Node::remove_member`]).
+    ///
+    /// # Errors
+    /// As [`Node::add_copy`] and [`Node::remove_member`]. What was done by then stays done, and asking again goes on from there.
+    pub fn replace_member(&self, name: &str, by: &str, time: Duration) -> Result<()> {
+        let (deadline, node, other) = (deadline_in(time), self.other_member(name)?, self.known_member(by)?);
+        if node == other {
+            return Err(Error::Config(format!("{name} does not take its own place")));
+        }
+        for def in self.tables().into_iter().filter(|def| !def.is_system() && !def.local) {
+            if let Some(copy) = def.copy_on(node).filter(|_| def.copy_on(other).is_none()) {
+                self.add_copy(&def.name, by, copy.storage, left(deadline))?;
+            }
+        }
+        self.remove_member(name, left(deadline))
+    }
+
+    fn shared_definition(&self, table: &str) -> Result<TableDef> {
+        let def = self.dyn_table(table)?.definition()?;
+        if def.is_system() {
+            return Err(Error::SystemTable { table: table.to_owned() });
+        }
+        if def.local {
+            return Err(Error::Config(format!(
+                "table {table:?} is local: every member has rows of its own, and no copies"
+            )));
+        }
+        Ok(def)
+    }
+
+    /// A member that is away would keep the copy from being made, and one that is drained as well.
+    fn check_takes_part(&self, node: NodeId, member: &str) -> Result<()> {
+        if self.core.is_alone() {
+            return Err(Error::Config("this node is alone: there is no member to give a copy to".to_owned()));
+        }
+        let status = self.status();
+        let takes_part =
+            |one: &crate::status::MemberStatus| one.name == member && one.connected && one.in_epoch;
+        if node == self.core.me.node || status.members.iter().any(takes_part) {
+            return Ok(());
+        }
+        let why = "is not there, or drained: it takes part in nothing now".to_owned();
+        Err(Error::Unavailable { member: member.to_owned(), why })
+    }
+
+    /// Until a member has all of a table.
+    fn wait_for_copy(&self, table: &str, node: NodeId, deadline: Instant) -> Result<()> {
+        loop {
+            self.core.check_open()?;
+            let def = self.shared_definition(table)?;
+            if def.copy_on(node).is_none() {
+                return Err(Error::Config(format!("the copy of table {table:?} was taken away again")));
+            }
+            if self.core.replica.is_copied(&def, node) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::DeadlineExceeded);
+            }
+            Answer::<()>::new().wait((Instant::now() + TICK).min(deadline));
+        }
+    }
+}
+
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
+fn kept_otherwise(table: &str, member: &str) -> Error {
+    Error::Config(format!(
+        "{member} keeps a copy of table {table:?} already, in another way: drop that copy first, then add it as it is to be"
+    ))
+}
