@@ -79,12 +79,12 @@ where
 }
 
 async fn commit(core: &Arc<Core>, runs: &Runs, attempt: Attempt) -> Result<Result<Option<Timestamp>, Lost>> {
-    let tenure = attempt.tenure;
+    let (tenure, writes) = (attempt.tenure, attempt.writes());
     let Some((id, answer)) = runs.hand_over(attempt) else {
         return core.vouch_async(tenure).await.map(|()| Ok(None));
     };
     let reply = hear(core, &answer, runs.word_by()).await;
-    Ok(runs.judge(id, reply)?.map(Some))
+    Ok(runs.judge(id, reply)?.map(|at| writes.then_some(at)))
 }
 
 /// The reply to a commit; "unknown" when it does not come in time.
@@ -159,17 +159,19 @@ impl AsyncTransaction {
         poll_fn(|context| {
             let mut attempt = self.inner.attempt.lock();
             let Some(attempt) = attempt.as_mut() else { return Poll::Ready(Err(Error::Ended)) };
-            match step(attempt, context.waker()) {
-                Ok(answer) => Poll::Ready(Ok(answer)),
+            let answer = match step(attempt, context.waker()) {
+                Ok(answer) => Ok(answer),
                 Err(Pause::Parked(waited_for)) if Instant::now() >= self.inner.deadline => {
-                    Poll::Ready(Err(too_late(waited_for)))
+                    Err(too_late(waited_for))
                 }
                 Err(Pause::Parked(_)) => {
                     alarm.wake(context.waker());
-                    Poll::Pending
+                    return Poll::Pending;
                 }
-                Err(other) => Poll::Ready(Err(told(other))),
-            }
+                Err(other) => Err(told(other)),
+            };
+            attempt.stepped();
+            Poll::Ready(answer)
         })
         .await
     }
@@ -306,7 +308,7 @@ impl AsyncTransaction {
     /// As there.
     pub async fn lock_table<S>(&self, table: &Table<S>, mode: LockMode) -> Result<()> {
         let open = table.open()?;
-        self.step(|attempt, waker| attempt.lock_table(&open, mode, waker)).await
+        self.step(|attempt, waker| attempt.lock_copy(&open, mode, waker)).await
     }
 
     /// See [`Transaction::insert`](crate::Transaction::insert).

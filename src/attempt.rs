@@ -3,10 +3,13 @@
 //! that parks and a task that awaits. Nothing is locked unless the program asks or the retry policy says so; nothing is
 //! sent before the commit. Described in `docs/protocol.md`, step 1.
 //!
+//! *Tables without a copy here* are read on another member (`remote`), without a lock: what is read so is at the snapshot, which
+//! cannot move from then on, and is looked at again where the copies are when the transaction is prepared.
+//!
 //! *Locking runs.* A read under its own lock reads the newest version: what was read before is locked too, so it is still
 //! the newest, and all of it together is one state. Without locks everything is read at one snapshot.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
@@ -15,16 +18,19 @@ use foldhash::fast::FixedState;
 use hypermnesia_replication::{Unavailable, Why};
 use hypermnesia_store::work::{Blocked, Conflict, LockMode, Locked, Op, RangeNote, ReadNote, Work, Write};
 use hypermnesia_store::{
-    Ack, Body, IndexDef, Key, KeyRange, Kind, Row, SchemaVersion, Snapshot, Status, Table, TableDef, TableId,
-    Timestamp, TxId, Txn,
+    Ack, Body, Key, SchemaVersion, Snapshot, Status, Table, TableDef, TableId, Timestamp, TxId, Txn,
 };
 
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits::READS_MAX;
-use crate::options::{Span, Walk};
 use crate::overlay::Overlay;
 use crate::running;
+
+mod remote;
+mod scan;
+
+use remote::Remote;
 
 /// Why an operation has no answer now.
 #[derive(Debug)]
@@ -71,6 +77,8 @@ pub(crate) struct Attempt {
     /// The tables touched: few, so they are looked at one by one.
     schema: Vec<Arc<Table>>,
     pub(crate) overlay: Overlay,
+    /// What it reads of tables that have no copy here.
+    remote: Remote,
     /// It is among the node's lockers.
     locks: bool,
     /// Locks whatever it reads.
@@ -96,6 +104,7 @@ impl Attempt {
             ranges: Vec::new(),
             schema: Vec::new(),
             overlay: Overlay::default(),
+            remote: Remote::default(),
             locks: false,
             locking,
             fixed: false,
@@ -203,8 +212,11 @@ impl Attempt {
         }
     }
 
-    /// Locks a key of the local copy.
+    /// Locks a key of the local copy; nothing where there is none.
     pub(crate) fn lock(&mut self, table: &Arc<Table>, key: &Key, mode: LockMode, waker: &Waker) -> Step<()> {
+        if self.is_remote(table)? {
+            return self.touch(table);
+        }
         self.touch_copy(table)?;
         let def = table.def();
         let txn = self.locker();
@@ -212,7 +224,15 @@ impl Attempt {
         self.on_locked(locked, def.id, Some(key))
     }
 
-    /// Locks a whole table of the local copy.
+    /// As [`Attempt::lock_table`]; nothing where there is no copy here.
+    pub(crate) fn lock_copy(&mut self, table: &Arc<Table>, mode: LockMode, waker: &Waker) -> Step<()> {
+        match self.is_remote(table)? {
+            true => self.touch(table),
+            false => self.lock_table(table, mode, waker),
+        }
+    }
+
+    /// Locks a whole table of the local copy, which there must be.
     pub(crate) fn lock_table(&mut self, table: &Arc<Table>, mode: LockMode, waker: &Waker) -> Step<()> {
         self.touch_copy(table)?;
         let def = table.def();
@@ -248,6 +268,9 @@ impl Attempt {
         mode: Option<LockMode>,
         waker: &Waker,
     ) -> Step<Option<Body>> {
+        if self.is_remote(table)? {
+            return self.read_from_afar(table, key, waker);
+        }
         self.touch_copy(table)?;
         let def = table.def();
         let mode = mode.or(self.locking.then_some(LockMode::Read));
@@ -273,11 +296,7 @@ impl Attempt {
         loop {
             match table.read(key, self.snapshot.at()) {
                 Ok(found) => {
-                    let version = found.as_ref().map_or(Timestamp::NEVER, |(_, at)| *at);
-                    if self.reads.len() >= READS_MAX {
-                        return Err(Error::TooLarge { what: "reads", bound: READS_MAX }.into());
-                    }
-                    self.reads.entry((def.id, key.clone())).or_insert(version);
+                    self.note_read(def.id, key, found.as_ref().map_or(Timestamp::NEVER, |(_, at)| *at))?;
                     self.fixed |= !locked || !self.locking;
                     return Ok(found.map(|(body, _)| body));
                 }
@@ -286,162 +305,20 @@ impl Attempt {
         }
     }
 
+    fn note_read(&mut self, table: TableId, key: &Key, version: Timestamp) -> Step<()> {
+        if self.reads.len() >= READS_MAX {
+            return Err(Error::TooLarge { what: "reads", bound: READS_MAX }.into());
+        }
+        self.reads.entry((table, key.clone())).or_insert(version);
+        Ok(())
+    }
+
     /// The version of what a read of the key has found; [`Timestamp::NEVER`] where it found nothing, or own writes.
     pub(crate) fn version(&self, table: TableId, key: &Key) -> Timestamp {
         if self.overlay.wrote(table, key) {
             return Timestamp::NEVER;
         }
         self.reads.get(&(table, key.clone())).copied().unwrap_or(Timestamp::NEVER)
-    }
-
-    /// Every key within the span and what it holds, own writes included.
-    pub(crate) fn scan(&mut self, table: &Arc<Table>, span: &Span, waker: &Waker) -> Step<Vec<(Key, Body)>> {
-        self.touch_copy(table)?;
-        let def = table.def();
-        if self.locking {
-            self.lock_table(table, LockMode::Read, waker)?;
-        }
-        loop {
-            match self.scan_once(table, def, span) {
-                Ok((found, range)) => {
-                    let note = RangeNote { table: def.id, index: None, range, snapshot: self.snapshot.at() };
-                    self.ranges.push(note);
-                    self.fixed |= !self.locking;
-                    return Ok(found);
-                }
-                Err(blocked) => self.on_blocked(blocked, waker)?,
-            }
-        }
-    }
-
-    fn scan_once(
-        &self,
-        table: &Arc<Table>,
-        def: &TableDef,
-        span: &Span,
-    ) -> Result<(Vec<(Key, Body)>, KeyRange), Blocked> {
-        let mut own = self.overlay.keys_in(def.id, &span.range);
-        if span.walk == Walk::Forward {
-            // Taken from the end, so the next one in the direction of the walk is the last.
-            own.reverse();
-        }
-        let ordered = def.kind == Kind::OrderedSet;
-        let before = |own: &Key, key: &Key| match span.walk {
-            Walk::Forward => own < key,
-            Walk::Backward => own > key,
-        };
-        let mut found = Vec::new();
-        for item in table.cursor(span.range.clone(), span.walk.into(), self.snapshot.at()) {
-            let (key, body, _) = item?;
-            while ordered && found.len() < span.limit && own.last().is_some_and(|next| before(next, &key)) {
-                self.push_own(def, own.pop(), &mut found);
-            }
-            if found.len() >= span.limit {
-                let range = narrowed(span, ordered, &found);
-                return Ok((found, range));
-            }
-            own.retain(|written| *written != key);
-            if let Some(body) = self.overlay.over(def.id, def.kind, &key, Some(body)) {
-                found.push((key, body));
-            }
-            if found.len() >= span.limit && !own.iter().any(|own| before(own, &found[found.len() - 1].0)) {
-                let range = narrowed(span, ordered, &found);
-                return Ok((found, range));
-            }
-        }
-        while found.len() < span.limit && !own.is_empty() {
-            self.push_own(def, own.pop(), &mut found);
-        }
-        Ok((found, span.range.clone()))
-    }
-
-    fn push_own(&self, def: &TableDef, key: Option<Key>, found: &mut Vec<(Key, Body)>) {
-        if let Some(key) = key
-            && let Some(body) = self.overlay.over(def.id, def.kind, &key, None)
-        {
-            found.push((key, body));
-        }
-    }
-
-    /// Every row whose entry in the index lies within the span, in the order of entries, own writes included.
-    pub(crate) fn index_scan(
-        &mut self,
-        table: &Arc<Table>,
-        index: &IndexDef,
-        span: &Span,
-        waker: &Waker,
-    ) -> Step<Vec<(Key, Row)>> {
-        self.touch_copy(table)?;
-        let def = table.def();
-        if self.locking {
-            self.lock_table(table, LockMode::Read, waker)?;
-        }
-        loop {
-            match self.index_once(table, def, index, span) {
-                Ok(found) => {
-                    let range = span.range.clone();
-                    let note = RangeNote {
-                        table: def.id,
-                        index: Some(index.id),
-                        range,
-                        snapshot: self.snapshot.at(),
-                    };
-                    self.ranges.push(note);
-                    self.fixed |= !self.locking;
-                    return Ok(found);
-                }
-                Err(blocked) => self.on_blocked(blocked, waker)?,
-            }
-        }
-    }
-
-    fn index_once(
-        &self,
-        table: &Arc<Table>,
-        def: &TableDef,
-        index: &IndexDef,
-        span: &Span,
-    ) -> Result<Vec<(Key, Row)>, Blocked> {
-        let written = self.overlay.keys_in(def.id, &KeyRange::all());
-        let limit = if written.is_empty() { span.limit } else { usize::MAX };
-        let mut found = Vec::new();
-        for item in table.index_cursor(index.id, span.range.clone(), span.walk.into(), self.snapshot.at()) {
-            if found.len() >= limit {
-                break;
-            }
-            let (key, body, _) = item?;
-            if written.binary_search(&key).is_err() {
-                found.extend(body.rows().iter().map(|row| (key.clone(), row.clone())));
-            }
-        }
-        if written.is_empty() {
-            return Ok(found);
-        }
-        // With own writes in between, entries are put in order here: those found, and those of rows as they will be.
-        let entries = |key: &Key, row: &Row| -> Vec<Key> {
-            let values = def.index_keys(index, row).unwrap_or_default().into_iter();
-            values.map(|value| value.join(key)).filter(|entry| span.range.contains(entry)).collect()
-        };
-        let mut all: Vec<(Key, Key, Row)> = Vec::new();
-        // A row with several entries in the span was found once for each.
-        let mut seen = HashSet::new();
-        found.retain(|one| seen.insert(one.clone()));
-        for (key, row) in found {
-            all.extend(entries(&key, &row).into_iter().map(|entry| (entry, key.clone(), row.clone())));
-        }
-        for key in &written {
-            let committed = table.read(key, self.snapshot.at())?.map(|(body, _)| body);
-            let body = self.overlay.over(def.id, def.kind, key, committed);
-            for row in body.as_ref().map_or(&[][..], Body::rows) {
-                all.extend(entries(key, row).into_iter().map(|entry| (entry, key.clone(), row.clone())));
-            }
-        }
-        all.sort_by(|(a, ..), (b, ..)| a.cmp(b));
-        if span.walk == Walk::Backward {
-            all.reverse();
-        }
-        all.truncate(span.limit);
-        Ok(all.into_iter().map(|(_, key, row)| (key, row)).collect())
     }
 
     /// Buffers a write.
@@ -499,6 +376,17 @@ impl Attempt {
         !self.overlay.is_empty()
     }
 
+    /// Whether the commit protocol has to see it. What was read on other members counts only if nothing of it has changed when
+    /// it is prepared there: an acknowledged write may be later than this node's clock when it began.
+    pub(crate) fn is_to_be_agreed(&self) -> bool {
+        self.writes() || self.remote.is_touched()
+    }
+
+    /// An operation has its answer, or has failed.
+    pub(crate) fn stepped(&mut self) {
+        self.remote.stepped();
+    }
+
     /// Ends it without a commit and lets go of every lock at once.
     pub(crate) fn end(&mut self) {
         self.ended = true;
@@ -514,19 +402,6 @@ impl Drop for Attempt {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-/// The part of a span that was really read when its limit was met.
-fn narrowed(span: &Span, ordered: bool, found: &[(Key, Body)]) -> KeyRange {
-    use std::ops::Bound;
-    let mut range = span.range.clone();
-    if ordered && let Some((last, _)) = found.last() {
-        match span.walk {
-            Walk::Forward => range.end = Bound::Included(last.clone()),
-            Walk::Backward => range.start = Bound::Included(last.clone()),
-        }
-    }
-    range
 }
 
 /// Whether running again can help.

@@ -11,6 +11,7 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::life::{on_io_thread, on_own_thread};
 use crate::limits::WRITERS_MAX;
+use crate::remote::Question;
 
 /// The effects of one event, or of all frames of one read.
 pub(crate) struct Carry<'a> {
@@ -123,6 +124,13 @@ impl Sink for Carry<'_> {
             Effect::Done { txid, reply } => self.core.done(txid, reply),
             Effect::Settled { txid, outcome } => self.core.events.settled(txid, outcome),
             Effect::ProposeOpening(opened) => self.opened = Some(opened),
+            Effect::Fetch { from, epoch, id, fetch } => {
+                let question = Question { from, epoch, id, fetch };
+                if let Some(refusal) = self.core.remote.served.on_fetch(self.core, question) {
+                    self.send(from, refusal);
+                }
+            }
+            Effect::Fetched { id, answer } => self.core.remote.asked.on_fetched(id, answer),
             Effect::Event(event) => {
                 if let Event::Loaded { table, .. } = event {
                     self.core.check_disc(table);

@@ -29,6 +29,7 @@ use crate::limits::{DEADLINE_DEFAULT, TIDIED_ROWS};
 use crate::load::Loads;
 use crate::lockers::Lockers;
 use crate::peer::Peers;
+use crate::remote::Remote;
 use crate::sequence::Sequences;
 use crate::sweep::Sweep;
 use crate::tls::Tls;
@@ -81,6 +82,7 @@ pub(crate) struct Core {
     pub(crate) sweep: Sweep,
     pub(crate) loads: Loads,
     pub(crate) continuations: Continuations,
+    pub(crate) remote: Remote,
     pub(crate) events: Bus,
     pub(crate) sequences: Sequences,
     pub(crate) unique_ids: UniqueIds,
@@ -151,6 +153,7 @@ impl Core {
             sweep: Sweep::default(),
             loads: Loads::default(),
             continuations: Continuations::default(),
+            remote: Remote::default(),
             events: Bus::default(),
             sequences: Sequences::default(),
             unique_ids: UniqueIds::new(parts.me.node, parts.me.incarnation),
@@ -241,12 +244,24 @@ impl Core {
     /// Whether this node keeps a copy of the table.
     #[inline]
     pub(crate) fn check_copy(&self, def: &TableDef) -> Result<()> {
-        if self.has_copy(def) {
-            return self.check_served(def);
+        match self.has_copy(def) {
+            true => self.check_served(def),
+            false => Err(self.no_copy(def)),
         }
+    }
+
+    /// Whether the rows of a table are to be asked of another member, since there is no copy here.
+    pub(crate) fn is_remote(&self, def: &TableDef) -> Result<bool> {
+        if !self.has_copy(def) && def.local {
+            return Err(self.no_copy(def));
+        }
+        self.check_served(def).map(|()| !self.has_copy(def))
+    }
+
+    fn no_copy(&self, def: &TableDef) -> Error {
         let name = |copy: &hypermnesia_store::TableCopy| self.member_name(copy.node);
         let members: Vec<_> = def.copies.iter().map(name).collect();
-        Err(Error::NoCopy { table: def.name.clone(), members: members.join(" or ") })
+        Error::NoCopy { table: def.name.clone(), members: members.join(" or ") }
     }
 
     /// Whether all of the table is here, or on a member that is.
@@ -474,6 +489,7 @@ impl Core {
     /// The stream to a life of a member is down.
     pub(crate) fn on_disconnected(&self, peer: Peer) {
         self.event(|core, now, out| core.replica.on_disconnected(now, peer, out));
+        self.remote.on_disconnected(peer);
         if let Some(control) = self.control() {
             control.on_connection(peer, false);
         }
@@ -493,6 +509,7 @@ impl Core {
         }
         self.check_reads();
         self.sweep.tick(self);
+        self.remote.tick(self);
         self.continuations.expire(Instant::now());
         self.alarms.ring(Instant::now());
     }

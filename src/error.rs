@@ -53,8 +53,12 @@ pub enum Error {
         /// As asked for.
         attribute: String,
     },
-    /// This node keeps no copy of the table, so it cannot read it. Nothing changed; ask a member that has one.
-    #[error("this node keeps no copy of table {table:?}, ask {members}")]
+    /// What was asked for is done with a copy of the table here, and this node keeps none: a snapshot of several reads, a
+    /// subscription, statistics, a dirty read, a backup, a change of all rows; or the rows are each member's own. Nothing changed;
+    /// ask a member that has one. Other reads, and transactions, need no copy here: they ask such a member by themselves.
+    #[error(
+        "this needs a copy of table {table:?}, and this node keeps none: ask {members}, or read it in a transaction"
+    )]
     NoCopy {
         /// The table.
         table: String,

@@ -69,6 +69,9 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As [`Table::index_read`].
     pub fn index_range(&self, index: &str, span: &Span) -> Result<Vec<S::Shown>> {
+        if self.is_remote()? {
+            return self.range_from_afar(Some(index), span);
+        }
         Snapshot::once(&self.core, |snapshot| snapshot.index_range(self, index, span))
     }
 }

@@ -41,6 +41,9 @@ impl<S: Shape> Table<S> {
     where
         S: KeyShape,
     {
+        if self.is_remote()? {
+            return self.run(|tx| tx.keys(self));
+        }
         Snapshot::once(&self.core, |snapshot| snapshot.keys(self, &Span::all()))
     }
 
@@ -50,7 +53,7 @@ impl<S: Shape> Table<S> {
     /// As [`Table::get`], and [`Error::SchemaChanged`](crate::Error::SchemaChanged) when the definition changes, or the table is
     /// cleared, in the middle: what was folded cannot be taken back, so it is not made again by itself.
     pub fn foldl<T>(&self, start: T, each: impl FnMut(T, S::Shown) -> T) -> Result<T> {
-        Snapshot::take(&self.core)?.fold(self, &Span::all(), start, each)
+        self.folded(&Span::all(), start, each)
     }
 
     /// As [`Table::foldl`], of an ordered set from the greatest key. The other kinds have no order, and this is the same.
@@ -58,7 +61,14 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As there.
     pub fn foldr<T>(&self, start: T, each: impl FnMut(T, S::Shown) -> T) -> Result<T> {
-        Snapshot::take(&self.core)?.fold(self, &Span::all().backward(), start, each)
+        self.folded(&Span::all().backward(), start, each)
+    }
+
+    fn folded<T>(&self, span: &Span, start: T, each: impl FnMut(T, S::Shown) -> T) -> Result<T> {
+        match self.is_remote()? {
+            true => Ok(self.range(span)?.into_iter().fold(start, each)),
+            false => Snapshot::take(&self.core)?.fold(self, span, start, each),
+        }
     }
 }
 

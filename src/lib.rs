@@ -73,6 +73,7 @@ mod peer;
 mod plane;
 mod query;
 pub mod record;
+mod remote;
 mod running;
 mod runs;
 mod schema;

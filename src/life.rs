@@ -20,7 +20,7 @@ use crate::control::Control;
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits::{IMAGE_NICENESS, TICK};
-use crate::peer;
+use crate::{peer, remote};
 
 thread_local! {
     /// This is the I/O thread of a node.
@@ -212,6 +212,7 @@ fn io_thread(
             }
             drop(opened.send(Ok(())));
             Control::begin(core);
+            remote::begin(core);
             tokio::select! {
                 () = peer::run(Arc::clone(core), Some(listener)) => {}
                 () = stop.tasks.notified() => {}

@@ -313,3 +313,28 @@ pub const SAID_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How much faster or slower than true time the clock of a member may run, in parts per million.
 pub const CONTROL_DRIFT_PPM: u64 = 1000;
+
+/// Rows of a table without a copy here that a member sends in one answer: a millisecond of work for it, and a wait of less than
+/// that for the votes behind it.
+pub const FETCH_ROWS: usize = 1_024;
+
+/// Bytes of keys and rows after which such an answer ends; one more row may pass it.
+pub const FETCH_BYTES: usize = 256 * 1024;
+
+/// Questions for such rows that a member answers at a time, for each member that asks. One more is refused.
+pub const FETCHES_SERVED_MAX: usize = 256;
+
+/// Questions for such rows that a node has under way at a time. One more is refused to its caller.
+pub const FETCHES_ASKED_MAX: usize = 4_096;
+
+/// Places in tables that a member keeps for those who fetch more rows than one answer has. Each pins a snapshot.
+pub const FETCH_PLACES_MAX: usize = 256;
+
+/// How long such a place is kept for the next question. Who comes later begins again.
+pub const FETCH_PLACE_IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// How much longer than the source may wait its answer is waited for, before another member is asked.
+pub const FETCH_GRACE: Duration = Duration::from_secs(1);
+
+/// How long the source may wait for what is being committed, before it says so: another one may have heard more.
+pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(2);

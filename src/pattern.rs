@@ -71,6 +71,9 @@ impl<S: Shape> Table<S> {
     /// As [`Table::get`], and [`Error::Query`](crate::Error::Query) for a pattern that does not fit the table.
     pub fn matching(&self, pattern: impl Into<Pattern>) -> Result<Vec<S::Shown>> {
         let pattern = pattern.into();
+        if self.is_remote()? {
+            return self.run(|tx| tx.matching(self, pattern.clone()));
+        }
         Snapshot::once(&self.core, |snapshot| snapshot.matching(self, pattern.clone()))
     }
 
@@ -80,6 +83,9 @@ impl<S: Shape> Table<S> {
     /// As [`Table::matching`].
     pub fn project(&self, pattern: impl Into<Pattern>, attributes: &[&str]) -> Result<Vec<Vec<Value>>> {
         let pattern = pattern.into();
+        if self.is_remote()? {
+            return self.run(|tx| tx.project(self, pattern.clone(), attributes));
+        }
         Snapshot::once(&self.core, |snapshot| snapshot.project(self, pattern.clone(), attributes))
     }
 
@@ -89,6 +95,9 @@ impl<S: Shape> Table<S> {
     /// As [`Table::matching`].
     pub fn count_matching(&self, pattern: impl Into<Pattern>) -> Result<u64> {
         let pattern = pattern.into();
+        if self.is_remote()? {
+            return self.run(|tx| tx.count_matching(self, pattern.clone()));
+        }
         Snapshot::once(&self.core, |snapshot| snapshot.count_matching(self, pattern.clone()))
     }
 

@@ -60,6 +60,10 @@ pub(crate) fn run(
                     }
                     // A definition changed in the middle.
                     Err(Error::SchemaChanged { .. }) if !late.has_given() && again.pause() => {}
+                    Err(Error::NoCopy { .. }) if !late.has_given() => {
+                        let options = options.cloned().unwrap_or_default();
+                        return read_agreed(core, &statement, parameters, &options, late);
+                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -77,6 +81,26 @@ pub(crate) fn run(
             done.map(|()| 0)
         }
     }
+}
+
+/// Reads tables without a copy here: in a transaction, which asks others for their rows. They are held until all are known to
+/// be of one state.
+fn read_agreed(
+    core: &Arc<Core>,
+    statement: &Statement,
+    parameters: &[Value],
+    options: &TxOptions,
+    mut late: Late<'_>,
+) -> Result<u64> {
+    let read = transaction::run(core, options, |tx| {
+        let mut rows = Rows::default();
+        execute(tx, statement, parameters, &mut rows).map(|count| (rows, count))
+    });
+    let (rows, count) = read?;
+    late.columns(&rows.columns);
+    let _ = rows.rows.into_iter().try_for_each(|row| late.row(row));
+    late.finish();
+    Ok(count)
 }
 
 /// Runs a statement and holds its result.

@@ -158,9 +158,9 @@ impl Runs {
         self.conflicts
     }
 
-    /// Hands the writes over; nothing to wait for when there are none.
+    /// Hands the run over; nothing to wait for when it has nothing that others have to agree on.
     pub(crate) fn hand_over(&self, mut attempt: Attempt) -> Option<(TxId, Arc<Answer<Reply>>)> {
-        if !attempt.writes() {
+        if !attempt.is_to_be_agreed() {
             attempt.end();
             return None;
         }

@@ -24,6 +24,7 @@ use crate::snapshot::Snapshot;
 mod alone;
 mod computed;
 mod reads;
+pub(crate) mod remote;
 mod rows;
 mod writes;
 
@@ -212,6 +213,9 @@ impl<S> Table<S> {
     /// # Errors
     /// [`Error::NotReady`], [`Error::NoCopy`].
     pub fn len(&self) -> Result<u64> {
+        if !self.here && self.is_remote()? {
+            return self.count_from_afar();
+        }
         Ok(self.countable()?.len())
     }
 

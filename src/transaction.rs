@@ -107,17 +107,19 @@ impl Transaction {
     /// Runs a step until it answers, parking the thread while it has to wait.
     pub(crate) fn step<T>(&mut self, mut step: impl FnMut(&mut Attempt, &Waker) -> Step<T>) -> Result<T> {
         let parker = Parker::current();
-        loop {
+        let answer = loop {
             match step(&mut self.attempt, parker.waker()) {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => break Ok(answer),
                 Err(Pause::Parked(waited_for)) => {
                     if !self.attempt.core.wait(&parker, self.attempt.deadline) {
-                        return Err(too_late(waited_for));
+                        break Err(too_late(waited_for));
                     }
                 }
-                Err(other) => return Err(told(other)),
+                Err(other) => break Err(told(other)),
             }
-        }
+        };
+        self.attempt.stepped();
+        answer
     }
 
     /// The transaction's id, which [`Node::outcome`](crate::Node::outcome) understands. Each run has its own.
@@ -152,7 +154,8 @@ impl Transaction {
     }
 
     /// As [`Transaction::get`], and the key is locked at this node until the transaction ends: for rows that will be
-    /// written and that many want to write.
+    /// written and that many want to write. Where this node has no copy of the table nothing is locked: the row is compared with
+    /// the copies at the commit, as with [`Transaction::get`].
     ///
     /// # Errors
     /// As [`Transaction::get`].
@@ -196,13 +199,14 @@ impl Transaction {
         Ok(self.step(|attempt, waker| operation::one(attempt, waker, table, &key, None))?.is_some())
     }
 
-    /// Locks the whole table at this node: readers share it, a writer has it alone.
+    /// Locks the whole table at this node: readers share it, a writer has it alone. Where this node has no copy of it nothing
+    /// is locked: what is read of it is compared with the copies at the commit.
     ///
     /// # Errors
     /// As [`Transaction::get`].
     pub fn lock_table<S>(&mut self, table: &Table<S>, mode: LockMode) -> Result<()> {
         let open = table.open()?;
-        self.step(|attempt, waker| attempt.lock_table(&open, mode, waker))
+        self.step(|attempt, waker| attempt.lock_copy(&open, mode, waker))
     }
 
     /// Puts a row: replaces the row of its key; in a bag it is added unless an identical one is there.

@@ -84,7 +84,7 @@ impl Replica {
             matches!(prepared, Prepared::Yes { .. }),
             "others hold its locks on the same rows: {prepared:?}"
         );
-        let logging = self.logging(&holders, Ack::Logged);
+        let logging = self.logging_of(&recovered.work, &holders, Ack::Logged);
         if logging.on {
             // Once more, behind the rows that were loaded: who reads the log from there on finds what its outcome is about.
             let (epoch, work) = (era.number(), Arc::clone(&recovered.work));

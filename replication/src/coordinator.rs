@@ -78,7 +78,7 @@ impl Replica {
         if let Err(unavailable) = self.missing(era, participants) {
             return self.refuse(&txn, Reply::Unavailable(unavailable), turn);
         }
-        let logging = self.logging(&holders, request.ack);
+        let logging = self.logging_of(&request.work, &holders, request.ack);
         if let Some(why) = self.log_state().refusal().filter(|_| logging.on) {
             let unavailable = Unavailable { member: self.me.node, why };
             return self.refuse(&txn, Reply::Unavailable(unavailable), turn);

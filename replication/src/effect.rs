@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hypermnesia_store::{Ack, Body, Conflict, Incarnation, Key, NodeId, TableId, Timestamp, TxId, Work};
 
 use crate::epoch::Opened;
+use crate::fetch::{Fetch, Fetched};
 use crate::member::Peer;
 use crate::message::Message;
 use crate::outcome::Outcome;
@@ -62,6 +63,24 @@ pub enum Effect {
     /// All members of an epoch have staged it: the control plane is to record that it is open ([`Opened::command`]), unless it
     /// has agreed on a later one. Emitted again until this node hears of either.
     ProposeOpening(Opened),
+    /// A member of the present epoch wants rows: read them, and send the answer.
+    Fetch {
+        /// Who asks.
+        from: Peer,
+        /// The epoch, which the answer names.
+        epoch: u64,
+        /// The asker's number for it.
+        id: u64,
+        /// What it wants.
+        fetch: Fetch,
+    },
+    /// Rows that were asked for, or why there are none.
+    Fetched {
+        /// The number under which they were asked for.
+        id: u64,
+        /// The answer.
+        answer: Fetched,
+    },
     /// Something people want to know.
     Event(Event),
 }

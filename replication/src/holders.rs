@@ -152,6 +152,12 @@ impl Replica {
         Logging { on: self.durable && holders.iter().any(|(table, _)| on_disc(*table)), level }
     }
 
+    /// The same for what a transaction does: what writes nothing leaves nothing to be found after a restart.
+    pub(crate) fn logging_of(&self, work: &Work, holders: &[(TableId, NodeSet)], level: Ack) -> Logging {
+        let logging = self.logging(holders, level);
+        Logging { on: logging.on && !work.writes.is_empty(), ..logging }
+    }
+
     /// The part of a transaction that concerns the tables of this node that are loaded: nearly always the whole.
     pub(crate) fn part_held_here(
         &self,

@@ -14,6 +14,7 @@
 //! | [`epoch`], [`settle`] | memberships and the rule for what is in doubt |
 //! | `flush`, `opening`, `era` | the change from one epoch to the next, and what a node believes of it |
 //! | `catchup`, `own` | how a joiner gets its tables, whole or what differs; what it had before |
+//! | [`fetch`] | rows for a node that has no copy of their table |
 //! | `carried` | what stays in doubt from one epoch to the next |
 //! | `tick`, [`time`] | what time alone brings about |
 //! | [`register`] | what the control plane agrees on: who is enlisted, who is a member, which epoch is open |
@@ -30,6 +31,7 @@ mod coordinator;
 pub mod effect;
 pub mod epoch;
 mod era;
+pub mod fetch;
 mod flush;
 mod holders;
 mod lacks;

@@ -9,6 +9,7 @@ use hypermnesia_store::{Ack, Body, Conflict, Key, TableId, Timestamp, TxId, Work
 use serde::{Deserialize, Serialize};
 
 use crate::epoch::{Stage, Standing};
+use crate::fetch::{Fetch, Fetched};
 use crate::member::NodeSet;
 use crate::outcome::Outcome;
 
@@ -113,6 +114,24 @@ pub enum Message {
     Taking {
         /// The epoch.
         epoch: u64,
+    },
+    /// A node without a copy of a table to one that has it: these rows, please.
+    Fetch {
+        /// The epoch in which both are.
+        epoch: u64,
+        /// The asker's number for it.
+        id: u64,
+        /// What it wants.
+        fetch: Fetch,
+    },
+    /// The answer.
+    Fetched {
+        /// The epoch of the question.
+        epoch: u64,
+        /// The asker's number for it.
+        id: u64,
+        /// The rows, or why not.
+        answer: Fetched,
     },
 }
 

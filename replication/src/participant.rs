@@ -45,7 +45,7 @@ impl Replica {
         if shard.held.len() >= HELD_MAX / SHARDS {
             return self.vote_no(era, from, txid, Refusal::Overloaded, turn);
         }
-        let logging = self.logging(&prepare.holders, prepare.level);
+        let logging = self.logging_of(&prepare.work, &prepare.holders, prepare.level);
         let refusal = match self.log_state() {
             LogState::Open => None,
             LogState::NoSpace => Some(Refusal::NoSpace),

@@ -310,6 +310,12 @@ impl Replica {
             Message::AbortRecorded { epoch, txid } if current(epoch) => {
                 self.on_abort_recorded(era, from, txid, turn);
             }
+            Message::Fetch { epoch, id, fetch } if current(epoch) => {
+                self.on_fetch(era, from, id, fetch, turn)
+            }
+            Message::Fetched { epoch, id, answer } if current(epoch) => {
+                turn.out.effect(Effect::Fetched { id, answer });
+            }
             // Of another epoch, or this node is fenced: the flush settles what it was about.
             _ => {}
         }

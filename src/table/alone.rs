@@ -112,7 +112,7 @@ impl<S: Shape> Table<S> {
         }
     }
 
-    fn writable(&self) -> Result<OpenTable<'_>> {
+    pub(super) fn writable(&self) -> Result<OpenTable<'_>> {
         self.core.check_serving()?;
         self.open()
     }

@@ -55,7 +55,7 @@ impl<S: Shape> Table<S> {
         S: ShapeKey<Q>,
         B: Borrow<S::Given>,
     {
-        let open = self.readable()?;
+        let open = self.writable()?;
         let encoded = S::encode_key(open.def(), key)?;
         let (mut load, until) = (Some(load), deadline_in(DEADLINE_DEFAULT));
         loop {
@@ -95,7 +95,7 @@ impl<S: Shape> Table<S> {
         B: Borrow<S::Given>,
         F: Future<Output = Result<B>>,
     {
-        let open = self.readable()?;
+        let open = self.writable()?;
         let encoded = S::encode_key(open.def(), key)?;
         let (mut load, until) = (Some(load), deadline_in(DEADLINE_DEFAULT));
         loop {

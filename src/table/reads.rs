@@ -7,6 +7,7 @@ use hypermnesia_store::{Body, Row, Table as Open, TableDef, Timestamp, Value};
 
 use super::Table;
 use crate::error::{Error, Result};
+use crate::operation::entries_with;
 use crate::options::Span;
 use crate::shape::{Shape, ShapeKey};
 use crate::snapshot::Snapshot;
@@ -47,6 +48,9 @@ impl<S> Table<S> {
     where
         S: ShapeKey<Q>,
     {
+        if self.is_remote()? {
+            return self.shown_from_afar(|def| S::encode_key(def, key), show);
+        }
         let open = self.readable()?;
         let key = S::encode_key(open.def(), key)?;
         self.core.latest_version(&open, &key, |body, version| show(open.def(), body, version))
@@ -147,6 +151,9 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As [`Table::get`], and [`Error::WrongKind`](crate::Error::WrongKind).
     pub fn range(&self, span: &Span) -> Result<Vec<S::Shown>> {
+        if self.is_remote()? {
+            return self.range_from_afar(None, span);
+        }
         Snapshot::once(&self.core, |snapshot| snapshot.range(self, span))
     }
 
@@ -163,6 +170,10 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As [`Table::get`], and [`Error::NoSuchIndex`](crate::Error::NoSuchIndex).
     pub fn index_read(&self, index: &str, values: &[Value]) -> Result<Vec<S::Shown>> {
+        if self.is_remote()? {
+            let span = Span::of(entries_with(self.open()?.def(), index, values)?);
+            return self.range_from_afar(Some(index), &span);
+        }
         Snapshot::once(&self.core, |snapshot| snapshot.index_read(self, index, values))
     }
 
@@ -171,6 +182,9 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As [`Table::get`], and [`Error::WrongKind`](crate::Error::WrongKind).
     pub fn first(&self) -> Result<Option<S::Shown>> {
+        if self.is_remote()? {
+            return self.edge_from_afar(Span::all(), "first");
+        }
         Snapshot::once(&self.core, |snapshot| snapshot.first(self))
     }
 
@@ -179,6 +193,9 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As [`Table::first`].
     pub fn last(&self) -> Result<Option<S::Shown>> {
+        if self.is_remote()? {
+            return self.edge_from_afar(Span::all().backward(), "last");
+        }
         Snapshot::once(&self.core, |snapshot| snapshot.last(self))
     }
 
@@ -190,6 +207,9 @@ impl<S: Shape> Table<S> {
     where
         S: ShapeKey<Q>,
     {
+        if self.is_remote()? {
+            return self.edge_from_afar(Span::behind(self.key(key)?), "next");
+        }
         Snapshot::once(&self.core, |snapshot| snapshot.next(self, key))
     }
 
@@ -201,6 +221,9 @@ impl<S: Shape> Table<S> {
     where
         S: ShapeKey<Q>,
     {
+        if self.is_remote()? {
+            return self.edge_from_afar(Span::before(self.key(key)?), "prev");
+        }
         Snapshot::once(&self.core, |snapshot| snapshot.prev(self, key))
     }
 }

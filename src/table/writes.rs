@@ -14,7 +14,7 @@ use crate::transaction::{self, Transaction};
 /// Writes outside a transaction: each is a transaction of its own, retried inside, or one step under the key's lock where
 /// the only copy is here. When it returns, every copy has it at the table's ack level. Errors as in [`Node::transaction`](crate::Node::transaction).
 impl<S: Shape> Table<S> {
-    pub(super) fn run<T>(&self, operation: impl FnMut(&mut Transaction) -> Result<T>) -> Result<T> {
+    pub(crate) fn run<T>(&self, operation: impl FnMut(&mut Transaction) -> Result<T>) -> Result<T> {
         transaction::run(&self.core, &TxOptions::default(), operation)
     }
 

@@ -11,7 +11,6 @@
 //! no reader.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
@@ -19,7 +18,7 @@ use seize::Guard as _;
 
 use crate::admission::{Growth, size};
 use crate::catalog::{SCHEMA_TABLE, defined_by, table_of_schema_key};
-use crate::cell::{Cell, CellAt, CellRef};
+use crate::cell::CellRef;
 use crate::change::changed;
 use crate::clock::Timestamp;
 use crate::heap::Pin;
@@ -30,12 +29,9 @@ use crate::range_lock::RangeLocks;
 use crate::row::Body;
 use crate::schema::TableDef;
 use crate::store::Store;
-use crate::table::{Direction, Table};
-use crate::tree::walk_tree;
+use crate::table::Table;
 use crate::txn::{Mark, Phase, Progress, Status, Txn};
-use crate::work::{
-    Blocked, Conflict, LockMode, Locked, Op, Prepared, RangeNote, ReadNote, Role, Work, Write,
-};
+use crate::work::{Conflict, LockMode, Locked, Op, Prepared, RangeNote, ReadNote, Role, Work, Write};
 
 /// Why prepare stops before its end.
 enum Stop {
@@ -344,81 +340,10 @@ impl<'a> Steps<'a> {
     /// Nothing in the range is newer than its snapshot, marked by another, or past its deadline since.
     fn check_range(&self, note: &RangeNote) -> Result<(), Conflict> {
         let table = self.table(note.table)?;
-        let now = self.store.clock.read();
-        if table.rows.backing.is_some() {
-            return self.check_range_of_residents(table, note);
-        }
-        let mut quiet = true;
-        let mut look = |cell: CellAt<'_>| {
-            let foreign = cell.changed_by_other(self.txn, self.guard) || cell.is_shifting(self.guard);
-            let changed = cell.newest(self.guard).is_some_and(|(version, at)| {
-                let expired = |deadline| {
-                    let deadline = Timestamp::from_wall_ms(deadline);
-                    note.snapshot < deadline && deadline <= now
-                };
-                at > note.snapshot || version.deadline_ms().is_some_and(expired)
-            });
-            quiet = !foreign && !changed;
-            Ok::<_, Blocked>(if quiet { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-        };
-        let walked = match note.index {
-            None => table.walk(&note.range, Direction::Forward, self.guard, look),
-            Some(index) => match table.index(index) {
-                Some(index) => {
-                    walk_tree(&index.tree, &note.range, Direction::Forward, self.guard, |_, cell| look(cell))
-                }
-                None => return Err(Conflict::SchemaChanged { table: note.table }),
-            },
-        };
-        walked.expect("looking at cells waits for nobody");
-        let forgotten = Timestamp(table.rows.forgotten.load(Ordering::SeqCst));
-        match quiet && forgotten <= note.snapshot {
-            true => Ok(()),
-            false => Err(Conflict::Range { table: note.table }),
-        }
-    }
-
-    /// As [`Steps::check_range`], for a table on disc alone: what is not in memory has left, so it is not newer than what
-    /// is forgotten; but its deadline may have come.
-    fn check_range_of_residents(&self, table: &Arc<Table>, note: &RangeNote) -> Result<(), Conflict> {
-        let now = self.store.clock.read();
-        let forgotten = || Timestamp(table.rows.forgotten.load(Ordering::SeqCst));
-        let changed = |cell: &Cell| {
-            let foreign = cell.changed_by_other(self.txn, self.guard);
-            foreign || cell.newest(self.guard).is_some_and(|(_, at)| at > note.snapshot)
-        };
-        let tree = table.rows.tree.as_ref().expect("what lives on disc alone has its cells in order");
-        let (mut quiet, mut passed) = (true, table.rows.deadlines.between(note.snapshot, now));
-        let mut look = |cell: Option<CellAt<'_>>| {
-            quiet = !cell.is_some_and(|cell| changed(&cell));
-            Ok::<_, Blocked>(if quiet { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-        };
-        let walked = match note.index {
-            None => {
-                passed.retain(|key| note.range.contains(key));
-                walk_tree(tree, &note.range, Direction::Forward, self.guard, |_, cell| look(Some(cell)))
-            }
-            Some(id) => {
-                let Some(index) = table.index(id) else {
-                    return Err(Conflict::SchemaChanged { table: note.table });
-                };
-                passed.retain(|key| {
-                    // One that cannot be read has changed for all that is known.
-                    table.newest_anywhere(key, self.guard).map_or(true, |found| {
-                        let entries = index.entries(&table.def, key, found.as_ref().map(|(body, _)| body));
-                        entries.iter().any(|entry| note.range.contains(entry))
-                    })
-                });
-                walk_tree(&index.tree, &note.range, Direction::Forward, self.guard, |entry, _| {
-                    let key = index.key_of(entry);
-                    look(key.and_then(|key| table.rows.cell(&key, self.guard)))
-                })
-            }
-        };
-        walked.expect("looking at cells waits for nobody");
-        match quiet && passed.is_empty() && forgotten() <= note.snapshot {
-            true => Ok(()),
-            false => Err(Conflict::Range { table: note.table }),
+        match table.is_unchanged(note.index, &note.range, note.snapshot, Some(self.txn), self.guard) {
+            None => Err(Conflict::SchemaChanged { table: note.table }),
+            Some(false) => Err(Conflict::Range { table: note.table }),
+            Some(true) => Ok(()),
         }
     }
 

@@ -22,6 +22,7 @@ use crate::work::Blocked;
 mod point;
 mod rows;
 mod scan;
+mod unchanged;
 
 pub(crate) use rows::Rows;
 

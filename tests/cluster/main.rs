@@ -20,6 +20,7 @@ mod loopback;
 mod majority;
 mod old_copy;
 mod rejoin;
+mod remote;
 mod sequences;
 mod tls;
 mod trio;

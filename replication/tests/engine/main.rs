@@ -2,6 +2,7 @@
 //! that look right and are wrong, each as its smallest case.
 
 mod disc_alone;
+mod fetch;
 mod trio;
 
 use std::sync::Arc;

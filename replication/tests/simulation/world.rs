@@ -342,6 +342,8 @@ impl World {
                     self.announce();
                 }
             }
+            // Every member here has a copy of everything.
+            Effect::Fetch { .. } | Effect::Fetched { .. } => {}
             Effect::Event(event) => {
                 if let Event::EpochOpened { settled, .. } = &event {
                     self.settled.0 += settled.0;
