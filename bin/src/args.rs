@@ -117,7 +117,7 @@ fn command() -> clap::Command {
     // It measures a cluster of its own unless an address is given, prints JSON and waits for answers unless told otherwise.
     command.mut_subcommand("bench", |bench| {
         let bench = bench.args(shared.iter().map(|arg| arg.clone().hide_default_value(true).hide_env(true)));
-        bench.mut_subcommand("failover", alone)
+        bench.mut_subcommand("failover", alone).mut_subcommand("rejoin", alone)
     })
 }
 

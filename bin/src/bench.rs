@@ -9,6 +9,7 @@ pub(crate) mod figure;
 pub(crate) mod ledger;
 pub(crate) mod member;
 pub(crate) mod records;
+pub(crate) mod rejoin;
 pub(crate) mod remote;
 pub(crate) mod run;
 pub(crate) mod tasks;

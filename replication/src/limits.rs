@@ -55,12 +55,15 @@ pub const COPY_RETRY_NS: u64 = 100 * 1_000_000;
 /// until they are loaded.
 pub const TAIL_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// Bytes of rows in one chunk of a copy (one more row may pass it): large enough to keep a link busy at a loopback round
-/// trip of 20 us, small enough not to hold up the votes behind it.
-pub const COPY_CHUNK_BYTES: usize = 256 * 1024;
+/// Bytes of rows in one chunk of a copy (one more row may pass it). While a member takes one in it votes on nothing else: this
+/// takes it some 2 ms, which every write waits for that comes just then.
+pub const COPY_CHUNK_BYTES: usize = 64 * 1024;
 
 /// Rows in one chunk of a copy.
-pub const COPY_CHUNK_ROWS: usize = 4_096;
+pub const COPY_CHUNK_ROWS: usize = 1_024;
+
+/// How large the first chunk of the schema may be: see `catchup/place.rs`. Nobody writes before it is there.
+pub const SCHEMA_CHUNK: CopyBounds = CopyBounds { chunk_bytes: 8 * 1024 * 1024, chunk_rows: 16_384 };
 
 /// How large the chunks of a copy are, in bytes and in rows; as many digests come at once as rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

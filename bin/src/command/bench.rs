@@ -1,7 +1,8 @@
 //! `bench`: measures workloads on a cluster of its own, or with `--addr` on a running one; how soon one writes again after a kill
-//! is `failover`'s.
+//! is `failover`'s, what a member costs that comes back `rejoin`'s.
 
 mod failover;
+mod rejoin;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -101,6 +102,8 @@ pub(crate) struct BenchArgs {
 pub(crate) enum Other {
     /// How soon a cluster writes again when a member is killed.
     Failover(failover::FailoverArgs),
+    /// What a member costs the others when it comes back.
+    Rejoin(rejoin::RejoinArgs),
 }
 
 /// Ack levels, on the command line.
@@ -179,8 +182,10 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 /// Measures what is asked for.
 pub(crate) async fn run(global: &Global, mut args: BenchArgs) -> Result<()> {
-    if let Some(Other::Failover(args)) = args.other.take() {
-        return failover::run(global, args).await;
+    match args.other.take() {
+        Some(Other::Failover(args)) => return failover::run(global, args).await,
+        Some(Other::Rejoin(args)) => return rejoin::run(global, args).await,
+        None => {}
     }
     args.check()?;
     if global.addr_given {

@@ -66,3 +66,47 @@ fn a_cluster_of_one_grows_loses_members_and_gets_one_back() {
     one.says(&["put", "t", "3", "Cleo"]);
     assert_eq!(two.says(&["get", "t", "3", "--format", "csv"]), "id,name\n3,Cleo\n");
 }
+
+/// Who keeps a copy of a table, by name.
+fn copies(server: &Server, table: &str) -> Vec<String> {
+    let shown: serde_json::Value =
+        serde_json::from_str(&server.says(&["table", "show", table, "--format", "json"])).expect("JSON");
+    let copies = shown["copies"].as_array().expect("a list");
+    copies.iter().map(|copy| copy["member"].as_str().expect("a name").to_owned()).collect()
+}
+
+#[test]
+fn copies_go_where_they_are_wanted_and_a_dead_member_is_replaced() {
+    // Aim: docs/operations.md, "Copies of tables" and "Replace". Method: a table that was there before others joined is read on one without a
+    // copy, copied, moved; the member that has one of its copies is killed, another one joins and takes its place.
+    let home = tempfile::tempdir().expect("the test holds this");
+    let one = start(home.path(), "n1", &[]);
+    one.says(&["status", "--wait", WAIT]);
+    one.says(&["table", "create", "t", "-a", "id:int", "-a", "name:text", "--storage", "disc"]);
+    one.says(&["put", "t", "1", "Ada"]);
+    let two = start(home.path(), "n2", &["--join", peer(&one)]);
+    let three = start(home.path(), "n3", &["--join", peer(&one)]);
+    for server in [&one, &two, &three] {
+        server.says(&["status", "--wait", WAIT]);
+    }
+    assert_eq!(three.says(&["get", "t", "1", "--format", "csv"]), "id,name\n1,Ada\n");
+    let last = one.hmn(&["table", "copy", "drop", "t", "n1"]);
+    let why = String::from_utf8(last.stderr).expect("text");
+    assert!(!last.status.success() && why.contains("only copy"), "{why}");
+    one.says(&["table", "copy", "add", "t", "n2", "--storage", "disc"]);
+    assert_eq!(copies(&three, "t"), ["n1", "n2"]);
+    one.says(&["table", "copy", "move", "t", "n1", "n3"]);
+    assert_eq!(copies(&one, "t"), ["n2", "n3"]);
+    one.says(&["put", "t", "2", "Bob"]);
+
+    drop(two);
+    let four = start(home.path(), "n4", &["--join", peer(&one)]);
+    let takes_part = |name: &str| listed(&one).iter().any(|(one, facts)| one == name && facts[0]);
+    until(|| takes_part("n4") && !takes_part("n2"));
+    one.says(&["node", "replace", "n2", "n4"]);
+    assert_eq!(copies(&one, "t"), ["n3", "n4"]);
+    assert_eq!(listed(&one).len(), 3);
+    for server in [&one, &three, &four] {
+        assert_eq!(server.says(&["get", "t", "2", "--format", "csv"]), "id,name\n2,Bob\n");
+    }
+}

@@ -103,9 +103,9 @@ impl Replica {
     }
 
     /// Tables that this node knows and the chain does not go first: clearing the schema table would leave them standing.
-    /// Definitions fit one chunk ([`COPY_CHUNK_ROWS`]) or the tables of later chunks are dropped and loaded anew.
+    /// Definitions fit one chunk ([`SCHEMA_CHUNK`]) or the tables of later chunks are dropped and loaded anew.
     ///
-    /// [`COPY_CHUNK_ROWS`]: crate::limits::COPY_CHUNK_ROWS
+    /// [`SCHEMA_CHUNK`]: crate::limits::SCHEMA_CHUNK
     fn drop_what_is_not_in_the_chain(&self, era: &Era, rows: &CopyRows, turn: &mut Turn<'_>) {
         let stamp = era.opening.as_ref().expect("it loads in an epoch that it entered").stamp;
         let mut gone = self.newest_rows(SCHEMA_TABLE, |_, _| true);

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 
 use hypermnesia_store::{Body, Key, LeafSet, TableId, Timestamp};
 
-use super::{CopyRows, row_bytes};
-use crate::limits::CopyBounds;
+use super::{CopyRows, SCHEMA_TABLE, row_bytes};
+use crate::limits::{CopyBounds, SCHEMA_CHUNK};
 use crate::message::CopyRequest;
 use crate::replica::Replica;
 
@@ -51,7 +51,8 @@ impl Replica {
             return Served::Read { wanted, upto, chunk: 0, behind: [None, None] };
         }
         let rows = self.stored_rows(table, upto, |key, at| wanted.has(key, at));
-        Served::Held { begins: chunk_begins(&rows, &self.copy), rows }
+        let bounds = if table == SCHEMA_TABLE { &SCHEMA_CHUNK } else { &self.copy };
+        Served::Held { begins: chunk_begins(&rows, bounds), rows }
     }
 
     /// The rows of a chunk, and whether it is the last one. Nothing for one that was not to be asked for.

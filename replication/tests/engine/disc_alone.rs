@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use hypermnesia_replication::limits::{COPY_CHUNK_ROWS, COPY_RETRY_NS};
+use hypermnesia_replication::limits::COPY_RETRY_NS;
 use hypermnesia_replication::message::{CopyStep, Part};
 use hypermnesia_replication::{Agreement, Effect, Event, Fact, Message, Recovered, RecoveredPrepare};
 use hypermnesia_store::disc::{
@@ -14,10 +14,10 @@ use hypermnesia_store::{
     Incarnation, NodeId, Storage, Store, StoreConfig, Timestamp, TxId, Write, codec, define,
 };
 
-use crate::trio::{TABLE, Trio, key, nodes, put, table};
+use crate::trio::{CHUNK, TABLE, Trio, key, nodes, put, table};
 
 /// Rows that both have: three chunks.
-const ROWS: i64 = 2 * COPY_CHUNK_ROWS as i64 + 500;
+const ROWS: i64 = 2 * CHUNK.chunk_rows as i64 + 500;
 
 /// A member's directory.
 struct Home {

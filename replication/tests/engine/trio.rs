@@ -15,6 +15,9 @@ use hypermnesia_store::{
 
 pub(crate) const TABLE: TableId = TableId(2);
 
+/// How large the chunks of a copy are here.
+pub(crate) const CHUNK: CopyBounds = CopyBounds { chunk_bytes: 256 * 1024, chunk_rows: 4_096 };
+
 /// Some members and what they have said.
 pub(crate) struct Trio {
     pub(crate) nodes: Vec<Replica>,
@@ -116,7 +119,7 @@ impl Trio {
                 incarnation,
                 members: first_slots(members.clone()),
                 durable,
-                copy: CopyBounds::default(),
+                copy: CHUNK,
             };
             trio.nodes.push(Replica::new(config, Arc::clone(&store), recovered));
             trio.stores.push(store);
