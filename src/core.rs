@@ -13,7 +13,8 @@ use hypermnesia_replication::{
 };
 use hypermnesia_store::work::{Blocked, Unreadable};
 use hypermnesia_store::{
-    Body, Incarnation, IndexId, Key, NodeId, Status, Store, Table, TableDef, TableId, Timestamp, TxId, Txn,
+    Body, Incarnation, IndexId, Key, NodeId, SCHEMA_TABLE, Status, Store, Table, TableDef, TableId,
+    Timestamp, TxId, Txn,
 };
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -281,7 +282,8 @@ impl Core {
 
     /// Whether a table is read here. Nothing but its definition says so.
     pub(crate) fn has_copy(&self, def: &TableDef) -> bool {
-        def.copy_on(self.me.node).is_some() && self.replica.counts_here(def) || def.is_system()
+        // Of the system's tables only the schema is on whoever joins.
+        def.copy_on(self.me.node).is_some() && self.replica.counts_here(def) || def.id == SCHEMA_TABLE
     }
 
     /// Whether it is open and takes part, so that its tables may be read.
@@ -297,10 +299,12 @@ impl Core {
     }
 
     /// A table was loaded that is to have a copy on disc here. Without a disc the node must not take part: others would
-    /// acknowledge what it never wrote down.
+    /// acknowledge what it never wrote down. The system's own tables are on disc wherever there is one.
     pub(crate) fn check_disc(&self, table: TableId) {
-        let wanted =
-            |table: &Table| table.def().copy_on(self.me.node).is_some_and(|copy| copy.storage.is_on_disc());
+        let wanted = |table: &Table| {
+            let on_disc = table.def().copy_on(self.me.node).is_some_and(|copy| copy.storage.is_on_disc());
+            on_disc && !table.def().is_system()
+        };
         if self.disc.is_none()
             && let Some(table) = self.store.table(table).filter(|table| wanted(table))
         {

@@ -7,6 +7,8 @@ use hypermnesia_store::backup::BackupError;
 use hypermnesia_store::limits::KEY_BYTES_MAX;
 use hypermnesia_store::{RowError, SchemaError, TxId, ValueError};
 
+use crate::limits::REQUEST_ID_KEPT;
+
 /// Result of most calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -159,6 +161,17 @@ pub enum Error {
         /// Which bound was met.
         what: &'static str,
     },
+    /// The request id was used for another request: the digests differ, or its answer is of another type. Nothing changed by
+    /// this call; the id stays taken.
+    #[error("request id {id:?} was used for another request")]
+    RequestReused {
+        /// The id.
+        id: String,
+    },
+    /// As many request ids are remembered as there is room for. None is forgotten early, since its work could be done twice.
+    /// Nothing changed; a retry is safe, and succeeds when some are as old as they become.
+    #[error("too many request ids are remembered: the oldest go {} minutes after their commit", REQUEST_ID_KEPT.as_secs() / 60)]
+    RequestsFull,
     /// Nobody knows yet whether it committed. State may have changed or may still change: ask
     /// [`Node::outcome`](crate::Node::outcome); a blind retry may do it twice.
     #[error("the outcome of transaction {txid} is unknown")]

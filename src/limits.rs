@@ -211,6 +211,21 @@ pub const SEQUENCE_BLOCK_MAX: u32 = 1_000_000;
 /// Most sequences. With their rows the schema table still goes to another member in one piece.
 pub const SEQUENCES_MAX: usize = 1_024;
 
+/// Longest request id, in bytes. A UUID takes 36.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// How long a request id is remembered behind its commit: longer than a client goes on to send a request again.
+pub const REQUEST_ID_KEPT: Duration = Duration::from_secs(600);
+
+/// Request ids that are remembered at a time, 1,600 a second for as long as they are kept.
+pub const REQUEST_IDS_MAX: u64 = 1_000_000;
+
+/// Bytes of remembered request ids with their answers: with small answers all ids fit.
+pub const REQUEST_BYTES_MAX: u64 = 512 << 20;
+
+/// Longest answer of a request that is remembered, encoded. All ids together have room for thousands of these.
+pub const REQUEST_ANSWER_BYTES_MAX: usize = 256 * 1024;
+
 /// Rows that one transaction of a restore writes: enough that the cost of a transaction vanishes among them, few enough that
 /// its locks are held for a millisecond or so.
 pub const RESTORE_ROWS: usize = 1_000;

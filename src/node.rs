@@ -29,6 +29,7 @@ use crate::wait::{Answer, deadline_in};
 
 mod copies;
 mod members;
+mod once;
 mod start;
 
 /// One member of a cluster, or an embedded node without a network. See the [crate's page](crate).

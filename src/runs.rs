@@ -14,6 +14,7 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits::{OPTIMISTIC_RUNS, TICK, YIELDS_MAX};
 use crate::options::TxOptions;
+use crate::request;
 use crate::running;
 use crate::spin::spun;
 use crate::wait::{Answer, Parker, deadline_in, without_blocking_others};
@@ -230,7 +231,10 @@ impl Runs {
                 Error::IndexEntryTooLong { table: self.core.table_name(*table), key: key.to_string() }
             }
             Conflict::Unreadable { table } => self.core.not_prepared(*table),
-            Conflict::Full { table } => Error::TableFull { table: self.core.table_name(*table) },
+            Conflict::Full { table } => match self.core.table_name(*table) {
+                name if name == request::TABLE => Error::RequestsFull,
+                name => Error::TableFull { table: name },
+            },
             Conflict::OutOfMemory { member, held, most } => {
                 Error::MemoryFull { member: self.core.member_name(*member), held: *held, bound: *most }
             }

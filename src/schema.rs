@@ -18,10 +18,10 @@ use crate::table::DynTable;
 use crate::transaction::{self, Transaction};
 
 /// The row of the schema table that is no table.
-const COUNTER: TableId = TableId(0);
+pub(crate) const COUNTER: TableId = TableId(0);
 
 /// The first id of a table that is not the system's.
-const FIRST_ID: u32 = 16;
+pub(crate) const FIRST_ID: u32 = 16;
 
 pub(crate) fn create(core: &Arc<Core>, mut def: TableDef, time: Duration) -> Result<DynTable> {
     if def.copies.is_empty() {
@@ -178,14 +178,16 @@ pub(crate) fn change(
     })
 }
 
-fn next_id(row: &Row) -> u32 {
+/// The next table id, as row 0 has it.
+pub(crate) fn next_id(row: &Row) -> u32 {
     match row.attribute(2).to_value() {
         Value::Bytes(bytes) => bytes.try_into().map_or(FIRST_ID, u32::from_le_bytes),
         _ => FIRST_ID,
     }
 }
 
-fn counter(next: u32) -> Write {
+/// Row 0 with this as the next table id.
+pub(crate) fn counter(next: u32) -> Write {
     let values = [Value::Int(0), Value::from("_next"), Value::Bytes(next.to_le_bytes().to_vec())];
     let row = Row::encode(SchemaVersion::FIRST, &values).expect("three short values are a row");
     Write { table: SCHEMA_TABLE, key: schema_key(COUNTER), op: Op::Put(row) }

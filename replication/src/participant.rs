@@ -17,7 +17,8 @@
 use std::sync::Arc;
 
 use hypermnesia_store::{
-    Ack, ClockAhead, Conflict, NodeId, Op, Prepared, Role, TableId, Timestamp, TxId, Txn, Work, defined_by,
+    Ack, ClockAhead, Conflict, NodeId, Op, Prepared, Role, TableDef, TableId, Timestamp, TxId, Txn, Work,
+    defined_by,
 };
 
 use parking_lot::MutexGuard;
@@ -360,14 +361,15 @@ impl Replica {
     }
 }
 
-/// Whether a definition in it gives this member a copy on disc.
+/// Whether a definition in it gives this member a copy on disc. The system's own tables are on disc wherever there is one.
 fn wants_disc(work: &Work, me: NodeId) -> bool {
     let defined =
         work.writes.iter().filter(|write| write.table == SCHEMA_TABLE).filter_map(|write| match &write.op {
             Op::Put(row) => defined_by(row).ok().flatten(),
             _ => None,
         });
-    defined.into_iter().any(|def| def.copy_on(me).is_some_and(|copy| copy.storage.is_on_disc()))
+    let on_disc = |def: &TableDef| def.copy_on(me).is_some_and(|copy| copy.storage.is_on_disc());
+    defined.into_iter().any(|def| !def.is_system() && on_disc(&def))
 }
 
 /// How this node's schema compares with what a transaction noted.

@@ -103,13 +103,6 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time that a stopping server waits for calls that are being worked on.
 pub const DRAIN_MAX: Duration = Duration::from_secs(5);
 
-/// How long a request id is remembered.
-pub const REQUEST_ID_KEPT: Duration = Duration::from_secs(600);
-
-/// Most request ids remembered; more within [`REQUEST_ID_KEPT`] are refused, since forgetting one early could do its work
-/// twice. With small answers about 300 bytes each.
-pub const REQUEST_IDS_KEPT_MAX: usize = 200_000;
-
 /// Bytes of a backup in one message of its stream.
 pub const BACKUP_CHUNK_BYTES_MAX: usize = 1024 * 1024;
 

@@ -1,7 +1,7 @@
 //! The server: the services of `hypermnesia.v1` over a running node, with health and reflection beside them.
 //!
-//! It decodes and checks once, at the door; behind it nobody sees protobuf. It holds no data of its own but the outcomes of
-//! requests with a request id. The node's calls never run on a thread that serves sockets where they could wait: writes are
+//! It decodes and checks once, at the door; behind it nobody sees protobuf. It holds no data of its own.
+//! The node's calls never run on a thread that serves sockets where they could wait: writes are
 //! awaited, scans, queries and interactive transactions have threads of their own, bounded in number.
 
 mod backups;
@@ -19,7 +19,6 @@ mod outlet;
 mod patterns;
 mod places;
 mod query;
-mod requests;
 mod scan;
 mod sequences;
 mod tables;

@@ -27,6 +27,9 @@ pub enum CodecError {
     /// They do not spell what was asked for.
     #[error("not decodable: {0}")]
     Undecodable(String),
+    /// The value cannot be written down.
+    #[error("not encodable: {0}")]
+    Unencodable(String),
     /// They go on behind the end of what was asked for.
     #[error("{0} bytes behind the end")]
     Trailing(usize),
@@ -58,6 +61,15 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::new();
     encode_into(value, &mut bytes);
     bytes
+}
+
+/// As [`encode`], of a type that is not ours.
+///
+/// # Errors
+/// [`CodecError`] when the type's `Serialize` fails or hides the length of a sequence.
+pub fn encode_checked<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError> {
+    bincode::serde::encode_to_vec(value, configuration())
+        .map_err(|wrong| CodecError::Unencodable(wrong.to_string()))
 }
 
 /// Encodes behind what the buffer already holds, so that a batch is one buffer.

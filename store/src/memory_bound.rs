@@ -1,5 +1,5 @@
 //! The bound of all that a node's tables hold in memory together. Past it what would grow a table is refused, before the
-//! kernel ends the process; what others have agreed on is never refused, nor are reads, deletions and the system's own rows.
+//! kernel ends the process; what others have agreed on is never refused, nor are reads, deletions and the schema.
 //!
 //! What is held is measured some times a second by whoever keeps the time ([`Store::weigh`]), which takes microseconds for
 //! each table: too long for a write. In between every writer adds up what it was let in with, in a counter of its own, and
@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crossbeam::utils::CachePadded;
 
 use crate::admission::Growth;
+use crate::catalog::SCHEMA_TABLE;
 use crate::ids::NodeId;
 use crate::limits::{MEMORY_STEP_BYTES_MAX, MEMORY_STEP_BYTES_MIN, STRIPES};
 use crate::store::Store;
@@ -113,7 +114,7 @@ impl Store {
         thread: usize,
     ) -> Result<(), Conflict> {
         let (bound, more) = (&self.heap.memory, growth.memory_bytes(table));
-        if more == 0 || table.def.is_system() {
+        if more == 0 || table.id() == SCHEMA_TABLE {
             return Ok(());
         }
         let most = bound.most.load(Ordering::Relaxed);

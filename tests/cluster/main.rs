@@ -21,6 +21,7 @@ mod majority;
 mod old_copy;
 mod rejoin;
 mod remote;
+mod requests;
 mod sequences;
 mod tls;
 mod trio;

@@ -18,6 +18,7 @@ mod orders;
 mod patterns;
 mod readers;
 mod refusals;
+mod requests;
 mod rows;
 mod sequences;
 mod shadows;

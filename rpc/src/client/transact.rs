@@ -28,8 +28,8 @@ impl TransactionOptions {
         self
     }
 
-    /// Names this piece of work: sent again under the same name to the same member, it is answered with the first outcome
-    /// and not done twice. One-shot transactions only.
+    /// Names this piece of work: sent again under the same name within 10 minutes, to any member, also after restarts, it is
+    /// answered with the first outcome and not done twice. One-shot transactions only.
     pub fn request_id(mut self, id: impl Into<String>) -> TransactionOptions {
         self.0.request_id = id.into();
         self

@@ -9,6 +9,9 @@ use crate::server::transaction_message;
 
 impl From<NodeError> for Error {
     fn from(error: NodeError) -> Error {
+        if matches!(error, NodeError::RequestReused { .. }) {
+            return Error::invalid("options.request_id", "was used for another request");
+        }
         let text = error.to_string();
         let out = Error::new(kind_of(&error), text);
         match error {
@@ -48,6 +51,7 @@ fn kind_of(error: &NodeError) -> ErrorKind {
         | NodeError::Value(_)
         | NodeError::Schema(_)
         | NodeError::Record { .. }
+        | NodeError::RequestReused { .. }
         | NodeError::NoSuchAttribute { .. } => ErrorKind::Invalid,
         NodeError::Query(error) if error.kind == QueryErrorKind::Limit => ErrorKind::Limit,
         NodeError::Query(_) => ErrorKind::Invalid,
@@ -87,6 +91,7 @@ fn kind_of(error: &NodeError) -> ErrorKind {
         | NodeError::TableFull { .. }
         | NodeError::RowTooLarge { .. }
         | NodeError::MemoryFull { .. }
+        | NodeError::RequestsFull
         | NodeError::SequenceExhausted { .. }
         | NodeError::IndexEntryTooLong { .. } => ErrorKind::Limit,
         NodeError::Damaged { .. } | NodeError::Disc(_) => ErrorKind::Storage,

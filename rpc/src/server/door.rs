@@ -13,7 +13,6 @@ use super::change::Change;
 use super::convert;
 use super::deadline::Deadline;
 use super::places::Places;
-use super::requests::Requests;
 use super::transact::{LastRun, Plan};
 use crate::errors::{Error, ErrorKind};
 use crate::limits::{BATCH_ITEMS_MAX, HEALTH_INTERVAL};
@@ -22,7 +21,6 @@ use crate::proto;
 /// See the file's header.
 pub(super) struct Door {
     pub(super) node: Node,
-    pub(super) requests: Requests,
     pub(super) places: Places,
     /// A restore.
     restoring: Arc<Semaphore>,
@@ -35,7 +33,6 @@ impl Door {
     pub(super) fn new(node: Node, stopped: watch::Receiver<bool>) -> Door {
         Door {
             node,
-            requests: Requests::default(),
             places: Places::of_member(),
             restoring: Arc::new(Semaphore::new(1)),
             stopped,

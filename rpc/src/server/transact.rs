@@ -1,15 +1,14 @@
 //! One-shot transactions. The request is checked and encoded once, outside the transaction, which may run several times.
 
 use std::cmp::Ordering;
-use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hypermnesia::{
-    AsyncTransaction, DynTable, Node, Outcome, Timestamp, TxId, TxOptions, Type, Value, ValueRef, Versioned,
+    AsyncTransaction, DynTable, Node, Outcome, RequestId, Timestamp, TxId, TxOptions, Type, Value, ValueRef,
+    Versioned,
 };
 use prost::Message;
-use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Services;
@@ -17,9 +16,8 @@ use super::change::Change;
 use super::convert;
 use super::deadline::Deadline;
 use super::door::{Door, check_items, found};
-use super::requests::Known;
 use crate::errors::{Error, ErrorKind};
-use crate::limits::{TIMEOUT_DEFAULT, TIMEOUT_MAX};
+use crate::limits::{REQUEST_ID_BYTES_MAX, TIMEOUT_DEFAULT};
 use crate::proto::transactions_server::Transactions;
 use crate::proto::{self, Comparison, TransactRequest, TransactResponse, condition};
 
@@ -95,64 +93,29 @@ impl Door {
         if request.options.as_ref().is_none_or(|options| options.request_id.is_empty()) {
             return self.run(self.plan(request, by)?).await;
         }
-        // A task of its own: a caller that goes away in the middle must not take the memory of the outcome along.
-        let door = Arc::clone(self);
-        let task = tokio::spawn(async move { door.transact_once(request, by).await });
-        task.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the transaction panicked")))
+        self.transact_once(request, by).await
     }
 
-    /// A transaction with a request id.
+    /// A transaction with a request id, which is committed with the work: a caller that goes away or asks another member next
+    /// is answered with what became of it.
     async fn transact_once(&self, request: TransactRequest, by: Deadline) -> Result<TransactResponse, Error> {
-        let id = request.options.as_ref().map_or("", |options| &options.request_id);
-        let claim = timeout(by.time(TIMEOUT_MAX), self.requests.claim(id, digest(&request))).await;
-        let busy = |_| Error::new(ErrorKind::Deadline, "another call is working on the same request id");
-        let mut claim = claim.map_err(busy)??;
-        if let Some(answer) = self.remembered(&claim, &request) {
-            return answer;
-        }
-        let result = self.run(self.plan(request, by)?).await;
-        *claim = match &result {
-            Ok(response) => Known::Done(response.clone()),
-            Err(error) => match error.transaction().filter(|_| error.kind() == ErrorKind::OutcomeUnknown) {
-                Some(id) => Known::Unknown(convert::transaction_id(id), error.message().to_owned()),
-                None => Known::Nothing,
-            },
+        let (id, last_run) = (request_id(&request)?, LastRun::default());
+        let wanted = request.options.clone().unwrap_or_default();
+        let program = |tx: AsyncTransaction| {
+            last_run.is(&tx);
+            // Checked behind the look at the id: what was done before is told, also when its tables are gone.
+            let plan = self.plan(request.clone(), by);
+            async move { Ok::<_, Error>(plan?.run(&tx).await?.encode_to_vec()) }
         };
-        result
-    }
-
-    /// The answer to a request that was sent before; `None` when it has certainly changed nothing and may run.
-    fn remembered(
-        &self,
-        known: &Known,
-        request: &TransactRequest,
-    ) -> Option<Result<TransactResponse, Error>> {
-        let (id, why) = match known {
-            Known::Nothing => return None,
-            Known::Done(response) => return Some(Ok(response.clone())),
-            Known::Unknown(id, why) => (*id, why),
-        };
-        match self.node.outcome(id) {
-            Outcome::Aborted => None,
-            Outcome::Committed(at) => {
-                // What was read is gone with the first answer; that it was committed is what counts.
-                let reads = request.reads.iter().map(|_| proto::GetResponse::default()).collect();
-                let (committed_at, results) = (at.0, Vec::new());
-                Some(Ok(TransactResponse {
-                    applied: true,
-                    failed_condition: 0,
-                    reads,
-                    committed_at,
-                    results,
-                }))
-            }
-            Outcome::Unknown => {
-                // The next time more may be known.
-                self.node.ask_outcome(id);
-                let error = Error::new(ErrorKind::OutcomeUnknown, why.clone());
-                Some(Err(error.with_transaction(convert::transaction_message(id))))
-            }
+        let options = options(wanted, by.time(TIMEOUT_DEFAULT));
+        let done = self.node.try_transaction_once_async(&id, &options, program).await?;
+        let mut response = TransactResponse::decode(&*done.answer)
+            .map_err(|error| Error::new(ErrorKind::Internal, format!("the remembered answer: {error}")))?;
+        if response.applied && !request.writes.is_empty() {
+            // The answer is older than its commit, so it does not tell it.
+            response.committed_at = done.earlier.map_or_else(|| last_run.committed_at(&self.node), |at| at.0);
         }
+        Ok(response)
     }
 
     /// Runs a plan as a transaction, several times if others are in the way.
@@ -284,11 +247,15 @@ impl Condition {
     }
 }
 
-/// A hash of what a request asks for; only compared within this process.
-fn digest(request: &TransactRequest) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(&request.encode_to_vec());
-    hasher.finish()
+/// The id of a request, with what it asks for. How long it may take is no part of that.
+fn request_id(request: &TransactRequest) -> Result<RequestId, Error> {
+    let id = request.options.as_ref().map_or("", |options| &options.request_id);
+    if id.len() > REQUEST_ID_BYTES_MAX {
+        let message = format!("longer than {REQUEST_ID_BYTES_MAX} bytes");
+        return Err(Error::invalid("options.request_id", message));
+    }
+    let asked = TransactRequest { options: None, ..request.clone() };
+    Ok(RequestId::new(id).asking(&asked.encode_to_vec()))
 }
 
 /// The engine's options for those of a request, which may take so long.

@@ -1,5 +1,7 @@
 //! Aim: one-shot transactions are atomic, checked, and done once per request id. Method: one node, the Rust client.
 
+use std::time::Duration;
+
 use hypermnesia_rpc::client::{Comparison, Outcome, Transact, TransactionId, TransactionOptions};
 use hypermnesia_rpc::{ErrorKind, Value};
 
@@ -96,6 +98,31 @@ async fn a_request_id_is_done_once() {
     assert_eq!(alice, Some(vec!["alice".into(), 2.into()]), "it was not written again");
     let other = client.transact(request("r1", 3)).await.expect_err("another request under the same id");
     assert_eq!(other.field(), Some("options.request_id"));
+    let long = client.transact(request(&"x".repeat(129), 3)).await.expect_err("too long");
+    assert_eq!((long.kind(), long.field()), (ErrorKind::Invalid, Some("options.request_id")));
+    // How long it may take is no part of what is asked for, nor what has become of the table since.
+    client.drop_table("accounts").await.expect("it is there");
+    let options = TransactionOptions::new().request_id("r1").timeout(Duration::from_secs(3));
+    let patient = Transact::new().read("accounts", "alice").put("accounts", ("alice", 1)).options(options);
+    assert_eq!(client.transact(patient).await.expect("it is answered"), first);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_at_once_with_one_request_id_have_one_answer() {
+    // Aim: the second call waits for the first and is told what that did. Method: sixteen with one
+    // id add to a balance that only the first finds as it was.
+    let served = Served::with_accounts().await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let client = served.client.clone();
+        let options = TransactionOptions::new().request_id("once");
+        let swap = Transact::new().when_equals("accounts", "alice", ("alice", 100));
+        let swap = swap.put("accounts", ("alice", 101)).options(options);
+        tasks.spawn(async move { client.transact(swap).await.expect("answered") });
+    }
+    let answers = tasks.join_all().await;
+    assert!(answers.iter().all(|answer| answer.applied() && *answer == answers[0]), "{answers:?}");
     served.stop().await;
 }
 
