@@ -110,8 +110,10 @@ impl Node {
             return Err(Error::Config(format!("{name} does not take its own place")));
         }
         for def in self.tables().into_iter().filter(|def| !def.is_system() && !def.local) {
-            if let Some(copy) = def.copy_on(node).filter(|_| def.copy_on(other).is_none()) {
-                self.add_copy(&def.name, by, copy.storage, left(deadline))?;
+            // One that it has by its definition may still be loading: it is waited for.
+            let kept = def.copy_on(other).map(|copy| copy.storage);
+            if let Some(copy) = def.copy_on(node) {
+                self.add_copy(&def.name, by, kept.unwrap_or(copy.storage), left(deadline))?;
             }
         }
         self.remove_member(name, left(deadline))

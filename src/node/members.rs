@@ -55,8 +55,13 @@ impl Node {
         let (deadline, node) = (deadline_in(time), self.other_member(name)?);
         let held = |def: &TableDef| def.copy_on(node).is_some() && !def.is_system();
         let tables: Vec<TableDef> = self.tables().into_iter().filter(|def| held(def)).collect();
-        let only: Vec<String> =
-            tables.iter().filter(|def| def.copies.len() == 1).map(|def| def.name.clone()).collect();
+        // A copy that is still being made is none yet.
+        let is_last = |def: &&TableDef| !def.local && !self.core.replica.has_other_copy(def.id, node);
+        let only: Vec<String> = tables
+            .iter()
+            .filter(|def| def.copies.len() == 1 || self.core.check_served(def).is_ok() && is_last(def))
+            .map(|def| def.name.clone())
+            .collect();
         if !only.is_empty() {
             return Err(Error::LastCopy { member: name.to_owned(), tables: only.join(", ") });
         }

@@ -149,6 +149,22 @@ fn a_member_that_is_lost_while_it_gets_a_copy_has_it_when_it_is_back() {
 }
 
 #[test]
+fn who_has_the_only_whole_copy_is_not_removed_while_another_one_is_made() {
+    // Aim: a copy that a definition names and nobody has yet saves nothing. Method: a member is given a copy by one thread, and put in
+    // the place of the one that it is made from by another one, as soon as the definition names it.
+    let trio = Trio::start();
+    create(&trio, "only", &[(0, Storage::Ram)]);
+    let two = trio.node(1);
+    std::thread::scope(|scope| {
+        scope.spawn(|| two.add_copy("only", "n3", Storage::Ram, LONG));
+        until(|| holders(two, "only").len() == 2);
+        until(|| two.replace_member("n1", "n3", LONG).is_ok());
+    });
+    assert_eq!(holders(two, "only"), ["n3"]);
+    assert_eq!(sorted(trio.node(2), "only").len() as i64, ROWS);
+}
+
+#[test]
 fn what_cannot_be_done_is_said_and_changes_nothing() {
     // Aim: nobody loses a table by a slip. Method: the last copy, members and tables that are not there, a copy that is there in another way, a
     // copy on disc where there is none, a local table.
