@@ -214,7 +214,7 @@ impl Attempt {
 
     /// Locks a key of the local copy; nothing where there is none.
     pub(crate) fn lock(&mut self, table: &Arc<Table>, key: &Key, mode: LockMode, waker: &Waker) -> Step<()> {
-        if self.is_remote(table)? {
+        if self.is_remote(table, waker)? {
             return self.touch(table);
         }
         self.touch_copy(table)?;
@@ -226,7 +226,7 @@ impl Attempt {
 
     /// As [`Attempt::lock_table`]; nothing where there is no copy here.
     pub(crate) fn lock_copy(&mut self, table: &Arc<Table>, mode: LockMode, waker: &Waker) -> Step<()> {
-        match self.is_remote(table)? {
+        match self.is_remote(table, waker)? {
             true => self.touch(table),
             false => self.lock_table(table, mode, waker),
         }
@@ -268,7 +268,7 @@ impl Attempt {
         mode: Option<LockMode>,
         waker: &Waker,
     ) -> Step<Option<Body>> {
-        if self.is_remote(table)? {
+        if self.is_remote(table, waker)? {
             return self.read_from_afar(table, key, waker);
         }
         self.touch_copy(table)?;

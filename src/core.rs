@@ -253,10 +253,26 @@ impl Core {
 
     /// Whether the rows of a table are to be asked of another member, since there is no copy here.
     pub(crate) fn is_remote(&self, def: &TableDef) -> Result<bool> {
-        if !self.has_copy(def) && def.local {
+        let here = self.has_copy(def);
+        if !here && def.local {
             return Err(self.no_copy(def));
         }
-        self.check_served(def).map(|()| !self.has_copy(def))
+        // One that is being loaded is no hindrance where others have copies.
+        match self.check_served(def) {
+            Err(_) if here && def.copies.len() > 1 && self.replica.loads(def.id) => Ok(true),
+            served => served.map(|()| !here),
+        }
+    }
+
+    /// Waits for a change of the table's definition that is prepared here: others may follow it already, and write without this
+    /// member from then on. Comes before a look at the definition.
+    pub(crate) fn await_definition(&self, table: TableId) -> Result<()> {
+        let mut deadline = None;
+        while let Some(txn) = self.store.changing(table) {
+            let until = *deadline.get_or_insert_with(|| deadline_in(DEADLINE_DEFAULT));
+            self.wait_for(&txn, &Parker::current(), until)?;
+        }
+        Ok(())
     }
 
     fn no_copy(&self, def: &TableDef) -> Error {
@@ -312,27 +328,29 @@ impl Core {
         }
     }
 
-    /// Looks at what a key holds now: everything acknowledged before the call is seen. Waits for a commit under way.
+    /// Looks at what a key holds now: everything acknowledged before the call is seen. Waits for a commit under way. The tenure is
+    /// that of before the table was looked up.
     #[inline]
     pub(crate) fn latest<R>(
         &self,
+        tenure: u64,
         open: &Table,
         key: &Key,
         look: impl FnOnce(&Body) -> R,
     ) -> Result<Option<R>> {
-        self.latest_version(open, key, |body, _| look(body))
+        self.latest_version(tenure, open, key, |body, _| look(body))
     }
 
     /// As [`Core::latest`], with the commit timestamp.
     pub(crate) fn latest_version<R>(
         &self,
+        tenure: u64,
         open: &Table,
         key: &Key,
         look: impl FnOnce(&Body, Timestamp) -> R,
     ) -> Result<Option<R>> {
         let mut look = Some(look);
         let mut deadline = None;
-        let tenure = self.replica.tenure();
         loop {
             let looked = open.latest_with(key, |body, at| look.take().map(|look| look(body, at)));
             match looked {

@@ -8,7 +8,6 @@ use hypermnesia_store::{IndexDef, Key, KeyRange, RowError, TableDef, Type, Value
 use crate::error::Result;
 use crate::options::Span;
 use crate::shape::Shape;
-use crate::snapshot::Snapshot;
 use crate::table::Table;
 
 impl<S> Table<S> {
@@ -69,10 +68,10 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As [`Table::index_read`].
     pub fn index_range(&self, index: &str, span: &Span) -> Result<Vec<S::Shown>> {
-        if self.is_remote()? {
-            return self.range_from_afar(Some(index), span);
-        }
-        Snapshot::once(&self.core, |snapshot| snapshot.index_range(self, index, span))
+        self.here_or(
+            |snapshot| snapshot.index_range(self, index, span),
+            || self.range_from_afar(Some(index), span),
+        )
     }
 }
 

@@ -41,10 +41,7 @@ impl<S: Shape> Table<S> {
     where
         S: KeyShape,
     {
-        if self.is_remote()? {
-            return self.run(|tx| tx.keys(self));
-        }
-        Snapshot::once(&self.core, |snapshot| snapshot.keys(self, &Span::all()))
+        self.here_or(|snapshot| snapshot.keys(self, &Span::all()), || self.run(|tx| tx.keys(self)))
     }
 
     /// Every row, one after another, into one value; of an ordered set from the smallest key.

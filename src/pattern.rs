@@ -71,10 +71,10 @@ impl<S: Shape> Table<S> {
     /// As [`Table::get`], and [`Error::Query`](crate::Error::Query) for a pattern that does not fit the table.
     pub fn matching(&self, pattern: impl Into<Pattern>) -> Result<Vec<S::Shown>> {
         let pattern = pattern.into();
-        if self.is_remote()? {
-            return self.run(|tx| tx.matching(self, pattern.clone()));
-        }
-        Snapshot::once(&self.core, |snapshot| snapshot.matching(self, pattern.clone()))
+        self.here_or(
+            |snapshot| snapshot.matching(self, pattern.clone()),
+            || self.run(|tx| tx.matching(self, pattern.clone())),
+        )
     }
 
     /// Some attributes of the rows of a pattern, in this order.
@@ -83,10 +83,10 @@ impl<S: Shape> Table<S> {
     /// As [`Table::matching`].
     pub fn project(&self, pattern: impl Into<Pattern>, attributes: &[&str]) -> Result<Vec<Vec<Value>>> {
         let pattern = pattern.into();
-        if self.is_remote()? {
-            return self.run(|tx| tx.project(self, pattern.clone(), attributes));
-        }
-        Snapshot::once(&self.core, |snapshot| snapshot.project(self, pattern.clone(), attributes))
+        self.here_or(
+            |snapshot| snapshot.project(self, pattern.clone(), attributes),
+            || self.run(|tx| tx.project(self, pattern.clone(), attributes)),
+        )
     }
 
     /// How many rows a pattern has.
@@ -95,10 +95,10 @@ impl<S: Shape> Table<S> {
     /// As [`Table::matching`].
     pub fn count_matching(&self, pattern: impl Into<Pattern>) -> Result<u64> {
         let pattern = pattern.into();
-        if self.is_remote()? {
-            return self.run(|tx| tx.count_matching(self, pattern.clone()));
-        }
-        Snapshot::once(&self.core, |snapshot| snapshot.count_matching(self, pattern.clone()))
+        self.here_or(
+            |snapshot| snapshot.count_matching(self, pattern.clone()),
+            || self.run(|tx| tx.count_matching(self, pattern.clone())),
+        )
     }
 
     /// The path that a pattern takes now, in words: which key, range or index, and what is looked at row by row. Reads

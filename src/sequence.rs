@@ -250,9 +250,10 @@ impl Sequence {
     }
 
     fn state(&self) -> Result<State> {
+        let tenure = self.core.replica.tenure();
         self.core.check_serving()?;
         let open = schema(&self.core);
-        self.core.latest(&open, &self.shared.key, State::of)?.flatten().ok_or_else(|| self.gone())
+        self.core.latest(tenure, &open, &self.shared.key, State::of)?.flatten().ok_or_else(|| self.gone())
     }
 
     fn gone(&self) -> Error {

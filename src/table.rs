@@ -19,7 +19,7 @@ use crate::event::{EventDetail, EventPosition, Subscription};
 use crate::options::Span;
 use crate::record::{Record, TableMismatch, check_beginning, check_table};
 use crate::shape::{Dynamic, Shape, ShapeKey, Stored};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Again, Snapshot};
 
 mod alone;
 mod computed;
@@ -194,18 +194,35 @@ impl<S> Table<S> {
 
     fn readable(&self) -> Result<OpenTable<'_>> {
         self.core.check_serving()?;
+        self.core.await_definition(self.id())?;
         let open = self.open()?;
         self.core.check_copy(open.def())?;
         Ok(open)
     }
 
+    /// As [`Table::readable`]; none where its rows have to be asked for.
+    fn readable_here(&self) -> Result<Option<OpenTable<'_>>> {
+        let mut again = Again::default();
+        loop {
+            if self.is_remote()? {
+                return Ok(None);
+            }
+            match self.readable() {
+                Err(Error::NoCopy { .. }) if again.pause() => {}
+                open => return open.map(Some),
+            }
+        }
+    }
+
     /// As [`Table::readable`], for who looks at no row.
-    fn countable(&self) -> Result<OpenTable<'_>> {
+    fn counted<T>(&self, count: impl FnOnce(&Open) -> T) -> Result<T> {
+        let tenure = self.core.replica.tenure();
         self.core.check_serving()?;
+        self.core.await_definition(self.id())?;
         let open = self.found()?;
         self.core.check_copy(open.def())?;
-        self.core.vouch(self.core.replica.tenure())?;
-        Ok(open)
+        let counted = count(&open);
+        self.core.vouch(tenure).map(|()| counted)
     }
 
     /// Rows, committed and alive. O(1); exact when nothing is being committed.
@@ -213,10 +230,16 @@ impl<S> Table<S> {
     /// # Errors
     /// [`Error::NotReady`], [`Error::NoCopy`].
     pub fn len(&self) -> Result<u64> {
-        if !self.here && self.is_remote()? {
-            return self.count_from_afar();
+        let mut again = Again::default();
+        loop {
+            if self.at_hand().is_none() && self.is_remote()? {
+                return self.count_from_afar();
+            }
+            match self.counted(Open::len) {
+                Err(Error::NoCopy { .. } | Error::NotReady { .. }) if again.pause() => {}
+                counted => return counted,
+            }
         }
-        Ok(self.countable()?.len())
     }
 
     /// Whether there are no rows.
@@ -232,7 +255,7 @@ impl<S> Table<S> {
     /// # Errors
     /// As [`Table::len`].
     pub fn statistics(&self) -> Result<TableStatistics> {
-        Ok(self.countable()?.statistics())
+        self.counted(Open::statistics)
     }
 
     /// Bytes of memory it holds: rows, keys and all that finds them, index entries, deadlines, what is kept for snapshots;
@@ -241,7 +264,7 @@ impl<S> Table<S> {
     /// # Errors
     /// As [`Table::len`].
     pub fn memory_bytes(&self) -> Result<u64> {
-        Ok(self.countable()?.memory_bytes())
+        self.counted(Open::memory_bytes)
     }
 
     /// Its indexes by name, and how many entries each has; those included that no row has any more and that are kept for
@@ -250,7 +273,7 @@ impl<S> Table<S> {
     /// # Errors
     /// As [`Table::len`].
     pub fn index_entries(&self) -> Result<Vec<(String, u64)>> {
-        Ok(self.countable()?.index_entries().map(|(name, entries)| (name.to_owned(), entries)).collect())
+        self.counted(|open| open.index_entries().map(|(name, entries)| (name.to_owned(), entries)).collect())
     }
 
     /// Bytes of its keys and rows, wherever they are: in memory, or on disc for the most part where the table lives on disc
@@ -259,7 +282,7 @@ impl<S> Table<S> {
     /// # Errors
     /// As [`Table::len`].
     pub fn bytes(&self) -> Result<u64> {
-        Ok(self.countable()?.bytes())
+        self.counted(Open::bytes)
     }
 
     /// Every change from now on, as it is committed on this node. See [`Subscription`].

@@ -55,7 +55,8 @@ impl Core {
         if self.replica.tenure() == tenure {
             return Ok(());
         }
-        let waits_for = "this member was outside of the cluster for a moment, what it has read before counts no more:                          read again";
+        let waits_for = "this member was outside of the cluster for a moment, or a copy of a table here has come or gone: what was read \
+                         before counts no more, read again";
         Err(Error::NotReady { waits_for: waits_for.to_owned() })
     }
 

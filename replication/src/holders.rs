@@ -96,13 +96,15 @@ impl Replica {
         era.is_open() && era.serves(table) && { others }.any(|at| era.peers[at].ready == era.number())
     }
 
-    /// Takes the rows away of tables of which this node keeps no copy any more. Whoever still reads them here begins anew.
+    /// Takes the rows away of tables of which this node keeps no copy any more. Whoever still reads them here begins anew,
+    /// and who listens to them hears that nothing comes any more.
     pub(crate) fn drop_what_is_kept_no_longer(&self, turn: &mut Turn<'_>) {
         for table in self.store.tables() {
             let (id, def) = (table.id(), table.def());
             let gone = !def.is_system() && !def.local && def.copy_on(self.me.node).is_none();
             if gone && !table.is_empty() && !self.is_under_way(id) {
                 self.end_tenure();
+                table.end_events();
                 if self.store.clear(id).is_ok() {
                     turn.event(Event::CopyDropped { table: id });
                 }

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use hypermnesia_replication::fetch::{Ask, At, NotFetched};
 use hypermnesia_replication::{Peer, Unavailable, Why};
-use hypermnesia_store::{Body, Found, IndexDef, Key, Row, Table, TableId, Timestamp};
+use hypermnesia_store::{Body, Found, IndexDef, Key, Row, Status, Table, TableId, Timestamp};
 
 use super::{Attempt, Lost, Pause, Step};
 use crate::error::Error;
@@ -48,7 +48,8 @@ impl Remote {
 
 impl Attempt {
     /// Whether a table is to be read on another member.
-    pub(super) fn is_remote(&mut self, table: &Arc<Table>) -> Step<bool> {
+    pub(super) fn is_remote(&mut self, table: &Arc<Table>, waker: &Waker) -> Step<bool> {
+        self.await_definition(table, waker)?;
         if !self.core.is_remote(table.def())? {
             return Ok(false);
         }
@@ -56,6 +57,23 @@ impl Attempt {
             return Err(self.lose(Lost::Conflict(None)));
         }
         self.touch(table).map(|()| true)
+    }
+
+    /// As [`Core::await_definition`](crate::core::Core::await_definition). Who waits for what this run has locked may be what the
+    /// change waits for.
+    fn await_definition(&mut self, table: &Arc<Table>, waker: &Waker) -> Step<()> {
+        while let Some(txn) = self.core.store.changing(table.id()) {
+            if self.locks {
+                return Err(self.lose(Lost::Conflict(Some(txn.id))));
+            }
+            if txn.status.subscribe(waker) == Status::Pending {
+                return Err(Pause::Parked(Some(txn.id)));
+            }
+        }
+        match table.is_current() {
+            true => Ok(()),
+            false => Err(self.lose(Lost::Schema(table.id()))),
+        }
     }
 
     pub(super) fn read_from_afar(

@@ -14,7 +14,7 @@ use crate::options::{Span, Walk};
 impl Attempt {
     /// Every key within the span and what it holds, own writes included.
     pub(crate) fn scan(&mut self, table: &Arc<Table>, span: &Span, waker: &Waker) -> Step<Vec<(Key, Body)>> {
-        if self.is_remote(table)? {
+        if self.is_remote(table, waker)? {
             return self.scan_from_afar(table, span, waker);
         }
         self.touch_copy(table)?;
@@ -93,7 +93,7 @@ impl Attempt {
         span: &Span,
         waker: &Waker,
     ) -> Step<Vec<(Key, Row)>> {
-        if self.is_remote(table)? {
+        if self.is_remote(table, waker)? {
             return self.index_scan_from_afar(table, index, span, waker);
         }
         self.touch_copy(table)?;

@@ -136,6 +136,9 @@ impl Serving {
         // Whatever is proposed from here on is above what is read.
         core.store.clock().observe(fetch.at.timestamp()).map_err(|_| NotFetched::ClockAhead)?;
         let tenure = core.replica.tenure();
+        while let Some(txn) = core.store.changing(fetch.table) {
+            self.decided(&txn).await?;
+        }
         let table = core.store.table(fetch.table).filter(|table| table.def().version == fetch.version);
         let table = table.ok_or(NotFetched::Schema)?;
         if !core.has_copy(table.def()) || core.check_served(table.def()).is_err() {

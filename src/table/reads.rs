@@ -10,14 +10,19 @@ use crate::error::{Error, Result};
 use crate::operation::entries_with;
 use crate::options::Span;
 use crate::shape::{Shape, ShapeKey};
-use crate::snapshot::Snapshot;
 
 impl<S> Table<S> {
     /// The table as it was when the handle was made, when that may be read as it is.
     #[inline]
     pub(super) fn at_hand(&self) -> Option<&Arc<Open>> {
-        (self.here && self.core.is_serving() && self.core.replica.serves_all() && self.known.is_current())
-            .then_some(&self.known)
+        let core = &self.core;
+        // In this order: see `Store::changing`.
+        (self.here
+            && core.is_serving()
+            && core.replica.serves_all()
+            && !core.store.is_changing()
+            && self.known.is_current())
+        .then_some(&self.known)
     }
 
     /// Shows what the key holds now, where it stands.
@@ -31,29 +36,29 @@ impl<S> Table<S> {
         S: ShapeKey<Q>,
     {
         let tenure = self.core.replica.tenure();
-        let Some(open) = self.at_hand() else { return self.shown_anew(key, show) };
+        let Some(open) = self.at_hand() else { return self.shown_anew(tenure, key, show) };
         let key = S::encode_key(open.def(), key)?;
         match open.glance(&key, |body, version| show(open.def(), body, version)) {
             Ok(found) => self.core.vouch(tenure).map(|()| found),
-            Err(show) => self.core.latest_version(open, &key, show),
+            Err(show) => self.core.latest_version(tenure, open, &key, show),
         }
     }
 
     #[cold]
     fn shown_anew<Q: ?Sized, T>(
         &self,
+        tenure: u64,
         key: &Q,
         show: impl FnOnce(&TableDef, &Body, Timestamp) -> T,
     ) -> Result<Option<T>>
     where
         S: ShapeKey<Q>,
     {
-        if self.is_remote()? {
+        let Some(open) = self.readable_here()? else {
             return self.shown_from_afar(|def| S::encode_key(def, key), show);
-        }
-        let open = self.readable()?;
+        };
         let key = S::encode_key(open.def(), key)?;
-        self.core.latest_version(&open, &key, |body, version| show(open.def(), body, version))
+        self.core.latest_version(tenure, &open, &key, |body, version| show(open.def(), body, version))
     }
 }
 
@@ -151,10 +156,7 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As [`Table::get`], and [`Error::WrongKind`](crate::Error::WrongKind).
     pub fn range(&self, span: &Span) -> Result<Vec<S::Shown>> {
-        if self.is_remote()? {
-            return self.range_from_afar(None, span);
-        }
-        Snapshot::once(&self.core, |snapshot| snapshot.range(self, span))
+        self.here_or(|snapshot| snapshot.range(self, span), || self.range_from_afar(None, span))
     }
 
     /// All rows, in one snapshot.
@@ -170,11 +172,11 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As [`Table::get`], and [`Error::NoSuchIndex`](crate::Error::NoSuchIndex).
     pub fn index_read(&self, index: &str, values: &[Value]) -> Result<Vec<S::Shown>> {
-        if self.is_remote()? {
+        let afar = || {
             let span = Span::of(entries_with(self.open()?.def(), index, values)?);
-            return self.range_from_afar(Some(index), &span);
-        }
-        Snapshot::once(&self.core, |snapshot| snapshot.index_read(self, index, values))
+            self.range_from_afar(Some(index), &span)
+        };
+        self.here_or(|snapshot| snapshot.index_read(self, index, values), afar)
     }
 
     /// The row of the smallest key of an ordered set.
@@ -182,10 +184,7 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As [`Table::get`], and [`Error::WrongKind`](crate::Error::WrongKind).
     pub fn first(&self) -> Result<Option<S::Shown>> {
-        if self.is_remote()? {
-            return self.edge_from_afar(Span::all(), "first");
-        }
-        Snapshot::once(&self.core, |snapshot| snapshot.first(self))
+        self.here_or(|snapshot| snapshot.first(self), || self.edge_from_afar(Span::all(), "first"))
     }
 
     /// The row of the largest key of an ordered set.
@@ -193,10 +192,7 @@ impl<S: Shape> Table<S> {
     /// # Errors
     /// As [`Table::first`].
     pub fn last(&self) -> Result<Option<S::Shown>> {
-        if self.is_remote()? {
-            return self.edge_from_afar(Span::all().backward(), "last");
-        }
-        Snapshot::once(&self.core, |snapshot| snapshot.last(self))
+        self.here_or(|snapshot| snapshot.last(self), || self.edge_from_afar(Span::all().backward(), "last"))
     }
 
     /// The row behind a key, which need not be there.
@@ -207,10 +203,10 @@ impl<S: Shape> Table<S> {
     where
         S: ShapeKey<Q>,
     {
-        if self.is_remote()? {
-            return self.edge_from_afar(Span::behind(self.key(key)?), "next");
-        }
-        Snapshot::once(&self.core, |snapshot| snapshot.next(self, key))
+        self.here_or(
+            |snapshot| snapshot.next(self, key),
+            || self.edge_from_afar(Span::behind(self.key(key)?), "next"),
+        )
     }
 
     /// The row before a key, which need not be there.
@@ -221,9 +217,9 @@ impl<S: Shape> Table<S> {
     where
         S: ShapeKey<Q>,
     {
-        if self.is_remote()? {
-            return self.edge_from_afar(Span::before(self.key(key)?), "prev");
-        }
-        Snapshot::once(&self.core, |snapshot| snapshot.prev(self, key))
+        self.here_or(
+            |snapshot| snapshot.prev(self, key),
+            || self.edge_from_afar(Span::before(self.key(key)?), "prev"),
+        )
     }
 }

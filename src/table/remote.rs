@@ -9,7 +9,7 @@ use crate::operation::{ordered, ordered_unless_all};
 use crate::options::{Span, Walk};
 use crate::remote;
 use crate::shape::Shape;
-use crate::snapshot::Again;
+use crate::snapshot::{Again, Snapshot};
 
 /// A span as it is asked for.
 pub(crate) fn ask_for(index: Option<IndexId>, span: &Span) -> Ask {
@@ -21,6 +21,7 @@ impl<S> Table<S> {
     /// Whether its rows have to be asked for.
     pub(crate) fn is_remote(&self) -> Result<bool> {
         self.core.check_serving()?;
+        self.core.await_definition(self.id())?;
         self.core.is_remote(self.open()?.def())
     }
 
@@ -52,6 +53,26 @@ impl<S> Table<S> {
             match remote::newest(&self.core, &*self.open()?, &Ask::Count) {
                 Err(Error::SchemaChanged { .. }) if again.pause() => {}
                 counted => return Ok(counted?.count),
+            }
+        }
+    }
+}
+
+impl<S> Table<S> {
+    /// Reads at a snapshot of this node, or asks for it, as the copies are. One that comes or goes in the middle is not met twice.
+    pub(crate) fn here_or<T>(
+        &self,
+        mut here: impl FnMut(&Snapshot) -> Result<T>,
+        mut afar: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        let mut again = Again::default();
+        loop {
+            if self.is_remote()? {
+                return afar();
+            }
+            match Snapshot::once(&self.core, &mut here) {
+                Err(Error::NoCopy { .. } | Error::NotReady { .. }) if again.pause() => {}
+                read => return read,
             }
         }
     }

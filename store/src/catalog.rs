@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use foldhash::fast::FixedState;
 use papaya::HashMap;
@@ -21,10 +21,11 @@ use crate::row::{Body, Row};
 use crate::schema::{Attribute, IndexDef, Kind, Layout, TableDef, Type};
 use crate::store::Store;
 use crate::table::{DROPPED, Direction, Rows, Table};
+use crate::txn::Txn;
 use crate::value::Value;
 use crate::value_ref::ValueRef;
 use crate::version::Version;
-use crate::work::{Op, Write};
+use crate::work::{Blocked, Op, Write};
 
 /// The table whose rows are the definitions of the others.
 pub const SCHEMA_TABLE: TableId = TableId(1);
@@ -36,6 +37,9 @@ pub(crate) struct Catalog {
     pub(crate) collector: Arc<Collector>,
     pub(crate) tables: HashMap<TableId, Arc<Table>, FixedState>,
     pub(crate) names: HashMap<String, TableId, FixedState>,
+    /// Marks on rows of the schema table. A reader looks at it before it looks whether its definition is in force: a change that it
+    /// does not see here, neither being made nor done, was not yet prepared then, so nothing was acknowledged that follows it.
+    changing: AtomicUsize,
 }
 
 impl Catalog {
@@ -44,7 +48,8 @@ impl Catalog {
         let tables =
             HashMap::builder().hasher(FixedState::default()).shared_collector(Arc::clone(&collector));
         let names = HashMap::builder().hasher(FixedState::default()).shared_collector(Arc::clone(&collector));
-        let catalog = Catalog { tables: tables.build(), names: names.build(), collector };
+        let (tables, names) = (tables.build(), names.build());
+        let catalog = Catalog { tables, names, collector, changing: AtomicUsize::new(0) };
         let guard = Pin { rows: heap.collector.enter(), catalog: catalog.collector.enter() };
         catalog.install(schema_def(), heap, &guard);
         drop(guard);
@@ -53,6 +58,18 @@ impl Catalog {
 
     pub(crate) fn get<'g>(&self, id: TableId, guard: &'g Pin<'_>) -> Option<&'g Arc<Table>> {
         self.tables.get(&id, &guard.catalog)
+    }
+
+    /// A row of the schema table is marked.
+    pub(crate) fn begin_change(&self) {
+        self.changing.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// As many marks are gone, and the tables are as they leave them.
+    pub(crate) fn end_changes(&self, marks: usize) {
+        if marks > 0 {
+            self.changing.fetch_sub(marks, Ordering::SeqCst);
+        }
     }
 
     /// Creates the table or gives it its new definition. Under the table's write lock, or before anybody serves.
@@ -162,11 +179,35 @@ fn is_read(table: &Table, at: Timestamp) -> bool {
 }
 
 impl Store {
+    /// Whether the definition of some table is being changed. One atomic load.
+    #[inline]
+    pub fn is_changing(&self) -> bool {
+        self.catalog.changing.load(Ordering::SeqCst) > 0
+    }
+
+    /// The transaction that is changing the definition of a table, prepared and not decided here. Others may have followed it: what is
+    /// read of the table before it is decided may be older than what they have acknowledged.
+    pub fn changing(&self, table: TableId) -> Option<Arc<Txn>> {
+        let schema = self.table(SCHEMA_TABLE).filter(|_| table != SCHEMA_TABLE)?;
+        while self.is_changing() {
+            let agreed = match schema.latest_with(&schema_key(table), |body, _| definition_in(body)) {
+                Err(Blocked::Pending(txn)) => return Some(txn),
+                agreed => agreed.ok()?.flatten(),
+            };
+            if agreed.as_ref() == self.table(table).as_ref().map(|open| open.def()) {
+                return None;
+            }
+            // It is decided, and another thread is just following it.
+            std::thread::yield_now();
+        }
+        None
+    }
+
     /// Follows a change of the schema table's row.
     pub(crate) fn follow_schema(&self, key: &Key, body: Option<&Body>, guard: &Pin<'_>) {
         match body {
             Some(body) => {
-                if let Some(Ok(Some(def))) = body.rows().first().map(defined_by) {
+                if let Some(def) = definition_in(body) {
                     self.catalog.install(def, &self.heap, guard);
                 }
             }
@@ -177,6 +218,10 @@ impl Store {
             }
         }
     }
+}
+
+fn definition_in(body: &Body) -> Option<TableDef> {
+    body.rows().first().and_then(|row| defined_by(row).ok().flatten())
 }
 
 /// The definition in a row of the schema table; none in the row that counts table ids, and in those below it, which the

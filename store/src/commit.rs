@@ -81,10 +81,11 @@ impl Store {
         for mark in &marks {
             self.fold(txn, mark, commit_ts, oldest, &guard);
         }
-        for mark in marks.iter().filter(|mark| mark.table == SCHEMA_TABLE) {
+        for mark in of_schema(&marks) {
             let body = mark.cell.newest_body(&guard).map(|(body, _)| body);
             self.follow_schema(&mark.cell.key, body.as_deref(), &guard);
         }
+        self.catalog.end_changes(of_schema(&marks).count());
         let freed = self.let_go(txn, progress, &marks, &guard);
         self.tidy_behind(&marks, &guard);
         freed
@@ -110,6 +111,7 @@ impl Store {
                 self.catalog.get(mark.table, &guard).expect("a marked table is locked against dropping");
             self.unmark(table, &mark.cell, &guard);
         }
+        self.catalog.end_changes(of_schema(&marks).count());
         self.let_go(txn, progress, &marks, &guard)
     }
 
@@ -216,6 +218,11 @@ impl Store {
             }
         }
     }
+}
+
+/// The marks on definitions.
+fn of_schema(marks: &[Mark]) -> impl Iterator<Item = &Mark> {
+    marks.iter().filter(|mark| mark.table == SCHEMA_TABLE)
 }
 
 /// Index entries that the old version has and the new one has not.

@@ -297,6 +297,9 @@ impl<'a> Steps<'a> {
         for change in changes {
             let rows = &change.table.rows;
             let cell = change.cell.get_or_insert_with(|| rows.born(change.key, self.guard));
+            if change.table.id() == SCHEMA_TABLE {
+                self.store.catalog.begin_change();
+            }
             cell.mark(self.txn, change.new.clone());
             progress.marks.push(Mark { table: change.table.id(), cell: CellRef::clone(cell) });
             for index in &change.table.indexes {

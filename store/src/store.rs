@@ -119,7 +119,7 @@ impl Store {
     /// Tells all who listen to a table that nothing comes any more.
     pub fn end_events(&self) {
         for table in self.catalog.tables.values(&self.pin().catalog) {
-            table.rows.events.end();
+            table.end_events();
         }
     }
 

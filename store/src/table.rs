@@ -206,6 +206,11 @@ impl Table {
         self.rows.events.subscribe_from(place, detail)
     }
 
+    /// Tells all who listen to it that nothing comes any more. Who begins to listen later hears what comes then.
+    pub fn end_events(&self) {
+        self.rows.events.end();
+    }
+
     /// How many listen to it, and how many events are kept for them.
     pub fn listeners(&self) -> (usize, usize) {
         self.rows.events.counts()

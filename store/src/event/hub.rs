@@ -41,8 +41,9 @@ struct State {
     /// Ids that were given out.
     ids: u64,
     waiting: Vec<(u64, Waker)>,
-    /// Nothing comes any more.
-    ended: bool,
+    /// Nothing more comes for those with an id up to the first number than the events up to the second one. Those that listen again later
+    /// have greater ids.
+    ends: Vec<(u64, u64)>,
 }
 
 /// Whether somebody who went said that he would be back.
@@ -128,9 +129,10 @@ impl Hub {
             place.after += missed;
             return Some(Heard::Missed(missed));
         }
-        let mut bytes = 0;
+        let (mut bytes, end) = (0, state.end_of(id));
         for event in state.events.range((place.after + 1 - first) as usize..) {
-            if into.len() >= EVENTS_TAKEN_AT_ONCE || bytes >= EVENTS_TAKEN_BYTES {
+            let is_behind_end = end.is_some_and(|last| event.sequence > last);
+            if is_behind_end || into.len() >= EVENTS_TAKEN_AT_ONCE || bytes >= EVENTS_TAKEN_BYTES {
                 break;
             }
             if event.commit_ts <= place.behind {
@@ -145,10 +147,10 @@ impl Hub {
             return None;
         }
         // All that is there was to be left out.
-        place.after = state.last;
-        if state.ended {
+        if end.is_some() {
             return Some(Heard::Ended);
         }
+        place.after = state.last;
         let before = waker.and_then(|waker| {
             let before = state.take_waker(id);
             state.waiting.push((id, waker.clone()));
@@ -196,15 +198,20 @@ impl Hub {
         if state.is_deserted() {
             state.events = VecDeque::new();
             (state.bytes, state.old_bytes) = (0, 0);
+            state.ends.clear();
         }
         let awaited = usize::from(state.awaited != Awaited::Nobody);
         self.listeners.store(state.subscribers.max(awaited), Ordering::SeqCst);
     }
 
-    /// Nothing comes any more: everybody is told, behind what there is.
+    /// Nothing more comes for who listens now: everybody is told, behind what there is, and no place of before is known any more.
     pub(crate) fn end(&self) {
         let mut state = self.state.lock();
-        state.ended = true;
+        let end = (state.ids, state.last);
+        state.ends.push(end);
+        state.stream += 1;
+        state.awaited = Awaited::Nobody;
+        self.forget_if_deserted(&mut state);
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
         waiting.into_iter().for_each(|(_, waker)| waker.wake());
@@ -214,6 +221,11 @@ impl Hub {
 impl State {
     fn is_deserted(&self) -> bool {
         self.subscribers == 0 && self.awaited == Awaited::Nobody
+    }
+
+    /// The number of the last event that comes for one who listens, where nothing comes behind it.
+    fn end_of(&self, id: u64) -> Option<u64> {
+        self.ends.iter().find(|(ids, _)| id <= *ids).map(|(_, last)| *last)
     }
 
     fn take_waker(&mut self, id: u64) -> Option<Waker> {
