@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::limits::YIELDS_MAX;
 use crate::operation::{self, Count};
 use crate::options::{Lifetime, Span, TxOptions};
-use crate::runs::Runs;
+use crate::runs::{Runs, run_again_at_end};
 use crate::shape::{Shape, ShapeKey};
 use crate::table::Table;
 use crate::transaction::{told, too_late};
@@ -81,7 +81,7 @@ where
 async fn commit(core: &Arc<Core>, runs: &Runs, attempt: Attempt) -> Result<Result<Option<Timestamp>, Lost>> {
     let (tenure, writes) = (attempt.tenure, attempt.writes());
     let Some((id, answer)) = runs.hand_over(attempt) else {
-        return core.vouch_async(tenure).await.map(|()| Ok(None));
+        return run_again_at_end(core.vouch_async(tenure).await).map(|lost| lost.map_or(Ok(None), Err));
     };
     let reply = hear(core, &answer, runs.word_by()).await;
     Ok(runs.judge(id, reply)?.map(|at| writes.then_some(at)))

@@ -276,8 +276,8 @@ impl Core {
     }
 
     fn no_copy(&self, def: &TableDef) -> Error {
-        let name = |copy: &hypermnesia_store::TableCopy| self.member_name(copy.node);
-        let members: Vec<_> = def.copies.iter().map(name).collect();
+        let others = def.copies.iter().filter(|copy| copy.node != self.me.node);
+        let members: Vec<_> = others.map(|copy| self.member_name(copy.node)).collect();
         Error::NoCopy { table: def.name.clone(), members: members.join(" or ") }
     }
 
@@ -329,7 +329,7 @@ impl Core {
     }
 
     /// Looks at what a key holds now: everything acknowledged before the call is seen. Waits for a commit under way. The tenure is
-    /// that of before the table was looked up.
+    /// that of before the table was looked up, and in a cluster a snapshot is alive since then.
     #[inline]
     pub(crate) fn latest<R>(
         &self,
@@ -354,7 +354,7 @@ impl Core {
         loop {
             let looked = open.latest_with(key, |body, at| look.take().map(|look| look(body, at)));
             match looked {
-                Ok(found) => return self.vouch(tenure).map(|()| found.flatten()),
+                Ok(found) => return self.vouch_beside(open, tenure).map(|()| found.flatten()),
                 Err(Blocked::Pending(txn)) => {
                     let until = *deadline.get_or_insert_with(|| deadline_in(DEADLINE_DEFAULT));
                     self.wait_for(&txn, &Parker::current(), until)?;

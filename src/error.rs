@@ -427,6 +427,11 @@ impl Error {
         Error::Aborted { reason: reason.into() }
     }
 
+    /// Whether what was to be read here may have to be asked for now.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        matches!(self, Error::NoCopy { .. } | Error::Unavailable { .. })
+    }
+
     /// Whether the same call may simply be made again: nothing changed, and the cause is one that passes.
     pub fn is_retryable(&self) -> bool {
         matches!(

@@ -24,6 +24,7 @@ use crate::options::{Lifetime, Span, TxOptions, Walk};
 use crate::schema;
 use crate::snapshot::{Again, Snapshot};
 use crate::transaction::{self, Transaction};
+use crate::vouch::passes;
 
 /// The result of a statement.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -50,21 +51,22 @@ pub(crate) fn run(
         StatementKind::Read => {
             let (mut late, mut again) = (Late::new(sink), Again::default());
             loop {
-                let snapshot = Snapshot::take_within(core, within(DEADLINE_DEFAULT))?;
-                let reading = Reading { snapshot: &snapshot };
-                let outcome = statement.execute(&reading, parameters, Limits::default(), &mut late);
-                match outcome.map_err(told) {
-                    Ok(outcome) => {
-                        late.finish();
-                        return Ok(outcome.rows);
-                    }
-                    // A definition changed in the middle.
-                    Err(Error::SchemaChanged { .. }) if !late.has_given() && again.pause() => {}
-                    Err(Error::NoCopy { .. }) if !late.has_given() => {
+                let read = match read_here(core, &statement, parameters, within(DEADLINE_DEFAULT), &mut late)
+                {
+                    Err(Error::NoCopy { .. } | Error::Unavailable { .. }) if late.begin_anew() => {
                         let options = options.cloned().unwrap_or_default();
-                        return read_agreed(core, &statement, parameters, &options, late);
+                        read_agreed(core, &statement, parameters, &options, &mut late)
                     }
+                    read => read,
+                };
+                match read {
+                    // A definition changed in the middle, or a copy came or went.
+                    Err(error) if passes(&error) && late.begin_anew() && again.pause() => {}
                     Err(error) => return Err(error),
+                    Ok(rows) => {
+                        late.finish();
+                        return Ok(rows);
+                    }
                 }
             }
         }
@@ -83,14 +85,28 @@ pub(crate) fn run(
     }
 }
 
-/// Reads tables without a copy here: in a transaction, which asks others for their rows. They are held until all are known to
+/// Reads at a snapshot of this node.
+fn read_here(
+    core: &Arc<Core>,
+    statement: &Statement,
+    parameters: &[Value],
+    time: Duration,
+    late: &mut Late<'_>,
+) -> Result<u64> {
+    let snapshot = Snapshot::take_within(core, time)?;
+    let reading = Reading { snapshot: &snapshot };
+    let outcome = statement.execute(&reading, parameters, Limits::default(), late);
+    outcome.map(|outcome| outcome.rows).map_err(told)
+}
+
+/// Reads tables without a whole copy here: in a transaction, which asks others for their rows. They are held until all are known to
 /// be of one state.
 fn read_agreed(
     core: &Arc<Core>,
     statement: &Statement,
     parameters: &[Value],
     options: &TxOptions,
-    mut late: Late<'_>,
+    late: &mut Late<'_>,
 ) -> Result<u64> {
     let read = transaction::run(core, options, |tx| {
         let mut rows = Rows::default();
@@ -99,7 +115,6 @@ fn read_agreed(
     let (rows, count) = read?;
     late.columns(&rows.columns);
     let _ = rows.rows.into_iter().try_for_each(|row| late.row(row));
-    late.finish();
     Ok(count)
 }
 

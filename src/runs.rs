@@ -17,6 +17,7 @@ use crate::options::TxOptions;
 use crate::request;
 use crate::running;
 use crate::spin::spun;
+use crate::vouch::passes;
 use crate::wait::{Answer, Parker, deadline_in, without_blocking_others};
 
 /// Before its deadline by no more than this a transaction is given up for its sake.
@@ -27,6 +28,15 @@ const WORD_GRACE: Duration = Duration::from_secs(2);
 
 /// Different lengths of the pause after a conflict.
 const SHARES: u64 = 4;
+
+/// Whether a run that had nothing to commit counts: not where what it read may be of two states.
+pub(crate) fn run_again_at_end(vouched: Result<()>) -> Result<Option<Lost>> {
+    match vouched {
+        Ok(()) => Ok(None),
+        Err(error) if passes(&error) => Ok(Some(Lost::Conflict(None))),
+        Err(error) => Err(error),
+    }
+}
 
 /// The runs of one transaction.
 pub(crate) struct Runs {
@@ -182,7 +192,7 @@ impl Runs {
         running::check_writes(&self.core, attempt.id, attempt.overlay.writes())?;
         let tenure = attempt.tenure;
         match self.hand_over(attempt) {
-            None => self.core.vouch(tenure).map(|()| None),
+            None => run_again_at_end(self.core.vouch(tenure)),
             Some((id, answer)) => {
                 self.core.drive(&answer);
                 if self.core.is_alone() && !answer.is_given() {

@@ -10,12 +10,13 @@ use hypermnesia_store::work::Blocked;
 use hypermnesia_store::{Body, IndexDef, Key, Row, Snapshot as Live, Table as Open, Timestamp, Value};
 
 use crate::core::Core;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::limits::{DEADLINE_DEFAULT, READ_AGAIN_PAUSE, READS_AGAIN_MAX};
 use crate::operation::{entries_with, ordered, ordered_unless_all};
 use crate::options::Span;
 use crate::shape::{Shape, ShapeKey};
 use crate::table::Table;
+use crate::vouch::passes;
 use crate::wait::{Parker, deadline_in};
 
 /// One state of all tables: everything that was acknowledged before it was taken, and nothing of what came later. While it
@@ -64,6 +65,16 @@ impl Snapshot {
 
     /// As [`Snapshot::take`]; its waits end after this time.
     pub(crate) fn take_within(core: &Arc<Core>, time: Duration) -> Result<Snapshot> {
+        let mut again = Again::default();
+        loop {
+            match Snapshot::take_once(core, time) {
+                Err(error) if passes(&error) && again.pause() => {}
+                taken => return taken,
+            }
+        }
+    }
+
+    fn take_once(core: &Arc<Core>, time: Duration) -> Result<Snapshot> {
         core.check_serving()?;
         let mut snapshot = Snapshot {
             tenure: core.replica.tenure(),
@@ -90,7 +101,7 @@ impl Snapshot {
         let mut again = Again::default();
         loop {
             match read(&Snapshot::take(core)?) {
-                Err(Error::SchemaChanged { .. }) if again.pause() => {}
+                Err(error) if passes(&error) && again.pause() => {}
                 other => return other,
             }
         }

@@ -20,6 +20,7 @@ use crate::options::Span;
 use crate::record::{Record, TableMismatch, check_beginning, check_table};
 use crate::shape::{Dynamic, Shape, ShapeKey, Stored};
 use crate::snapshot::{Again, Snapshot};
+use crate::vouch::passes;
 
 mod alone;
 mod computed;
@@ -208,7 +209,7 @@ impl<S> Table<S> {
                 return Ok(None);
             }
             match self.readable() {
-                Err(Error::NoCopy { .. }) if again.pause() => {}
+                Err(error) if error.is_elsewhere() && again.pause() => {}
                 open => return open.map(Some),
             }
         }
@@ -222,7 +223,7 @@ impl<S> Table<S> {
         let open = self.found()?;
         self.core.check_copy(open.def())?;
         let counted = count(&open);
-        self.core.vouch(tenure).map(|()| counted)
+        self.core.vouch_in(&open, tenure).map(|()| counted)
     }
 
     /// Rows, committed and alive. O(1); exact when nothing is being committed.
@@ -236,7 +237,7 @@ impl<S> Table<S> {
                 return self.count_from_afar();
             }
             match self.counted(Open::len) {
-                Err(Error::NoCopy { .. } | Error::NotReady { .. }) if again.pause() => {}
+                Err(error) if (passes(&error) || error.is_elsewhere()) && again.pause() => {}
                 counted => return counted,
             }
         }

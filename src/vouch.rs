@@ -3,10 +3,25 @@
 
 use std::time::Instant;
 
+use hypermnesia_store::Table;
+
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits::TICK;
 use crate::wait::Answer;
+
+/// What was read before the tenure ended may be of another state than what is read behind it.
+const TENURE_OVER: &str = "this member was outside of the cluster for a moment, or has begun to load tables: what was \
+                           read before counts no more, read again";
+
+/// Whether a read met the end of a tenure, or a definition that changed: made again it is answered.
+pub(crate) fn passes(error: &Error) -> bool {
+    match error {
+        Error::SchemaChanged { .. } => true,
+        Error::NotReady { waits_for } => waits_for == TENURE_OVER,
+        _ => false,
+    }
+}
 
 impl Core {
     /// Says that what was read here, since this tenure began, was the newest at some moment since then: a lease is held after
@@ -17,6 +32,34 @@ impl Core {
             return Ok(());
         }
         self.vouch_late(tenure)
+    }
+
+    /// As [`Core::vouch`], for what was read of a table without a snapshot: its rows may have gone meanwhile.
+    #[inline]
+    pub(crate) fn vouch_in(&self, table: &Table, tenure: u64) -> Result<()> {
+        match table.is_current() {
+            true => self.vouch(tenure),
+            false => self.vouch_changed(table, tenure, |now| self.has_copy(now.def())),
+        }
+    }
+
+    /// As [`Core::vouch_in`], with a snapshot alive since before the table was looked up: as long as it is, rows stay where the copy
+    /// goes.
+    pub(crate) fn vouch_beside(&self, table: &Table, tenure: u64) -> Result<()> {
+        match table.is_current() {
+            true => self.vouch(tenure),
+            false => self.vouch_changed(table, tenure, |now| now.has_rows_of(table)),
+        }
+    }
+
+    #[cold]
+    fn vouch_changed(&self, table: &Table, tenure: u64, kept: impl FnOnce(&Table) -> bool) -> Result<()> {
+        let name = || table.def().name.clone();
+        match self.store.table(table.id()) {
+            Some(now) if kept(&now) => self.vouch(tenure),
+            Some(_) => Err(Error::SchemaChanged { table: name() }),
+            None => Err(Error::NoSuchTable { name: name() }),
+        }
     }
 
     #[cold]
@@ -55,9 +98,7 @@ impl Core {
         if self.replica.tenure() == tenure {
             return Ok(());
         }
-        let waits_for = "this member was outside of the cluster for a moment, or a copy of a table here has come or gone: what was read \
-                         before counts no more, read again";
-        Err(Error::NotReady { waits_for: waits_for.to_owned() })
+        Err(Error::NotReady { waits_for: TENURE_OVER.to_owned() })
     }
 
     /// Whether a read of any table would be answered at once.

@@ -21,6 +21,11 @@ pub trait Sink {
 
     /// Takes one row; `Break` ends the execution early, without an error.
     fn row(&mut self, values: Vec<Value>) -> ControlFlow<()>;
+
+    /// Forgets what it was given, to be given it anew; false where that cannot be.
+    fn begin_again(&mut self) -> bool {
+        false
+    }
 }
 
 /// Passes rows on, and the columns with the first of them: who has given no row yet can still begin anew.
@@ -36,9 +41,12 @@ impl Late<'_> {
         Late { sink, columns: None, given: false }
     }
 
-    /// Whether a row was passed on.
-    pub fn has_given(&self) -> bool {
-        self.given
+    /// Whether it can be given all anew: no row was passed on, or all were taken back.
+    pub fn begin_anew(&mut self) -> bool {
+        if self.given && self.sink.begin_again() {
+            self.given = false;
+        }
+        !self.given
     }
 
     /// All rows have come: the columns, where there was none.
@@ -83,5 +91,10 @@ impl Sink for Rows {
     fn row(&mut self, values: Vec<Value>) -> ControlFlow<()> {
         self.rows.push(values);
         ControlFlow::Continue(())
+    }
+
+    fn begin_again(&mut self) -> bool {
+        *self = Rows::default();
+        true
     }
 }

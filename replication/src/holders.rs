@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use hypermnesia_store::{Ack, NodeId, Storage, TableDef, TableId, Work};
+use hypermnesia_store::{Ack, NodeId, Storage, TableDef, TableId, Work, schema_key};
 
 use crate::catchup::SCHEMA_TABLE;
 use crate::effect::Event;
@@ -96,19 +96,28 @@ impl Replica {
         era.is_open() && era.serves(table) && { others }.any(|at| era.peers[at].ready == era.number())
     }
 
-    /// Takes the rows away of tables of which this node keeps no copy any more. Whoever still reads them here begins anew,
-    /// and who listens to them hears that nothing comes any more.
+    /// Takes the rows away of tables of which this node keeps no copy any more, when no snapshot of before is alive: whoever took
+    /// one later has met the definition that says so. Who listens to them hears that nothing comes any more.
     pub(crate) fn drop_what_is_kept_no_longer(&self, turn: &mut Turn<'_>) {
         for table in self.store.tables() {
             let (id, def) = (table.id(), table.def());
             let gone = !def.is_system() && !def.local && def.copy_on(self.me.node).is_none();
-            if gone && !table.is_empty() && !self.is_under_way(id) {
-                self.end_tenure();
-                table.end_events();
-                if self.store.clear(id).is_ok() {
-                    turn.event(Event::CopyDropped { table: id });
-                }
+            if !gone || self.is_under_way(id) {
+                continue;
             }
+            table.end_events();
+            if !table.is_empty() && self.is_read_no_longer(id) && self.store.clear(id).is_ok() {
+                turn.event(Event::CopyDropped { table: id });
+            }
+        }
+    }
+
+    /// Whether nobody can read a table by its definition of before.
+    fn is_read_no_longer(&self, table: TableId) -> bool {
+        let agreed = self.store.table(SCHEMA_TABLE).map(|schema| schema.newest(&schema_key(table)));
+        match agreed {
+            Some(Ok(Some((_, at)))) => self.store.oldest_snapshot() >= at,
+            _ => false,
         }
     }
 

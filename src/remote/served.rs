@@ -155,7 +155,10 @@ impl Serving {
                 let place = core.remote.served.places.lock().remove(&(self.from, self.id));
                 self.chunk(place.ok_or(NotFetched::Gone)?).await
             }
-            Ask::Count => self.vouched(tenure, Fetched::Count(table.len())).await,
+            Ask::Count => {
+                let counted = self.vouched(tenure, Fetched::Count(table.len())).await?;
+                if table.is_current() { Ok(counted) } else { Err(NotFetched::Schema) }
+            }
             Ask::Enough => Err(NotFetched::Gone),
         }
     }

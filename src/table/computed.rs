@@ -73,7 +73,7 @@ impl<S: Shape> Table<S> {
                 computing.run(load).and_then(|row| self.checked(&encoded, row.borrow())).and_then(|row| {
                     match self.run(|tx| tx.insert_row_new(self, &row))? {
                         true => Ok(row),
-                        false => Ok(self.view(key, Row::clone)?.unwrap_or(row)),
+                        false => Ok(self.seen(key, Row::clone)?.unwrap_or(row)),
                     }
                 });
             computing.ended(&row);
@@ -152,7 +152,7 @@ impl<S: Shape> Table<S> {
         };
         match async_transaction::run(&self.core, &TxOptions::default(), insert).await? {
             true => Ok(row),
-            false => Ok(self.view(key, Row::clone)?.unwrap_or(row)),
+            false => Ok(self.seen(key, Row::clone)?.unwrap_or(row)),
         }
     }
 

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hypermnesia_store::{Body, Row, Table as Open, TableDef, Timestamp, Value};
+use hypermnesia_store::{Body, Key, Row, Table as Open, TableDef, Timestamp, Value};
 
 use super::Table;
 use crate::error::{Error, Result};
 use crate::operation::entries_with;
 use crate::options::Span;
 use crate::shape::{Shape, ShapeKey};
+use crate::snapshot::Again;
+use crate::vouch::passes;
 
 impl<S> Table<S> {
     /// The table as it was when the handle was made, when that may be read as it is.
@@ -36,28 +38,68 @@ impl<S> Table<S> {
         S: ShapeKey<Q>,
     {
         let tenure = self.core.replica.tenure();
-        let Some(open) = self.at_hand() else { return self.shown_anew(tenure, key, show) };
-        let key = S::encode_key(open.def(), key)?;
-        match open.glance(&key, |body, version| show(open.def(), body, version)) {
-            Ok(found) => self.core.vouch(tenure).map(|()| found),
-            Err(show) => self.core.latest_version(tenure, open, &key, show),
+        let Some(open) = self.at_hand() else {
+            return self.shown_late(tenure, |def| S::encode_key(def, key), show);
+        };
+        let encoded = S::encode_key(open.def(), key)?;
+        let mut show = Some(show);
+        let glanced = open
+            .glance(&encoded, |body, version| show.take().map(|show| show(open.def(), body, version)))
+            .map_err(drop);
+        match (glanced, show) {
+            (Err(()), Some(show)) => self.shown_late(tenure, |def| S::encode_key(def, key), show),
+            (glanced, _) => self.core.vouch_in(open, tenure).map(|()| glanced.unwrap_or_default().flatten()),
         }
     }
 
-    #[cold]
-    fn shown_anew<Q: ?Sized, T>(
+    /// The same, whatever comes or goes in the middle.
+    #[inline]
+    pub(super) fn surely_shown<Q: ?Sized, T>(
         &self,
-        tenure: u64,
         key: &Q,
-        show: impl FnOnce(&TableDef, &Body, Timestamp) -> T,
+        show: impl Fn(&TableDef, &Body, Timestamp) -> T,
     ) -> Result<Option<T>>
     where
         S: ShapeKey<Q>,
     {
+        match self.shown(key, &show) {
+            Err(error) if passes(&error) => self.shown_again(key, show),
+            shown => shown,
+        }
+    }
+
+    #[cold]
+    fn shown_again<Q: ?Sized, T>(
+        &self,
+        key: &Q,
+        show: impl Fn(&TableDef, &Body, Timestamp) -> T,
+    ) -> Result<Option<T>>
+    where
+        S: ShapeKey<Q>,
+    {
+        let mut again = Again::default();
+        loop {
+            match self.shown(key, &show) {
+                Err(error) if passes(&error) && again.pause() => {}
+                shown => return shown,
+            }
+        }
+    }
+
+    #[cold]
+    fn shown_late<T>(
+        &self,
+        tenure: u64,
+        encode: impl Fn(&TableDef) -> Result<Key>,
+        show: impl FnOnce(&TableDef, &Body, Timestamp) -> T,
+    ) -> Result<Option<T>> {
+        // While it is alive no copy here loses its rows.
+        let live = (!self.core.is_alone()).then(|| self.core.store.snapshot());
         let Some(open) = self.readable_here()? else {
-            return self.shown_from_afar(|def| S::encode_key(def, key), show);
+            drop(live);
+            return self.shown_from_afar(encode, show);
         };
-        let key = S::encode_key(open.def(), key)?;
+        let key = encode(open.def())?;
         self.core.latest_version(tenure, &open, &key, |body, version| show(open.def(), body, version))
     }
 }
@@ -73,7 +115,7 @@ impl<S: Shape> Table<S> {
         S: ShapeKey<Q>,
     {
         let first = |def: &TableDef, body: &Body| body.rows().first().map(|row| S::decode(def, row));
-        self.shown(key, |def, body, _| first(def, body))?.flatten().transpose()
+        self.surely_shown(key, |def, body, _| first(def, body))?.flatten().transpose()
     }
 
     /// All rows of a key: of a bag in the order they came.
@@ -85,18 +127,27 @@ impl<S: Shape> Table<S> {
         S: ShapeKey<Q>,
     {
         let all = |def: &TableDef, body: &Body| body.rows().iter().map(|row| S::decode(def, row)).collect();
-        self.shown(key, |def, body, _| all(def, body))?.unwrap_or_else(|| Ok(Vec::new()))
+        self.surely_shown(key, |def, body, _| all(def, body))?.unwrap_or_else(|| Ok(Vec::new()))
     }
 
     /// Looks at the row of a key where it stands, without copying anything.
     ///
     /// # Errors
-    /// As [`Table::get`].
+    /// As [`Table::get`], and [`Error::SchemaChanged`](crate::Error::SchemaChanged) where the table's copy here goes just then: it may
+    /// have looked.
     pub fn view<Q: ?Sized, T>(&self, key: &Q, look: impl FnOnce(&Row) -> T) -> Result<Option<T>>
     where
         S: ShapeKey<Q>,
     {
         Ok(self.shown(key, |_, body, _| body.rows().first().map(look))?.flatten())
+    }
+
+    /// As [`Table::view`], whatever comes or goes in the middle.
+    pub(super) fn seen<Q: ?Sized, T>(&self, key: &Q, look: impl Fn(&Row) -> T) -> Result<Option<T>>
+    where
+        S: ShapeKey<Q>,
+    {
+        Ok(self.surely_shown(key, |_, body, _| body.rows().first().map(&look))?.flatten())
     }
 
     /// When the row of a key expires; `None` when it does not, or is not there.
@@ -107,7 +158,7 @@ impl<S: Shape> Table<S> {
     where
         S: ShapeKey<Q>,
     {
-        let deadline = self.view(key, Row::deadline_ms)?.flatten();
+        let deadline = self.seen(key, Row::deadline_ms)?.flatten();
         Ok(deadline.and_then(|ms| UNIX_EPOCH.checked_add(Duration::from_millis(ms))))
     }
 
@@ -119,7 +170,7 @@ impl<S: Shape> Table<S> {
     where
         S: ShapeKey<Q>,
     {
-        Ok(self.view(key, |_| ())?.is_some())
+        Ok(self.seen(key, |_| ())?.is_some())
     }
 
     /// One attribute of the row of a key, or the default when there is no row.
@@ -133,7 +184,7 @@ impl<S: Shape> Table<S> {
         let missing =
             || Error::NoSuchAttribute { table: self.name.to_string(), attribute: attribute.to_owned() };
         let position = self.open()?.def().position(attribute).ok_or_else(missing)?;
-        Ok(self.view(key, |row| row.attribute(position).to_value())?.unwrap_or(default))
+        Ok(self.seen(key, |row| row.attribute(position).to_value())?.unwrap_or(default))
     }
 
     /// The newest committed row of a key on this node, whatever is under way. Waits for nothing; may be older than what

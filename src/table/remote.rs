@@ -3,13 +3,14 @@
 use hypermnesia_replication::fetch::Ask;
 use hypermnesia_store::{Body, IndexId, Key, TableDef, Timestamp};
 
-use super::Table;
+use super::{OpenTable, Table};
 use crate::error::{Error, Result};
 use crate::operation::{ordered, ordered_unless_all};
 use crate::options::{Span, Walk};
 use crate::remote;
 use crate::shape::Shape;
 use crate::snapshot::{Again, Snapshot};
+use crate::vouch::passes;
 
 /// A span as it is asked for.
 pub(crate) fn ask_for(index: Option<IndexId>, span: &Span) -> Ask {
@@ -21,8 +22,13 @@ impl<S> Table<S> {
     /// Whether its rows have to be asked for.
     pub(crate) fn is_remote(&self) -> Result<bool> {
         self.core.check_serving()?;
+        self.core.is_remote(self.settled_open()?.def())
+    }
+
+    /// As it is now, no change of it being under way.
+    fn settled_open(&self) -> Result<OpenTable<'_>> {
         self.core.await_definition(self.id())?;
-        self.core.is_remote(self.open()?.def())
+        self.open()
     }
 
     /// Shows what a key holds now.
@@ -33,7 +39,7 @@ impl<S> Table<S> {
     ) -> Result<Option<T>> {
         let mut again = Again::default();
         loop {
-            let open = self.open()?;
+            let open = self.settled_open()?;
             let ask = Ask::Key(encode(open.def())?);
             match remote::newest(&self.core, &open, &ask) {
                 Err(Error::SchemaChanged { .. }) if again.pause() => {}
@@ -50,7 +56,7 @@ impl<S> Table<S> {
     pub(super) fn count_from_afar(&self) -> Result<u64> {
         let mut again = Again::default();
         loop {
-            match remote::newest(&self.core, &*self.open()?, &Ask::Count) {
+            match remote::newest(&self.core, &*self.settled_open()?, &Ask::Count) {
                 Err(Error::SchemaChanged { .. }) if again.pause() => {}
                 counted => return Ok(counted?.count),
             }
@@ -71,7 +77,7 @@ impl<S> Table<S> {
                 return afar();
             }
             match Snapshot::once(&self.core, &mut here) {
-                Err(Error::NoCopy { .. } | Error::NotReady { .. }) if again.pause() => {}
+                Err(error) if (passes(&error) || error.is_elsewhere()) && again.pause() => {}
                 read => return read,
             }
         }
@@ -86,7 +92,7 @@ impl<S: Shape> Table<S> {
             return Ok(Vec::new());
         }
         loop {
-            let open = self.open()?;
+            let open = self.settled_open()?;
             let index = index.map(|name| self.index_named(name)).transpose()?.map(|index| index.id);
             if index.is_none() {
                 ordered_unless_all(open.def(), &span.range, "a range")?;

@@ -21,7 +21,7 @@ impl<S: Shape> Table<S> {
             let row = body.rows().first().map(|row| S::decode(def, row))?;
             Some(row.map(|row| Versioned { row, version }))
         };
-        self.shown(key, first)?.flatten().transpose()
+        self.surely_shown(key, first)?.flatten().transpose()
     }
 
     /// Puts `new` (or deletes, when `None`) if the key has a row of this version, and gives the version that the key has

@@ -87,7 +87,7 @@ impl Catalog {
         let same = known.as_ref().filter(|known| known.rows.is_kept_as(&def, heap));
         if let Some(other) = known.as_ref().filter(|_| same.is_none()) {
             other.rows.version.store(DROPPED, Ordering::SeqCst);
-            other.empty(guard);
+            other.rows.vanish(&heap.clock, |_| other.empty(guard));
             other.rows.events.end();
         }
         let rows = same.map_or_else(|| Rows::create(&def, heap), |table| Arc::clone(&table.rows));

@@ -179,14 +179,14 @@ impl Store {
         }
     }
 
-    /// Drops every row of a table at once, for a full copy. No snapshot of it may be in use.
+    /// Drops every row of a table at once. Who reads it at a snapshot of before is refused from then on.
     ///
     /// # Errors
     /// [`LoadError::NoSuchTable`].
     pub fn clear(&self, table: TableId) -> Result<(), LoadError> {
         let guard = self.pin();
         let table = self.catalog.get(table, &guard).ok_or(LoadError::NoSuchTable(table))?;
-        table.empty(&guard);
+        table.rows.vanish(&self.clock, |_| table.empty(&guard));
         Ok(())
     }
 }

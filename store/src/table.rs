@@ -250,6 +250,11 @@ impl Table {
         self.rows.version.load(Ordering::Acquire) == self.def.version.0
     }
 
+    /// Whether both are the same rows, perhaps by other definitions.
+    pub fn has_rows_of(&self, other: &Table) -> bool {
+        Arc::ptr_eq(&self.rows, &other.rows)
+    }
+
     pub(crate) fn check_version(&self) -> Result<(), Blocked> {
         match self.is_current() {
             true => Ok(()),

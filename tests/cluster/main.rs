@@ -18,6 +18,7 @@ mod local;
 #[path = "../shared/loopback.rs"]
 mod loopback;
 mod majority;
+mod moving;
 mod old_copy;
 mod rejoin;
 mod remote;

@@ -120,7 +120,7 @@ impl Door {
                 }
                 // A definition changed in the middle.
                 Err(error)
-                    if error.kind() == ErrorKind::SchemaChanged && !late.has_given() && again.pause() => {}
+                    if error.kind() == ErrorKind::SchemaChanged && late.begin_anew() && again.pause() => {}
                 Err(error) => return Err(error),
             }
         }

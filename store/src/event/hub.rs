@@ -206,6 +206,9 @@ impl Hub {
 
     /// Nothing more comes for who listens now: everybody is told, behind what there is, and no place of before is known any more.
     pub(crate) fn end(&self) {
+        if !self.has_listeners() {
+            return;
+        }
         let mut state = self.state.lock();
         let end = (state.ids, state.last);
         state.ends.push(end);
