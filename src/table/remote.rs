@@ -22,7 +22,8 @@ impl<S> Table<S> {
     /// Whether its rows have to be asked for.
     pub(crate) fn is_remote(&self) -> Result<bool> {
         self.core.check_serving()?;
-        self.core.is_remote(self.settled_open()?.def())
+        self.core.await_definition(self.id())?;
+        self.core.is_remote(self.found()?.def())
     }
 
     /// As it is now, no change of it being under way.
@@ -56,7 +57,8 @@ impl<S> Table<S> {
     pub(super) fn count_from_afar(&self) -> Result<u64> {
         let mut again = Again::default();
         loop {
-            match remote::newest(&self.core, &*self.settled_open()?, &Ask::Count) {
+            self.core.await_definition(self.id())?;
+            match remote::newest(&self.core, &*self.found()?, &Ask::Count) {
                 Err(Error::SchemaChanged { .. }) if again.pause() => {}
                 counted => return Ok(counted?.count),
             }
