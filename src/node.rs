@@ -398,7 +398,9 @@ impl Node {
         self.core.events.subscribe()
     }
 
-    /// What became of a transaction, as far as this node may say. "Unknown" may become known later.
+    /// What became of a transaction, as far as this node may say. "Unknown" may become known later: when this node has asked
+    /// the others ([`Node::ask_outcome`]), and when the members have agreed to go on without one that is gone. Outcomes are known for
+    /// ten minutes.
     pub fn outcome(&self, txid: TxId) -> Outcome {
         self.core.outcome(txid)
     }

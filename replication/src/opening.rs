@@ -37,6 +37,8 @@ impl Replica {
         self.follow_clock(self.me.node, stage.stamp, turn);
         if !survivor {
             self.forget_untold_aborts();
+        } else if stage.unserved.is_empty() {
+            self.tell_aborts();
         }
         let settled = self.apply_decisions(era, parent, &stage, turn);
         self.keep_decisions(&stage);
@@ -129,6 +131,31 @@ impl Replica {
         for (txid, outcome) in stage.decisions.iter().filter(|(txid, _)| undecided(txid)) {
             if let Some(record) = record_of(*outcome) {
                 self.settle_here(era, stage.epoch.parent, *txid, record, turn);
+            }
+        }
+    }
+
+    /// Every abort of before that this node has recorded may be told, its coordinator being here or not. Of each table somebody who
+    /// speaks for it is in this epoch. Where all of those had the transaction prepared, this epoch has settled it, and a record
+    /// of an abort counts first. Where one had not, it never will have; and who comes back with it prepared is heard only where
+    /// nobody is who was in this epoch with the table.
+    fn tell_aborts(&self) {
+        self.shards.each().for_each(|mut shard| shard.outcomes.tell_aborts());
+    }
+
+    /// What the last epoch that was entered has settled, as it is known to a node that starts: of what was in no log its record is
+    /// the only one.
+    pub(crate) fn remember_decisions(&self, era: &Era) {
+        let Some(stage) = &era.opening else { return };
+        for (txid, outcome) in &stage.decisions {
+            if let Some(record) = record_of(*outcome) {
+                let (coordinator, epoch) = (self.at, stage.epoch.parent);
+                let stamped = Stamped { txid: *txid, coordinator, epoch, generation: 0, at_ns: 0 };
+                let mut shard = self.shards.of(txid);
+                // Its own log comes first.
+                if !matches!(shard.outcomes.get(txid), Some(Record::Committed(_))) {
+                    shard.outcomes.learn(record, stamped);
+                }
             }
         }
     }

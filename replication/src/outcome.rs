@@ -1,6 +1,7 @@
 //! Remembered outcomes. A node remembers what became of a transaction until nobody can be in doubt about it any more, and
 //! then a stated time and count for those who ask. It never guesses: a forgotten transaction is "unknown", and an abort
-//! is told only when it may be heard (every participant that did not refuse has recorded it, or an opened epoch says so).
+//! is told only when it may be heard (every participant that did not refuse has recorded it, or an epoch has opened since, which
+//! serves all tables).
 //!
 //! *When nobody can be in doubt.* Every second a coordinator closes a generation of its outcomes and sends a mark down
 //! the same ordered streams that carried them. A participant answers a mark once everything before it is in its log. What
@@ -136,6 +137,15 @@ impl Outcomes {
         self.records.retain(|_, record| !untold(record));
         let records = &self.records;
         self.order.retain(|stamped| records.contains_key(&stamped.txid));
+    }
+
+    /// Every abort that is remembered may be told: nobody can commit these any more.
+    pub(crate) fn tell_aborts(&mut self) {
+        for record in self.records.values_mut() {
+            if let Record::Aborted { sayable } = record {
+                *sayable = true;
+            }
+        }
     }
 
     /// Keeps what is not settled, and what it keeps already.

@@ -193,6 +193,7 @@ impl Replica {
     pub fn start(&self, now: Now, out: &mut dyn Sink) {
         let era = self.alone();
         let mut turn = Turn { now, out, freed: Vec::new() };
+        self.remember_decisions(&era);
         self.repeat_decisions(&era, &mut turn);
         self.finish(&era, turn);
     }

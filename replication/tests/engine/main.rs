@@ -3,6 +3,7 @@
 
 mod disc_alone;
 mod fetch;
+mod outcomes;
 mod trio;
 
 use std::sync::Arc;

@@ -296,7 +296,7 @@ impl Trio {
 }
 
 /// What a start makes of a log.
-fn replay(log: &[Fact], store: &Store) -> Recovered {
+pub(crate) fn replay(log: &[Fact], store: &Store) -> Recovered {
     let mut open: BTreeMap<TxId, RecoveredPrepare> = BTreeMap::new();
     let mut recovered = Recovered::default();
     for fact in log {

@@ -348,6 +348,7 @@ impl World {
                 if let Event::EpochOpened { settled, .. } = &event {
                     self.settled.0 += settled.0;
                     self.settled.1 += settled.1;
+                    self.ask(node);
                 }
                 self.say(|| format!("n{} {event:?}", node + 1));
                 if let Event::Loaded { commits, .. } = &event {
@@ -360,8 +361,18 @@ impl World {
         }
     }
 
+    /// What a member says now of everything that somebody was told of: others may say no other thing, now or later.
+    fn ask(&mut self, node: usize) {
+        let Some(life) = &self.nodes[node].life else { return };
+        let said = self.told.keys().map(|txid| (*txid, life.replica.outcome(*txid)));
+        let said: Vec<_> = said.filter(|(_, said)| *said != Outcome::Unknown).collect();
+        said.into_iter().for_each(|(txid, said)| self.tell(txid, said));
+    }
+
     fn tell(&mut self, txid: TxId, outcome: Outcome) {
         if outcome == Outcome::Unknown {
+            // Members are asked about it later.
+            self.told.entry(txid).or_insert(outcome);
             return;
         }
         let before = self.told.insert(txid, outcome);
