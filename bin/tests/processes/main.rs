@@ -15,6 +15,7 @@ mod manners;
 mod metrics;
 mod patterns;
 mod program;
+mod requests;
 mod security;
 mod single;
 #[path = "../../../tests/shared/until.rs"]
