@@ -102,7 +102,15 @@ impl Evidence<'_> {
     }
 
     fn deciders(&self, table: TableId, holders: NodeSet) -> NodeSet {
-        speakers(self.standings, table, holders, (self.home)(table))
+        let speak = |holders| speakers(self.standings, table, holders, (self.home)(table));
+        let own = speak(holders);
+        if !own.is_empty() {
+            return own;
+        }
+        // None of those that it was sent to speaks for the table any more. Somebody else may, who has loaded it since: without
+        // the transaction, which the epochs in between have not settled.
+        let reported = self.reports.iter().flatten().flat_map(|report| &report.tables);
+        speak(reported.filter(|(id, _)| *id == table).fold(holders, |all, (_, copies)| all.and(*copies)))
     }
 }
 
@@ -234,5 +242,35 @@ mod tests {
         // Aim: wrong text "restarted process as survivor". Method: member 0 restarted without the prepare, 1 and 2 hold it.
         let case = Case { prepared: set(&[1, 2]), whole: NodeSet::first(3), ..two_left() };
         assert_eq!(case.settle(), Some(COMMIT));
+    }
+
+    #[test]
+    fn who_has_loaded_a_table_since_speaks_for_it() {
+        // Aim: a member that was excluded in mid-vote does not commit what the epochs in between knew nothing of. Method: it comes
+        // back with a transaction prepared over table 2, which it shared with member 0, and table 3, which it has alone;
+        // member 0 is away, and member 2 has loaded table 2 in an epoch that served it.
+        let (shared, own) = (TableId(2), TableId(3));
+        let sent_to = vec![(shared, set(&[0, 1])), (own, set(&[1]))];
+        let back = Report { prepared: vec![(txid(1), sent_to)], ..Report::default() };
+        let settled = |tables: Vec<(TableId, NodeSet)>| {
+            let survivor = Report { tables, ..Report::default() };
+            let standings = [
+                Standing::default(),
+                Standing { whole: vec![(shared, 6), (own, 7)], ..Standing::default() },
+                Standing { survivor: true, whole: vec![(shared, 7)], ..Standing::default() },
+            ];
+            let evidence = Evidence {
+                reports: &[None, Some(back.clone()), Some(survivor)],
+                standings: &standings,
+                records: &Records::default(),
+                hearsay: &Records::default(),
+                home: &|_| 7,
+                unserved: &[],
+                stamp: Timestamp(100),
+            };
+            evidence.settle()
+        };
+        let copies = vec![(shared, NodeSet::first(3)), (own, set(&[1]))];
+        assert_eq!(settled(copies), [(txid(1), Outcome::Aborted)]);
     }
 }
