@@ -131,6 +131,7 @@ impl Sink for Carry<'_> {
                 }
             }
             Effect::Fetched { id, answer } => self.core.remote.asked.on_fetched(id, answer),
+            Effect::Read(reading) => self.core.readings.add(reading),
             Effect::Event(event) => {
                 if let Event::Loaded { table, .. } = event {
                     self.core.check_disc(table);

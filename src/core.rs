@@ -30,6 +30,7 @@ use crate::limits::{DEADLINE_DEFAULT, TIDIED_ROWS};
 use crate::load::Loads;
 use crate::lockers::Lockers;
 use crate::peer::Peers;
+use crate::reading::Readings;
 use crate::remote::Remote;
 use crate::sequence::Sequences;
 use crate::sweep::Sweep;
@@ -84,6 +85,7 @@ pub(crate) struct Core {
     pub(crate) loads: Loads,
     pub(crate) continuations: Continuations,
     pub(crate) remote: Remote,
+    pub(crate) readings: Readings,
     pub(crate) events: Bus,
     pub(crate) sequences: Sequences,
     pub(crate) unique_ids: UniqueIds,
@@ -155,6 +157,7 @@ impl Core {
             loads: Loads::default(),
             continuations: Continuations::default(),
             remote: Remote::default(),
+            readings: Readings::default(),
             events: Bus::default(),
             sequences: Sequences::default(),
             unique_ids: UniqueIds::new(parts.me.node, parts.me.incarnation),

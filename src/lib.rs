@@ -72,6 +72,7 @@ mod pattern;
 mod peer;
 mod plane;
 mod query;
+mod reading;
 pub mod record;
 mod remote;
 mod request;

@@ -20,7 +20,7 @@ use crate::control::Control;
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits::{IMAGE_NICENESS, TICK};
-use crate::{peer, remote};
+use crate::{peer, reading, remote};
 
 thread_local! {
     /// This is the I/O thread of a node.
@@ -154,6 +154,18 @@ pub(crate) fn spawn(core: &Arc<Core>, work: impl Future<Output = ()> + Send + 's
     });
 }
 
+/// Lets another thread do it. A panic there is one here.
+pub(crate) async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(failed) => match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The node ends, and this task with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
 /// A panic as an error, on one line.
 fn broken(panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().copied();
@@ -213,6 +225,7 @@ fn io_thread(
             drop(opened.send(Ok(())));
             Control::begin(core);
             remote::begin(core);
+            reading::begin(core);
             tokio::select! {
                 () = peer::run(Arc::clone(core), Some(listener)) => {}
                 () = stop.tasks.notified() => {}

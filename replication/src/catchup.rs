@@ -33,6 +33,7 @@
 //! | `joiner` | one table after the other: what is asked for, and when all is there |
 //! | `place` | rows of a whole copy; rows into table and log |
 //! | `difference` | what differs: newer rows, leaves |
+//! | `reading` | what takes long is read beside all else |
 //! | `survey` | what either side knows of its table after reading it once |
 //! | `source` | what is answered |
 //! | `served` | rows as they are given, in chunks |
@@ -43,6 +44,7 @@
 mod difference;
 mod joiner;
 mod place;
+mod reading;
 mod served;
 mod source;
 mod survey;
@@ -55,6 +57,7 @@ use crate::message::CopyStep;
 use crate::replica::{Replica, Turn};
 
 pub(crate) use joiner::Loading;
+pub use reading::{Read, Reading};
 pub(crate) use source::Serving;
 pub(crate) use tail::Tail;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use hypermnesia_store::{Ack, Body, Conflict, Incarnation, Key, NodeId, TableId, Timestamp, TxId, Work};
 
+use crate::catchup::Reading;
 use crate::epoch::Opened;
 use crate::fetch::{Fetch, Fetched};
 use crate::member::Peer;
@@ -81,6 +82,9 @@ pub enum Effect {
         /// The answer.
         answer: Fetched,
     },
+    /// Read a table for a copy of it, on a thread that may take its time: call [`read`](crate::Replica::read) there, and
+    /// [`on_read`](crate::Replica::on_read) with what it gives. A node that ends may forget about it.
+    Read(Reading),
     /// Something people want to know.
     Event(Event),
 }

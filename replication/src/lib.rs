@@ -57,7 +57,7 @@ pub mod suspicion;
 mod tick;
 pub mod time;
 
-pub use catchup::SCHEMA_TABLE;
+pub use catchup::{Read, Reading, SCHEMA_TABLE};
 pub use effect::{Effect, Event, Fact, LogState, LogToken, Reply, Sink, Unavailable, Why};
 pub use epoch::{Agreement, Epoch, Opened, check_members, members_of};
 pub use member::{Member, NodeSet, Peer};

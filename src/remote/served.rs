@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::place::{Place, Stop, Wanted, settled};
 use crate::core::Core;
-use crate::life::spawn;
+use crate::life::{elsewhere, spawn};
 use crate::limits::{FETCH_PLACE_IDLE_MAX, FETCH_PLACES_MAX, FETCH_WAIT_MAX, FETCHES_SERVED_MAX};
 
 /// A question as it came.
@@ -285,18 +285,6 @@ impl Look {
 /// Whether a look at a key may have to wait for the disc.
 fn is_on_disc_alone(core: &Core, table: &Table) -> bool {
     table.def().copy_on(core.me.node).is_some_and(|copy| matches!(copy.storage, Storage::DiscOnly { .. }))
-}
-
-/// Lets another thread do it. A panic there is one here.
-async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(failed) => match failed.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The node ends, and this task with it.
-            Err(_) => std::future::pending().await,
-        },
-    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::ops::ControlFlow;
 use hypermnesia_store::{Body, Key, LeafSet, Table, TableId, Timestamp};
 
 use super::joiner::{Incoming, Stage};
+use super::reading::Needs;
 use super::survey::Survey;
 use super::{CopyRows, SCHEMA_TABLE};
 use crate::effect::Event;
@@ -37,8 +38,18 @@ pub(super) struct Differing {
     behind: Option<Key>,
     /// Up to here what did not come has been taken away; the same or further.
     passed: Option<Key>,
-    /// The keys that this node has in these leaves, in order; nothing where its table has an order of its own to be read in.
-    keys: Option<Vec<Key>>,
+    keys: Keys,
+}
+
+/// The keys that this node has in leaves that differ.
+#[derive(Debug)]
+enum Keys {
+    /// Still to be read.
+    Unread,
+    /// In order.
+    Held(Vec<Key>),
+    /// Its table has an order of its own to be read in.
+    InTable,
 }
 
 /// What a key is to hold: a row since then, or none.
@@ -64,6 +75,18 @@ impl Comparing {
 }
 
 impl Differing {
+    pub(super) fn needs(&self) -> Option<Needs> {
+        matches!(self.keys, Keys::Unread).then(|| Needs::Keys(self.leaves.clone()))
+    }
+
+    pub(super) fn take_keys(&mut self, keys: Vec<Key>) -> bool {
+        let awaited = matches!(self.keys, Keys::Unread);
+        if awaited {
+            self.keys = Keys::Held(keys);
+        }
+        awaited
+    }
+
     pub(super) fn question(&self) -> CopyStep {
         match self.chunk {
             0 => CopyStep::Differ { leaves: self.leaves.bits().to_vec() },
@@ -130,7 +153,8 @@ impl Replica {
             return self.ask_for_all(era, turn);
         }
         let leaves = comparing.differ.clone();
-        let keys = self.held_keys(incoming.table, &leaves);
+        let is_read = self.store.table(incoming.table).is_some_and(|open| open.is_on_disc_alone());
+        let keys = if is_read { Keys::InTable } else { Keys::Unread };
         incoming.stage = Stage::Leaves(Differing { chunk: 0, leaves, behind: None, passed: None, keys });
         self.ask_first(era, turn);
     }
@@ -204,7 +228,7 @@ impl Replica {
     /// cannot be read.
     fn next_keys(&self, table: TableId, differing: &Differing, upto: Option<&Key>) -> Option<Vec<Key>> {
         let is_beyond = |key: &Key| upto.is_some_and(|upto| key > upto);
-        if let Some(keys) = &differing.keys {
+        if let Keys::Held(keys) = &differing.keys {
             let first =
                 differing.passed.as_ref().map_or(0, |passed| keys.partition_point(|key| key <= passed));
             let next = keys[first..].iter().take_while(|key| !is_beyond(key));
@@ -226,10 +250,9 @@ impl Replica {
     }
 
     /// The keys of a table in memory that belong to some leaves, in order.
-    fn held_keys(&self, table: TableId, leaves: &LeafSet) -> Option<Vec<Key>> {
-        let is_read = self.store.table(table).is_some_and(|open| open.is_on_disc_alone());
-        let rows = (!is_read).then(|| self.newest_rows(table, |key, _| leaves.covers(key)))?;
-        Some(rows.into_iter().map(|(key, ..)| key).collect())
+    pub(super) fn held_keys(&self, table: TableId, leaves: &LeafSet) -> Vec<Key> {
+        let rows = self.newest_rows(table, |key, _| leaves.covers(key));
+        rows.into_iter().map(|(key, ..)| key).collect()
     }
 
     /// Brings keys to what they are to hold, and into the log what that changed. False where one cannot be read or written now;

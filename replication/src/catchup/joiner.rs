@@ -2,11 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use hypermnesia_store::{Ack, TableId};
+use hypermnesia_store::{Ack, Key, TableId};
 
 use super::SCHEMA_TABLE;
 use super::difference::{Comparing, Differing};
 use super::place::Whole;
+use super::reading::Needs;
 use super::survey::Survey;
 use crate::effect::{Event, LogToken};
 use crate::epoch::source;
@@ -14,7 +15,7 @@ use crate::era::Era;
 use crate::lacks::Lacks;
 use crate::limits::{COPY_RETRY_DOUBLINGS, COPY_RETRY_NS};
 use crate::message::{CopyChunk, CopyStep, Message, Part};
-use crate::own::Replaced;
+use crate::own::{Own, Replaced};
 use crate::replica::{Replica, Turn};
 
 /// A joiner's work.
@@ -23,8 +24,8 @@ pub(crate) struct Loading {
     /// Tables still to come, the next one last.
     queue: Vec<TableId>,
     current: Option<Incoming>,
-    /// When it last asked, ns; nothing where reading the table took its time before, so that it counts from the next tick on.
-    asked_ns: Option<u64>,
+    /// When it last asked, ns.
+    asked_ns: u64,
     /// How often for the same.
     asked: u32,
 }
@@ -35,6 +36,8 @@ pub(super) struct Incoming {
     pub(super) table: TableId,
     pub(super) source: usize,
     pub(super) stage: Stage,
+    /// Its rows here are being read: nothing is asked before that is done.
+    pub(super) reads: bool,
     /// What is here, kept right while differences come; nothing before it was read, and in a whole copy.
     pub(super) own: Option<Survey>,
     /// A row came that is older than what is here: it takes a whole copy.
@@ -62,24 +65,58 @@ pub(super) enum Stage {
 
 impl Incoming {
     fn new(table: TableId, source: usize, stage: Stage) -> Incoming {
-        Incoming { table, source, stage, own: None, is_ahead: false, replaced: Replaced::default(), rows: 0 }
+        let replaced = Replaced::default();
+        Incoming { table, source, stage, reads: false, own: None, is_ahead: false, replaced, rows: 0 }
     }
 
-    /// What it asks for; nothing where its own rows cannot be read now.
-    fn question(&mut self, survey: impl FnOnce() -> Option<Survey>) -> Option<CopyStep> {
+    /// Has it read, once at a time.
+    pub(super) fn read(&mut self, epoch: u64, needs: Needs, turn: &mut Turn<'_>) {
+        if !std::mem::replace(&mut self.reads, true) {
+            turn.read_own(epoch, self.table, needs);
+        }
+    }
+
+    /// What has to be read here before it can ask.
+    fn needs(&self) -> Option<Needs> {
+        match &self.stage {
+            Stage::Asked if self.own.is_none() => Some(Needs::Survey),
+            Stage::Leaves(differing) => differing.needs(),
+            _ => None,
+        }
+    }
+
+    /// What it asks for.
+    fn question(&self) -> Option<CopyStep> {
         Some(match &self.stage {
-            Stage::Asked => {
-                if self.own.is_none() {
-                    self.own = survey();
-                }
-                CopyStep::Request(self.own.as_ref()?.request())
-            }
+            Stage::Asked => CopyStep::Request(self.own.as_ref()?.request()),
             Stage::Whole(whole) => CopyStep::Next { part: Part::Whole, chunk: whole.chunk },
             Stage::Newer { chunk } => CopyStep::Next { part: Part::Newer, chunk: *chunk },
             Stage::Comparing(comparing) => CopyStep::Compare { from: comparing.from },
             Stage::Leaves(differing) => differing.question(),
             Stage::Draining => return None,
         })
+    }
+
+    pub(super) fn take_survey(&mut self, survey: Survey) -> bool {
+        let awaited = matches!(self.stage, Stage::Asked) && self.own.is_none();
+        if awaited {
+            self.own = Some(survey);
+        }
+        awaited
+    }
+
+    pub(super) fn take_rows(&mut self, own: Own) -> bool {
+        match &mut self.stage {
+            Stage::Whole(whole) => whole.take_own(own),
+            _ => false,
+        }
+    }
+
+    pub(super) fn take_keys(&mut self, keys: Vec<Key>) -> bool {
+        match &mut self.stage {
+            Stage::Leaves(differing) => differing.take_keys(keys),
+            _ => false,
+        }
     }
 
     /// The first answer says which way the table comes. The schema comes as a whole: tables follow from each of its rows.
@@ -116,7 +153,7 @@ impl Replica {
     pub(crate) fn begin_loading(&self, era: &mut Era, turn: &mut Turn<'_>) {
         self.end_tenure();
         let queue = vec![SCHEMA_TABLE];
-        era.loading = Some(Loading { queue, current: None, asked_ns: None, asked: 0 });
+        era.loading = Some(Loading { queue, current: None, asked_ns: turn.now.mono_ns, asked: 0 });
         era.lacks = Lacks::Everything;
         if self.stayed_whole(era, SCHEMA_TABLE) {
             // It was here all the time, and some of its copies are not whole, or new.
@@ -165,7 +202,7 @@ impl Replica {
         standings.into_iter().any(|standing| standing.opened > 0)
     }
 
-    fn is_empty(&self, table: TableId) -> bool {
+    pub(super) fn is_empty(&self, table: TableId) -> bool {
         self.store.table(table).is_none_or(|table| table.len() == 0)
     }
 
@@ -180,15 +217,14 @@ impl Replica {
     fn ask_for_copy(&self, era: &mut Era, turn: &mut Turn<'_>) {
         let epoch = era.number();
         let Some(loading) = era.loading.as_mut() else { return };
-        loading.asked_ns = Some(turn.now.mono_ns);
+        loading.asked_ns = turn.now.mono_ns;
         loading.asked += 1;
         let Some(incoming) = &mut loading.current else { return };
-        let (table, source, was_read) = (incoming.table, incoming.source, incoming.own.is_some());
-        let question = incoming.question(|| self.survey(table));
-        if matches!(incoming.stage, Stage::Asked) && !was_read {
-            loading.asked_ns = None;
+        let (table, source) = (incoming.table, incoming.source);
+        if let Some(needs) = incoming.needs() {
+            return incoming.read(epoch, needs, turn);
         }
-        if let Some(step) = question {
+        if let Some(step) = incoming.question() {
             turn.send(era.life(source), Message::Copy { epoch, table, step });
         }
     }
@@ -202,11 +238,16 @@ impl Replica {
             }
             return;
         }
-        let asked_ns = *loading.asked_ns.get_or_insert(turn.now.mono_ns);
         let wait_ns = COPY_RETRY_NS << loading.asked.saturating_sub(1).min(COPY_RETRY_DOUBLINGS);
-        if turn.now.mono_ns.saturating_sub(asked_ns) > wait_ns {
+        if turn.now.mono_ns.saturating_sub(loading.asked_ns) > wait_ns {
             self.ask_for_copy(era, turn);
         }
+    }
+
+    /// The same of this table, if it is that one.
+    pub(super) fn incoming_of<'e>(&self, era: &'e mut Era, table: TableId) -> Option<&'e mut Incoming> {
+        let current = era.loading.as_mut().and_then(|loading| loading.current.as_mut());
+        current.filter(|one| one.table == table)
     }
 
     /// The table being loaded. Only while there is one.

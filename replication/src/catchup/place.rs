@@ -3,6 +3,7 @@
 use hypermnesia_store::{Ack, Body, Key, TableId, Timestamp};
 
 use super::joiner::Stage;
+use super::reading::Needs;
 use super::{CopyRows, SCHEMA_TABLE};
 use crate::effect::Fact;
 use crate::era::Era;
@@ -26,13 +27,18 @@ impl Whole {
         self.own.map(Own::end).unwrap_or_default()
     }
 
+    /// What was here was read.
+    pub(super) fn take_own(&mut self, own: Own) -> bool {
+        self.chunk == 0 && self.own.replace(own).is_none()
+    }
+
     /// Compares what has come with what was here. False where it was done before.
-    fn count(&mut self, rows: &CopyRows, own: impl FnOnce() -> Own) -> bool {
+    fn count(&mut self, rows: &CopyRows) -> bool {
         if self.counted > self.chunk {
             return false;
         }
         self.counted += 1;
-        let own = self.own.get_or_insert_with(own);
+        let own = self.own.get_or_insert_default();
         rows.iter().for_each(|(key, ts, body)| own.came(key, *ts, body));
         true
     }
@@ -41,12 +47,17 @@ impl Whole {
 impl Replica {
     /// The awaited chunk.
     pub(super) fn on_whole(&self, era: &mut Era, rows: CopyRows, last: bool, turn: &mut Turn<'_>) {
+        let epoch = era.number();
         let incoming = self.incoming(era);
         let (table, came) = (incoming.table, rows.len() as u64);
         incoming.own = None;
         let Stage::Whole(whole) = &mut incoming.stage else { return };
         let first = whole.chunk == 0;
-        if whole.count(&rows, || self.own(table)) {
+        if whole.own.is_none() && !self.is_empty(table) {
+            // The chunk is asked for again when that is read.
+            return incoming.read(epoch, Needs::Rows, turn);
+        }
+        if whole.count(&rows) {
             incoming.rows += came;
         }
         if table == SCHEMA_TABLE && first {
@@ -116,7 +127,7 @@ impl Replica {
         }
     }
 
-    fn own(&self, table: TableId) -> Own {
+    pub(super) fn own(&self, table: TableId) -> Own {
         let mut own = Own::default();
         if let Some(table) = self.store.table(table) {
             // What cannot be read is not counted as replaced; the node stops for it, or the disc is full.

@@ -21,7 +21,7 @@ pub(super) enum Served {
 }
 
 /// Which rows of the table.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
     All,
     /// What a joiner cannot have.
@@ -46,8 +46,13 @@ impl Served {
 }
 
 impl Replica {
+    /// Whether rows of the table that are to be sent are read together before.
+    pub(super) fn is_to_be_read(&self, table: TableId) -> bool {
+        self.store.table(table).is_none_or(|open| !open.is_on_disc_alone())
+    }
+
     pub(super) fn serve_rows(&self, table: TableId, wanted: Wanted, upto: Timestamp) -> Served {
-        if self.store.table(table).is_some_and(|open| open.is_on_disc_alone()) {
+        if !self.is_to_be_read(table) {
             return Served::Read { wanted, upto, chunk: 0, behind: [None, None] };
         }
         let rows = self.stored_rows(table, upto, |key, at| wanted.has(key, at));

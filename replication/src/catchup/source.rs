@@ -1,8 +1,9 @@
 //! The source's side of a copy: it compares, chooses the way, and answers what it is asked for, however often.
 
-use hypermnesia_store::{LeafCount, LeafSet, Leaves, TableId, Timestamp};
+use hypermnesia_store::{LeafSet, Leaves, TableId, Timestamp};
 
 use super::SCHEMA_TABLE;
+use super::reading::Gives;
 use super::served::{Served, Wanted};
 use super::survey::Amount;
 use crate::era::Era;
@@ -17,16 +18,25 @@ pub(crate) struct Serving {
     table: TableId,
     /// What the joiner said of its copy: an answer to the same needs no other look at the table.
     asked: CopyRequest,
-    /// In as many as the joiner has; nothing where it said a number that no table is divided in.
-    leaves: Option<Leaves>,
-    digest: u64,
-    all: Amount,
-    /// What the joiner cannot have, as far as it says.
-    lacking: Amount,
+    /// Nothing as long as it is read.
+    surveyed: Option<Surveyed>,
     /// The leaves that the joiner has found to differ.
     differ: Option<LeafSet>,
     /// Rows that are being sent; nothing where none are wanted, or all of them were sent.
     served: Option<(Part, Served)>,
+    /// Rows that are being read.
+    reads: Option<(Part, Wanted)>,
+}
+
+/// What the table has, and how much of it the joiner lacks.
+#[derive(Debug)]
+pub(super) struct Surveyed {
+    /// In as many as the joiner has; nothing where it said a number that no table is divided in.
+    pub(super) leaves: Option<Leaves>,
+    pub(super) digest: u64,
+    pub(super) all: Amount,
+    /// What the joiner cannot have, as far as it says.
+    pub(super) lacking: Amount,
 }
 
 /// How a joiner gets a table.
@@ -38,16 +48,22 @@ enum Way {
 }
 
 impl Serving {
-    fn way(&self, bounds: &CopyBounds) -> Way {
-        if self.digest == self.asked.digest {
-            return Way::Same;
+    /// Nothing before the table is read.
+    fn way(&self, bounds: &CopyBounds) -> Option<Way> {
+        let Surveyed { leaves, digest, all, lacking } = self.surveyed.as_ref()?;
+        if *digest == self.asked.digest {
+            return Some(Way::Same);
         }
-        let fits = self.all.rows <= bounds.chunk_rows as u64 && self.all.bytes <= bounds.chunk_bytes;
-        let most = self.lacking.rows * NEWER_SHARE_MAX.1 > self.all.rows * NEWER_SHARE_MAX.0;
-        if self.table == SCHEMA_TABLE || self.leaves.is_none() || self.asked.rows == 0 || fits || most {
-            return Way::Rows(Part::Whole);
+        let fits = all.rows <= bounds.chunk_rows as u64 && all.bytes <= bounds.chunk_bytes;
+        let most = lacking.rows * NEWER_SHARE_MAX.1 > all.rows * NEWER_SHARE_MAX.0;
+        if self.table == SCHEMA_TABLE || leaves.is_none() || self.asked.rows == 0 || fits || most {
+            return Some(Way::Rows(Part::Whole));
         }
-        if self.lacking.rows == 0 { Way::Digests } else { Way::Rows(Part::Newer) }
+        Some(if lacking.rows == 0 { Way::Digests } else { Way::Rows(Part::Newer) })
+    }
+
+    fn leaves(&self) -> Option<&Leaves> {
+        self.surveyed.as_ref()?.leaves.as_ref()
     }
 
     /// Which rows a part has; nothing before the joiner has said it.
@@ -74,14 +90,49 @@ impl Replica {
         if busy || self.store.table(table).is_none() {
             return;
         }
-        if self.serving(era, from, table).is_none_or(|known| known.asked != asked) {
-            let upto = self.upto(era, table);
-            let Some(serving) = self.begin_serving(from, table, asked, upto) else { return };
-            era.serving.retain(|one| one.joiner != from);
-            era.serving.push(serving);
+        match self.serving(era, from, table).filter(|known| known.asked == asked) {
+            Some(_) => self.answer_request(era, from, table, turn),
+            None => {
+                let upto = self.upto(era, table);
+                turn.read_for(from, era.number(), table, upto, Gives::Survey(asked.clone()));
+                era.serving.retain(|one| one.joiner != from);
+                era.serving.push(Serving {
+                    joiner: from,
+                    table,
+                    asked,
+                    surveyed: None,
+                    differ: None,
+                    served: None,
+                    reads: None,
+                });
+            }
         }
-        let way = self.serving(era, from, table).map(|serving| serving.way(&self.copy));
-        match way {
+    }
+
+    /// The table was read, or could not be: then it is when the joiner asks once more.
+    pub(super) fn on_surveyed(
+        &self,
+        era: &mut Era,
+        joiner: usize,
+        table: TableId,
+        asked: &CopyRequest,
+        surveyed: Option<Surveyed>,
+        turn: &mut Turn<'_>,
+    ) {
+        let awaits = |one: &Serving| {
+            one.joiner == joiner && one.table == table && one.asked == *asked && one.surveyed.is_none()
+        };
+        let Some(at) = era.serving.iter().position(awaits) else { return };
+        if surveyed.is_none() {
+            era.serving.remove(at);
+            return;
+        }
+        era.serving[at].surveyed = surveyed;
+        self.answer_request(era, joiner, table, turn);
+    }
+
+    fn answer_request(&self, era: &mut Era, from: usize, table: TableId, turn: &mut Turn<'_>) {
+        match self.serving(era, from, table).and_then(|serving| serving.way(&self.copy)) {
             Some(Way::Same) => {
                 self.send_carried(era, from, table, turn);
                 self.answer_copy(era, from, table, CopyStep::Same, turn);
@@ -90,30 +141,6 @@ impl Replica {
             Some(Way::Digests) => self.send_digests(era, from, table, 0, turn),
             None => {}
         }
-    }
-
-    /// Reads the table. Nothing where a row cannot be read.
-    fn begin_serving(
-        &self,
-        joiner: usize,
-        table: TableId,
-        asked: CopyRequest,
-        upto: Timestamp,
-    ) -> Option<Serving> {
-        let count = LeafCount::of(asked.leaves);
-        let mut leaves = Leaves::empty(count.unwrap_or(LeafCount::for_rows(0)));
-        let (mut all, mut lacking) = (Amount::default(), Amount::default());
-        let read = self.store.table(table)?.visit_stored(upto, |key, body, at| {
-            leaves.add(key, body, at);
-            all.add(key, body);
-            if asked.lacks(key, at) {
-                lacking.add(key, body);
-            }
-        });
-        read.ok()?;
-        let digest = leaves.whole();
-        let leaves = count.map(|_| leaves);
-        Some(Serving { joiner, table, asked, leaves, digest, all, lacking, differ: None, served: None })
     }
 
     /// Up to when its rows are given: the schema does not change before all are ready.
@@ -139,11 +166,20 @@ impl Replica {
         chunk: u64,
         turn: &mut Turn<'_>,
     ) {
-        let upto = self.upto(era, table);
+        let (upto, epoch) = (self.upto(era, table), era.number());
         let serving = era.serving.iter_mut().find(|one| one.joiner == joiner && one.table == table);
         let Some(serving) = serving else { return };
+        let Some(digest) = serving.surveyed.as_ref().map(|surveyed| surveyed.digest) else { return };
         if serving.served.as_ref().is_none_or(|(of, _)| *of != part) {
             let Some(wanted) = serving.wanted(part) else { return };
+            if self.is_to_be_read(table) {
+                let reads = Some((part, wanted.clone()));
+                if serving.reads != reads {
+                    serving.reads = reads;
+                    turn.read_for(joiner, epoch, table, upto, Gives::Rows(part, wanted));
+                }
+                return;
+            }
             serving.served = Some((part, self.serve_rows(table, wanted, upto)));
         }
         let Some((_, served)) = &mut serving.served else { return };
@@ -152,11 +188,28 @@ impl Replica {
             // On an ordered stream it arrives, or the joiner is gone. Should it ask once more they are taken together again.
             serving.served = None;
         }
-        let last = last.then_some(serving.digest);
+        let last = last.then_some(digest);
         if last.is_some() {
             self.send_carried(era, joiner, table, turn);
         }
         self.answer_copy(era, joiner, table, CopyStep::Chunk(CopyChunk { part, chunk, rows, last }), turn);
+    }
+
+    /// Rows that a joiner has asked for were read: the first of them go.
+    pub(super) fn on_served(
+        &self,
+        era: &mut Era,
+        joiner: usize,
+        table: TableId,
+        (part, wanted, served): (Part, Wanted, Served),
+        turn: &mut Turn<'_>,
+    ) {
+        let awaited = Some((part, wanted));
+        let serving = era.serving.iter_mut().find(|one| one.joiner == joiner && one.table == table);
+        if let Some(serving) = serving.filter(|serving| serving.reads == awaited) {
+            (serving.served, serving.reads) = (Some((part, served)), None);
+            self.send_chunk(era, joiner, table, part, 0, turn);
+        }
     }
 
     pub(super) fn send_digests(
@@ -167,7 +220,7 @@ impl Replica {
         from: u32,
         turn: &mut Turn<'_>,
     ) {
-        let leaves = self.serving(era, joiner, table).and_then(|serving| serving.leaves.as_ref());
+        let leaves = self.serving(era, joiner, table).and_then(Serving::leaves);
         let Some(behind) = leaves.and_then(|leaves| leaves.digests().get(from as usize..)) else { return };
         let digests = behind[..behind.len().min(self.copy.chunk_rows)].to_vec();
         self.answer_copy(era, joiner, table, CopyStep::Digests { from, digests }, turn);
@@ -183,10 +236,10 @@ impl Replica {
     ) {
         let serving = era.serving.iter_mut().find(|one| one.joiner == joiner && one.table == table);
         let Some(serving) = serving else { return };
-        let count = serving.leaves.as_ref().map(Leaves::count);
+        let count = serving.leaves().map(Leaves::count);
         let Some(differ) = count.and_then(|count| LeafSet::of_bits(count, bits)) else { return };
         if serving.differ.as_ref() != Some(&differ) {
-            (serving.differ, serving.served) = (Some(differ), None);
+            (serving.differ, serving.served, serving.reads) = (Some(differ), None, None);
         }
         self.send_chunk(era, joiner, table, Part::Leaves, 0, turn);
     }

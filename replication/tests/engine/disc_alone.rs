@@ -209,8 +209,10 @@ fn a_table_that_is_equal_is_read_once_by_either_side() {
     assert_eq!(waiting(&trio, is_request), 2, "it asks again without looking");
     homes[1].reopen_image(&trio.stores[1]);
     trio.carry_to(0);
+    assert!(trio.read_one());
     homes[0].checkpointer.close();
     trio.carry_to(0);
+    assert!(trio.reads.is_empty());
     assert_eq!(waiting(&trio, |step| matches!(step, CopyStep::Same)), 2, "it answers again without looking");
     homes[0].reopen_image(&trio.stores[0]);
     trio.settle();
@@ -260,6 +262,7 @@ fn a_copy_comes_whole_whatever_happens_between_its_chunks() {
     carry_until(&mut trio, is_request);
     ask_again(&mut trio);
     trio.carry_to(0);
+    assert!(trio.read_one());
     trio.carry_to(0);
     let is_chunk = |wanted| is_chunk(Part::Whole, wanted);
     assert_eq!(waiting(&trio, is_chunk(0)), 2);

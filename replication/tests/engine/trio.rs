@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use hypermnesia_replication::limits::CopyBounds;
 use hypermnesia_replication::{
-    Agreement, CommitRequest, Effect, Epoch, Fact, LogToken, Member, Message, Now, Opened, Peer, Recovered,
-    RecoveredPrepare, Replica, ReplicaConfig, Reply, first_slots,
+    Agreement, CommitRequest, Effect, Epoch, Fact, LogToken, Member, Message, Now, Opened, Peer, Reading,
+    Recovered, RecoveredPrepare, Replica, ReplicaConfig, Reply, first_slots,
 };
 use hypermnesia_store::{
     Ack, Incarnation, Key, NodeId, Op, Row, SchemaVersion, Storage, Store, StoreConfig, TableDef, TableId,
@@ -26,6 +26,8 @@ pub(crate) struct Trio {
     /// Messages not yet carried: from, to, what.
     pub(crate) wire: VecDeque<(usize, usize, Message)>,
     pub(crate) logged: Vec<(usize, LogToken)>,
+    /// Tables that are to be read for copies.
+    pub(crate) reads: VecDeque<(usize, Reading)>,
     /// Everything that was handed to each member's log.
     pub(crate) logs: Vec<Vec<Fact>>,
     pub(crate) replies: Vec<(TxId, Reply)>,
@@ -105,6 +107,7 @@ impl Trio {
             peers: Vec::new(),
             wire: VecDeque::new(),
             logged: Vec::new(),
+            reads: VecDeque::new(),
             logs: Vec::new(),
             replies: Vec::new(),
             effects: Vec::new(),
@@ -196,6 +199,7 @@ impl Trio {
                 Effect::Log { token: Some(token), .. } => self.logged.push((at, *token)),
                 Effect::Done { txid, reply } => self.replies.push((*txid, reply.clone())),
                 Effect::ProposeOpening(opened) => self.opens = Some(opened.clone()),
+                Effect::Read(reading) => self.reads.push_back((at, reading.clone())),
                 _ => {}
             }
             self.effects.push((at, effect.clone()));
@@ -211,22 +215,34 @@ impl Trio {
         self.event(to, |replica, now, out| replica.on_message(now, peer, message, out))
     }
 
+    /// Reads the table that waits longest for it to be read, if there is one.
+    pub(crate) fn read_one(&mut self) -> bool {
+        let Some((at, reading)) = self.reads.pop_front() else { return false };
+        let read = self.nodes[at].read(reading);
+        self.event(at, |replica, now, out| replica.on_read(now, read, out));
+        true
+    }
+
     /// Carries messages and completes log writes until nothing moves.
     pub(crate) fn carry_all(&mut self) {
         while self.carry_one() {}
     }
 
-    /// Carries the oldest message, or completes the oldest log write when there is none.
+    /// Carries the oldest message; reads a table, or completes the oldest log write, when there is none.
     pub(crate) fn carry_one(&mut self) -> bool {
         if let Some((_, to, _)) = self.wire.front() {
             let to = *to;
             self.carry_to(to);
-        } else if !self.logged.is_empty() {
-            let (at, token) = self.logged.remove(0);
-            self.event(at, |replica, now, out| replica.on_logged(now, token, out));
-        } else {
+            return true;
+        }
+        if self.read_one() {
+            return true;
+        }
+        if self.logged.is_empty() {
             return self.record_opening();
         }
+        let (at, token) = self.logged.remove(0);
+        self.event(at, |replica, now, out| replica.on_logged(now, token, out));
         true
     }
 

@@ -294,7 +294,11 @@ fn is_caught(planted: Planted, most: u64) {
     let cuts_only = planted == Planted::ResetLoses;
     let restless = matches!(planted, Planted::CarriedNotCopied | Planted::OutcomesNotCopied);
     // It takes many runs to matter: begins near one in which it does.
-    let from = if planted == Planted::OutcomesNotCopied { 1_400 } else { 1 };
+    let from = match planted {
+        Planted::OutcomesNotCopied => 1_400,
+        Planted::CarriedNotCopied => 300,
+        _ => 1,
+    };
     let caught = (from..from + most).find(|seed| {
         let like = if restless { restless_shape(*seed) } else { shape(*seed) };
         let shape = Shape { planted, cuts_only, ..like };

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use hypermnesia_history::History;
 use hypermnesia_replication::message::{CopyChunk, CopyStep, FlushStep, Part};
 use hypermnesia_replication::{
-    Arrival, Effect, Event, Inbox, LogToken, Member, Message, Now, Outbox, Outcome, Peer, Reply,
+    Arrival, Effect, Event, Inbox, LogToken, Member, Message, Now, Outbox, Outcome, Peer, Read, Reading,
+    Reply,
 };
 use hypermnesia_store::{NodeId, TxId};
 
@@ -97,6 +98,16 @@ enum Thing {
         life: u64,
         token: LogToken,
         upto: usize,
+    },
+    Read {
+        node: usize,
+        life: u64,
+        reading: Reading,
+    },
+    WasRead {
+        node: usize,
+        life: u64,
+        read: Box<Read>,
     },
     Tick {
         node: usize,
@@ -245,6 +256,19 @@ impl World {
                     self.later(10 * MS, Thing::Tick { node, life });
                 }
             }
+            Thing::Read { node, life, reading } => {
+                let alive = self.nodes[node].life.as_ref().filter(|_| self.nodes[node].lives == life);
+                if let Some(alive) = alive {
+                    let read = Box::new(alive.replica.read(reading));
+                    let after = self.rng.between(10 * US, 300 * US);
+                    self.later(after, Thing::WasRead { node, life, read });
+                }
+            }
+            Thing::WasRead { node, life, read } => {
+                if self.nodes[node].lives == life && self.nodes[node].life.is_some() {
+                    self.call(node, |replica, now, out| replica.on_read(now, *read, out));
+                }
+            }
             Thing::Client(client) => self.client(client),
             Thing::Connect(a, b) => self.connect(a, b),
             Thing::Disconnected { node, peer } => {
@@ -341,6 +365,10 @@ impl World {
                 if self.register.open(opened) {
                     self.announce();
                 }
+            }
+            Effect::Read(reading) => {
+                let (after, life) = (self.rng.between(10 * US, 300 * US), self.nodes[node].lives);
+                self.later(after, Thing::Read { node, life, reading });
             }
             // Every member here has a copy of everything.
             Effect::Fetch { .. } | Effect::Fetched { .. } => {}
