@@ -78,6 +78,13 @@ enum Found {
     Served(Served),
 }
 
+impl Reading {
+    /// Which table.
+    pub fn table(&self) -> TableId {
+        self.table
+    }
+}
+
 impl Turn<'_> {
     pub(super) fn read_own(&mut self, epoch: u64, table: TableId, needs: Needs) {
         let reading = Reading { epoch, table, purpose: Purpose::Own(needs) };

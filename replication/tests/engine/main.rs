@@ -4,6 +4,7 @@
 mod disc_alone;
 mod fetch;
 mod outcomes;
+mod reading;
 mod trio;
 
 use std::sync::Arc;
