@@ -18,6 +18,7 @@ use parking_lot::MutexGuard;
 use crate::effect::Fact;
 use crate::epoch::Stage;
 use crate::era::Era;
+use crate::holders::part_of;
 use crate::limits::COPY_CHUNK_ROWS;
 use crate::member::NodeSet;
 use crate::message::{CopyStep, Message};
@@ -69,16 +70,19 @@ impl Replica {
     fn hold_carried(&self, era: &Era, txid: &TxId, turn: &mut Turn<'_>) {
         let known = self.shards.of(txid).held.get(txid).map(|held| Arc::clone(&held.work));
         if let Some(work) = known {
+            let work = self.what_is_left(era, work);
             let holders = self.holders_in_any(&work);
             if let Some(held) = self.shards.of(txid).held.get_mut(txid) {
-                (held.phase, held.holders) = (Holding::Voted, holders);
+                (held.phase, held.holders, held.work) = (Holding::Voted, holders, work);
             }
             return;
         }
-        let Some(recovered) = self.recovered.lock().remove(txid) else { return };
+        let Some(mut recovered) = self.recovered.lock().remove(txid) else { return };
+        recovered.work = self.what_is_left(era, recovered.work);
         let holders = self.holders_in_any(&recovered.work);
         let txn = self.store.begin(*txid);
         let part = self.part_held_here(era, &recovered.work, &served(era, &holders));
+        let part = self.under_present_definitions(&part);
         let prepared = self.store.prepare(&txn, &part, turn.now.wall_ms, Role::Participant);
         assert!(
             matches!(prepared, Prepared::Yes { .. }),
@@ -102,6 +106,26 @@ impl Replica {
             phase: Holding::Voted,
         };
         self.shards.of(txid).held.insert(*txid, held);
+    }
+
+    /// Where a table was not served nobody had its locks, and its definition may have changed: rows keep the form in which they were
+    /// written, and what was validated under the former one was validated.
+    fn under_present_definitions(&self, work: &Arc<Work>) -> Arc<Work> {
+        let mut work = Work::clone(work);
+        for (table, version) in &mut work.schema {
+            *version = self.store.table(*table).map_or(*version, |open| open.def().version);
+        }
+        Arc::new(work)
+    }
+
+    /// Without what it did in tables that began empty in this epoch: what it has read there is gone, and not all members that
+    /// have a copy of them from now on know what it would change.
+    fn what_is_left(&self, era: &Era, work: Arc<Work>) -> Arc<Work> {
+        let gone = |(table, _): &(TableId, NodeSet)| self.begins_empty(era, *table);
+        if !self.holders_in_any(&work).iter().any(gone) {
+            return work;
+        }
+        part_of(&work, |table| !self.begins_empty(era, table))
     }
 
     /// Before an epoch is entered: who has the copies of a table that it does not serve may come back in doubt about whatever is

@@ -117,7 +117,9 @@ impl Replica {
             if is_as_good_as_any(&stage.standings, self.at, table, holders) {
                 era.whole.insert(table, number);
             }
-            all &= own == best || !holders.has(self.at) || self.is_local(table);
+            // Where nobody has it, it begins empty at all of them: rows of an interrupted copy may be left here.
+            let is_best = own == best && best > 0;
+            all &= is_best || !holders.has(self.at) || self.is_local(table);
         }
         all
     }

@@ -10,6 +10,7 @@ mod copies;
 mod disc;
 mod disc_only;
 mod evolution;
+mod failing;
 mod growth;
 #[path = "../shared/hard_stop.rs"]
 mod hard_stop;
@@ -23,6 +24,7 @@ mod old_copy;
 mod rejoin;
 mod remote;
 mod requests;
+mod rubbish;
 mod sequences;
 mod tls;
 mod trio;

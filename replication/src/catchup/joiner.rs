@@ -188,12 +188,19 @@ impl Replica {
 
     fn source_of(&self, era: &Era, table: TableId, turn: &mut Turn<'_>) -> Option<usize> {
         let standings = &era.opening.as_ref().expect("it loads in an epoch that it entered").standings;
-        let chosen = source(standings, table, self.holders_of(era, table));
-        if chosen.is_none() && self.had_members_before(era) && table != SCHEMA_TABLE {
+        if self.begins_empty(era, table) {
             turn.event(Event::CameBackEmpty { table });
             self.loads.lock().came_back_empty.push(table);
         }
-        chosen
+        source(standings, table, self.holders_of(era, table))
+    }
+
+    /// Whether the entered epoch serves a table of which nobody had anything when it opened, though there were members before.
+    pub(crate) fn begins_empty(&self, era: &Era, table: TableId) -> bool {
+        let standings = era.opening.as_ref().map_or(&[][..], |stage| &stage.standings);
+        let nobody = || source(standings, table, self.holders_of(era, table)).is_none();
+        let shared = table != SCHEMA_TABLE && !self.is_local(table);
+        shared && era.serves(table) && self.had_members_before(era) && nobody()
     }
 
     /// Whether any member of the entered epoch was in one before.

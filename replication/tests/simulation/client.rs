@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use hypermnesia_store::{Snapshot, Timestamp, TxId};
+use hypermnesia_store::{SchemaVersion, Snapshot, TableId, Timestamp, TxId};
 
 /// What a transaction does.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub(crate) enum Plan {
     Book { from: u64, to: u64, amount: i64, append: (u64, u64) },
     /// Reads all lists and all accounts at one snapshot.
     Look,
+    /// Gives a table an index, or takes it away.
+    Define(Which),
 }
 
 /// How far a transaction has come.
@@ -26,6 +28,8 @@ pub(crate) struct Attempt {
     /// As it was when the snapshot was taken.
     pub(crate) tenure: u64,
     pub(crate) snapshot: Snapshot,
+    /// The definitions of the tables as they were then.
+    pub(crate) versions: Vec<(TableId, SchemaVersion)>,
     /// Keys still to be read, the next one last: table and key.
     pub(crate) to_read: Vec<(Which, u64)>,
     pub(crate) lists: BTreeMap<u64, (Vec<u64>, Timestamp)>,

@@ -40,10 +40,11 @@ impl Register {
         since && self.latest().is_some_and(|latest| latest.life(slot) == Some(life))
     }
 
-    /// Whether a process takes part in the last epoch that was opened, and that serves everything.
-    pub(crate) fn was_opened(&self, slot: usize, life: Option<Peer>) -> bool {
+    /// Whether a process takes part in the last epoch that was opened, and that serves everything if it has to.
+    pub(crate) fn was_opened(&self, slot: usize, life: Option<Peer>, everything: bool) -> bool {
         let opened = self.agreement.opened.as_ref();
-        let whole = |opened: &Opened| opened.opening.unserved.is_empty() && opened.epoch.life(slot) == life;
+        let serves = |opened: &Opened| !everything || opened.opening.unserved.is_empty();
+        let whole = |opened: &Opened| serves(opened) && opened.epoch.life(slot) == life;
         life.is_some() && opened.is_some_and(whole)
     }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use hypermnesia_replication::Member;
 use hypermnesia_store::{
-    Blocked, Body, Key, Op, ReadNote, Row, SchemaVersion, Storage, Store, StoreConfig, TableDef, TableId,
-    Timestamp, Type, Value, ValueRef, Work, Write, define,
+    Blocked, Body, IndexDef, IndexId, Key, Op, ReadNote, Row, SCHEMA_TABLE, SchemaVersion, Storage, Store,
+    StoreConfig, TableDef, TableId, Timestamp, Type, Value, ValueRef, Work, Write, define, defined_by,
+    schema_key,
 };
 
 use crate::client::Which;
@@ -136,6 +137,36 @@ fn put(which: Which, number: u64, value: Value) -> Write {
     Write { table: table(which), key: key(number), op: Op::Put(row) }
 }
 
+/// The definitions of both tables, as they are here now.
+pub(crate) fn versions(store: &Store) -> Vec<(TableId, SchemaVersion)> {
+    [LISTS, ACCOUNTS].map(|id| (id, store.table(id).expect("it exists").def().version)).to_vec()
+}
+
+/// All that a member knows of both tables: their definitions, and the rows that say so.
+pub(crate) fn definitions(store: &Store) -> (Vec<TableDef>, u64) {
+    let schema = store.table(SCHEMA_TABLE).expect("it exists").digest_with_versions().expect("in memory");
+    ([LISTS, ACCOUNTS].map(|id| store.table(id).expect("it exists").def().clone()).to_vec(), schema)
+}
+
+/// Adds an index to a table that has none, or takes it away: over the definition as a snapshot shows it, if it shows one.
+pub(crate) fn redefine(store: &Store, which: Which, at: Timestamp) -> Result<Option<Work>, Blocked> {
+    let key = schema_key(table(which));
+    let found = store.table(SCHEMA_TABLE).expect("it exists").read(&key, at)?;
+    let Some((body, version)) = found else { return Ok(None) };
+    let mut def = defined_by(&body.rows()[0]).expect("it can be read").expect("a definition");
+    if def.indexes.pop().is_none() {
+        let (name, attributes, multi) = ("second".to_owned(), vec![1], which == Which::Lists);
+        def.indexes.push(IndexDef { id: IndexId(1), name, attributes, unique: false, multi });
+    }
+    def.version = def.version.next();
+    Ok(Some(Work {
+        reads: vec![ReadNote { table: SCHEMA_TABLE, key, version }],
+        writes: vec![define(&def)],
+        schema: vec![(SCHEMA_TABLE, SchemaVersion::FIRST)],
+        ..Work::default()
+    }))
+}
+
 /// What a transaction has read, with versions.
 fn notes(lists: &Lists, balances: &Balances) -> Work {
     let note =
@@ -177,7 +208,7 @@ pub(crate) fn work(
 pub(crate) fn held(work: &Work, at: usize, members: usize) -> Vec<Write> {
     let here = |write: &&Write| {
         let which = if write.table == LISTS { Which::Lists } else { Which::Accounts };
-        holders(which, members).contains(&at)
+        write.table == SCHEMA_TABLE || holders(which, members).contains(&at)
     };
     work.writes.iter().filter(here).cloned().collect()
 }

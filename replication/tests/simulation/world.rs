@@ -19,6 +19,9 @@ use crate::rng::Rng;
 
 mod clients;
 mod faults;
+mod harm;
+
+pub(crate) use harm::{Harm, What};
 
 const US: u64 = 1_000;
 const MS: u64 = 1_000_000;
@@ -42,8 +45,15 @@ pub(crate) struct Shape {
     pub(crate) falsely_of: u64,
     /// Whether a log may be lost with its disc, or an old one put back, at one node at a time.
     pub(crate) losses: bool,
-    /// Crash this node at this many handler calls, and do nothing else harmful.
-    pub(crate) crash_at: Option<(usize, u64)>,
+    /// Without logs: all processes with a copy of a table may end, as long as one is left that knows the schema. Rows are gone then;
+    /// what is left must be the same everywhere.
+    pub(crate) forgets: bool,
+    /// Whether definitions of tables change too.
+    pub(crate) definitions: bool,
+    /// What happens at certain steps, beside whatever else does.
+    pub(crate) harms: Vec<Harm>,
+    /// The run goes on for so long at least, until outcomes are forgotten.
+    pub(crate) lasts_ms: u64,
     pub(crate) planted: Planted,
 }
 
@@ -117,7 +127,14 @@ enum Thing {
     Connect(usize, usize),
     Disconnected {
         node: usize,
+        life: u64,
         peer: Peer,
+    },
+    /// A process that was stopped in the middle of something goes on with it.
+    Wake {
+        node: usize,
+        life: u64,
+        effects: Vec<Effect>,
     },
     Restart(usize),
     /// A node hears what the control plane has agreed on by then.
@@ -151,14 +168,22 @@ pub(crate) struct World {
     pub(crate) told: BTreeMap<TxId, Outcome>,
     begun: usize,
     next_value: u64,
-    /// Handler calls so far.
-    pub(crate) calls: u64,
+    /// What members have sent, logged and told so far.
+    pub(crate) steps: u64,
+    pub(crate) steps_until_healing: u64,
+    /// By member: until when it is stopped.
+    asleep_until_ns: Vec<u64>,
+    pub(crate) pauses: u64,
+    pub(crate) cuts: u64,
     pub(crate) healing: bool,
     /// No client goes on before.
     quiet_until_ns: u64,
     pub(crate) crashes: u64,
     pub(crate) losses: u64,
+    pub(crate) came_back_empty: u64,
     pub(crate) unknowns: u64,
+    /// Definitions that were changed, as callers were told.
+    pub(crate) defined: u64,
     pub(crate) settled: (usize, usize),
     pub(crate) copies: Copies,
     pub(crate) trace: Vec<String>,
@@ -186,12 +211,18 @@ impl World {
             told: BTreeMap::new(),
             begun: 0,
             next_value: 1,
-            calls: 0,
+            steps: 0,
+            steps_until_healing: 0,
+            asleep_until_ns: vec![0; shape.nodes],
+            pauses: 0,
+            cuts: 0,
             healing: false,
             quiet_until_ns: 0,
             crashes: 0,
             losses: 0,
+            came_back_empty: 0,
             unknowns: 0,
+            defined: 0,
             settled: (0, 0),
             copies: Copies::default(),
             trace: Vec::new(),
@@ -231,13 +262,20 @@ impl World {
 
     /// Whether all clients are through.
     pub(crate) fn is_idle(&self) -> bool {
-        self.begun >= self.shape.transactions && self.clients.iter().all(|client| client.plan.is_none())
+        self.begun >= self.shape.transactions
+            && self.clients.iter().all(|client| client.plan.is_none())
+            && self.now_ns >= self.shape.lasts_ms * MS
     }
 
     /// Handles the next event on the agenda.
     pub(crate) fn step(&mut self) {
-        let Some(((at_ns, _), thing)) = self.agenda.pop_first() else { return };
+        let Some(((at_ns, count), thing)) = self.agenda.pop_first() else { return };
         self.now_ns = at_ns;
+        if let Some(until_ns) = self.sleeps_through(&thing) {
+            // In the order in which it would have come.
+            self.agenda.insert((until_ns, count), thing);
+            return;
+        }
         match thing {
             Thing::Deliver { from, to, link, number, message } => {
                 self.deliver(from, to, link, number, message)
@@ -271,9 +309,14 @@ impl World {
             }
             Thing::Client(client) => self.client(client),
             Thing::Connect(a, b) => self.connect(a, b),
-            Thing::Disconnected { node, peer } => {
-                if self.nodes[node].life.is_some() {
+            Thing::Disconnected { node, life, peer } => {
+                if self.nodes[node].lives == life && self.nodes[node].life.is_some() {
                     self.call(node, |replica, now, out| replica.on_disconnected(now, peer, out));
+                }
+            }
+            Thing::Wake { node, life, effects } => {
+                if self.nodes[node].lives == life && self.nodes[node].life.is_some() {
+                    self.carry_out(node, effects);
                 }
             }
             Thing::Restart(node) => self.restart(node),
@@ -299,21 +342,24 @@ impl World {
         let Some(life) = &self.nodes[node].life else { return };
         let mut effects = Vec::new();
         event(&life.replica, now, &mut effects);
-        self.calls += 1;
-        let crash_now = self.shape.crash_at.is_some_and(|(victim, at)| victim == node && at == self.calls);
-        // A crash inside the handler's effects: some are done, the rest never happens.
-        let done = if crash_now { self.rng.below(effects.len() as u64 + 1) as usize } else { effects.len() };
-        for effect in effects.into_iter().take(done) {
+        self.carry_out(node, effects);
+    }
+
+    /// What a handler has asked for, in its order, unless something happens to its member in the middle of it.
+    fn carry_out(&mut self, node: usize, effects: Vec<Effect>) {
+        let mut left = effects.into_iter();
+        while let Some(effect) = left.next() {
             let delicate = self.is_delicate(&effect);
+            let is_step = !matches!(effect, Effect::Event(_) | Effect::Settled { .. });
             self.effect(node, effect);
+            self.steps += u64::from(is_step);
             if delicate && self.strike(node) {
                 // The rest of the handler's effects never happens.
                 return;
             }
-        }
-        if crash_now {
-            self.crash(node);
-            self.later(5 * MS, Thing::Restart(node));
+            if is_step && self.harm(node) {
+                return self.go_on_later(node, left.collect());
+            }
         }
     }
 
@@ -382,6 +428,7 @@ impl World {
                 if let Event::Loaded { commits, .. } = &event {
                     self.copies.commits += commits;
                 }
+                self.came_back_empty += u64::from(matches!(event, Event::CameBackEmpty { .. }));
                 if matches!(event, Event::CopyDiffers { .. }) {
                     self.broken = Some(format!("n{} {event:?}", node + 1));
                 }
@@ -530,7 +577,8 @@ impl World {
                 continue;
             };
             let peer = Peer { node: self.members[to].node, incarnation };
-            self.later(0, Thing::Disconnected { node: from, peer });
+            let life = self.nodes[from].lives;
+            self.later(0, Thing::Disconnected { node: from, life, peer });
         }
     }
 }

@@ -69,6 +69,9 @@ impl World {
             }
             _ => Plan::Look,
         };
+        let defines = self.shape.definitions && self.rng.chance(1, 4);
+        let which = || if self.begun.is_multiple_of(2) { Which::Lists } else { Which::Accounts };
+        let plan = if defines { Plan::Define(which()) } else { plan };
         let one = &mut self.clients[client];
         one.plan = Some(plan);
         one.invoked_ns = self.now_ns;
@@ -88,12 +91,13 @@ impl World {
             Plan::Append { .. } => (true, false),
             Plan::Transfer { .. } => (false, true),
             Plan::Book { .. } | Plan::Look => (true, true),
+            Plan::Define(_) => (false, false),
         };
         let holds = |which| room::holders(which, self.nodes.len()).contains(&node);
         if (lists && !holds(Which::Lists)) || (accounts && !holds(Which::Accounts)) {
             return false;
         }
-        let shows = self.may_show(node) && self.serves(node, lists, accounts);
+        let shows = !self.is_asleep(node) && self.may_show(node) && self.serves(node, lists, accounts);
         let Some(life) = self.nodes[node].life.as_mut().filter(|life| shows && life.replica.is_serving())
         else {
             return false;
@@ -114,6 +118,7 @@ impl World {
                 let lists = (0..LISTS).map(|key| (Which::Lists, key));
                 lists.chain((0..ACCOUNTS).map(|key| (Which::Accounts, key))).collect::<Vec<_>>()
             }
+            Plan::Define(_) => Vec::new(),
         };
         for at in (1..to_read.len()).rev() {
             to_read.swap(at, self.rng.below(at as u64 + 1) as usize);
@@ -123,6 +128,7 @@ impl World {
             incarnation: life.incarnation.0,
             txid,
             tenure,
+            versions: room::versions(&life.store),
             snapshot,
             to_read,
             lists: BTreeMap::new(),
@@ -193,7 +199,7 @@ impl World {
         let mut work = match one.plan.as_ref().expect("it has begun") {
             Plan::Look => {
                 let sum: i64 = attempt.balances.values().map(|(balance, _)| balance).sum();
-                if sum != OPENING_BALANCE * ACCOUNTS as i64 {
+                if sum != OPENING_BALANCE * ACCOUNTS as i64 && !self.shape.forgets {
                     self.broken = Some(format!("a snapshot on n{} sums to {sum}", attempt.node + 1));
                 }
                 return self.ends(client, Told::Ok);
@@ -205,7 +211,22 @@ impl World {
             Plan::Book { from, to, amount, append } => {
                 room::work(&attempt.lists, &attempt.balances, &[*append], Some((*from, *to, *amount)))
             }
+            Plan::Define(which) => {
+                let store = &self.nodes[attempt.node].life.as_ref().expect("a crash ends its attempts").store;
+                let Ok(work) = room::redefine(store, *which, attempt.snapshot.at()) else {
+                    // Somebody else is changing it.
+                    self.clients[client].attempt = None;
+                    return self.later(MS, Thing::Client(client));
+                };
+                // A cluster whose founders ended together before anybody was told anything has no definitions.
+                let Some(work) = work else { return self.ends(client, Told::Failed) };
+                work
+            }
         };
+        for (table, version) in &mut work.schema {
+            let noted = attempt.versions.iter().find(|(known, _)| known == table);
+            *version = noted.map_or(*version, |(_, noted)| *noted);
+        }
         let (node, txid, deadline_ns) = (attempt.node, attempt.txid, one.deadline_ns);
         room::stir(&mut work, &mut self.rng);
         let sync = self.rng.chance(1, 8);
@@ -260,6 +281,10 @@ impl World {
             Plan::Append { appends, .. } => appends,
             Plan::Book { append, .. } => vec![append],
             Plan::Transfer { .. } | Plan::Look => Vec::new(),
+            Plan::Define(_) => {
+                self.defined += u64::from(outcome == Told::Ok);
+                Vec::new()
+            }
         };
         let appends = appends.into_iter().map(|(key, value)| Op::Append { key, value });
         let lists = attempt.as_ref().map(|attempt| &attempt.lists).into_iter().flatten();

@@ -34,8 +34,9 @@ impl World {
         };
         let mut next = latest.members.clone();
         for (node, life) in lives.iter().enumerate() {
-            let gone = next[node].is_some() && next[node] != *life;
-            let outside = next[node].is_none() && life.is_some();
+            let silent = self.is_asleep(node);
+            let gone = next[node].is_some() && (next[node] != *life || silent);
+            let outside = next[node].is_none() && life.is_some() && !silent;
             let faults = self.shape.faults && !self.shape.cuts_only && !self.healing;
             let falsely = faults && self.rng.chance(1, self.shape.falsely_of);
             if gone && self.rng.chance(1, 2) || falsely {
@@ -58,7 +59,7 @@ impl World {
     }
 
     /// Whether a node's epoch has good copies of what is wanted.
-    pub(super) fn serves(&self, node: usize, lists: bool, accounts: bool) -> bool {
+    pub(crate) fn serves(&self, node: usize, lists: bool, accounts: bool) -> bool {
         let Some(life) = &self.nodes[node].life else { return false };
         let served = |which| life.replica.serves(room::table(which));
         (!lists || served(Which::Lists)) && (!accounts || served(Which::Accounts))
@@ -151,7 +152,7 @@ impl World {
                 let status = life.replica.status(Now::default());
                 status.complete && status.epoch == opened && self.may_show(at)
             };
-            self.register.was_opened(at, self.life_of(at))
+            self.register.was_opened(at, self.life_of(at), !self.shape.forgets)
                 && self.nodes[at].life.as_ref().is_some_and(complete)
         };
         let last = !(0..self.nodes.len()).any(|at| at != node && whole(at));
@@ -166,6 +167,7 @@ impl World {
     pub(super) fn crash(&mut self, node: usize) {
         self.say(|| format!("-- n{} crashes", node + 1));
         self.crashes += 1;
+        self.wake(node);
         let rng = &mut self.rng;
         self.nodes[node].crash(|tail| rng.below(tail));
         for peer in (0..self.nodes.len()).filter(|peer| *peer != node) {
@@ -205,7 +207,7 @@ impl World {
             return;
         }
         self.say(|| "-- healing".into());
-        self.shape.crash_at = None;
+        self.shape.harms.clear();
         for node in 0..self.nodes.len() {
             self.later(0, Thing::Restart(node));
             for peer in 0..node {
