@@ -149,11 +149,31 @@ pub(crate) fn redefine(
     core: &Arc<Core>,
     table: &str,
     time: Duration,
+    edit: impl FnMut(&mut Transaction, &Arc<Open>, TableDef) -> Result<TableDef>,
+) -> Result<()> {
+    redefine_found(core, time, || existing(core, table), edit)
+}
+
+/// The same of a table of the system, for the system itself.
+pub(crate) fn redefine_system(
+    core: &Arc<Core>,
+    table: &str,
+    time: Duration,
+    edit: impl FnMut(&mut Transaction, &Arc<Open>, TableDef) -> Result<TableDef>,
+) -> Result<()> {
+    redefine_found(core, time, || there(core, table), edit)
+}
+
+fn redefine_found(
+    core: &Arc<Core>,
+    time: Duration,
+    find: impl Fn() -> Result<TableDef>,
     mut edit: impl FnMut(&mut Transaction, &Arc<Open>, TableDef) -> Result<TableDef>,
 ) -> Result<()> {
     change(core, time, |tx, schema, next| {
-        let def = existing(core, table)?;
-        let open = core.store.table(def.id).ok_or_else(|| Error::NoSuchTable { name: table.to_owned() })?;
+        let def = find()?;
+        let table = def.name.clone();
+        let open = core.store.table(def.id).ok_or(Error::NoSuchTable { name: table })?;
         let edited = edit(tx, &open, def)?;
         write(tx, schema, define(&edited))?;
         Ok(next)
@@ -198,10 +218,15 @@ fn write(tx: &mut Transaction, schema: &Arc<Open>, write: Write) -> Result<()> {
 }
 
 fn existing(core: &Core, name: &str) -> Result<TableDef> {
-    let table = core.store.table_named(name).ok_or_else(|| Error::NoSuchTable { name: name.to_owned() })?;
-    if table.def().is_system() {
+    let def = there(core, name)?;
+    if def.is_system() {
         return Err(Error::SystemTable { table: name.to_owned() });
     }
+    Ok(def)
+}
+
+fn there(core: &Core, name: &str) -> Result<TableDef> {
+    let table = core.store.table_named(name).ok_or_else(|| Error::NoSuchTable { name: name.to_owned() })?;
     Ok(table.def().clone())
 }
 

@@ -2,14 +2,17 @@
 //! all members know of it; whoever leads the control plane has that epoch agreed on with the same members. Its member loads the rows
 //! then, and takes part in every write from the same moment on.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hypermnesia_store::{NodeId, Storage, TableCopy, TableDef};
+use hypermnesia_store::{NodeId, Storage, Table as Open, TableCopy, TableDef};
 
 use super::Node;
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits::TICK;
-use crate::schema::{check, redefine};
+use crate::request;
+use crate::schema::{check, redefine, redefine_system};
 use crate::wait::{Answer, deadline_in};
 
 /// Copies of tables, one by one.
@@ -46,12 +49,8 @@ impl Node {
                         "table {table:?} has just been given a copy on {member}"
                     )));
                 }
-                let epoch = self.core.replica.copies_count_from();
-                def.coming.retain(|(coming, since)| *coming != node && *since > epoch - 2);
-                def.coming.push((node, epoch));
-                def.copies.push(TableCopy { node, storage });
+                def = with_copies(&self.core, def, &[node], storage);
                 check(&self.core, &def)?;
-                def.version = def.version.next();
                 Ok(def)
             })?,
         }
@@ -119,6 +118,40 @@ impl Node {
         self.remove_member(name, left(deadline))
     }
 
+    /// What was asked for by id is not forgotten with a member that alone knows it: the others get copies of that before.
+    pub(super) fn keep_requests(&self, node: NodeId, deadline: Instant) -> Result<()> {
+        let status = self.status();
+        let here: Vec<NodeId> = (status.members.iter().filter(|one| one.connected && one.in_epoch))
+            .filter_map(|one| self.known_member(&one.name).ok())
+            .chain([self.core.me.node])
+            .collect();
+        // Who is away gives no copies any more, and where nobody has it who is there nothing is left to be kept.
+        let known = || self.core.store.table_named(request::TABLE).filter(|_| here.contains(&node));
+        let alone = |open: &Arc<Open>| {
+            let def = open.def();
+            let others_have = || self.core.replica.has_other_copy(def.id, node);
+            def.copy_on(node).is_some() && !others_have() && self.core.check_served(def).is_ok()
+        };
+        let Some(table) = known().filter(alone) else { return Ok(()) };
+        let lacks = |one: &NodeId| *one != node && table.def().copy_on(*one).is_none();
+        let others: Vec<NodeId> = here.iter().copied().filter(lacks).collect();
+        if !others.is_empty() {
+            redefine_system(&self.core, request::TABLE, left(deadline), |_, _, def| {
+                let lack: Vec<NodeId> =
+                    others.iter().copied().filter(|one| def.copy_on(*one).is_none()).collect();
+                Ok(with_copies(&self.core, def, &lack, Storage::Disc))
+            })?;
+        }
+        while known().is_some_and(|open| alone(&open)) {
+            if Instant::now() >= deadline {
+                return Err(Error::DeadlineExceeded);
+            }
+            self.core.check_open()?;
+            Answer::<()>::new().wait((Instant::now() + TICK).min(deadline));
+        }
+        Ok(())
+    }
+
     fn shared_definition(&self, table: &str) -> Result<TableDef> {
         let def = self.dyn_table(table)?.definition()?;
         if def.is_system() {
@@ -164,6 +197,25 @@ impl Node {
             Answer::<()>::new().wait((Instant::now() + TICK).min(deadline));
         }
     }
+}
+
+/// A definition with copies on these members too, from the epoch on in which they can count.
+fn with_copies(core: &Core, mut def: TableDef, nodes: &[NodeId], storage: Storage) -> TableDef {
+    let epoch = core.replica.copies_count_from();
+    def.coming.retain(|(coming, since)| !nodes.contains(coming) && *since > epoch - 2);
+    for &node in nodes {
+        def.coming.push((node, epoch));
+        def.copies.push(TableCopy { node, storage });
+    }
+    def.version = def.version.next();
+    def
+}
+
+/// A definition whose copies all count from a later epoch on: until then the table is served by nobody.
+pub(super) fn counting_anew(core: &Core, mut def: TableDef) -> TableDef {
+    let epoch = core.replica.copies_count_from();
+    def.coming = def.copies.iter().map(|copy| (copy.node, epoch)).collect();
+    def
 }
 
 fn left(deadline: Instant) -> Duration {

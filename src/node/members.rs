@@ -7,9 +7,11 @@ use hypermnesia_replication::register::{Change, Register};
 use hypermnesia_store::{NodeId, TableDef};
 
 use super::Node;
+use super::copies::counting_anew;
 use crate::error::{Error, Result};
 use crate::limits::TICK;
-use crate::schema::redefine;
+use crate::request;
+use crate::schema::{redefine, redefine_system};
 use crate::wait::{Answer, deadline_in};
 
 impl Node {
@@ -67,6 +69,7 @@ impl Node {
         }
         // Its copy may be the good one that is waited for.
         tables.iter().try_for_each(|def| self.core.check_served(def))?;
+        self.keep_requests(node, deadline)?;
         self.drain_member(name, deadline.saturating_duration_since(Instant::now()))?;
         for table in tables {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -76,7 +79,24 @@ impl Node {
                 Err(error) => return Err(error),
             }
         }
+        self.forget_copy_of_requests(node, name, deadline)?;
         self.settle_change(deadline, &Change::Strike(node), |register| register.enlisted(node).is_none())
+    }
+
+    /// Where others are to have what it alone knew, and it was lost before they had, they begin without.
+    fn forget_copy_of_requests(&self, node: NodeId, name: &str, deadline: Instant) -> Result<()> {
+        let shared = |def: &TableDef| def.copy_on(node).is_some() && def.copies.len() > 1;
+        let table = self.core.store.table_named(request::TABLE);
+        if !table.is_some_and(|open| shared(open.def())) {
+            return Ok(());
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        redefine_system(&self.core, request::TABLE, left, |_, _, def| {
+            let served = self.core.check_served(&def).is_ok();
+            let def = without_copy(def, node, name)?;
+            // A later epoch finds that nobody has it whom one could wait for.
+            Ok(if served { def } else { counting_anew(&self.core, def) })
+        })
     }
 
     pub(super) fn known_member(&self, name: &str) -> Result<NodeId> {

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::sync::Barrier;
 
-use hypermnesia::{DynTable, Error, Node, RequestId, Storage, TableDef, Type, Value};
+use hypermnesia::{DynTable, Error, Node, NodeBuilder, RequestId, Storage, TableDef, Type, Value};
 
 use crate::trio::{LONG, Trio};
 use crate::until::until;
@@ -123,26 +123,50 @@ fn members_without_a_disc_keep_ids_beside_some_with_one() {
     assert_eq!((counted(&two, "b"), two.failure()), (Ok(2), None));
 }
 
+/// A member that listens on a port of its own.
+fn coming(name: &str) -> NodeBuilder {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    Node::builder().name(name).peer_listener(listener)
+}
+
+fn whom(node: &Node) -> String {
+    node.peer_addr().expect("it listens").to_string()
+}
+
 #[test]
-fn who_joined_later_asks_those_who_know_the_ids_until_they_are_gone() {
-    // Aim: a member without a copy does not take its empty one for the truth. Method: a second member joins, and gets the first
-    // answer; the first one is removed for good: then nobody knows its ids, and the table is made anew.
-    let coming = |name: &str| {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        Node::builder().name(name).peer_listener(listener)
-    };
+fn who_joined_later_asks_those_who_know_the_ids_and_knows_them_before_they_go() {
+    // Aim: a member without a copy does not take its empty one for the truth, and what was done once stays so when the only member that
+    // knows of it is removed. Method: a second member joins, and gets the first answer; the first one is removed for good.
     let homes = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
     let one = coming("n1").data_dir(homes[0].path()).build().expect("a cluster of one");
     one.wait_for_tables(&[], LONG).expect("it serves alone");
     let id = RequestId::new("a");
     assert_eq!(one.transaction_once(&id, |_| Ok(1)), Ok(1));
-    let whom = one.peer_addr().expect("it listens").to_string();
-    let two = coming("n2").data_dir(homes[1].path()).join([whom]).build().expect("it is let in");
+    let two = coming("n2").data_dir(homes[1].path()).join([whom(&one)]).build().expect("it is let in");
     [&one, &two].into_iter().for_each(|node| node.wait_for_members(LONG).expect("they meet"));
     assert_eq!(two.transaction_once(&id, |_| Ok(2)), Ok(1));
     assert_eq!(one.transaction_once(&id, |_| Ok(3)), Ok(1));
     until(|| two.status().control.is_some_and(|control| control.voters.len() == 2));
     two.remove_member("n1", LONG).expect("it is told to go");
+    assert_eq!(two.transaction_once(&id, |_| Ok(4)), Ok(1));
+}
+
+#[test]
+fn ids_that_only_a_lost_member_knew_are_free_again() {
+    // Aim: nobody waits for ever for what is lost. Method: two members join one that has done a request, and that one is lost for good; then
+    // nobody knows its ids, and the table is made anew.
+    let home = tempfile::tempdir().expect("a directory");
+    let one = coming("n1").data_dir(home.path()).build().expect("a cluster of one");
+    one.wait_for_tables(&[], LONG).expect("it serves alone");
+    let id = RequestId::new("a");
+    assert_eq!(one.transaction_once(&id, |_| Ok(1)), Ok(1));
+    let [two, three] =
+        ["n2", "n3"].map(|name| coming(name).join([whom(&one)]).build().expect("it is let in"));
+    [&one, &two, &three].into_iter().for_each(|node| node.wait_for_members(LONG).expect("they meet"));
+    assert_eq!(three.transaction_once(&id, |_| Ok(2)), Ok(1));
+    until(|| two.status().control.is_some_and(|control| control.voters.len() == 3));
+    one.close();
+    until(|| two.remove_member("n1", LONG).is_ok());
     until(|| two.transaction_once(&id, |_| Ok(4)) == Ok(4));
-    assert_eq!(two.transaction_once(&id, |_| Ok(5)), Ok(4));
+    assert_eq!(three.transaction_once(&id, |_| Ok(5)), Ok(4));
 }
