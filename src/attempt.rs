@@ -29,6 +29,8 @@ use crate::running;
 
 mod remote;
 mod scan;
+#[cfg(test)]
+mod tests;
 
 use remote::Remote;
 
@@ -179,6 +181,10 @@ impl Attempt {
     fn on_blocked(&mut self, blocked: Blocked, waker: &Waker) -> Step<()> {
         match blocked {
             Blocked::Pending(txn) => match txn.status.subscribe(waker) {
+                // As for a lock: the older one of two may wait for the younger one, and never the other way round too.
+                Status::Pending if self.locks && txn.id < self.id => {
+                    Err(self.lose(Lost::Conflict(Some(txn.id))))
+                }
                 Status::Pending => Err(Pause::Parked(Some(txn.id))),
                 _ => Ok(()),
             },
