@@ -211,10 +211,27 @@ impl Cluster {
         let members = (0..count).filter(|at| !reaches(*at)).collect();
         self.cuts.push(Cut { began, from, until, members });
         let lively = from + GOES_ON_WITHIN_MS * 1_000_000;
-        // Of three, each link that is whole makes a majority.
-        let pairs = (0..count).any(|a| (0..a).any(|b| linked(a, b)));
-        if pairs && until > lively + LIVELY_MS * 1_000_000 {
+        let meshed = |set: u32| {
+            let within = |at: &usize| set & (1 << *at) != 0;
+            (0..count).filter(within).all(|a| (0..a).filter(within).all(|b| linked(a, b)))
+        };
+        let majority = (0..1_u32 << count).any(|set| set.count_ones() as usize * 2 > count && meshed(set));
+        if majority && until > lively + LIVELY_MS * 1_000_000 {
             self.lively.push((lively, until));
+        }
+    }
+
+    /// Cuts links both ways for a moment, and frees what goes to one member after the other, in any order.
+    pub(crate) fn flap(&mut self, links: &[(usize, usize)], ms: u64, freed: &[usize]) {
+        self.fault(&format!("{links:?} are gone for {ms} ms and come back in the order {freed:?}"));
+        for (a, b) in links {
+            self.network.cut(*a, *b);
+            self.network.cut(*b, *a);
+        }
+        self.work(ms);
+        for at in freed {
+            self.network.heal_at(*at);
+            self.work(20);
         }
     }
 

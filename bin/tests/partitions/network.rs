@@ -48,9 +48,12 @@ impl Network {
 
     /// Everything arrives again.
     pub(crate) fn heal(&self) {
-        for member in 0..self.holders.len() {
-            run(&mut self.at(member, "nft"), "flush chain inet faults in\n", &["-f", "-"]);
-        }
+        (0..self.holders.len()).for_each(|member| self.heal_at(member));
+    }
+
+    /// Everything arrives again at one member.
+    pub(crate) fn heal_at(&self, member: usize) {
+        run(&mut self.at(member, "nft"), "flush chain inet faults in\n", &["-f", "-"]);
     }
 
     /// Nothing arrives anywhere for a moment. What is meant is 5 ms; one command takes about two of them.

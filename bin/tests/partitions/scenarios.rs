@@ -32,6 +32,10 @@ fn run(name: &'static str, disc: bool, what: impl Fn(&mut Cluster)) {
 }
 
 fn run_for(name: &'static str, disc: bool, timeout: &str, what: impl Fn(&mut Cluster)) {
+    run_with(3, name, disc, timeout, what);
+}
+
+fn run_with(members: usize, name: &'static str, disc: bool, timeout: &str, what: impl Fn(&mut Cluster)) {
     let timeout = std::env::var("HMN_PARTITIONS_TIMEOUT").unwrap_or(timeout.to_owned());
     let bound = Duration::from_secs(90 + 3 * number("HMN_PARTITIONS_SECONDS").unwrap_or(0));
     let seeds = number("HMN_PARTITIONS_SEEDS").unwrap_or(1);
@@ -39,8 +43,7 @@ fn run_for(name: &'static str, disc: bool, timeout: &str, what: impl Fn(&mut Clu
     inside(&format!("scenarios::{name}"), bound, || {
         let first = number("HMN_PARTITIONS_FIRST").unwrap_or(1);
         for seed in first..first + seeds {
-            let mut cluster =
-                Cluster::start(Shape { name, members: 3, disc, seed, timeout: timeout.clone() });
+            let mut cluster = Cluster::start(Shape { name, members, disc, seed, timeout: timeout.clone() });
             what(&mut cluster);
             cluster.finish();
         }
@@ -123,6 +126,46 @@ fn cuts_of_every_shape_heal() {
                 cluster.whole();
                 cluster.work(500);
             }
+        }
+    });
+}
+
+/// All links, both ways, between members of which these sets do not have both.
+fn apart(sets: &[&[usize]]) -> Vec<(usize, usize)> {
+    let together = |a: usize, b: usize| sets.iter().any(|set| set.contains(&a) && set.contains(&b));
+    let pairs = (0..5).flat_map(|a| (0..5).map(move |b| (a, b)));
+    pairs.filter(|(a, b)| a != b && !together(*a, *b)).collect()
+}
+
+#[test]
+fn five_members_in_every_shape() {
+    // Aim: rows 5, 6 and 7 with more members than three: A M R U K L. Method: three and two, two and two and one, a bridge, and a ring, in which
+    // everybody sees another majority; each for longer than it takes to be given up. Then links that are gone for less than, about as
+    // long as, and twice as long as a lease, and are freed one by one.
+    run_with(5, "five_members_in_every_shape", false, "2", |cluster| {
+        // Where no majority is left that sees itself nobody has to go on, and there is less to wait for.
+        let shapes: [(&[&[usize]], u64); 4] = [
+            (&[&[0, 1, 2], &[3, 4]], LONG_MS),
+            (&[&[1, 2], &[3, 4], &[0]], LONG_MS / 2),
+            (&[&[0, 1, 2], &[2, 3, 4]], LONG_MS),
+            (&[&[0, 1], &[1, 2], &[2, 3], &[3, 4], &[4, 0]], LONG_MS / 2),
+        ];
+        let mut rng = Rng::with_seed(cluster.shape.seed);
+        for _ in 0..rounds(36) {
+            for (sets, ms) in shapes {
+                cluster.cut(&apart(sets), ms);
+                cluster.whole();
+                cluster.work(300);
+            }
+            for round in 0..6 {
+                let links: Vec<_> = apart(&[]).into_iter().filter(|(a, b)| a < b && rng.bool()).collect();
+                let mut freed = [0, 1, 2, 3, 4];
+                rng.shuffle(&mut freed);
+                cluster.flap(&links, [50, 500, 1000][round % 3], &freed);
+                cluster.work(100);
+            }
+            cluster.whole();
+            cluster.work(500);
         }
     });
 }

@@ -194,7 +194,8 @@ fn a_pause_and_then_a_crash() {
 fn mistakes_are_noticed_at_some_step() {
     // Aim: the above have teeth. Method: known mistakes; some step is the one that shows each of them.
     let at_a_step = |planted, also: &[usize]| {
-        let calm = Shape { planted, ..short(8) };
+        // Whatever seeds the others have: not each of them shows each mistake.
+        let calm = Shape { planted, seed: 8, ..short(8) };
         let is_noticed = |at: &u64| {
             let shape = Shape { harms: vec![crash(*at, also)], ..calm.clone() };
             !matches!(std::panic::catch_unwind(|| crate::run(&shape).map(|_| ())), Ok(Ok(())))
