@@ -10,6 +10,7 @@ use hypermnesia_replication::{Member, first_slots};
 use hypermnesia_store::NodeId;
 
 use crate::control::Timing;
+use crate::discovery::Source;
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::options::DiscOptions;
@@ -61,7 +62,7 @@ pub(crate) struct Plan {
     /// By id: id, name, address.
     pub(crate) members: Vec<(NodeId, String, String)>,
     /// Whom to ask for a place in a cluster that is there.
-    pub(crate) join: Vec<String>,
+    pub(crate) join: Vec<Source>,
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) disc: DiscOptions,
     pub(crate) memory_max: u64,
@@ -197,9 +198,15 @@ impl NodeBuilder {
     /// [`ADMISSION_WAIT_MAX`](crate::limits::ADMISSION_WAIT_MAX). Its own address is that of
     /// [`NodeBuilder::peer_addr`], or the one with which it names itself as a member.
     ///
+    /// Beside `HOST:PORT` there may be `dns:NAME[:PORT]`, all addresses of that name (without a port at this node's own), and
+    /// `file:PATH`, a file with one `HOST:PORT` a line, where `#` begins a comment. Names are asked and files read again at every
+    /// try, and may come later than the node; of each [`DISCOVERY_ADDRESSES_MAX`](crate::limits::DISCOVERY_ADDRESSES_MAX)
+    /// addresses count, and of them those that are not this node's own. They suggest whom to ask, and nothing else.
+    ///
     /// ```no_run
     /// use hypermnesia::Node;
     /// let fourth = Node::builder().name("n4").member("n4", "10.0.0.4:7401").join(["10.0.0.1:7401"]).build()?;
+    /// let fifth = Node::builder().name("n5").peer_addr("10.0.0.5:7401").join(["dns:members.example"]).build()?;
     /// # Ok::<(), hypermnesia::Error>(())
     /// ```
     pub fn join<A: Into<String>>(mut self, addresses: impl IntoIterator<Item = A>) -> NodeBuilder {
@@ -245,10 +252,11 @@ impl NodeBuilder {
         let Some((_, own)) = members.get(&me) else {
             return Err(Error::Config(format!("node {name:?} is not among the members")));
         };
+        let join = self.join.iter().map(|text| Source::parse(text)).collect::<Result<Vec<_>>>()?;
         let timing = self.lease.map_or(Ok(Timing::default()), Timing::of_lease)?;
         let tls = self.tls.map(|files| load(files, &name, &cluster)).transpose()?;
         let wanted = self.listen.as_deref().unwrap_or(own);
-        if wanted.is_empty() && self.listener.is_none() && (members.len() > 1 || !self.join.is_empty()) {
+        if wanted.is_empty() && self.listener.is_none() && (members.len() > 1 || !join.is_empty()) {
             return Err(Error::Config(format!(
                 "other members have to reach {name:?}: give it an address for them"
             )));
@@ -262,11 +270,11 @@ impl NodeBuilder {
         if let Some((_, own)) = members.get_mut(&me).filter(|(_, own)| own.is_empty()) {
             *own = address.map(|address| address.to_string()).unwrap_or_default();
         }
-        check_join(&self.join, &members)?;
+        check_join(&join, &members)?;
         if listener.is_some() && members.len() == 1 {
             check_reached(&name, &members)?;
         }
-        if listener.is_some() && members.len() == 1 && self.join.is_empty() && self.data_dir.is_none() {
+        if listener.is_some() && members.len() == 1 && join.is_empty() && self.data_dir.is_none() {
             return Err(Error::Config(format!(
                 "{name:?} begins a cluster alone and would begin another one at each start: give it a data directory, which remembers \
                  that it has begun; or name all members; or let it join those that are there"
@@ -280,7 +288,7 @@ impl NodeBuilder {
             cluster,
             me,
             members,
-            join: self.join,
+            join,
             data_dir: self.data_dir,
             disc,
             memory_max,
@@ -293,7 +301,7 @@ impl NodeBuilder {
 }
 
 /// Who asks others for a place must not name them.
-fn check_join(join: &[String], members: &BTreeMap<NodeId, (String, String)>) -> Result<()> {
+fn check_join(join: &[Source], members: &BTreeMap<NodeId, (String, String)>) -> Result<()> {
     if !join.is_empty() && members.len() > 1 {
         return Err(Error::Config(
             "a list of members is for those who begin a cluster together, and one that is there is asked for its list: give either \

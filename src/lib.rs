@@ -53,6 +53,7 @@ mod control;
 mod core;
 mod decision;
 mod disc;
+mod discovery;
 mod drive;
 mod error;
 mod event;

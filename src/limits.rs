@@ -52,6 +52,13 @@ pub const ADMISSION_BYTES_MAX: usize = 256 * 1024;
 /// How long a node asks to join before it gives up, when nobody lets it in.
 pub const ADMISSION_WAIT_MAX: Duration = Duration::from_secs(30);
 
+/// Most addresses of members that are taken from one name or one file; the first ones count. Any member will do, and each that does
+/// not answer costs a try its wait.
+pub const DISCOVERY_ADDRESSES_MAX: usize = 64;
+
+/// Longest file with addresses of members, in bytes: as many addresses as are taken, with long names, and room for comments.
+pub const DISCOVERY_FILE_BYTES_MAX: usize = 64 * 1024;
+
 /// How far ahead of this node's wall clock the life of a peer may have begun, in milliseconds. Lives are numbered by the wall
 /// clock at their start, so one that is further ahead is a clock that is days wrong, or a lie that would shut the true
 /// member out.

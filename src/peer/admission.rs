@@ -18,6 +18,7 @@ use super::handshake::{self, refuse};
 use super::hello::Refused;
 use crate::builder::Plan;
 use crate::core::Core;
+use crate::discovery::Discovery;
 use crate::error::{Error, Result};
 use crate::limits::{ADMISSION_BYTES_MAX, ADMISSION_WAIT_MAX, DIAL_WAIT_MAX, HELLO_WAIT_MAX, PEER_PROTOCOL};
 use crate::tls::Tls;
@@ -104,7 +105,10 @@ pub(crate) fn ask(plan: &Plan) -> Result<(u128, Vec<(usize, Member)>)> {
     let asked = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Error::Config(format!("asking to join: {error}")))?;
-        runtime.block_on(ask_all(plan))
+        let asked = runtime.block_on(ask_all(plan));
+        // The system's resolver may still be at a name that was given up: nobody waits for that.
+        runtime.shutdown_background();
+        asked
     };
     // A runtime of its own: this thread may be one of another.
     let asked = std::thread::scope(|scope| scope.spawn(asked).join());
@@ -120,32 +124,56 @@ async fn ask_all(plan: &Plan) -> Result<(u128, Vec<(usize, Member)>)> {
         founded: None,
     };
     let end = Instant::now() + ADMISSION_WAIT_MAX;
+    let mut discovery = Discovery::new(plan);
     loop {
-        let mut heard = Vec::new();
-        for address in &plan.join {
-            match ask_there(plan.tls.as_ref(), &asking, address).await {
-                Ok(Admission::Welcome { founded, members }) => return Ok((founded, members)),
-                Ok(Admission::Refused(why)) => {
-                    return Err(Error::Config(format!("{address} does not let {} join: {why}", plan.name)));
-                }
-                Ok(Admission::Removed) => return Err(Error::Removed { name: plan.name.clone() }),
-                Ok(Admission::Later(why)) => heard.push(format!("{address}: {why}")),
-                Ok(Admission::Ask(leader)) => {
-                    heard.push(format!("{address}: {leader} decides, and decides nothing"))
-                }
-                Err(error) => heard.push(format!("{address}: {error}")),
-            }
+        let found = discovery.look().await;
+        let mut heard = found.troubles;
+        if let Some(welcome) = ask_each(plan, &asking, &found.addresses, &mut heard).await? {
+            return Ok(welcome);
         }
+        let heard = heard.join("; ");
         if Instant::now() >= end {
-            let heard = heard.join("; ");
+            let name = &plan.name;
             return Err(Error::Config(format!(
-                "{} could not join: {heard}. Start it again once they answer",
-                plan.name
+                "{name} could not join: {heard}. Start it again once they answer"
             )));
         }
-        tracing::info!(node = %plan.name, "waiting to join: {}", heard.join("; "));
+        tracing::info!(node = %plan.name, "waiting to join: {heard}");
         sleep(DIAL_WAIT_MAX).await;
     }
+}
+
+/// One round: asks one after the other until it is let in. A refusal counts at the end of it, and only when nobody says that it is to
+/// wait: somebody else's member may have come to an address that is still in a record.
+async fn ask_each(
+    plan: &Plan,
+    asking: &Asking,
+    addresses: &[String],
+    heard: &mut Vec<String>,
+) -> Result<Option<(u128, Vec<(usize, Member)>)>> {
+    let (mut refused, mut waits) = (None, false);
+    for address in addresses {
+        let said = match ask_there(plan.tls.as_ref(), asking, address).await {
+            Ok(Admission::Welcome { founded, members }) => return Ok(Some((founded, members))),
+            Ok(Admission::Removed) => return Err(Error::Removed { name: plan.name.clone() }),
+            Ok(Admission::Refused(why)) => {
+                let why = format!("{address} does not let {} join: {why}", plan.name);
+                refused.get_or_insert_with(|| why.clone());
+                why
+            }
+            Ok(Admission::Later(why)) => {
+                waits = true;
+                format!("{address}: {why}")
+            }
+            Ok(Admission::Ask(leader)) => {
+                waits = true;
+                format!("{address}: {leader} decides, and decides nothing")
+            }
+            Err(error) => format!("{address}: {error}"),
+        };
+        heard.push(said);
+    }
+    refused.filter(|_| !waits).map_or(Ok(None), |why| Err(Error::Config(why)))
 }
 
 /// Says where this member is reached until that is agreed on: those who dial it would not find it elsewhere, and tell it nothing.

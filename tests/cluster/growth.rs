@@ -140,6 +140,19 @@ fn who_cannot_join_is_told_why() {
 }
 
 #[test]
+fn a_member_finds_the_others_by_a_name_and_passes_over_those_who_refuse() {
+    // Aim: the addresses of a name suggest whom to ask, and somebody else's cluster at one of them keeps nobody out. Method: two clusters
+    // of one; a member asks the wrong one, by its address, before the right one, by its name.
+    let homes = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+    let wrong = on_disc(coming("n1"), homes[0].path()).cluster("wrong").build().expect("a cluster of one");
+    let right = on_disc(coming("n1"), homes[1].path()).cluster("right").build().expect("a cluster of one");
+    let by_name = format!("dns:localhost:{}", right.peer_addr().expect("it listens for members").port());
+    let two = coming("n2").cluster("right").join([address(&wrong), by_name]).build().expect("it is let in");
+    are_together(&[&right, &two]);
+    assert_eq!(wrong.status().members.len(), 1);
+}
+
+#[test]
 fn a_drained_member_is_not_missed_and_comes_back() {
     // Aim: a member leaves in good order, and nobody notices. Method: writers on the others all the while; it is drained, stopped,
     // started and let back in, by a member that may not lead; it has everything then.

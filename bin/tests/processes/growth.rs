@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::program::{Server, WAIT, told};
+use crate::program::{Server, WAIT, hmn, told};
 use crate::until::until;
 
 fn start(home: &Path, name: &str, more: &[&str]) -> Server {
@@ -65,6 +65,46 @@ fn a_cluster_of_one_grows_loses_members_and_gets_one_back() {
     assert_eq!(listed(&three).len(), 3);
     one.says(&["put", "t", "3", "Cleo"]);
     assert_eq!(two.says(&["get", "t", "3", "--format", "csv"]), "id,name\n3,Cleo\n");
+}
+
+#[test]
+fn a_member_finds_the_others_by_a_file_that_comes_later() {
+    // Aim: docs/operations.md, "Find members". Method: a second member is started with a file that is not there, which it says; then
+    // the file comes with a bad line and the address of the first one, and it is let in, having said which line is bad.
+    let home = tempfile::tempdir().expect("the test holds this");
+    let one = start(home.path(), "n1", &[]);
+    one.says(&["status", "--wait", WAIT]);
+    let (list, said) = (home.path().join("members"), home.path().join("n2.told"));
+    std::fs::write(&said, "").expect("the test holds this");
+    let source = format!("file:{}", list.display());
+    let two = std::thread::scope(|scope| {
+        let coming = scope.spawn(|| start(home.path(), "n2", &["--join", &source]));
+        told(&[&said], "members: the file is not there yet");
+        std::fs::write(home.path().join("new"), format!("# us\nn1\n{} # n1\n", peer(&one)))
+            .expect("the test holds this");
+        std::fs::rename(home.path().join("new"), &list).expect("the test holds this");
+        coming.join().expect("it is let in")
+    });
+    two.says(&["status", "--wait", WAIT]);
+    told(&[&said], "members, line 2: \"n1\": there is no port");
+    assert_eq!(listed(&one).len(), 2);
+}
+
+#[test]
+fn whom_to_join_is_looked_at_before_anything_starts() {
+    // Aim: a slip in a source ends the start with what is wanted, on the command line as in the file of settings. Method: a name with a
+    // port that is none, both ways.
+    let home = tempfile::tempdir().expect("the test holds this");
+    let config = home.path().join("n2.toml");
+    std::fs::write(&config, "join = [\"dns:members.example:70000\"]\n").expect("the test holds this");
+    let common = ["serve", "--name", "n2", "--client", "127.0.0.1:0", "--peer", "127.0.0.1:0"];
+    let config = config.to_str().expect("plain");
+    for more in [["--join", "dns:members.example:70000"], ["--config", config]] {
+        let refused = hmn(&[&common[..], &more].concat(), "");
+        let why = String::from_utf8(refused.stderr).expect("text");
+        assert!(!refused.status.success() && why.contains("a port is a number from 1 to 65535"), "{why}");
+        assert!(why.contains("\"dns:members.example:70000\"") && why.contains("file:PATH"), "{why}");
+    }
 }
 
 /// Who keeps a copy of a table, by name.
