@@ -41,7 +41,7 @@ pub struct Snapshot {
     deadline: Instant,
 }
 
-/// How often a read has met a change of the definition ([`Error::SchemaChanged`]): for who reads at a snapshot taken for that
+/// How often a read has met a change of the definition ([`Error::SchemaChanged`](crate::Error::SchemaChanged)): for who reads at a snapshot taken for that
 /// alone, and may take another one.
 #[derive(Debug, Default)]
 pub struct Again(u32);

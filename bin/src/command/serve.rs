@@ -41,7 +41,7 @@ pub(crate) struct ServeArgs {
     members: Vec<String>,
     /// Become a member of a cluster that is there: addresses of members, as they reach each other, of which one is asked for the
     /// list. In place of --members; --peer says where this one is reached. Once it has a data directory it asks no more. Also
-    /// dns:NAME[:PORT], all addresses of a name (without a port at this member's own), and file:PATH, a file with one HOST:PORT
+    /// dns:NAME or dns:NAME:PORT, all addresses of a name (without a port at this member's own), and file:PATH, a file with one HOST:PORT
     /// a line and # before comments; both are looked at again at each try, and may come later than the member.
     #[arg(long, value_delimiter = ',', value_name = "PEER_ADDR|dns:NAME[:PORT]|file:PATH,...")]
     join: Vec<String>,
